@@ -1,0 +1,113 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// lengthSize is the size of the big-endian length before each message, in bytes.
+const lengthSize = 4
+
+// firstRead is how much of a message's declared length is taken on trust:
+// a longer buffer is only made as its bytes arrive.
+const firstRead = 64 << 10
+
+// ErrMessageTooLong is returned for a message of more than [MaxMessage] bytes.
+var ErrMessageTooLong = fmt.Errorf("message is longer than %d bytes", MaxMessage)
+
+// Append appends m, framed, to dst and returns the extended slice.
+// It fails, and returns dst as it was, only with [ErrMessageTooLong].
+func Append(dst []byte, m Message) ([]byte, error) {
+	m.head().Type = m.kind()
+	start := len(dst)
+	buf := bytes.NewBuffer(append(dst, make([]byte, lengthSize)...))
+	enc := msgpack.GetEncoder()
+	defer msgpack.PutEncoder(enc)
+	enc.Reset(buf)
+	enc.UseCompactInts(true)
+	if err := enc.Encode(m); err != nil {
+		return dst, fmt.Errorf("encode %s: %w", m.kind(), err)
+	}
+	out := buf.Bytes()
+	size := len(out) - start - lengthSize
+	if size > MaxMessage {
+		return dst, fmt.Errorf("encode %s of %d bytes: %w", m.kind(), size, ErrMessageTooLong)
+	}
+	binary.BigEndian.PutUint32(out[start:], uint32(size))
+	return out, nil
+}
+
+// Write writes m to w in one call of Write.
+func Write(w io.Writer, m Message) error {
+	frame, err := Append(nil, m)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(frame); err != nil {
+		return fmt.Errorf("write %s: %w", m.kind(), err)
+	}
+	return nil
+}
+
+// Read reads one message. It returns io.EOF where r ends before a message,
+// io.ErrUnexpectedEOF where r ends within one, an error that wraps
+// [ErrMessageTooLong] or [ErrMalformed] where the peer breaks the rules, and
+// r's own errors. After any error r is of no more use.
+func Read(r io.Reader) (Message, error) {
+	var length [lengthSize]byte
+	if _, err := io.ReadFull(r, length[:]); err != nil {
+		return nil, err
+	}
+	size := int(binary.BigEndian.Uint32(length[:]))
+	if size > MaxMessage {
+		return nil, fmt.Errorf("length %d: %w", size, ErrMessageTooLong)
+	}
+	body, err := readBody(r, size)
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	return Decode(body)
+}
+
+func readBody(r io.Reader, size int) ([]byte, error) {
+	body := make([]byte, min(size, firstRead))
+	for have := 0; ; {
+		n, err := io.ReadFull(r, body[have:])
+		have += n
+		if err != nil || have == size {
+			return body, err
+		}
+		body = append(body, make([]byte, min(size-have, have))...)
+	}
+}
+
+// Decode decodes the body of one message, without its length. A type that is
+// not known gives an [*Unknown]. Every error wraps [ErrMalformed].
+func Decode(body []byte) (Message, error) {
+	if err := check(body); err != nil {
+		return nil, err
+	}
+	var h Head
+	if err := msgpack.Unmarshal(body, &h); err != nil {
+		return nil, malformed("%v", err)
+	}
+	if h.Type == "" {
+		return nil, malformed("no type")
+	}
+	m := newMessage(h.Type)
+	if m == nil {
+		return &Unknown{Head: h}, nil
+	}
+	if err := msgpack.Unmarshal(body, m); err != nil {
+		return nil, malformed("%s: %v", h.Type, err)
+	}
+	return m, nil
+}

@@ -1,0 +1,84 @@
+package wire
+
+// Started says that the process of an [Exec] runs.
+type Started struct {
+	Head   `msgpack:",inline"`
+	PID    int    `msgpack:"pid"`    // in the guest
+	Handle []byte `msgpack:"handle"` // 16 random bytes that name this exec and no other
+}
+
+func (*Started) kind() Type { return TypeStarted }
+
+// Exited is the end of an exec that has started. It is sent after everything
+// that its output streams carry, and their ends, have been written.
+type Exited struct {
+	Head `msgpack:",inline"`
+
+	Code         int    `msgpack:"code"`                    // exit code; -1 where a signal ended it
+	Signal       string `msgpack:"signal,omitempty"`        // name, without SIG
+	SignalNumber int    `msgpack:"signal_number,omitempty"` // the guest's number for it
+	CoreDumped   bool   `msgpack:"core_dumped,omitempty"`
+	Reason       Reason `msgpack:"reason"`
+
+	// How many bytes the agent has written to each output stream. A host that
+	// has received fewer has lost some.
+	StdoutBytes uint64 `msgpack:"stdout_bytes"`
+	StderrBytes uint64 `msgpack:"stderr_bytes"`
+
+	// Cut says that output was still open when the agent stopped reading it:
+	// processes that the command left behind may have written more.
+	Cut bool `msgpack:"cut,omitempty"`
+
+	UserUS   uint64 `msgpack:"user_us,omitempty"`   // CPU time in user mode, microseconds
+	SystemUS uint64 `msgpack:"system_us,omitempty"` // CPU time in the kernel, microseconds
+	MaxRSS   uint64 `msgpack:"max_rss,omitempty"`   // largest resident set, bytes
+
+	OOMKilled bool `msgpack:"oom_killed,omitempty"`
+}
+
+func (*Exited) kind() Type { return TypeExited }
+
+// A Reason says why a process ended.
+type Reason string
+
+// Why a process ended.
+const (
+	ReasonExit     Reason = "exit"     // by itself, with a code
+	ReasonSignal   Reason = "signal"   // by a signal that the agent did not send to end it
+	ReasonTimeout  Reason = "timeout"  // the exec's timeout ran out
+	ReasonKilled   Reason = "killed"   // the host asked for it, or went away
+	ReasonShutdown Reason = "shutdown" // the agent was shutting down
+	ReasonLost     Reason = "lost"     // the kernel did not say: code is -1 and means nothing
+)
+
+// Done says that a request other than [Exec] has been carried out.
+type Done struct {
+	Head `msgpack:",inline"`
+}
+
+func (*Done) kind() Type { return TypeDone }
+
+// Error says that a request was not carried out, or, with ID 0, why the
+// sender is about to close the connection.
+type Error struct {
+	Head    `msgpack:",inline"`
+	Kind    ErrorKind `msgpack:"kind"`
+	Message string    `msgpack:"message"` // for people
+}
+
+func (*Error) kind() Type { return TypeError }
+
+// An ErrorKind classes an [Error] for programs. The set is closed: a receiver
+// takes a kind that it does not know for Internal.
+type ErrorKind string
+
+// The kinds of error.
+const (
+	BadRequest       ErrorKind = "bad_request"       // the request makes no sense or breaks a rule
+	NotFound         ErrorKind = "not_found"         // the command, or the exec that a request is about
+	PermissionDenied ErrorKind = "permission_denied" // not executable, or not allowed
+	Unsupported      ErrorKind = "unsupported"       // this agent cannot do it
+	Limit            ErrorKind = "limit"             // a limit or a resource is used up
+	ShuttingDown     ErrorKind = "shutting_down"     // the agent takes no new work
+	Internal         ErrorKind = "internal"          // the agent's own fault
+)

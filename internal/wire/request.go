@@ -1,0 +1,76 @@
+package wire
+
+// Exec starts a process. It is answered by [Error], and then nothing has run,
+// or by [Started] and later [Exited].
+type Exec struct {
+	Head `msgpack:",inline"`
+
+	// Argv is the command and its arguments. A command without a slash is
+	// looked up in the PATH of the process's environment.
+	Argv []string `msgpack:"argv"`
+
+	// Env lists KEY=VALUE on top of the base environment, or, with ClearEnv,
+	// is the whole environment. The last of equal keys counts.
+	Env      []string `msgpack:"env,omitempty"`
+	ClearEnv bool     `msgpack:"clear_env,omitempty"`
+
+	Dir  string `msgpack:"dir,omitempty"`  // absolute; empty: the user's home, else /
+	User string `msgpack:"user,omitempty"` // name, uid, name:group or uid:gid; empty: the agent's own
+	TTY  *TTY   `msgpack:"tty,omitempty"`  // nil: no terminal
+
+	// The yamux ids of the streams that the host has opened for this process.
+	// 0: not wanted; stdin is then /dev/null, output is thrown away in the
+	// guest. Stderr may be the same as Stdout: both then go through one pipe,
+	// in the order in which they are written, and count as stdout.
+	Stdin  uint32 `msgpack:"stdin,omitempty"`
+	Stdout uint32 `msgpack:"stdout,omitempty"`
+	Stderr uint32 `msgpack:"stderr,omitempty"`
+
+	TimeoutMS    uint64       `msgpack:"timeout_ms,omitempty"` // 0: none
+	OnDisconnect OnDisconnect `msgpack:"on_disconnect,omitempty"`
+}
+
+func (*Exec) kind() Type { return TypeExec }
+
+// TTY asks for a terminal. Zero rows or columns stand for 24 and 80.
+type TTY struct {
+	Rows uint16 `msgpack:"rows,omitempty"`
+	Cols uint16 `msgpack:"cols,omitempty"`
+	Term string `msgpack:"term,omitempty"` // TERM; empty: xterm
+}
+
+// OnDisconnect says what becomes of a process whose connection is lost.
+type OnDisconnect string
+
+// What becomes of a process whose connection is lost.
+const (
+	DisconnectKill OnDisconnect = "kill" // its whole tree ends; "" means the same
+	DisconnectKeep OnDisconnect = "keep" // it lives on, its output thrown away
+)
+
+// Signal sends a signal to a running process. It is answered by [Done] or [Error].
+type Signal struct {
+	Head   `msgpack:",inline"`
+	Exec   uint64 `msgpack:"exec"`   // the id of the exec
+	Signal string `msgpack:"signal"` // a name such as TERM or SIGTERM, or a number
+}
+
+func (*Signal) kind() Type { return TypeSignal }
+
+// Kill ends a process and everything that it started: first SIGTERM, after a
+// grace SIGKILL. It is answered by [Done], at once, or [Error]; the process
+// itself is still answered for by [Exited].
+type Kill struct {
+	Head  `msgpack:",inline"`
+	Exec  uint64 `msgpack:"exec"`            // the id of the exec
+	Force bool   `msgpack:"force,omitempty"` // SIGKILL at once
+}
+
+func (*Kill) kind() Type { return TypeKill }
+
+// Ping is answered by [Done].
+type Ping struct {
+	Head `msgpack:",inline"`
+}
+
+func (*Ping) kind() Type { return TypePing }
