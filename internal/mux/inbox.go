@@ -1,0 +1,114 @@
+package mux
+
+import (
+	"sync"
+	"time"
+)
+
+// An inbox holds the streams that the host has opened until they are claimed.
+//
+// A stream goes through: arrived → claimed, or arrived → expired. Expired ones
+// are discarded. Arrival and claim may come in either order: the accept loop
+// and the reader of the control stream are two goroutines.
+type inbox struct {
+	first chan *Stream // the control stream
+
+	mu      sync.Mutex
+	got     bool // the control stream has arrived
+	waiting map[uint32]*waiting
+	arrived chan struct{} // closed and replaced at each arrival that somebody waits for
+}
+
+type waiting struct {
+	stream *Stream
+	expiry *time.Timer
+}
+
+func newInbox() *inbox {
+	return &inbox{first: make(chan *Stream, 1), waiting: make(map[uint32]*waiting)}
+}
+
+func (b *inbox) put(s *Stream) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.got {
+		b.got = true
+		b.first <- s
+		return
+	}
+	b.waiting[s.ID()] = &waiting{s, time.AfterFunc(ClaimTimeout, func() { b.expire(s.ID()) })}
+	if b.arrived != nil {
+		close(b.arrived)
+		b.arrived = nil
+	}
+}
+
+func (b *inbox) expire(id uint32) {
+	if s := b.take(id); s != nil {
+		s.Discard()
+	}
+}
+
+func (b *inbox) take(id uint32) *Stream {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.takeLocked(id)
+}
+
+func (b *inbox) takeLocked(id uint32) *Stream {
+	w, ok := b.waiting[id]
+	if !ok {
+		return nil
+	}
+	w.expiry.Stop()
+	delete(b.waiting, id)
+	return w.stream
+}
+
+// claim waits for stream id until ended is closed or ClaimTimeout has passed:
+// ids need not arrive in order, so that there is no telling one that has come
+// and gone from one that is yet to come.
+func (b *inbox) claim(id uint32, ended <-chan struct{}) (*Stream, error) {
+	var timeout <-chan time.Time
+	for {
+		s, next := b.look(id)
+		if s != nil {
+			return s, nil
+		}
+		if timeout == nil {
+			timer := time.NewTimer(ClaimTimeout)
+			defer timer.Stop()
+			timeout = timer.C
+		}
+		select {
+		case <-next:
+		case <-timeout:
+			return nil, ErrNoStream
+		case <-ended:
+			return nil, ErrLost
+		}
+	}
+}
+
+// look returns the stream, or a channel that the next arrival closes.
+func (b *inbox) look(id uint32) (*Stream, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.takeLocked(id); s != nil {
+		return s, nil
+	}
+	if b.arrived == nil {
+		b.arrived = make(chan struct{})
+	}
+	return nil, b.arrived
+}
+
+// close stops the timers of what was never claimed. The streams end with the session.
+func (b *inbox) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, w := range b.waiting {
+		w.expiry.Stop()
+	}
+	clear(b.waiting)
+}

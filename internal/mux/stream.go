@@ -1,0 +1,106 @@
+package mux
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+// A Stream is one two-way byte stream of a session.
+//
+// One goroutine may read while another writes, and Write may be called
+// concurrently: each call's bytes stay together. Whoever opened or claimed a
+// stream must see to both directions: Close its own, and read the other until
+// an error, or Discard it. A stream that has not ended in both directions takes
+// memory until the session ends.
+type Stream struct {
+	yamux   *yamux.Stream
+	session *Session
+
+	// writing keeps the frames of one Write together. It is held while the
+	// peer's window is full: so nothing but Write takes it.
+	writing sync.Mutex
+}
+
+func newStream(s *Session, y *yamux.Stream) *Stream {
+	return &Stream{yamux: y, session: s}
+}
+
+// ID is the stream's id on the wire, by which a request names it.
+func (s *Stream) ID() uint32 { return s.yamux.StreamID() }
+
+// Read reads what the peer has written. It returns io.EOF when the peer has
+// closed its direction, an error that wraps [ErrLost] when the connection has
+// ended, and os.ErrDeadlineExceeded after the time of
+// [Stream.SetReadDeadline].
+func (s *Stream) Read(p []byte) (int, error) {
+	n, err := s.yamux.Read(p)
+	if err == nil || n > 0 {
+		// The window update that follows a read may fail; the bytes count.
+		return n, nil
+	}
+	switch {
+	case errors.Is(err, yamux.ErrTimeout):
+		return 0, os.ErrDeadlineExceeded
+	case errors.Is(err, io.EOF) && !s.session.yamux.IsClosed():
+		return 0, io.EOF
+	default:
+		return 0, s.session.lost(err)
+	}
+}
+
+// Await blocks until Read would not, and returns the error that Read would.
+func (s *Stream) Await() error {
+	// A yamux Read of no bytes waits for some all the same.
+	_, err := s.Read(nil)
+	return err
+}
+
+// Write writes p in frames of at most [MaxFrame] bytes. It returns when the
+// last one has been handed to the connection, and blocks while the peer's
+// window is full, until the session ends.
+func (s *Stream) Write(p []byte) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	total := 0
+	for total < len(p) {
+		n, err := s.yamux.Write(p[total:min(total+MaxFrame, len(p))])
+		total += n
+		if err != nil {
+			return total, s.session.lost(err)
+		}
+	}
+	return total, nil
+}
+
+// Close ends this side's direction: the peer reads io.EOF after all that has
+// been written. Reading goes on. Close is idempotent and must not be called
+// before a Write has returned whose bytes count. It blocks only while the
+// connection takes no bytes.
+func (s *Stream) Close() error {
+	return s.yamux.Close() // always nil in v0.1.2
+}
+
+// SetReadDeadline makes a Read that is blocked at t, and every later one that
+// would block, fail with os.ErrDeadlineExceeded. The zero time means never.
+func (s *Stream) SetReadDeadline(t time.Time) {
+	_ = s.yamux.SetReadDeadline(t) // always nil in v0.1.2
+}
+
+// Discard closes this side's direction, and throws away what the peer writes
+// until the peer closes its own or the session ends, so that the peer is never
+// blocked. It returns at once. Nothing else may read the stream any more.
+func (s *Stream) Discard() {
+	_ = s.Close()
+	s.SetReadDeadline(time.Time{})
+	go s.drain()
+}
+
+// drain is stopped by the peer's end of the stream, or by the session's.
+func (s *Stream) drain() {
+	_, _ = io.Copy(io.Discard, s)
+}

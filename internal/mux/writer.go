@@ -1,0 +1,215 @@
+package mux
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"sync"
+	"time"
+)
+
+// maxPending is how many bytes of frames may wait for the connection before
+// yamux is made to wait. One frame more may come on top. It bounds what a
+// message waits for, and is enough to keep the connection busy while the next
+// frames are made.
+const maxPending = 2 * MaxFrame
+
+var errWriterClosed = errors.New("connection closed")
+
+// smallPending is the size of the two buffers that a writer keeps. Larger ones
+// are shared by all writers, so that a connection at rest holds little.
+const smallPending = 4 << 10
+
+// yamux's header: version, type, flags (2), stream id (4), length (4).
+// https://github.com/hashicorp/yamux/blob/master/spec.md
+const (
+	frameHeader = 12
+	frameType   = 1
+	frameLength = 8
+	frameIsData = 0
+)
+
+// A writer is the connection that yamux writes to. yamux writes a frame's
+// header and its body by two calls; on vsock each write is a packet and a VM
+// exit. A writer takes frames into a buffer, and one goroutine writes what has
+// gathered there whenever the last write is done: the first frame goes out at
+// once, and what queues up behind a write goes out together.
+//
+// So a write that yamux has seen succeed may yet be lost, as with any socket.
+// The connection's error then comes from the next call.
+type writer struct {
+	io.ReadWriteCloser // the connection; the methods below hide its own
+
+	done     chan struct{} // closed when the writing goroutine has returned
+	mayRead  chan struct{} // closed when yamux may read
+	readOnce sync.Once
+
+	mu      sync.Mutex
+	change  *sync.Cond // broadcast when a field below changes
+	pending []byte     // frames; the last one may lack its body
+	spare   []byte     // the next pending, or nil
+	body    int        // how many bytes of a body are to come
+	busy    bool       // the goroutine is in the connection's Write
+	err     error      // set once: why nothing more is written
+}
+
+var largePending = sync.Pool{New: func() any {
+	b := make([]byte, 0, maxPending+frameHeader+MaxFrame)
+	return &b
+}}
+
+func newWriter(conn io.ReadWriteCloser) *writer {
+	w := &writer{
+		ReadWriteCloser: conn,
+		done:            make(chan struct{}),
+		mayRead:         make(chan struct{}),
+		pending:         make([]byte, 0, smallPending),
+		spare:           make([]byte, 0, smallPending),
+	}
+	w.change = sync.NewCond(&w.mu)
+	go w.run()
+	return w
+}
+
+// Read reads from the connection, once allowReads has been called. (yamux reads
+// from the moment that it is made.)
+func (w *writer) Read(p []byte) (int, error) {
+	<-w.mayRead
+	return w.ReadWriteCloser.Read(p)
+}
+
+func (w *writer) allowReads() { w.readOnce.Do(func() { close(w.mayRead) }) }
+
+// Write takes one header or one body. It is called by yamux's sending
+// goroutine alone, and blocks while too much is pending.
+func (w *writer) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.pending) > maxPending && w.body == 0 && w.err == nil {
+		w.change.Wait()
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	if len(w.pending)+len(p) > cap(w.pending) {
+		w.enlarge()
+	}
+	w.pending = append(w.pending, p...)
+	switch {
+	case w.body > 0:
+		w.body -= len(p)
+	case len(p) == frameHeader && p[frameType] == frameIsData:
+		w.body = int(binary.BigEndian.Uint32(p[frameLength:]))
+	}
+	if w.body == 0 {
+		w.change.Broadcast()
+	}
+	return len(p), nil
+}
+
+func (w *writer) enlarge() {
+	large := *largePending.Get().(*[]byte)
+	small := w.pending
+	w.pending = append(large[:0], small...)
+	if w.spare == nil {
+		w.spare = small[:0]
+	}
+}
+
+// run writes what is pending. It is stopped by Close or by a failed write.
+func (w *writer) run() {
+	defer close(w.done)
+	for {
+		frames := w.next()
+		if frames == nil {
+			return
+		}
+		_, err := w.ReadWriteCloser.Write(frames)
+		if err != nil {
+			// The reading side is not left waiting on half a connection.
+			_ = w.ReadWriteCloser.Close()
+			w.allowReads()
+		}
+		w.wrote(frames, err)
+	}
+}
+
+// next waits for whole frames to write. It returns nil at the end.
+func (w *writer) next() []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for (len(w.pending) == 0 || w.body > 0) && w.err == nil {
+		w.change.Wait()
+	}
+	if w.err != nil {
+		return nil
+	}
+	frames := w.pending
+	w.pending, w.spare = w.spare, nil
+	if w.pending == nil {
+		w.pending = make([]byte, 0, smallPending)
+	}
+	w.busy = true
+	w.change.Broadcast()
+	return frames
+}
+
+func (w *writer) wrote(frames []byte, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.busy = false
+	if w.err == nil {
+		w.err = err
+	}
+	frames = frames[:0]
+	if cap(frames) > smallPending {
+		largePending.Put(&frames)
+	} else if w.spare == nil {
+		w.spare = frames
+	}
+	w.change.Broadcast()
+}
+
+// flush waits until everything that Write has taken has been written, the
+// connection has failed, or timeout has passed.
+func (w *writer) flush(timeout time.Duration) {
+	expired := false
+	timer := time.AfterFunc(timeout, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		expired = true
+		w.change.Broadcast()
+	})
+	defer timer.Stop()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for (len(w.pending) > 0 || w.busy) && w.err == nil && !expired {
+		w.change.Wait()
+	}
+}
+
+// failure returns why the connection could not be written to, or nil.
+func (w *writer) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if errors.Is(w.err, errWriterClosed) {
+		return nil
+	}
+	return w.err
+}
+
+// Close closes the connection, which fails a write that is under way. It does
+// not flush.
+func (w *writer) Close() error {
+	w.mu.Lock()
+	if w.err == nil {
+		w.err = errWriterClosed
+	}
+	w.change.Broadcast()
+	w.mu.Unlock()
+	defer w.allowReads()
+	return w.ReadWriteCloser.Close()
+}
+
+// wait waits for the writing goroutine, after Close.
+func (w *writer) wait() { <-w.done }
