@@ -1,0 +1,187 @@
+// Package transport knows the sockets that lead to an agent: how a host names
+// and dials one ([Target]), how an agent listens ([Address]), and who may
+// connect ([Policy]). It carries bytes and knows nothing of what they mean.
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// DefaultPort is the vsock port of an agent where none is given.
+const DefaultPort = 1024
+
+// Context ids, from linux/vm_sockets.h.
+const (
+	CIDAny   = 1<<32 - 1 // VMADDR_CID_ANY: any of the guest's own, whatever it becomes
+	CIDLocal = 1         // VMADDR_CID_LOCAL: loopback
+	CIDHost  = 2         // VMADDR_CID_HOST
+)
+
+// The schemes of targets and addresses.
+const (
+	schemeVsock  = "vsock"
+	schemeHybrid = "hvsock"
+	schemeUnix   = "unix"
+)
+
+// maxUnixPath is the longest path of a Unix socket, in bytes: sun_path of
+// unix(7) less its final NUL.
+const maxUnixPath = 107
+
+// A Target names an agent, from the host's side. Its zero value names none.
+type Target struct {
+	Scheme string // "vsock", "hvsock" or "unix"
+	CID    uint32 // vsock
+	Port   uint32 // vsock, hvsock
+	Path   string // hvsock: the VMM's socket; unix: the agent's
+}
+
+// ParseTarget parses one of
+//
+//	vsock://CID[:PORT]         AF_VSOCK on the host: QEMU, crosvm with vhost-vsock
+//	hvsock:///PATH[:PORT]      the VMM's Unix socket: Firecracker, Cloud Hypervisor
+//	unix:///PATH               an agent that listens on a Unix socket
+//
+// PORT is [DefaultPort] where it is left out. What follows
+// the last colon of a path is its port. The error says what is wrong with s.
+func ParseTarget(s string) (Target, error) {
+	scheme, rest, err := splitScheme(s)
+	if err != nil {
+		return Target{}, fmt.Errorf("target %q: %w", s, err)
+	}
+	t := Target{Scheme: scheme}
+	switch scheme {
+	case schemeVsock:
+		t.CID, t.Port, err = parseVsock(rest)
+	case schemeHybrid:
+		t.Path, t.Port, err = parseHybrid(rest)
+	case schemeUnix:
+		t.Path, err = parsePath(rest)
+	default:
+		err = fmt.Errorf("unknown scheme %q: want vsock, hvsock or unix", scheme)
+	}
+	if err != nil {
+		return Target{}, fmt.Errorf("target %q: %w", s, err)
+	}
+	return t, nil
+}
+
+// String returns the target in the form that [ParseTarget] takes.
+func (t Target) String() string {
+	switch t.Scheme {
+	case schemeVsock:
+		return fmt.Sprintf("vsock://%d:%d", t.CID, t.Port)
+	case schemeHybrid:
+		return fmt.Sprintf("hvsock://%s:%d", t.Path, t.Port)
+	default:
+		return t.Scheme + "://" + t.Path
+	}
+}
+
+// An Address is where an agent listens.
+type Address struct {
+	Scheme string // "vsock" or "unix"
+	Port   uint32 // vsock: any CID is bound
+	Path   string // unix
+}
+
+// ParseAddress parses vsock://[:PORT] or unix:///PATH. PORT is [DefaultPort]
+// where it is left out.
+func ParseAddress(s string) (Address, error) {
+	scheme, rest, err := splitScheme(s)
+	if err != nil {
+		return Address{}, fmt.Errorf("listen address %q: %w", s, err)
+	}
+	a := Address{Scheme: scheme}
+	switch scheme {
+	case schemeVsock:
+		a.Port, err = parseListenPort(rest)
+	case schemeUnix:
+		a.Path, err = parsePath(rest)
+	default:
+		err = fmt.Errorf("unknown scheme %q: want vsock or unix", scheme)
+	}
+	if err != nil {
+		return Address{}, fmt.Errorf("listen address %q: %w", s, err)
+	}
+	return a, nil
+}
+
+// String returns the address in the form that [ParseAddress] takes.
+func (a Address) String() string {
+	if a.Scheme == schemeVsock {
+		return fmt.Sprintf("vsock://:%d", a.Port)
+	}
+	return a.Scheme + "://" + a.Path
+}
+
+func splitScheme(s string) (scheme, rest string, err error) {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		return "", "", errors.New("no scheme: want vsock://CID:PORT, hvsock:///PATH:PORT or unix:///PATH")
+	}
+	return scheme, rest, nil
+}
+
+func parseVsock(rest string) (cid, port uint32, err error) {
+	host, portText, found := strings.Cut(rest, ":")
+	port = DefaultPort
+	if found {
+		if port, err = parsePort(portText); err != nil {
+			return 0, 0, err
+		}
+	}
+	n, err := strconv.ParseUint(host, 10, 32)
+	if err != nil || n == CIDAny {
+		return 0, 0, fmt.Errorf("CID %q: want a number from 0 to %d", host, uint32(CIDAny)-1)
+	}
+	return uint32(n), port, nil
+}
+
+func parseListenPort(rest string) (uint32, error) {
+	host, portText, found := strings.Cut(rest, ":")
+	if host != "" {
+		return 0, fmt.Errorf("CID %q: leave it out, any CID of the guest's own is bound", host)
+	}
+	if !found {
+		return DefaultPort, nil
+	}
+	return parsePort(portText)
+}
+
+func parseHybrid(rest string) (path string, port uint32, err error) {
+	path, port = rest, DefaultPort
+	if i := strings.LastIndexByte(rest, ':'); i >= 0 && !strings.Contains(rest[i:], "/") {
+		if port, err = parsePort(rest[i+1:]); err != nil {
+			return "", 0, err
+		}
+		path = rest[:i]
+	}
+	path, err = parsePath(path)
+	return path, port, err
+}
+
+func parsePort(s string) (uint32, error) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || n == 0 || n == 1<<32-1 { // 2^32-1 is VMADDR_PORT_ANY
+		return 0, fmt.Errorf("port %q: want a number from 1 to %d", s, uint32(1<<32-2))
+	}
+	return uint32(n), nil
+}
+
+func parsePath(path string) (string, error) {
+	switch {
+	case path == "":
+		return "", errors.New("no path")
+	case !strings.HasPrefix(path, "/"):
+		return "", fmt.Errorf("path %q is not absolute: it takes three slashes, as in unix:///run/agent.sock", path)
+	case strings.ContainsRune(path, 0):
+		return "", errors.New("path has a NUL byte")
+	case len(path) > maxUnixPath:
+		return "", fmt.Errorf("path is %d bytes long: a Unix socket's has at most %d", len(path), maxUnixPath)
+	}
+	return path, nil
+}

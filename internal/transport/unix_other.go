@@ -1,0 +1,14 @@
+//go:build !linux
+
+package transport
+
+import (
+	"errors"
+	"net"
+)
+
+var errLinuxOnly = errors.New("an agent runs on Linux only")
+
+func listenPrivate(string) (net.Listener, error) { return nil, errLinuxOnly }
+
+func unixPeer(*net.UnixConn) (Peer, error) { return Peer{}, errLinuxOnly }

@@ -1,0 +1,17 @@
+//go:build !linux
+
+package transport
+
+import (
+	"context"
+	"errors"
+	"net"
+)
+
+var errNoVsock = errors.New("AF_VSOCK is spoken on Linux only")
+
+func dialVsock(context.Context, uint32, uint32) (net.Conn, error) { return nil, errNoVsock }
+
+func listenVsock(uint32) (net.Listener, error) { return nil, errNoVsock }
+
+func vsockPeer(net.Addr) (Peer, bool) { return Peer{}, false }
