@@ -1,0 +1,168 @@
+package proc
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// maxID is the largest uid or gid: the one above it means "no change" to the kernel.
+const maxID = 1<<32 - 2
+
+// An account is a user to run as.
+type account struct {
+	name, home, shell string
+	uid, gid          uint32
+	groups            []uint32 // supplementary
+}
+
+// ownAccount is the agent's own user. It always succeeds: a guest without
+// /etc/passwd has one too.
+func ownAccount() account {
+	uid, gid := uint32(os.Geteuid()), uint32(os.Getegid())
+	a, ok := findUser(func(e []string) bool { return e[2] == id(uid) })
+	if !ok {
+		a = account{name: id(uid), home: "/", shell: "/bin/sh"}
+		if uid == 0 {
+			a.name, a.home = "root", "/root"
+		}
+	}
+	a.uid, a.gid = uid, gid
+	return a
+}
+
+func id(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
+
+// account resolves "name", "uid", "name:group" or "uid:gid" against /etc/passwd
+// and /etc/group. A uid without an entry has gid 0, as with docker exec, and
+// no supplementary groups, and so has a user with an explicit group.
+func (s *Spawner) account(user string) (account, error) {
+	if user == "" {
+		return s.self, nil
+	}
+	name, group, hasGroup := strings.Cut(user, ":")
+	a, err := accountOf(name)
+	if err != nil {
+		return account{}, err
+	}
+	if hasGroup {
+		a.gid, err = gidOf(group)
+		a.groups = nil
+	}
+	return a, err
+}
+
+func accountOf(name string) (account, error) {
+	if a, ok := findUser(func(e []string) bool { return e[0] == name }); ok {
+		return a, nil
+	}
+	uid, err := parseID(name)
+	if err != nil {
+		return account{}, fmt.Errorf("%w: user %q: %w", ErrInvalid, name, err)
+	}
+	if a, ok := findUser(func(e []string) bool { return e[2] == id(uid) }); ok {
+		return a, nil
+	}
+	return account{name: id(uid), home: "/", shell: "/bin/sh", uid: uid}, nil
+}
+
+func gidOf(group string) (uint32, error) {
+	var gid uint32
+	var err error
+	found := false
+	eachLine("/etc/group", 3, func(e []string) bool {
+		if e[0] == group {
+			gid, err = parseID(e[2])
+			found = true
+		}
+		return !found
+	})
+	if !found {
+		gid, err = parseID(group)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: group %q: %w", ErrInvalid, group, err)
+	}
+	return gid, nil
+}
+
+func parseID(s string) (uint32, error) {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("no such name, and not a number")
+	}
+	if n > maxID {
+		return 0, fmt.Errorf("an id is at most %d", uint32(maxID))
+	}
+	return uint32(n), nil
+}
+
+// findUser returns the first account of /etc/passwd that match takes, with its groups.
+func findUser(match func(entry []string) bool) (account, bool) {
+	var a account
+	found := false
+	eachLine("/etc/passwd", 7, func(e []string) bool {
+		uid, err := parseID(e[2])
+		gid, err2 := parseID(e[3])
+		if err != nil || err2 != nil || !match(e) {
+			return true
+		}
+		a = account{name: e[0], uid: uid, gid: gid, home: e[5], shell: e[6]}
+		found = true
+		return false
+	})
+	if !found {
+		return a, false
+	}
+	if a.shell == "" {
+		a.shell = "/bin/sh" // passwd(5)
+	}
+	eachLine("/etc/group", 4, func(e []string) bool {
+		if gid, err := parseID(e[2]); err == nil && slices.Contains(strings.Split(e[3], ","), a.name) {
+			a.groups = append(a.groups, gid)
+		}
+		return true
+	})
+	return a, true
+}
+
+// eachLine calls f with the fields of each line of a colon-separated file that
+// has at least n, until f returns false. A file that cannot be read has none.
+func eachLine(path string, n int, f func(fields []string) bool) {
+	file, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 1<<20) // groups may have many members
+	for lines.Scan() {
+		if fields := strings.Split(lines.Text(), ":"); len(fields) >= n && !f(fields) {
+			return
+		}
+	}
+}
+
+// credential returns what the kernel is told, nil where nothing changes.
+func (s *Spawner) credential(a account) (*syscall.Credential, error) {
+	if a.uid == s.self.uid && a.gid == s.self.gid && (s.self.uid != 0 || slices.Equal(a.groups, s.self.groups)) {
+		return nil, nil
+	}
+	if s.self.uid != 0 {
+		return nil, fmt.Errorf("%w: the agent runs as uid %d and cannot become uid %d, gid %d",
+			ErrNotPermitted, s.self.uid, a.uid, a.gid)
+	}
+	return &syscall.Credential{Uid: a.uid, Gid: a.gid, Groups: a.groups}, nil
+}
+
+// protected says whether the agent is kept from the OOM killer, which its
+// children inherit.
+var protected = sync.OnceValue(func() bool {
+	text, err := os.ReadFile("/proc/self/oom_score_adj")
+	return err == nil && strings.TrimSpace(string(text)) != "0"
+})

@@ -1,0 +1,207 @@
+package proc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxFree is how many empty cgroups are kept for the next processes: making and
+// removing one takes longer than starting a small process.
+const maxFree = 64
+
+// cgroups makes cgroups below the agent's own and uses them again.
+//
+// A cgroup goes through: free → taken → free again, or → left, where a daemon
+// lives on in it after a normal exit, → free once it is empty. What is left is
+// looked at when another one is given back.
+type cgroups struct {
+	dir string
+
+	mu   sync.Mutex
+	free []*cgroup
+	left []*cgroup
+	made int
+}
+
+// openCgroups makes the agent's own part of the hierarchy.
+func openCgroups() (*cgroups, error) {
+	parent, err := ownCgroup()
+	if err != nil {
+		return nil, err
+	}
+	removeStaleCgroups(parent)
+	c := &cgroups{dir: filepath.Join(parent, cgroupPrefix+strconv.Itoa(os.Getpid()))}
+	if err := os.Mkdir(c.dir, 0o755); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(c.dir, "cgroup.kill")); err != nil {
+		return nil, errors.Join(err, os.Remove(c.dir))
+	}
+	return c, nil
+}
+
+const cgroupPrefix = "cocoon-agent-"
+
+// removeStaleCgroups removes what agents that were killed have left. A cgroup
+// with a process in it cannot be removed.
+func removeStaleCgroups(parent string) {
+	dirs, _ := filepath.Glob(filepath.Join(parent, cgroupPrefix+"*"))
+	for _, dir := range dirs {
+		pid := strings.TrimPrefix(filepath.Base(dir), cgroupPrefix)
+		if _, err := os.Stat("/proc/" + pid); err == nil {
+			continue
+		}
+		execs, _ := filepath.Glob(filepath.Join(dir, "exec-*"))
+		for _, exec := range append(execs, dir) {
+			_ = os.Remove(exec)
+		}
+	}
+}
+
+// ownCgroup returns the folder of the cgroup v2 that the agent is in.
+func ownCgroup() (string, error) {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	mount, ok := cgroup2Mount(mounts)
+	if !ok {
+		return "", errors.New("no cgroup v2 is mounted")
+	}
+	membership, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(membership)) {
+		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
+			return filepath.Join(mount, path), nil
+		}
+	}
+	return "", errors.New("/proc/self/cgroup names no cgroup v2")
+}
+
+// cgroup2Mount finds where the whole hierarchy is mounted, proc_pid_mountinfo(5).
+func cgroup2Mount(mountinfo []byte) (string, bool) {
+	for line := range bytes.Lines(mountinfo) {
+		before, after, ok := strings.Cut(string(line), " - ")
+		fields := strings.Fields(before)
+		if ok && strings.HasPrefix(after, "cgroup2 ") && len(fields) > 4 && fields[3] == "/" {
+			return fields[4], true
+		}
+	}
+	return "", false
+}
+
+// take returns an empty cgroup.
+func (c *cgroups) take() (*cgroup, error) {
+	c.mu.Lock()
+	if n := len(c.free); n > 0 {
+		g := c.free[n-1]
+		c.free = c.free[:n-1]
+		c.mu.Unlock()
+		return g, nil
+	}
+	c.made++
+	name := fmt.Sprintf("exec-%d", c.made)
+	c.mu.Unlock()
+	return newCgroup(filepath.Join(c.dir, name))
+}
+
+// give takes a cgroup back.
+func (c *cgroups) give(g *cgroup) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left = append(c.left, g)
+	still := c.left[:0]
+	for _, g := range c.left {
+		switch {
+		case !g.empty():
+			still = append(still, g)
+		case len(c.free) < maxFree:
+			c.free = append(c.free, g)
+		default:
+			_ = g.remove()
+		}
+	}
+	clear(c.left[len(still):])
+	c.left = still
+}
+
+// close removes what is empty.
+func (c *cgroups) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var err error
+	for _, g := range c.free {
+		err = errors.Join(err, g.remove())
+	}
+	for _, g := range c.left {
+		_ = g.remove()
+	}
+	c.free, c.left = nil, nil
+	if e := os.Remove(c.dir); !errors.Is(e, unix.EBUSY) && !errors.Is(e, unix.ENOTEMPTY) {
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+// A cgroup holds the tree of one exec.
+type cgroup struct {
+	path   string
+	dir    *os.File
+	events *os.File
+}
+
+func newCgroup(path string) (*cgroup, error) {
+	if err := os.Mkdir(path, 0o755); err != nil {
+		return nil, err
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, errors.Join(err, os.Remove(path))
+	}
+	events, err := os.Open(filepath.Join(path, "cgroup.events"))
+	if err != nil {
+		return nil, errors.Join(err, dir.Close(), os.Remove(path))
+	}
+	return &cgroup{path: path, dir: dir, events: events}, nil
+}
+
+func (g *cgroup) fd() int { return int(g.dir.Fd()) }
+
+func (g *cgroup) remove() error {
+	return errors.Join(g.events.Close(), g.dir.Close(), os.Remove(g.path))
+}
+
+// empty says whether no process lives in it.
+func (g *cgroup) empty() bool {
+	var text [256]byte
+	n, _ := g.events.ReadAt(text[:], 0)
+	return bytes.Contains(text[:n], []byte("populated 0"))
+}
+
+func (g *cgroup) signal(sig syscall.Signal) {
+	text, err := os.ReadFile(filepath.Join(g.path, "cgroup.procs"))
+	if err != nil {
+		return
+	}
+	for _, field := range strings.Fields(string(text)) {
+		if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
+			_ = unix.Kill(pid, sig)
+		}
+	}
+}
+
+// kill sends SIGKILL to everything in it and below, forks under way included.
+func (g *cgroup) kill() {
+	_ = os.WriteFile(filepath.Join(g.path, "cgroup.kill"), []byte("1"), 0)
+}

@@ -1,0 +1,118 @@
+package proc
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// An Output is the reading end of a process's stdout or stderr.
+type Output struct {
+	file     *os.File
+	raw      syscall.RawConn
+	draining atomic.Bool // the main process has exited
+}
+
+func newOutput(f *os.File) (*Output, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Output{file: f, raw: raw}, nil
+}
+
+// CopyTo copies all output to w and closes the pipe. It returns how many bytes
+// w has taken, and whether it stopped because the output, after
+// [Process.Drain], was silent for [DrainIdle] with its writers still there.
+// The error is w's; output that w did not take is thrown away, so that the
+// process does not block.
+//
+// While the output is silent no buffer is held; a w that blocks holds one.
+func (o *Output) CopyTo(w io.Writer) (n int64, cut bool, err error) {
+	r := reader{output: o, lane: lane{raw: o.raw}}
+	defer r.close()
+	for {
+		b, readErr := r.next()
+		if readErr != nil {
+			return n, errors.Is(readErr, os.ErrDeadlineExceeded), err
+		}
+		if err == nil {
+			var wrote int
+			wrote, err = w.Write(b)
+			n += int64(wrote)
+		}
+		r.lane.release()
+	}
+}
+
+// drain makes CopyTo stop at the first silence.
+func (o *Output) drain() {
+	o.draining.Store(true)
+	_ = o.file.SetReadDeadline(time.Unix(1, 0)) // wakes a reader, who sets its own
+}
+
+// A reader reads an Output on behalf of one CopyTo.
+type reader struct {
+	output *Output
+	lane   lane
+
+	// What the last read(2) did.
+	n   int
+	err error
+}
+
+// next returns what comes next. It is valid until release. The error is io.EOF,
+// os.ErrDeadlineExceeded after a silence, or the pipe's.
+func (r *reader) next() ([]byte, error) {
+	for {
+		var silentSince time.Time
+		if r.output.draining.Load() {
+			silentSince = time.Now()
+			_ = r.output.file.SetReadDeadline(silentSince.Add(DrainIdle))
+		}
+		err := r.output.raw.Read(r.read)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			// drain's own deadline wakes us too: it is no silence.
+			if !silentSince.IsZero() && time.Since(silentSince) >= DrainIdle {
+				return nil, err
+			}
+			continue
+		case err != nil:
+			return nil, err
+		case r.err != nil:
+			return nil, r.err
+		case r.n == 0:
+			return nil, io.EOF
+		}
+		b := r.lane.buffer()[:r.n]
+		r.lane.adapt(r.n)
+		return b, nil
+	}
+}
+
+// read is called when there may be something to read, and takes a buffer only then.
+func (r *reader) read(fd uintptr) bool {
+	r.lane.take()
+	for {
+		r.n, r.err = unix.Read(int(fd), r.lane.buffer())
+		if !errors.Is(r.err, unix.EINTR) {
+			break
+		}
+	}
+	if errors.Is(r.err, unix.EAGAIN) {
+		r.lane.release()
+		return false
+	}
+	return true
+}
+
+func (r *reader) close() {
+	r.lane.close()
+	_ = r.output.file.Close()
+}

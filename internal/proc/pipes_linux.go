@@ -1,0 +1,92 @@
+package proc
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// pipes are the standard streams of a process that is about to start.
+type pipes struct {
+	child  [3]uintptr // what the child gets as 0, 1, 2
+	opened []int      // those of them to close once it has them
+
+	stdin          *Input  // nil: not wanted
+	stdout, stderr *Output // nil: not wanted
+}
+
+func openPipes(spec Spec, null *os.File) (*pipes, error) {
+	p := &pipes{child: [3]uintptr{null.Fd(), null.Fd(), null.Fd()}}
+	var err error
+	if spec.Stdin {
+		p.stdin, err = p.input()
+	}
+	if spec.Stdout && err == nil {
+		p.stdout, err = p.output(1)
+	}
+	if spec.Merge {
+		p.child[2] = p.child[1]
+	} else if spec.Stderr && err == nil {
+		p.stderr, err = p.output(2)
+	}
+	if err != nil {
+		p.closeChild()
+		p.closeParent()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *pipes) input() (*Input, error) {
+	f, err := p.open(0)
+	if err != nil {
+		return nil, err
+	}
+	return newInput(f)
+}
+
+func (p *pipes) output(fd int) (*Output, error) {
+	f, err := p.open(fd)
+	if err != nil {
+		return nil, err
+	}
+	return newOutput(f)
+}
+
+// open makes the pipe for the child's fd and returns the agent's end of it.
+// The child's end blocks, as programs expect; the agent's does not.
+func (p *pipes) open(fd int) (*os.File, error) {
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
+		return nil, os.NewSyscallError("pipe2", err)
+	}
+	ours, theirs := ends[0], ends[1]
+	if fd == 0 {
+		ours, theirs = theirs, ours
+	}
+	p.child[fd] = uintptr(theirs)
+	p.opened = append(p.opened, theirs)
+	if err := unix.SetNonblock(ours, true); err != nil {
+		_ = unix.Close(ours)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(ours), [...]string{"stdin", "stdout", "stderr"}[fd]), nil
+}
+
+func (p *pipes) closeChild() {
+	for _, fd := range p.opened {
+		_ = unix.Close(fd)
+	}
+	p.opened = nil
+}
+
+func (p *pipes) closeParent() {
+	if p.stdin != nil {
+		_ = p.stdin.file.Close()
+	}
+	for _, o := range []*Output{p.stdout, p.stderr} {
+		if o != nil {
+			_ = o.file.Close()
+		}
+	}
+}

@@ -1,0 +1,78 @@
+//go:build linux
+
+// Package proc starts one command as one process tree, feeds it, reads it,
+// signals it, ends it and reaps it. It knows no wire format and writes no log.
+//
+// A process waits without a thread (a pidfd in the runtime's poller), an idle
+// output holds no buffer, and ending a tree takes no lock that copying can
+// hold. It runs on Linux only.
+//
+// The zombie of a main process is kept until [Process.Reap]: while it is there,
+// its pid, process group and session cannot be taken by another process, so
+// that no signal meant for it can hit a stranger.
+package proc
+
+import (
+	"errors"
+	"time"
+)
+
+// DrainIdle is how long output that background processes hold open may be
+// silent, once the main process has exited, before it is cut.
+const DrainIdle = 2 * time.Second
+
+// Errors of [Spawner.Start], by which the caller can class what went wrong.
+// No process has been started where Start returns an error.
+var (
+	// ErrInvalid says that the Spec makes no sense in this guest: an unknown
+	// user, a directory that is not there, a NUL byte.
+	ErrInvalid = errors.New("invalid")
+
+	// ErrNotFound says that there is no such command.
+	ErrNotFound = errors.New("command not found")
+
+	// ErrNotExecutable says that the command is there and cannot be executed.
+	ErrNotExecutable = errors.New("not executable")
+
+	// ErrNotPermitted says that the agent lacks a privilege.
+	ErrNotPermitted = errors.New("not permitted")
+
+	// ErrResources says that the kernel has no more of something: processes,
+	// memory, file descriptors.
+	ErrResources = errors.New("out of resources")
+
+	// ErrUnsupported says that this guest cannot do what the Spec asks for.
+	ErrUnsupported = errors.New("not supported")
+)
+
+// A Spec says what to run.
+type Spec struct {
+	// Argv is the command and its arguments. A command without a slash is
+	// looked up in the PATH of the process's own environment.
+	Argv []string
+
+	// Env lists KEY=VALUE on top of the base environment, or, with ClearEnv,
+	// is the whole of it. The last of equal keys counts.
+	Env      []string
+	ClearEnv bool
+
+	Dir  string // absolute; empty: the user's home, or / where there is none
+	User string // "name", "uid", "name:group" or "uid:gid"; empty: the agent's own
+
+	// Which of the standard streams are wanted as pipes. The others are /dev/null.
+	Stdin, Stdout, Stderr bool
+
+	// Merge makes stderr the same pipe as stdout. Stderr is then of no account.
+	Merge bool
+}
+
+// An Exit is how a process ended.
+type Exit struct {
+	Code       int    // exit code; -1 where a signal ended it
+	Signal     int    // 0 where it exited
+	SignalName string // without SIG
+	CoreDumped bool
+
+	UserTime, SystemTime time.Duration // with that of waited-for children
+	MaxRSS               int64         // bytes
+}

@@ -1,0 +1,167 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Spawner starts processes. It is safe for concurrent use.
+type Spawner struct {
+	null    *os.File
+	base    []string // environment
+	cgroups *cgroups // nil: none to be had
+	self    account
+}
+
+// NewSpawner returns a Spawner that works everywhere: until
+// [Spawner.UseCgroups] it finds a tree by process group, session and parents.
+func NewSpawner() (*Spawner, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &Spawner{null: null, base: baseEnv(os.Environ()), self: ownAccount()}, nil
+}
+
+// UseCgroups makes each process start in a cgroup of its own, by which its
+// whole tree is found and ended. It fails where there is no cgroup v2 with
+// cgroup.kill (Linux 5.14) that the agent may write to; nothing changes then.
+// It must be called before the first Start.
+func (s *Spawner) UseCgroups() error {
+	c, err := openCgroups()
+	if err != nil {
+		return err
+	}
+	s.cgroups = c
+	return nil
+}
+
+// Close frees what the Spawner holds. Its processes must have been reaped.
+// Cgroups in which daemons live on are left to them.
+func (s *Spawner) Close() error {
+	err := s.null.Close()
+	if s.cgroups != nil {
+		err = errors.Join(err, s.cgroups.close())
+	}
+	return err
+}
+
+// Start starts a process. The error wraps one of this package's classes.
+// The caller must reap it ([Process.Wait], then [Process.Reap]) and deal with
+// each stream that the Spec wants.
+func (s *Spawner) Start(spec Spec) (*Process, error) {
+	if err := checkStrings(spec); err != nil {
+		return nil, err
+	}
+	user, err := s.account(spec.User)
+	if err != nil {
+		return nil, err
+	}
+	env := environ(s.base, user, spec)
+	dir, err := directory(spec.Dir, user)
+	if err != nil {
+		return nil, err
+	}
+	path, err := lookCommand(spec.Argv[0], env, dir)
+	if err != nil {
+		return nil, err
+	}
+	credential, err := s.credential(user)
+	if err != nil {
+		return nil, err
+	}
+	return s.start(spec, path, &syscall.ProcAttr{
+		Dir: dir,
+		Env: env,
+		Sys: &syscall.SysProcAttr{Setsid: true, Credential: credential},
+	})
+}
+
+func (s *Spawner) start(spec Spec, path string, attr *syscall.ProcAttr) (*Process, error) {
+	pipes, err := openPipes(spec, s.null)
+	if err != nil {
+		return nil, startError(err)
+	}
+	defer pipes.closeChild()
+	p := &Process{stdin: pipes.stdin, stdout: pipes.stdout, stderr: pipes.stderr, spawner: s}
+	if s.cgroups != nil {
+		if p.cgroup, err = s.cgroups.take(); err != nil {
+			pipes.closeParent()
+			return nil, startError(err)
+		}
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, p.cgroup.fd()
+	}
+	pidfd := -1
+	attr.Files, attr.Sys.PidFD = pipes.child[:], &pidfd
+	p.pid, err = syscall.ForkExec(path, spec.Argv, attr)
+	if err != nil {
+		pipes.closeParent()
+		p.giveCgroup()
+		return nil, execError(path, attr, err)
+	}
+	p.watch(pidfd)
+	ordinary(p.pid)
+	return p, nil
+}
+
+// ordinary undoes what the child has inherited from an agent that is protected
+// from the OOM killer. It is best effort: a child that has exited is fine too.
+func ordinary(pid int) {
+	if !protected() {
+		return
+	}
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("0"), 0)
+}
+
+func checkStrings(spec Spec) error {
+	if len(spec.Argv) == 0 || spec.Argv[0] == "" {
+		return fmt.Errorf("%w: no command", ErrInvalid)
+	}
+	for _, s := range spec.Argv {
+		if strings.ContainsRune(s, 0) {
+			return fmt.Errorf("%w: argument %q has a NUL byte", ErrInvalid, s)
+		}
+	}
+	for _, s := range spec.Env {
+		if strings.ContainsRune(s, 0) || !strings.Contains(s, "=") || s[0] == '=' {
+			return fmt.Errorf("%w: environment entry %q: want KEY=VALUE", ErrInvalid, s)
+		}
+	}
+	return nil
+}
+
+// startError classes what failed before there was a process.
+func startError(err error) error {
+	for _, errno := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN, unix.ENOSPC} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w: %w", ErrResources, err)
+		}
+	}
+	return err
+}
+
+// execError classes what fork, chdir, setuid or execve said.
+func execError(path string, attr *syscall.ProcAttr, err error) error {
+	switch {
+	case errors.Is(err, unix.EACCES) && attr.Sys.Credential != nil:
+		return fmt.Errorf("%s in directory %s as uid %d: %w: %w",
+			path, attr.Dir, attr.Sys.Credential.Uid, ErrNotExecutable, err)
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOEXEC), errors.Is(err, unix.ETXTBSY),
+		errors.Is(err, unix.EISDIR), errors.Is(err, unix.ELIBBAD):
+		return fmt.Errorf("%s: %w: %w", path, ErrNotExecutable, err)
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		// The file was there a moment ago: it is its interpreter that is missing.
+		return fmt.Errorf("%s: its interpreter or loader: %w: %w", path, ErrNotFound, err)
+	case errors.Is(err, unix.E2BIG):
+		return fmt.Errorf("%s: %w: %w", path, ErrInvalid, err)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%s: %w: %w", path, ErrNotPermitted, err)
+	default:
+		return fmt.Errorf("%s: %w", path, startError(err))
+	}
+}

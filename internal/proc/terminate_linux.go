@@ -1,0 +1,106 @@
+package proc
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// killPatience is how long a tree that has been sent SIGKILL is waited
+	// for. Only a process that is stuck in the kernel takes longer.
+	killPatience = 5 * time.Second
+
+	pollFirst = time.Millisecond
+	pollLast  = 50 * time.Millisecond
+)
+
+// ErrExited is returned by Signal when the process has exited.
+var ErrExited = errors.New("process has exited")
+
+// Signal sends sig to the process group of the main process.
+func (p *Process) Signal(sig syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped {
+		return ErrExited
+	}
+	if exited, err := p.poll(unix.WNOHANG); exited || err != nil {
+		return errors.Join(err, ErrExited)
+	}
+	return os.NewSyscallError("kill", unix.Kill(-p.pid, sig))
+}
+
+// Terminate ends the whole tree: SIGTERM to every process, and SIGCONT, so that
+// a stopped one takes notice; what is left after grace gets SIGKILL. It returns
+// at once. A later call can only shorten the grace to nothing. After Reap it
+// does nothing.
+func (p *Process) Terminate(grace time.Duration) {
+	p.asked.Store(true)
+	if grace <= 0 {
+		p.forced.Do(func() { close(p.force) })
+	}
+	p.terminate.Do(func() { go p.endTree(grace) })
+}
+
+// Terminated says whether Terminate has been called.
+func (p *Process) Terminated() bool { return p.asked.Load() }
+
+// endTree is stopped by the end of the tree, or by killPatience; Reap waits for it.
+func (p *Process) endTree(grace time.Duration) {
+	defer close(p.ended)
+	t := p.tree()
+	if grace > 0 {
+		t.signal(unix.SIGTERM)
+		t.signal(unix.SIGCONT)
+		if gone(t, grace, p.force) {
+			return
+		}
+	}
+	t.kill()
+	for deadline := time.Now().Add(killPatience); time.Now().Before(deadline); {
+		if gone(t, 10*pollLast, nil) {
+			return
+		}
+		t.kill() // what forked while it was being killed
+	}
+}
+
+// gone waits until t is empty, for at most d or until hurry is closed.
+func gone(t tree, d time.Duration, hurry <-chan struct{}) bool {
+	deadline := time.NewTimer(d)
+	defer deadline.Stop()
+	for wait := pollFirst; ; wait = min(2*wait, pollLast) {
+		if t.empty() {
+			return true
+		}
+		next := time.NewTimer(wait)
+		select {
+		case <-next.C:
+		case <-hurry:
+			next.Stop()
+			return t.empty()
+		case <-deadline.C:
+			next.Stop()
+			return t.empty()
+		}
+	}
+}
+
+// A tree is a way to find everything that an exec has started. Zombies do not
+// count. None of its methods blocks.
+type tree interface {
+	signal(sig syscall.Signal)
+	kill()
+	empty() bool
+}
+
+func (p *Process) tree() tree {
+	if p.cgroup != nil {
+		return p.cgroup
+	}
+	return &family{pid: p.pid}
+}
