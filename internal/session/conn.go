@@ -1,0 +1,287 @@
+//go:build linux
+
+package session
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/cocoonstack/cocoon-agent/internal/guest"
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// maxReplies is how many answers to requests other than execs may wait for a
+// host that does not read its control stream, besides what the stream's window
+// holds. A host that lets more wait is cut off.
+const maxReplies = 1024
+
+// A conn is one connection from a host.
+type conn struct {
+	server *Server
+	net    net.Conn
+	log    zerolog.Logger
+
+	mux     *mux.Session
+	control *mux.Stream
+	replies chan wire.Message // to the host, from the dispatching goroutine
+
+	mu       sync.Mutex
+	greeted  bool // mux and control are set, and requests are read
+	draining bool // no new execs: the server is shutting down, or the host is gone
+	execs    map[uint64]*execution
+	running  sync.WaitGroup // executions, counted under mu while not draining
+	feeding  sync.WaitGroup // their inputs, which may outlive them; counted by them
+	timeout  *time.Timer    // of a shutdown
+	idle     chan struct{}  // closed by a shutdown when no execution is left
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	return &conn{
+		server:  s,
+		net:     nc,
+		log:     s.Log,
+		replies: make(chan wire.Message, maxReplies),
+		execs:   make(map[uint64]*execution),
+		idle:    make(chan struct{}),
+	}
+}
+
+// serve is the whole life of a connection.
+func (c *conn) serve() {
+	defer c.net.Close()
+	peer, err := c.server.Admit(c.net)
+	c.log = c.log.With().Str("peer", peer).Logger()
+	if err != nil {
+		c.log.Warn().Err(err).Msg("peer refused")
+		return
+	}
+	if err := c.greet(); err != nil {
+		level := zerolog.WarnLevel
+		if errors.Is(err, io.EOF) || errors.Is(err, errShutdown) {
+			level = zerolog.DebugLevel // nobody has asked for anything
+		}
+		c.log.WithLevel(level).Err(err).Msg("connection refused")
+		return
+	}
+	c.log.Debug().Msg("connected")
+	err = c.dispatch()
+	level := zerolog.DebugLevel
+	if c.broken(err) {
+		level = zerolog.WarnLevel
+	}
+	c.end(err)
+	c.log.WithLevel(level).Err(err).Msg("disconnected")
+}
+
+// broken says whether a connection that ended for err is worth a warning: it
+// broke a rule, or was lost under running processes.
+func (c *conn) broken(err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.execs) > 0 || !errors.Is(err, io.EOF) && !errors.Is(err, mux.ErrLost) && !errors.Is(err, errShutdown)
+}
+
+// greet brings a connection to where requests are read.
+func (c *conn) greet() error {
+	nc, err := readPreface(c.net)
+	if err != nil {
+		refuse(c.net, err)
+		return err
+	}
+	if c.mux, err = mux.Server(nc); err != nil {
+		return err
+	}
+	if err := c.hello(); err != nil {
+		return errors.Join(err, c.mux.Close())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.greeted = true
+	if c.server.isClosing() {
+		return errors.Join(errShutdown, c.mux.Close())
+	}
+	return nil
+}
+
+// hello exchanges the first messages. The host's may come later than ours.
+func (c *conn) hello() error {
+	ctx, cancel := context.WithTimeout(context.Background(), greetTime)
+	defer cancel()
+	var err error
+	if c.control, err = c.mux.Control(ctx); err != nil {
+		return err
+	}
+	return wire.Write(c.control, &wire.Hello{
+		Min: wire.ProtocolMin, Max: wire.ProtocolMax,
+		Version: c.server.Version,
+		OS:      runtime.GOOS, Arch: runtime.GOARCH,
+		BootID: guest.BootID(),
+	})
+}
+
+// Why a connection ends on this side.
+var (
+	errShutdown  = errors.New("the agent is shutting down")
+	errNotRead   = errors.New("the control stream is not being read")
+	errProtocol  = errors.New("protocol violation")
+	errNoVersion = errors.New("no protocol version in common")
+)
+
+// dispatch reads requests until the connection ends. It returns why: io.EOF
+// where the host is done.
+func (c *conn) dispatch() error {
+	replying := make(chan struct{})
+	go c.reply(replying) // stopped by the end of replies; waited for here
+	defer func() { close(c.replies); <-replying }()
+
+	in := bufio.NewReader(c.control)
+	if err := c.readHello(in); err != nil {
+		return err
+	}
+	for {
+		m, err := wire.Read(in)
+		if err == nil {
+			err = c.handle(m)
+		}
+		if err != nil {
+			return c.cause(err)
+		}
+	}
+}
+
+// readHello reads the host's first message.
+func (c *conn) readHello(in *bufio.Reader) error {
+	c.control.SetReadDeadline(time.Now().Add(greetTime))
+	m, err := wire.Read(in)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%w: no hello within %v", errProtocol, greetTime)
+	}
+	if err != nil {
+		return c.cause(err)
+	}
+	c.control.SetReadDeadline(time.Time{})
+	h, ok := m.(*wire.Hello)
+	if !ok {
+		return fmt.Errorf("%w: the first message is not hello", errProtocol)
+	}
+	if h.Max < wire.ProtocolMin || h.Min > wire.ProtocolMax {
+		return fmt.Errorf("%w: the host speaks %d to %d, the agent %d to %d",
+			errNoVersion, h.Min, h.Max, wire.ProtocolMin, wire.ProtocolMax)
+	}
+	return nil
+}
+
+// cause makes the error of the control stream the connection's: a lost
+// connection is io.EOF where the host has closed it.
+func (c *conn) cause(err error) error {
+	select {
+	case <-c.idle:
+		return errShutdown
+	default:
+	}
+	if errors.Is(err, mux.ErrLost) && errors.Is(err, io.EOF) {
+		return io.EOF
+	}
+	return err
+}
+
+// reply sends the answers of dispatch, so that a host that does not read them
+// does not keep the next kill from being read.
+func (c *conn) reply(done chan<- struct{}) {
+	defer close(done)
+	for m := range c.replies {
+		c.send(m)
+	}
+}
+
+// send writes m to the host. It blocks while the host does not read. That it
+// cannot be written means that the connection has ended, which dispatch learns.
+func (c *conn) send(m wire.Message) { _ = wire.Write(c.control, m) }
+
+// answer queues m for the host.
+func (c *conn) answer(m wire.Message) error {
+	select {
+	case c.replies <- m:
+		return nil
+	default:
+		return errNotRead
+	}
+}
+
+// end is the one place where a connection is taken down: its processes ended by
+// their rule, the host told, no more bytes in either direction, and all waited
+// for. Nothing before the wait depends on the host.
+func (c *conn) end(cause error) {
+	c.mu.Lock()
+	c.draining = true
+	for _, e := range c.execs {
+		e.disconnected()
+	}
+	c.mu.Unlock()
+	c.bye(cause)
+	_ = c.mux.Close()
+	c.running.Wait()
+	c.feeding.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.timeout != nil {
+		c.timeout.Stop()
+	}
+}
+
+// bye tells the host why the agent ends the connection, where it does, and lets
+// the host close it: a VMM may drop what a guest sends just before it closes.
+func (c *conn) bye(cause error) {
+	kind := wire.BadRequest
+	switch {
+	case errors.Is(cause, mux.ErrLost), errors.Is(cause, io.EOF), errors.Is(cause, errNotRead):
+		return
+	case errors.Is(cause, errShutdown):
+		kind = wire.ShuttingDown
+	case errors.Is(cause, errNoVersion):
+		kind = wire.Unsupported
+	}
+	timer := time.AfterFunc(lingerTime, c.cut)
+	defer timer.Stop()
+	c.send(&wire.Error{Kind: kind, Message: cause.Error()})
+	<-c.mux.Done()
+}
+
+// beginShutdown ends the executions. The connection follows when each has been
+// reported, or when their time is up.
+func (c *conn) beginShutdown() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	grace := c.server.ShutdownGrace
+	for _, e := range c.execs {
+		e.terminate(wire.ReasonShutdown, grace)
+	}
+	switch {
+	case !c.greeted:
+		c.cut()
+	case !c.draining:
+		c.draining = true
+		c.timeout = time.AfterFunc(grace+reportTime, c.cut)
+		go c.finishShutdown() // ends with the executions, which terminate sees to
+	}
+}
+
+func (c *conn) finishShutdown() {
+	c.running.Wait()
+	close(c.idle)
+	c.control.SetReadDeadline(time.Unix(1, 0)) // dispatch says goodbye
+}
+
+// cut ends the connection under whatever is going on.
+func (c *conn) cut() { _ = c.net.Close() }

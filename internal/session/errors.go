@@ -1,0 +1,57 @@
+//go:build linux
+
+package session
+
+import (
+	"errors"
+
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// Errors that are answers.
+var (
+	errNoExec      = errors.New("no such exec")
+	errBadRequest  = errors.New("bad request")
+	errUnsupported = errors.New("not supported by this agent")
+)
+
+// kindOf is where the agent's errors become the protocol's.
+func kindOf(err error) wire.ErrorKind {
+	for _, k := range []struct {
+		is   error
+		kind wire.ErrorKind
+	}{
+		{proc.ErrInvalid, wire.BadRequest},
+		{proc.ErrNotFound, wire.NotFound},
+		{proc.ErrNotExecutable, wire.PermissionDenied},
+		{proc.ErrNotPermitted, wire.PermissionDenied},
+		{proc.ErrResources, wire.Limit},
+		{proc.ErrUnsupported, wire.Unsupported},
+		{proc.ErrExited, wire.NotFound},
+		{mux.ErrNoStream, wire.BadRequest},
+		{errNoExec, wire.NotFound},
+		{errBadRequest, wire.BadRequest},
+		{errUnsupported, wire.Unsupported},
+		{errShutdown, wire.ShuttingDown},
+	} {
+		if errors.Is(err, k.is) {
+			return k.kind
+		}
+	}
+	return wire.Internal
+}
+
+func failure(id uint64, kind wire.ErrorKind, message string) *wire.Error {
+	return &wire.Error{Head: wire.Head{ID: id}, Kind: kind, Message: message}
+}
+
+// clip bounds what a host's text adds to a message or a log.
+func clip(s string) string {
+	const longest = 64
+	if len(s) > longest {
+		return s[:longest] + "…"
+	}
+	return s
+}

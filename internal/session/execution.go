@@ -1,0 +1,267 @@
+//go:build linux
+
+package session
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// An execution is one exec, from its request to its exit.
+//
+//	starting → running → exited (output still flows) → reported
+//	starting → refused
+type execution struct {
+	conn *conn
+	req  *wire.Exec
+	log  zerolog.Logger
+
+	stdin, stdout, stderr *mux.Stream // nil: not wanted
+	process               *proc.Process
+	begun                 time.Time
+
+	reason atomic.Pointer[wire.Reason] // why it was terminated first; nil: it was not
+
+	mu      sync.Mutex
+	started bool // or refused: what waits has been called
+	waiting []func(*proc.Process)
+}
+
+func newExecution(c *conn, req *wire.Exec) *execution {
+	return &execution{conn: c, req: req, begun: time.Now()}
+}
+
+// run is the execution's goroutine.
+func (e *execution) run() {
+	defer e.conn.forget(e)
+	err := e.start()
+	if err != nil {
+		e.setStarted(nil)
+		e.refuse(err)
+		return
+	}
+	e.setStarted(e.process)
+	e.report(e.follow())
+}
+
+// start brings the process up. Where it fails nothing runs.
+func (e *execution) start() error {
+	if err := e.claim(); err != nil {
+		return err
+	}
+	switch {
+	case e.req.TTY != nil:
+		return fmt.Errorf("%w: tty", errUnsupported)
+	case e.req.OnDisconnect != "" && e.req.OnDisconnect != wire.DisconnectKill && e.req.OnDisconnect != wire.DisconnectKeep:
+		return fmt.Errorf("%w: on_disconnect %q: want kill or keep", errBadRequest, clip(string(e.req.OnDisconnect)))
+	}
+	if r := e.reason.Load(); r != nil && *r == wire.ReasonShutdown {
+		return errShutdown
+	} else if r != nil {
+		return fmt.Errorf("%w: killed before it had started", errBadRequest)
+	}
+	var err error
+	e.process, err = e.conn.server.Spawner.Start(proc.Spec{
+		Argv: e.req.Argv,
+		Env:  e.req.Env, ClearEnv: e.req.ClearEnv,
+		Dir: e.req.Dir, User: e.req.User,
+		Stdin: e.stdin != nil, Stdout: e.stdout != nil, Stderr: e.stderr != nil,
+		Merge: e.merged(),
+	})
+	return err
+}
+
+// claim takes over the streams that the request names.
+func (e *execution) claim() error {
+	for _, s := range []struct {
+		id uint32
+		to **mux.Stream
+	}{{e.req.Stdin, &e.stdin}, {e.req.Stdout, &e.stdout}, {e.req.Stderr, &e.stderr}} {
+		if s.id == 0 || s.to == &e.stderr && e.merged() {
+			continue
+		}
+		var err error
+		if *s.to, err = e.conn.mux.Claim(s.id); err != nil {
+			return err
+		}
+	}
+	if e.stdin != nil {
+		// The agent writes nothing to it. A host whose end of input comes before
+		// the stream was taken waits for this: yamux has not acknowledged it.
+		_ = e.stdin.Close()
+	}
+	return nil
+}
+
+// merged says whether stderr goes where stdout goes.
+func (e *execution) merged() bool { return e.req.Stderr != 0 && e.req.Stderr == e.req.Stdout }
+
+// refuse answers for an exec that has not run.
+func (e *execution) refuse(err error) {
+	kind := kindOf(err)
+	e.conn.log.Warn().Uint64("exec", e.req.ID).Str("argv0", e.argv0()).Int("argc", len(e.req.Argv)).
+		Str("user", e.req.User).Str("kind", string(kind)).Err(err).Msg("exec refused")
+	e.conn.send(failure(e.req.ID, kind, err.Error()))
+	for _, s := range []*mux.Stream{e.stdin, e.stdout, e.stderr} {
+		if s != nil {
+			s.Discard()
+		}
+	}
+}
+
+// follow moves the process's bytes until its end, and returns that.
+func (e *execution) follow() *wire.Exited {
+	handle := make([]byte, 16)
+	_, _ = rand.Read(handle) // never fails
+	e.conn.log.Info().Uint64("exec", e.req.ID).Str("argv0", e.argv0()).Int("argc", len(e.req.Argv)).
+		Str("user", e.req.User).Int("pid", e.process.PID()).Msg("exec started")
+	e.conn.send(&wire.Started{Head: wire.Head{ID: e.req.ID}, PID: e.process.PID(), Handle: handle})
+
+	if e.stdin != nil {
+		e.conn.feeding.Add(1)
+		go e.feed() // stopped by the host's end of the stream, or the connection's
+	}
+	stdout, stderr := &pump{from: e.process.Stdout(), to: e.stdout}, &pump{from: e.process.Stderr(), to: e.stderr}
+	var pumps sync.WaitGroup
+	for _, p := range []*pump{stdout, stderr} {
+		if p.to != nil {
+			pumps.Go(p.run) // stopped by the end of output, or Drain
+		}
+	}
+	stop := e.armTimeout()
+	waitErr := e.process.Wait()
+	stop()
+	reason := e.reason.Load()
+	e.process.Drain()
+	pumps.Wait()
+	exit, err := e.process.Reap()
+	x := e.exited(exit, reason)
+	if err := errors.Join(waitErr, err); err != nil {
+		e.conn.log.Error().Uint64("exec", e.req.ID).Err(err).Msg("exit status lost")
+		x.Code, x.Reason = -1, wire.ReasonLost
+	}
+	x.StdoutBytes, x.StderrBytes = uint64(stdout.n), uint64(stderr.n)
+	x.Cut = stdout.cut || stderr.cut
+	return x
+}
+
+// armTimeout terminates the process when the request's time is up.
+func (e *execution) armTimeout() (stop func()) {
+	if e.req.TimeoutMS == 0 {
+		return func() {}
+	}
+	const longest = uint64(1<<63-1) / uint64(time.Millisecond)
+	d := time.Duration(min(e.req.TimeoutMS, longest)) * time.Millisecond
+	timer := time.AfterFunc(d, func() { e.terminate(wire.ReasonTimeout, DefaultGrace) })
+	return func() { timer.Stop() }
+}
+
+func (e *execution) exited(exit proc.Exit, reason *wire.Reason) *wire.Exited {
+	x := &wire.Exited{
+		Head: wire.Head{ID: e.req.ID},
+		Code: exit.Code, Signal: exit.SignalName, SignalNumber: exit.Signal, CoreDumped: exit.CoreDumped,
+		Reason:   wire.ReasonExit,
+		UserUS:   uint64(exit.UserTime.Microseconds()),
+		SystemUS: uint64(exit.SystemTime.Microseconds()),
+		MaxRSS:   uint64(exit.MaxRSS),
+	}
+	switch {
+	case reason != nil:
+		x.Reason = *reason
+	case exit.Signal != 0:
+		x.Reason = wire.ReasonSignal
+	}
+	return x
+}
+
+// report tells the log and the host how it ended.
+func (e *execution) report(x *wire.Exited) {
+	e.conn.log.Info().Uint64("exec", e.req.ID).Str("argv0", e.argv0()).Int("pid", e.process.PID()).
+		Int("code", x.Code).Str("signal", x.Signal).Str("reason", string(x.Reason)).
+		Uint64("stdout_bytes", x.StdoutBytes).Uint64("stderr_bytes", x.StderrBytes).Bool("cut", x.Cut).
+		Dur("duration_ms", time.Since(e.begun)).Msg("exec ended")
+	e.conn.send(x)
+}
+
+func (e *execution) argv0() string {
+	if len(e.req.Argv) == 0 {
+		return ""
+	}
+	return clip(e.req.Argv[0])
+}
+
+// whenStarted calls f with the process once it has been started, or with nil
+// once it has been refused. f must not block.
+func (e *execution) whenStarted(f func(*proc.Process)) {
+	e.mu.Lock()
+	if !e.started {
+		e.waiting = append(e.waiting, f)
+		e.mu.Unlock()
+		return
+	}
+	e.mu.Unlock()
+	f(e.process)
+}
+
+func (e *execution) setStarted(p *proc.Process) {
+	e.mu.Lock()
+	e.process, e.started = p, true
+	waiting := e.waiting
+	e.waiting = nil
+	e.mu.Unlock()
+	for _, f := range waiting {
+		f(p)
+	}
+}
+
+// terminate ends the process tree. The first reason is the one that counts.
+// It does not wait.
+func (e *execution) terminate(reason wire.Reason, grace time.Duration) {
+	e.reason.CompareAndSwap(nil, &reason)
+	e.whenStarted(func(p *proc.Process) {
+		if p != nil {
+			p.Terminate(grace)
+		}
+	})
+}
+
+// disconnected carries out the rule for a host that has gone away.
+func (e *execution) disconnected() {
+	if e.req.OnDisconnect != wire.DisconnectKeep {
+		e.terminate(wire.ReasonKilled, DefaultGrace)
+	}
+}
+
+// A pump carries one output of a process to its stream.
+type pump struct {
+	from *proc.Output
+	to   *mux.Stream
+
+	n   int64 // bytes that the stream has taken
+	cut bool
+}
+
+func (p *pump) run() {
+	// What the stream says has become of it is the connection's matter.
+	p.n, p.cut, _ = p.from.CopyTo(p.to)
+	_ = p.to.Close()
+}
+
+// feed carries the host's input to the process, and throws away what the
+// process does not want, so that the host is not kept waiting. Input that ends
+// because the connection has is not an end of input: the process is ended, or
+// kept, by its rule.
+func (e *execution) feed() {
+	defer e.conn.feeding.Done()
+	_ = e.process.Stdin().CopyFrom(e.stdin)
+}

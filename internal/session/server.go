@@ -1,0 +1,182 @@
+//go:build linux
+
+// Package session is the agent's side of a connection: it greets the host,
+// carries out its requests, and runs one process for each exec, with its
+// streams. It owns the policy of what happens to processes when hosts go away.
+//
+// A [Server] serves connections; a connection dispatches requests; an execution
+// is one exec from its request to its exit. What ends what, from the outside
+// in: Shutdown ends the connections, a connection's end ends its executions, an
+// execution's end reaps its process.
+package session
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+)
+
+// DefaultGrace is how long a process tree has between SIGTERM and SIGKILL.
+const DefaultGrace = 5 * time.Second
+
+// reportTime is how long, at shutdown, hosts have to take what is left of the
+// output and the exit of a process that has ended.
+const reportTime = 2 * time.Second
+
+// Config is what a Server needs.
+type Config struct {
+	Log     zerolog.Logger
+	Spawner *proc.Spawner
+	Version string // of the software
+
+	// Admit says who is at the other end of a connection, for the log, and
+	// with an error that it may not connect. It must not read from it.
+	Admit func(net.Conn) (peer string, err error)
+
+	// ShutdownGrace is how long running processes have between SIGTERM and
+	// SIGKILL when the server shuts down. 0: SIGKILL at once.
+	ShutdownGrace time.Duration
+}
+
+// A Server serves connections from hosts. It is safe for concurrent use.
+//
+//	serving → closing (Shutdown) → closed
+type Server struct {
+	Config
+
+	mu        sync.Mutex
+	closing   bool
+	listeners map[net.Listener]bool
+	conns     map[*conn]bool
+	serving   sync.WaitGroup // connections, counted under mu while not closing
+}
+
+// NewServer returns a Server that serves what [Server.Serve] is given.
+func NewServer(c Config) *Server {
+	return &Server{
+		Config:    c,
+		listeners: make(map[net.Listener]bool),
+		conns:     make(map[*conn]bool),
+	}
+}
+
+// ErrClosed is returned by [Server.Serve] after Shutdown.
+var ErrClosed = errors.New("server is shut down")
+
+// Serve accepts connections from ln and serves them until Shutdown, and then
+// returns [ErrClosed], or until ln fails. It closes ln. Connections outlive it.
+func (s *Server) Serve(ln net.Listener) error {
+	defer ln.Close()
+	if !s.addListener(ln) {
+		return ErrClosed
+	}
+	defer s.removeListener(ln)
+	var delay time.Duration
+	for {
+		nc, err := ln.Accept()
+		switch {
+		case err == nil:
+			delay = 0
+			s.start(nc)
+		case s.isClosing():
+			return ErrClosed
+		case isTemporary(err):
+			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+			s.Log.Error().Err(err).Dur("retry_in", delay).Msg("accept failed")
+			time.Sleep(delay)
+		default:
+			return err
+		}
+	}
+}
+
+// isTemporary says whether a later accept may succeed: the process or the
+// system is out of descriptors or memory, or the peer gave up.
+func isTemporary(err error) bool {
+	var ne interface{ Temporary() bool }
+	return errors.As(err, &ne) && ne.Temporary()
+}
+
+// start serves nc on a goroutine of its own, which Shutdown stops and waits for.
+func (s *Server) start(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		_ = nc.Close()
+		return
+	}
+	s.conns[c] = true
+	s.serving.Add(1)
+	go s.serve(c)
+}
+
+func (s *Server) serve(c *conn) {
+	defer s.serving.Done()
+	c.serve()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
+// Shutdown stops accepting connections and execs, ends every running process
+// tree (SIGTERM, after ShutdownGrace SIGKILL), lets each host have its exit,
+// and closes the connections. It returns when all that is done, or with ctx's
+// error, and then what is left has been cut off.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	for ln := range s.listeners {
+		_ = ln.Close()
+	}
+	for c := range s.conns {
+		c.beginShutdown()
+	}
+	s.mu.Unlock()
+
+	done := make(chan struct{})
+	go func() { // ends when the connections have
+		s.serving.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	for c := range s.conns {
+		c.cut()
+	}
+	s.mu.Unlock()
+	<-done
+	return ctx.Err()
+}
+
+func (s *Server) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+func (s *Server) addListener(ln net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.listeners[ln] = true
+	return true
+}
+
+func (s *Server) removeListener(ln net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, ln)
+}
