@@ -1,0 +1,212 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// A Client is one connection to an agent, over which any number of commands may
+// run at the same time. It is safe for concurrent use.
+type Client struct {
+	mux     *mux.Session
+	control *mux.Stream
+	greeted chan struct{} // closed when hello has come
+	done    chan struct{} // closed when no message will come any more
+
+	mu    sync.Mutex
+	last  uint64 // the latest request's id
+	calls map[uint64]chan wire.Message
+	err   error // why the connection ended; set before done is closed
+}
+
+// maxEvents is how many messages a request may have had that its caller has not
+// looked at: started and exited.
+const maxEvents = 2
+
+// Close ends the connection, and waits until its goroutines have. Commands that
+// still run are ended by the agent. Every call that is under way fails with an
+// error that wraps [ErrLost]. Close is idempotent.
+func (c *Client) Close() error {
+	err := c.mux.Close()
+	<-c.done
+	return err
+}
+
+// Done is closed when the connection has ended, by Close or by itself.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err returns nil until Done is closed, and then why the connection ended. The
+// error wraps [ErrLost].
+func (c *Client) Err() error {
+	select {
+	case <-c.done:
+		return c.lost()
+	default:
+		return nil
+	}
+}
+
+// Ping asks the agent for an answer and waits for it.
+func (c *Client) Ping(ctx context.Context) error {
+	return c.request(ctx, func(h wire.Head) wire.Message { return &wire.Ping{Head: h} })
+}
+
+// receive reads the control stream to its end.
+func (c *Client) receive() {
+	err := c.messages(bufio.NewReader(c.control))
+	c.mu.Lock()
+	c.err = err
+	c.mu.Unlock()
+	_ = c.mux.Close()
+	close(c.done)
+}
+
+func (c *Client) messages(in *bufio.Reader) error {
+	m, err := wire.Read(in)
+	if err != nil {
+		return c.beforeHello(err)
+	}
+	hello, ok := m.(*wire.Hello)
+	if !ok {
+		return fmt.Errorf("%w: the agent's first message is not hello", ErrProtocol)
+	}
+	if hello.Max < wire.ProtocolMin || hello.Min > wire.ProtocolMax {
+		return fmt.Errorf("%w: the agent speaks protocol %d to %d, this client %d to %d",
+			ErrNotSpoken, hello.Min, hello.Max, wire.ProtocolMin, wire.ProtocolMax)
+	}
+	close(c.greeted)
+	for {
+		m, err := wire.Read(in)
+		if err != nil {
+			return err
+		}
+		if err := c.deliver(m); err != nil {
+			return err
+		}
+	}
+}
+
+// beforeHello says what it means that an agent hangs up at once.
+func (c *Client) beforeHello(err error) error {
+	if errors.Is(err, io.EOF) && !errors.Is(err, mux.ErrClosed) {
+		return fmt.Errorf("%w: the agent closed the connection without a greeting: "+
+			"it does not serve this peer, or is no cocoon-agent", err)
+	}
+	return err
+}
+
+// deliver hands a message to whoever waits for it. It never blocks.
+func (c *Client) deliver(m wire.Message) error {
+	var id uint64
+	last := true // nothing comes after it
+	switch m := m.(type) {
+	case *wire.Started:
+		id, last = m.ID, false
+	case *wire.Exited:
+		id = m.ID
+	case *wire.Done:
+		id = m.ID
+	case *wire.Error:
+		if m.ID == 0 {
+			return remoteError(m)
+		}
+		id = m.ID
+	case *wire.Unknown:
+		return nil // a later agent's
+	default:
+		return fmt.Errorf("%w: %T is not for a client", ErrProtocol, m)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	events, ok := c.calls[id]
+	if !ok {
+		return nil // its caller has given up
+	}
+	select {
+	case events <- m:
+	default:
+		return fmt.Errorf("%w: too many events for request %d", ErrProtocol, id)
+	}
+	if last {
+		delete(c.calls, id)
+	}
+	return nil
+}
+
+// begin registers a request.
+func (c *Client) begin() (id uint64, events chan wire.Message) {
+	events = make(chan wire.Message, maxEvents)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last++
+	c.calls[c.last] = events
+	return c.last, events
+}
+
+// giveUp lets the events of a request go unheard.
+func (c *Client) giveUp(id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.calls, id)
+}
+
+// event waits for the next event of a request. What has come before the
+// connection ended is delivered after it, too.
+func (c *Client) event(ctx context.Context, events <-chan wire.Message) (wire.Message, error) {
+	select {
+	case m := <-events:
+		return m, nil
+	default:
+	}
+	select {
+	case m := <-events:
+		return m, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-c.done:
+	}
+	select {
+	case m := <-events:
+		return m, nil
+	default:
+		return nil, c.lost()
+	}
+}
+
+// request sends a request other than exec and waits for done.
+func (c *Client) request(ctx context.Context, make func(wire.Head) wire.Message) error {
+	id, events := c.begin()
+	defer c.giveUp(id)
+	// The connection may take no bytes for as long as a VM is paused. Ends with
+	// the write, or the connection.
+	go func() { _ = wire.Write(c.control, make(wire.Head{ID: id})) }()
+	m, err := c.event(ctx, events)
+	if err != nil {
+		return err
+	}
+	switch m := m.(type) {
+	case *wire.Done:
+		return nil
+	case *wire.Error:
+		return remoteError(m)
+	default:
+		return fmt.Errorf("%w: %T answers no such request", ErrProtocol, m)
+	}
+}
+
+// lost is the error of whatever the connection's end has kept from happening.
+func (c *Client) lost() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if errors.Is(c.err, ErrLost) {
+		return c.err
+	}
+	return fmt.Errorf("%w: %w", ErrLost, c.err)
+}

@@ -1,0 +1,238 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// DefaultWaitDelay is the [Cmd.WaitDelay] of a Cmd that sets none: longer than
+// the agent takes from SIGTERM to SIGKILL.
+const DefaultWaitDelay = 10 * time.Second
+
+// A Cmd is a command that is being prepared or run in a guest. Like an os/exec
+// Cmd it runs once, its fields are set before Start, and its methods are not
+// for concurrent use, except Signal and Kill.
+type Cmd struct {
+	// Args is the command and its arguments. A command without a slash is
+	// looked up in the guest, in the PATH of the command's environment.
+	Args []string
+
+	// Env lists KEY=VALUE on top of the agent's environment, or, with ClearEnv,
+	// is the whole environment. (In os/exec it is always the whole of it.) The
+	// last of equal keys counts.
+	Env      []string
+	ClearEnv bool
+
+	// Dir is the working directory, absolute. Empty: the user's home, or / where
+	// there is none.
+	Dir string
+
+	// User is who the command runs as: "name", "uid", "name:group" or "uid:gid".
+	// Empty: the agent's user, which is root as a rule.
+	User string
+
+	// Timeout is how long the command may run, to the millisecond. The agent
+	// keeps it, and ends the whole process tree. 0: no limit.
+	Timeout time.Duration
+
+	// Stdin is what the command reads; nil is /dev/null. A Reader that fails
+	// ends the command, and its error is what Wait returns. Unlike os/exec,
+	// Wait does not wait for a Reader that blocks once the command has ended.
+	Stdin io.Reader
+
+	// Stdout and Stderr get what the command writes; nil throws it away in the
+	// guest. If both are the same comparable Writer, the command has one pipe
+	// for both, order is kept, and one goroutine at a time calls Write. A Writer
+	// that fails ends the command, and its error is what Wait returns.
+	Stdout io.Writer
+	Stderr io.Writer
+
+	// WaitDelay is how long Wait goes on waiting once the context has ended, for
+	// the agent to end the command and for the Writers. Then Wait returns an
+	// error that wraps [ErrWaitDelay]. 0: [DefaultWaitDelay].
+	WaitDelay time.Duration
+
+	// ProcessState is set by Wait, or Run, once the command has ended and its
+	// exit status is known.
+	ProcessState *ProcessState
+
+	client *Client
+	ctx    context.Context // of CommandContext, as in os/exec
+
+	id        uint64 // of the exec request, 0 until Start
+	events    chan wire.Message
+	pid       int
+	streams   streams
+	stdinPipe *stdinPipe
+	pipes     []*outputPipe // of StdoutPipe, StderrPipe
+	outputs   []*outputCopy
+	input     *inputCopy
+	stopWatch func() bool // lets ctx go
+	waited    bool
+}
+
+// Command returns a Cmd that runs a command in the guest.
+func (c *Client) Command(name string, arg ...string) *Cmd {
+	return c.CommandContext(context.Background(), name, arg...)
+}
+
+// CommandContext is like Command. When ctx ends before the command does, the
+// agent ends the command and everything that it has started: SIGTERM, and
+// after a grace of 5 seconds SIGKILL. ctx ending also ends a Start that waits.
+func (c *Client) CommandContext(ctx context.Context, name string, arg ...string) *Cmd {
+	return &Cmd{Args: append([]string{name}, arg...), client: c, ctx: ctx}
+}
+
+// Run starts the command and waits for it to end.
+func (c *Cmd) Run() error {
+	if err := c.Start(); err != nil {
+		return err
+	}
+	return c.Wait()
+}
+
+// Output runs the command and returns its standard output. An [*ExitError] has
+// its standard error where Stderr was nil.
+func (c *Cmd) Output() ([]byte, error) {
+	if c.Stdout != nil {
+		return nil, errors.New("client: Stdout already set")
+	}
+	var stdout, stderr bytes.Buffer
+	c.Stdout = &stdout
+	collect := c.Stderr == nil
+	if collect {
+		c.Stderr = &stderr
+	}
+	err := c.Run()
+	if exit, ok := errors.AsType[*ExitError](err); ok && collect {
+		exit.Stderr = stderr.Bytes()
+	}
+	return stdout.Bytes(), err
+}
+
+// CombinedOutput runs the command and returns its standard output and standard
+// error, in the order in which they were written.
+func (c *Cmd) CombinedOutput() ([]byte, error) {
+	if c.Stdout != nil || c.Stderr != nil {
+		return nil, errors.New("client: Stdout or Stderr already set")
+	}
+	var both bytes.Buffer
+	c.Stdout, c.Stderr = &both, &both
+	err := c.Run()
+	return both.Bytes(), err
+}
+
+// Start starts the command, and returns once the agent has said that it runs.
+// The caller must call Wait after a Start that returned nil. Where it returns
+// an error, the command has not run, unless that is a [*MaybeStartedError].
+func (c *Cmd) Start() error {
+	switch {
+	case c.id != 0:
+		return errors.New("client: already started")
+	case len(c.Args) == 0:
+		return errors.New("client: no command")
+	case c.Timeout < 0:
+		return fmt.Errorf("client: timeout %v is negative", c.Timeout)
+	}
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	c.id, c.events = c.client.begin()
+	if err := c.open(); err != nil {
+		c.client.giveUp(c.id)
+		return err
+	}
+	pid, err := c.awaitStart()
+	if err != nil {
+		c.client.giveUp(c.id)
+		c.streams.discard()
+		return err
+	}
+	c.pid = pid
+	c.copyStreams()
+	c.stopWatch = context.AfterFunc(c.ctx, func() { c.kill(false) })
+	return nil
+}
+
+// open opens the streams and sends the request. A connection may take no bytes
+// for as long as a VM is paused, but ctx is obeyed.
+func (c *Cmd) open() error {
+	opened := make(chan error, 1)
+	go c.send(opened) // ends with its writes, or the connection
+	select {
+	case err := <-opened:
+		return err
+	case <-c.ctx.Done():
+		go c.withdraw(opened) // ends soon after send
+		return &MaybeStartedError{Err: c.ctx.Err()}
+	}
+}
+
+func (c *Cmd) send(opened chan<- error) {
+	err := c.streams.open(c.client.mux, c)
+	if err == nil {
+		if err = wire.Write(c.client.control, c.request()); err != nil {
+			err = &MaybeStartedError{Err: err}
+		}
+	}
+	opened <- err
+}
+
+// withdraw undoes a Start whose context has ended.
+func (c *Cmd) withdraw(opened <-chan error) {
+	if err := <-opened; err == nil {
+		c.kill(false)
+	}
+	c.streams.discard()
+}
+
+func (c *Cmd) request() *wire.Exec {
+	return &wire.Exec{
+		Head: wire.Head{ID: c.id},
+		Argv: c.Args,
+		Env:  c.Env, ClearEnv: c.ClearEnv,
+		Dir: c.Dir, User: c.User,
+		Stdin: c.streams.stdin.id(), Stdout: c.streams.stdout.id(), Stderr: c.streams.stderr.id(),
+		TimeoutMS: milliseconds(c.Timeout),
+	}
+}
+
+// milliseconds rounds up, so that no timeout becomes none.
+func milliseconds(d time.Duration) uint64 {
+	return uint64((d + time.Millisecond - 1) / time.Millisecond)
+}
+
+// awaitStart waits for the agent's word.
+func (c *Cmd) awaitStart() (pid int, err error) {
+	m, err := c.client.event(c.ctx, c.events)
+	switch {
+	case errors.Is(err, ErrNotSpoken):
+		return 0, err
+	case err != nil:
+		if c.ctx.Err() != nil {
+			go c.kill(false) // ends with the write, or the connection
+		}
+		return 0, &MaybeStartedError{Err: err}
+	}
+	switch m := m.(type) {
+	case *wire.Started:
+		return m.PID, nil
+	case *wire.Error:
+		return 0, remoteError(m)
+	default:
+		return 0, &MaybeStartedError{Err: fmt.Errorf("%w: %T before started", ErrProtocol, m)}
+	}
+}
+
+// kill asks the agent to end the command, and does not wait for its answer.
+func (c *Cmd) kill(force bool) {
+	id, _ := c.client.begin()
+	c.client.giveUp(id)
+	_ = wire.Write(c.client.control, &wire.Kill{Head: wire.Head{ID: id}, Exec: c.id, Force: force})
+}

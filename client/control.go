@@ -1,0 +1,56 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// PID returns the process's pid in the guest, 0 before Start.
+func (c *Cmd) PID() int { return c.pid }
+
+// Signal sends a signal to the command: a syscall.Signal, by its Linux number,
+// or a [SignalName]. It returns once the agent has sent it; a [*RemoteError] of
+// kind [NotFound] says that the command has ended.
+func (c *Cmd) Signal(sig os.Signal) error {
+	if c.pid == 0 {
+		return errNotStarted
+	}
+	var name string
+	switch s := sig.(type) {
+	case SignalName:
+		name = string(s)
+	case syscall.Signal:
+		name = strconv.Itoa(int(s))
+	default:
+		return fmt.Errorf("client: signal %v: want a syscall.Signal or a SignalName", sig)
+	}
+	return c.client.request(context.WithoutCancel(c.ctx), func(h wire.Head) wire.Message {
+		return &wire.Signal{Head: h, Exec: c.id, Signal: name}
+	})
+}
+
+// A SignalName is a signal by its name in the guest, such as "TERM" or "SIGUSR1".
+type SignalName string
+
+// Signal makes a SignalName an os.Signal.
+func (SignalName) Signal() {}
+
+// String returns the name.
+func (s SignalName) String() string { return string(s) }
+
+// Kill ends the command and everything that it has started, by SIGKILL, at
+// once. It returns when the agent has taken the request. To let the command
+// clean up, end its context instead.
+func (c *Cmd) Kill() error {
+	if c.pid == 0 {
+		return errNotStarted
+	}
+	return c.client.request(context.WithoutCancel(c.ctx), func(h wire.Head) wire.Message {
+		return &wire.Kill{Head: h, Exec: c.id, Force: true}
+	})
+}

@@ -1,0 +1,226 @@
+package client
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
+)
+
+const (
+	stdoutName = "stdout"
+	stderrName = "stderr"
+)
+
+var copyBuffers = sync.Pool{New: func() any {
+	b := make([]byte, mux.MaxFrame)
+	return &b
+}}
+
+// An outputCopy carries an output to the caller's Writer.
+type outputCopy struct {
+	name string
+	cmd  *Cmd
+	from *mux.Stream
+	to   io.Writer
+
+	done     chan struct{} // closed when n is final
+	n        uint64        // bytes that the Writer has taken
+	writeErr atomic.Pointer[error]
+}
+
+// run is stopped by the end of the output, the connection's end, or a Writer
+// that fails. A silent output costs no buffer.
+func (o *outputCopy) run() {
+	defer close(o.done)
+	for {
+		if err := o.from.Await(); err != nil {
+			return // its end, or a loss that the count tells
+		}
+		b := copyBuffers.Get().(*[]byte)
+		n, _ := o.from.Read(*b) // Await tells of its error
+		wrote, err := o.to.Write((*b)[:n])
+		copyBuffers.Put(b)
+		if err == nil && wrote < n {
+			err = io.ErrShortWrite
+		}
+		o.n += uint64(max(wrote, 0))
+		if err != nil {
+			o.writeErr.Store(&err)
+			o.from.Discard()
+			o.cmd.kill(false)
+			return
+		}
+	}
+}
+
+// An inputCopy carries the caller's Reader to the command.
+type inputCopy struct {
+	cmd  *Cmd
+	from io.Reader
+	to   *mux.Stream
+
+	readErr atomic.Pointer[error]
+}
+
+// run is stopped by the Reader's end, or, once the command has ended, by the
+// first write. Nobody waits for it: the Reader may block.
+func (i *inputCopy) run() {
+	b := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(b)
+	for {
+		n, err := i.from.Read(*b)
+		if n > 0 {
+			if _, err := i.to.Write((*b)[:n]); err != nil {
+				return // the command or the connection has ended, which Wait tells
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			_ = i.to.Close()
+			return
+		}
+		if err != nil {
+			i.readErr.Store(&err)
+			i.cmd.kill(false) // and no end of input: the command must not take it for one
+			return
+		}
+	}
+}
+
+// wants says whether the output is copied or piped.
+func (c *Cmd) wants(name string) bool {
+	to := c.Stdout
+	if name == stderrName {
+		to = c.Stderr
+	}
+	return to != nil || c.pipe(name) != nil
+}
+
+func (c *Cmd) pipe(name string) *outputPipe {
+	for _, p := range c.pipes {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// copyStreams begins the copying.
+func (c *Cmd) copyStreams() {
+	c.copyOutput(stdoutName, c.streams.stdout, c.Stdout)
+	if c.streams.stderr != c.streams.stdout {
+		c.copyOutput(stderrName, c.streams.stderr, c.Stderr)
+	}
+	switch {
+	case c.stdinPipe != nil:
+		c.stdinPipe.to = c.streams.stdin.Stream
+	case c.Stdin != nil:
+		c.input = &inputCopy{cmd: c, from: c.Stdin, to: c.streams.stdin.Stream}
+		go c.input.run()
+	}
+}
+
+func (c *Cmd) copyOutput(name string, from stdio, to io.Writer) {
+	if from.Stream == nil {
+		return
+	}
+	if p := c.pipe(name); p != nil {
+		p.from = from.Stream
+		return
+	}
+	o := &outputCopy{name: name, cmd: c, from: from.Stream, to: to, done: make(chan struct{})}
+	c.outputs = append(c.outputs, o)
+	go o.run() // Wait waits for it
+}
+
+// StdinPipe returns a pipe to the command's standard input, to be written to
+// after Start. Closing it is the end of input; Wait closes it too, once the
+// command has ended. Write blocks while the command does not read; what is
+// written after the command has closed its stdin is thrown away.
+func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
+	if c.Stdin != nil || c.stdinPipe != nil {
+		return nil, errors.New("client: Stdin already set")
+	}
+	if c.id != 0 {
+		return nil, errors.New("client: StdinPipe after process started")
+	}
+	c.stdinPipe = &stdinPipe{}
+	return c.stdinPipe, nil
+}
+
+// StdoutPipe returns a pipe from the command's standard output, to be read
+// after Start, to the end, before Wait. It reads io.EOF at the end of output;
+// where the connection ends first, an error that wraps [ErrLost].
+func (c *Cmd) StdoutPipe() (io.ReadCloser, error) { return c.outputPipe(stdoutName, c.Stdout) }
+
+// StderrPipe is like StdoutPipe, for the command's standard error.
+func (c *Cmd) StderrPipe() (io.ReadCloser, error) { return c.outputPipe(stderrName, c.Stderr) }
+
+func (c *Cmd) outputPipe(name string, set io.Writer) (io.ReadCloser, error) {
+	if set != nil || c.pipe(name) != nil {
+		return nil, errors.New("client: " + name + " already set")
+	}
+	if c.id != 0 {
+		return nil, errors.New("client: pipe of " + name + " after process started")
+	}
+	p := &outputPipe{name: name}
+	c.pipes = append(c.pipes, p)
+	return p, nil
+}
+
+var errNotStarted = errors.New("client: the command has not been started")
+
+// A stdinPipe is what StdinPipe returns. It is safe for concurrent use.
+type stdinPipe struct {
+	to       *mux.Stream // set by Start
+	finished atomic.Bool // Wait has returned
+}
+
+func (p *stdinPipe) Write(b []byte) (int, error) {
+	if p.to == nil {
+		return 0, errNotStarted
+	}
+	n, err := p.to.Write(b)
+	if err != nil && p.finished.Load() {
+		err = os.ErrClosed
+	}
+	return n, err
+}
+
+func (p *stdinPipe) Close() error {
+	if p.to == nil {
+		return errNotStarted
+	}
+	return p.to.Close()
+}
+
+// An outputPipe is what StdoutPipe and StderrPipe return.
+type outputPipe struct {
+	name     string
+	from     *mux.Stream // set by Start
+	finished atomic.Bool // Wait has returned: what is left belongs to nobody
+}
+
+func (p *outputPipe) Read(b []byte) (int, error) {
+	switch {
+	case p.from == nil:
+		return 0, errNotStarted
+	case p.finished.Load():
+		return 0, os.ErrClosed
+	}
+	return p.from.Read(b)
+}
+
+// Close throws away what is still to come.
+func (p *outputPipe) Close() error {
+	if p.from == nil {
+		return errNotStarted
+	}
+	if !p.finished.Swap(true) {
+		p.from.Discard()
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/transport"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// Dial connects to the agent that target names:
+//
+//	vsock://CID[:PORT]         AF_VSOCK on this host: QEMU, crosvm with vhost-vsock
+//	hvsock:///PATH[:PORT]      the VMM's Unix socket: Firecracker, Cloud Hypervisor
+//	unix:///PATH               an agent that listens on a Unix socket
+//
+// PORT is 1024 where it is left out. Cancelling ctx, or its deadline, ends every
+// step of it; afterwards ctx has no effect. Dial does not wait for the agent's
+// greeting, so that a first command costs one round trip: an agent that refuses
+// this host, or is none, is found out by the first call on the Client. The
+// caller closes the Client.
+func Dial(ctx context.Context, target string) (*Client, error) {
+	t, err := transport.ParseTarget(target)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := transport.Dial(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", t, bare(err))
+	}
+	c, err := NewClient(ctx, conn)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", t, err)
+	}
+	return c, nil
+}
+
+// bare takes off what a net.OpError says of the address, which is said already.
+func bare(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
+}
+
+// NewClient makes a Client of a connection that leads to an agent, which it
+// then owns, and closes on failure too. Close of conn must end a Read and a
+// Write that are blocked, as a net.Conn's does. ctx is as for [Dial].
+func NewClient(ctx context.Context, conn io.ReadWriteCloser) (*Client, error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	c, err := newClient(conn)
+	if !stop() {
+		// ctx has ended, and conn is closed or about to be.
+		if c != nil {
+			_ = c.Close()
+		}
+		return nil, ctx.Err()
+	}
+	return c, err
+}
+
+func newClient(conn io.ReadWriteCloser) (*Client, error) {
+	if _, err := io.WriteString(conn, wire.Preface); err != nil {
+		return nil, errors.Join(fmt.Errorf("write the preface: %w", err), conn.Close())
+	}
+	session, control, err := mux.Client(&answered{ReadWriteCloser: conn})
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		mux:     session,
+		control: control,
+		calls:   make(map[uint64]chan wire.Message),
+		greeted: make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+	hello := &wire.Hello{
+		Min: wire.ProtocolMin, Max: wire.ProtocolMax,
+		Version: version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
+	}
+	if err := wire.Write(control, hello); err != nil {
+		return nil, errors.Join(err, session.Close())
+	}
+	go c.receive() // stopped by Close, or by the connection's end; Close waits for it
+	return c, nil
+}
+
+// version is this module's in the program that links it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	const path = "github.com/cocoonstack/cocoon-agent"
+	for _, m := range append(info.Deps, &info.Main) {
+		if m.Path == path {
+			return m.Version
+		}
+	}
+	return ""
+}
+
+// answered reads an agent's bytes, and finds out the one who answers the
+// preface with a line instead of yamux: an agent that does not speak this
+// protocol.
+type answered struct {
+	io.ReadWriteCloser
+	checked bool // only yamux's reading goroutine knows
+}
+
+func (a *answered) Read(p []byte) (int, error) {
+	n, err := a.ReadWriteCloser.Read(p)
+	if a.checked || n == 0 {
+		return n, err
+	}
+	a.checked = true
+	if p[0] != '{' { // yamux's first byte is its version, 0
+		return n, err
+	}
+	return 0, a.refusal(p[:n])
+}
+
+// refusal reads the rest of the line that begins with first.
+func (a *answered) refusal(first []byte) error {
+	line := bytes.Clone(first)
+	for !bytes.ContainsRune(line, '\n') && len(line) < wire.MaxPreface {
+		var more [256]byte
+		n, err := a.ReadWriteCloser.Read(more[:])
+		line = append(line, more[:n]...)
+		if err != nil {
+			break
+		}
+	}
+	line, _, _ = bytes.Cut(line, []byte("\n"))
+	message, ok := wire.ParseErrorLine(line)
+	if !ok {
+		message = fmt.Sprintf("answered %.64q", line)
+	}
+	return fmt.Errorf("%w: %s", ErrNotSpoken, message)
+}

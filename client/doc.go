@@ -1,0 +1,39 @@
+// Package client runs commands inside microVMs, through the cocoon-agent in the
+// guest, with an API shaped like os/exec:
+//
+//	c, err := client.Dial(ctx, "vsock://3:1024")
+//	if err != nil {
+//		return err
+//	}
+//	defer c.Close()
+//	out, err := c.CommandContext(ctx, "uname", "-a").Output()
+//
+// A [Client] is one connection. It carries any number of commands at the same
+// time, none of which delays another, and is meant to be kept.
+//
+// # What is promised
+//
+// A command has succeeded only where Run or Wait returns nil: the agent has
+// said that it exited with code 0, and every byte of output that the agent sent
+// has been handed to the caller's Writers. An end of a stream is never taken
+// for success.
+//
+// Errors tell what went wrong, and whether the command may have run:
+//
+//   - [*ExitError]: it ran and ended without success;
+//   - [*RemoteError]: the agent refused it, and it has not run;
+//   - [*MaybeStartedError]: the connection ended before the agent said whether it runs;
+//   - [*LostExitError]: it has started, and how it ended is not known;
+//   - [*TruncatedError]: it ended, and part of its output was lost;
+//   - an error that wraps [ErrLost] and is none of these: it has not run.
+//
+// The library never runs a command twice.
+package client
+
+import "github.com/cocoonstack/cocoon-agent/internal/wire"
+
+// The range of protocol versions that this package speaks.
+const (
+	ProtocolMin = wire.ProtocolMin
+	ProtocolMax = wire.ProtocolMax
+)

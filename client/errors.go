@@ -1,0 +1,197 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// Errors to test for with errors.Is.
+var (
+	// ErrLost is wrapped by every error whose cause is that the connection
+	// ended: "the transport broke", as against a [*RemoteError], "the agent
+	// said no".
+	ErrLost = mux.ErrLost
+
+	// ErrClosed is wrapped, besides ErrLost, after [Client.Close].
+	ErrClosed = mux.ErrClosed
+
+	// ErrNotSpoken says that agent and client have no protocol version in common.
+	ErrNotSpoken = errors.New("no common protocol")
+
+	// ErrProtocol says that the agent has broken the protocol's rules.
+	ErrProtocol = errors.New("protocol violation")
+
+	// ErrWaitDelay says that a command whose context has ended did not end
+	// within [Cmd.WaitDelay]. It may still run.
+	ErrWaitDelay = errors.New("the command did not end in time")
+)
+
+// A Kind classes a [RemoteError]. The set is closed.
+type Kind string
+
+// The kinds of [RemoteError].
+const (
+	BadRequest       Kind = Kind(wire.BadRequest)       // the request makes no sense, or not in this guest
+	NotFound         Kind = Kind(wire.NotFound)         // no such command, or it runs no longer
+	PermissionDenied Kind = Kind(wire.PermissionDenied) // not executable, or not allowed
+	Unsupported      Kind = Kind(wire.Unsupported)      // this agent cannot do it
+	Limit            Kind = Kind(wire.Limit)            // a limit or a resource of the guest is used up
+	ShuttingDown     Kind = Kind(wire.ShuttingDown)     // the agent takes no new work
+	Internal         Kind = Kind(wire.Internal)         // the agent's own fault
+)
+
+// A RemoteError is the agent's refusal. The command has not run.
+type RemoteError struct {
+	Kind    Kind
+	Message string // the agent's, for people
+}
+
+func (e *RemoteError) Error() string { return e.Message }
+
+// remoteError makes an error of the agent's. A kind that is not known is Internal.
+func remoteError(m *wire.Error) error {
+	k := Kind(m.Kind)
+	switch k {
+	case BadRequest, NotFound, PermissionDenied, Unsupported, Limit, ShuttingDown, Internal:
+	default:
+		k = Internal
+	}
+	return &RemoteError{Kind: k, Message: m.Message}
+}
+
+// A MaybeStartedError says that the connection ended, or the caller's context,
+// after an exec may have reached the agent and before the agent said whether
+// it has started. The library never tries such an exec again.
+type MaybeStartedError struct {
+	Err error
+}
+
+func (e *MaybeStartedError) Error() string {
+	return fmt.Sprintf("the command may or may not have started: %v", e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *MaybeStartedError) Unwrap() error { return e.Err }
+
+// A LostExitError says that a command has started and that its exit status is
+// not known: the connection ended first, or the agent could not find it out.
+type LostExitError struct {
+	PID int // in the guest
+	Err error
+}
+
+func (e *LostExitError) Error() string {
+	return fmt.Sprintf("exit status of process %d lost: %v", e.PID, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *LostExitError) Unwrap() error { return e.Err }
+
+// A TruncatedError says that a command has ended and that part of its output
+// did not arrive.
+type TruncatedError struct {
+	Stream    string // "stdout" or "stderr"
+	Got, Sent uint64 // bytes
+	State     *ProcessState
+}
+
+func (e *TruncatedError) Error() string {
+	return fmt.Sprintf("%s truncated: received %d of the %d bytes that the agent sent", e.Stream, e.Got, e.Sent)
+}
+
+// Unwrap returns [ErrLost].
+func (e *TruncatedError) Unwrap() error { return ErrLost }
+
+// An ExitError says that a command has ended without success.
+type ExitError struct {
+	*ProcessState
+
+	// Stderr is what the command wrote to its standard error, as far as
+	// [Cmd.Output] has collected it.
+	Stderr []byte
+
+	cause error // the context's error, where that ended the command
+}
+
+// Error says how the command ended, such as "exit status 7" or "signal KILL".
+func (e *ExitError) Error() string { return e.String() }
+
+// Unwrap returns the context's error where its end ended the command, else nil.
+func (e *ExitError) Unwrap() error { return e.cause }
+
+// A ProcessState is how a command ended.
+type ProcessState struct {
+	pid    int
+	exited wire.Exited
+}
+
+// Pid is the process's in the guest.
+func (s *ProcessState) Pid() int { return s.pid }
+
+// ExitCode returns the exit code, or -1 where a signal ended the command.
+func (s *ProcessState) ExitCode() int { return s.exited.Code }
+
+// ExitStatus returns the exit code as a shell has it: 128+n for signal n.
+func (s *ProcessState) ExitStatus() int {
+	if s.exited.SignalNumber != 0 {
+		return 128 + s.exited.SignalNumber
+	}
+	return s.exited.Code
+}
+
+// Exited is true: the command has ended and its status is known. It is there
+// for k8s.io/utils/exec.ExitError, whose users ignore the status without it.
+func (s *ProcessState) Exited() bool { return true }
+
+// Success says whether the command exited with code 0.
+func (s *ProcessState) Success() bool { return s.exited.Code == 0 && s.exited.SignalNumber == 0 }
+
+// Signal returns the name, without SIG, of the signal that ended the command,
+// or "".
+func (s *ProcessState) Signal() string { return s.exited.Signal }
+
+// CoreDumped says whether the signal left a core dump.
+func (s *ProcessState) CoreDumped() bool { return s.exited.CoreDumped }
+
+// Reason says why the command ended: "exit", "signal", "timeout", "killed" or
+// "shutdown" (docs/protocol.md).
+func (s *ProcessState) Reason() string { return string(s.exited.Reason) }
+
+// OutputCut says whether processes that the command left behind may have
+// written more than the agent waited for.
+func (s *ProcessState) OutputCut() bool { return s.exited.Cut }
+
+// UserTime returns the CPU time in user mode of the command and the children
+// that it waited for.
+func (s *ProcessState) UserTime() time.Duration {
+	return time.Duration(s.exited.UserUS) * time.Microsecond
+}
+
+// SystemTime returns the CPU time in the kernel, likewise.
+func (s *ProcessState) SystemTime() time.Duration {
+	return time.Duration(s.exited.SystemUS) * time.Microsecond
+}
+
+// MaxRSS returns the largest resident set, in bytes.
+func (s *ProcessState) MaxRSS() uint64 { return s.exited.MaxRSS }
+
+// String says how the command ended.
+func (s *ProcessState) String() string {
+	text := fmt.Sprintf("exit status %d", s.exited.Code)
+	if s.exited.SignalNumber != 0 {
+		text = "signal " + s.exited.Signal
+	}
+	if s.exited.CoreDumped {
+		text += " (core dumped)"
+	}
+	switch s.exited.Reason {
+	case wire.ReasonTimeout, wire.ReasonKilled, wire.ReasonShutdown:
+		text += " (" + string(s.exited.Reason) + ")"
+	case wire.ReasonExit, wire.ReasonSignal, wire.ReasonLost:
+	}
+	return text
+}

@@ -1,0 +1,55 @@
+package client
+
+import (
+	"reflect"
+
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
+)
+
+// A stdio is one standard stream of a command, as it is on the wire.
+type stdio struct{ *mux.Stream } // nil: not wanted
+
+func (s stdio) id() uint32 {
+	if s.Stream == nil {
+		return 0
+	}
+	return s.ID()
+}
+
+// streams are the standard streams of a command. stderr may be stdout.
+//
+// The host must not close a stream before the agent has taken it: yamux would
+// then never acknowledge it. So each is closed after started, or not at all.
+type streams struct{ stdin, stdout, stderr stdio }
+
+// open opens what cmd wants.
+func (s *streams) open(m *mux.Session, cmd *Cmd) error {
+	var err error
+	open := func(wanted bool, to *stdio) {
+		if wanted && err == nil {
+			to.Stream, err = m.Open()
+		}
+	}
+	open(cmd.Stdin != nil || cmd.stdinPipe != nil, &s.stdin)
+	open(cmd.wants(stdoutName), &s.stdout)
+	if cmd.wants(stdoutName) && sameWriter(cmd.Stdout, cmd.Stderr) {
+		s.stderr = s.stdout
+	} else {
+		open(cmd.wants(stderrName), &s.stderr)
+	}
+	return err
+}
+
+// discard lets all of them go.
+func (s *streams) discard() {
+	for _, stream := range []stdio{s.stdin, s.stdout, s.stderr} {
+		if stream.Stream != nil {
+			stream.Discard()
+		}
+	}
+}
+
+// sameWriter says whether a and b are equal. Writers that cannot be compared are not.
+func sameWriter(a, b any) bool {
+	return a != nil && b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
+}

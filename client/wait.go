@@ -1,0 +1,182 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// Wait waits for the command to end and for its output to have been copied to
+// Stdout and Stderr. It must have been started, and Wait is called once.
+//
+// It returns nil where the command exited with code 0 and no byte of output is
+// missing, the error of a Writer or the Reader that failed, and else an
+// [*ExitError], a [*TruncatedError] or a [*LostExitError]. Where the context
+// ended the command, the error wraps the context's too. What the pipes of
+// StdoutPipe and StderrPipe still hold is lost: read them to the end first.
+func (c *Cmd) Wait() error {
+	if c.stopWatch == nil {
+		return errors.New("client: not started")
+	}
+	if c.waited {
+		return errors.New("client: Wait was already called")
+	}
+	c.waited = true
+	defer c.client.giveUp(c.id)
+	defer c.finish()
+
+	p := newPatience(c)
+	defer p.stop()
+	exited, err := c.awaitExit(p)
+	if err != nil {
+		return &LostExitError{PID: c.pid, Err: err}
+	}
+	copied := c.awaitCopies(p)
+	switch {
+	case exited.Reason == wire.ReasonLost:
+		return &LostExitError{PID: c.pid, Err: errors.New("the agent could not find it out")}
+	case c.copyError() != nil:
+		return c.copyError()
+	case copied != nil:
+		return copied
+	}
+	return c.verdict(exited)
+}
+
+// A patience is how long Wait waits: for ever, until the context ends, and then
+// for WaitDelay.
+type patience struct {
+	cmd   *Cmd
+	ended <-chan struct{} // the context's end, nil once it has been seen
+	timer *time.Timer
+}
+
+func newPatience(c *Cmd) *patience { return &patience{cmd: c, ended: c.ctx.Done()} }
+
+func (p *patience) expired() <-chan time.Time {
+	if p.timer == nil {
+		return nil
+	}
+	return p.timer.C
+}
+
+func (p *patience) begin() {
+	p.ended = nil
+	d := p.cmd.WaitDelay
+	if d == 0 {
+		d = DefaultWaitDelay
+	}
+	p.timer = time.NewTimer(d)
+}
+
+func (p *patience) stop() {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+func (p *patience) err() error {
+	return fmt.Errorf("%w: %w", ErrWaitDelay, p.cmd.ctx.Err())
+}
+
+// awaitExit waits for the agent's word. What came before the connection ended
+// counts.
+func (c *Cmd) awaitExit(p *patience) (*wire.Exited, error) {
+	for {
+		select {
+		case m := <-c.events:
+			return exitedOf(m)
+		case <-p.ended:
+			p.begin()
+			continue
+		case <-p.expired():
+			return nil, p.err()
+		case <-c.client.done:
+		}
+		select {
+		case m := <-c.events:
+			return exitedOf(m)
+		default:
+			return nil, c.client.lost()
+		}
+	}
+}
+
+func exitedOf(m wire.Message) (*wire.Exited, error) {
+	switch m := m.(type) {
+	case *wire.Exited:
+		return m, nil
+	case *wire.Error:
+		return nil, remoteError(m)
+	default:
+		return nil, fmt.Errorf("%w: %T instead of exited", ErrProtocol, m)
+	}
+}
+
+// awaitCopies waits for the copying of outputs to end. The input's is not waited for.
+func (c *Cmd) awaitCopies(p *patience) error {
+	for _, o := range c.outputs {
+		for ended := false; !ended; {
+			select {
+			case <-o.done:
+				ended = true
+			case <-p.ended:
+				p.begin()
+			case <-p.expired():
+				return p.err()
+			}
+		}
+	}
+	return nil
+}
+
+// copyError returns the error of the caller's Writer or Reader that failed.
+func (c *Cmd) copyError() error {
+	for _, o := range c.outputs {
+		if err := o.writeErr.Load(); err != nil {
+			return *err
+		}
+	}
+	if c.input != nil {
+		if err := c.input.readErr.Load(); err != nil {
+			return *err
+		}
+	}
+	return nil
+}
+
+// verdict holds what has arrived against what the agent says.
+func (c *Cmd) verdict(x *wire.Exited) error {
+	c.ProcessState = &ProcessState{pid: c.pid, exited: *x}
+	for _, o := range c.outputs {
+		sent := x.StdoutBytes
+		if o.name == stderrName {
+			sent = x.StderrBytes
+		}
+		if o.n < sent {
+			return &TruncatedError{Stream: o.name, Got: o.n, Sent: sent, State: c.ProcessState}
+		}
+		if o.n > sent {
+			return fmt.Errorf("%w: %d bytes of %s, where the agent sent %d", ErrProtocol, o.n, o.name, sent)
+		}
+	}
+	if !c.ProcessState.Success() {
+		return &ExitError{ProcessState: c.ProcessState, cause: c.ctx.Err()}
+	}
+	return nil
+}
+
+// finish lets go of everything. Streams that have ended on the agent's side are
+// then gone.
+func (c *Cmd) finish() {
+	c.stopWatch()
+	for _, p := range c.pipes {
+		p.finished.Store(true)
+	}
+	if c.stdinPipe != nil {
+		c.stdinPipe.finished.Store(true)
+	}
+	c.streams.discard()
+}
