@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+)
+
+// targetFlags name an agent.
+type targetFlags struct {
+	Target         string        `placeholder:"URL" env:"COCOON_AGENT_TARGET" help:"The agent: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH."`
+	CID            *uint32       `name:"cid" placeholder:"N" help:"The guest's vsock CID: --cid N --port P is --target vsock://N:P."`
+	Port           uint32        `default:"1024" help:"The agent's vsock port, with --cid."`
+	ConnectTimeout time.Duration `default:"10s" help:"How long to wait for a connection."`
+}
+
+// url returns the target. --cid is stronger than the environment's target.
+func (f *targetFlags) url(k *kong.Context) (string, error) {
+	switch {
+	case f.CID != nil && given(k, "target"):
+		return "", errors.New("--cid and --target name two agents: give one")
+	case f.CID != nil:
+		return fmt.Sprintf("vsock://%d:%d", *f.CID, f.Port), nil
+	case f.Target == "":
+		return "", errors.New("no agent named: give --target or --cid, or set COCOON_AGENT_TARGET")
+	default:
+		return f.Target, nil
+	}
+}
+
+// given says whether a flag stands on the command line.
+func given(k *kong.Context, name string) bool {
+	for _, p := range k.Path {
+		if p.Flag != nil && p.Flag.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// dial connects. The caller closes the Client.
+func (f *targetFlags) dial(url string) (*client.Client, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), f.ConnectTimeout)
+	defer cancel()
+	c, err := client.Dial(ctx, url)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no connection within %v: %w", f.ConnectTimeout, err)
+	}
+	return c, err
+}
+
+type clientCommand struct {
+	targetFlags
+
+	Env     []string `short:"e" sep:"none" placeholder:"K=V" help:"Set a variable of the command's environment. Repeatable."`
+	Dir     string   `placeholder:"DIR" help:"The command's working directory. Default: the user's home."`
+	NoStdin bool     `short:"n" help:"Give the command an empty standard input, and leave ours alone."`
+	Argv    []string `arg:"" passthrough:"" name:"command" help:"The command and its arguments."`
+}
+
+// Help is what --help says besides the flags.
+func (*clientCommand) Help() string {
+	return `Standard input, output and error are the command's. The exit status is the
+command's own; 128+n where signal n ended it; 127: no such command; 126: it
+cannot be executed; 124: it ran out of time; 255: agent or transport failed, and
+one line on standard error says what and where.
+
+  cocoon-agent client --cid 3 -- uname -a
+  tar c . | cocoon-agent client --target hvsock:///run/vm/v.sock:1024 -- tar x -C /srv`
+}
+
+// Run runs the command. Its error is a clientError.
+func (c *clientCommand) Run(k *kong.Context) error {
+	url, err := c.url(k)
+	if err != nil {
+		return &clientError{err: err}
+	}
+	conn, err := c.dial(url)
+	if err != nil {
+		return &clientError{err: err}
+	}
+	defer conn.Close()
+	if err := c.exec(conn); err != nil {
+		return &clientError{url, err}
+	}
+	return nil
+}
+
+func (c *clientCommand) exec(conn *client.Client) error {
+	argv := c.Argv
+	if len(argv) > 0 && argv[0] == "--" {
+		argv = argv[1:]
+	}
+	if len(argv) == 0 {
+		return errors.New("no command given")
+	}
+	cmd := conn.Command(argv[0], argv[1:]...)
+	cmd.Env, cmd.Dir = c.Env, c.Dir
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.stdin(), os.Stdout, os.Stderr
+	err := cmd.Run()
+	if cmd.ProcessState != nil && cmd.ProcessState.OutputCut() {
+		fmt.Fprintln(os.Stderr, "cocoon-agent: processes that the command left behind held its output open; what they may still write was cut")
+	}
+	return err
+}
+
+// stdin is nil where there is none to read from: a closed descriptor is no reason to fail.
+func (c *clientCommand) stdin() io.Reader {
+	if _, err := os.Stdin.Stat(); err != nil || c.NoStdin {
+		return nil
+	}
+	return os.Stdin
+}

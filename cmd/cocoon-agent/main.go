@@ -1,0 +1,80 @@
+// Command cocoon-agent runs commands inside a microVM for its host, over
+// virtio-vsock: "serve" is the daemon in the guest, "client" runs one command
+// from the host.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+)
+
+// Set by the linker: make build.
+var (
+	version  = "dev"
+	revision = "unknown"
+)
+
+// grammar is the command line.
+type grammar struct {
+	Serve   serveCommand   `cmd:"" help:"Run the agent: serve commands to the host."`
+	Client  clientCommand  `cmd:"" help:"Run a command in a guest."`
+	Version versionCommand `cmd:"" help:"Print version, revision and protocol range."`
+}
+
+const description = `Run commands inside a microVM from its host, over virtio-vsock.
+
+"serve" is the daemon in the guest. "client" runs one command there, with its
+standard streams and exit status those of the command.`
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is main, with everything that ends in an exit status.
+func run(args []string, stdout, stderr io.Writer) (status int) {
+	parser, err := kong.New(&grammar{},
+		kong.Name("cocoon-agent"),
+		kong.Description(description),
+		kong.Writers(stdout, stderr),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Exit(func(code int) { panic(helpShown{code}) }),
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "cocoon-agent:", err)
+		return statusUsage
+	}
+	defer func() {
+		if shown, ok := recover().(helpShown); ok {
+			status = shown.code
+		}
+	}()
+	ctx, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(stderr, "cocoon-agent: %v (see %s --help)\n", err, usageOf(err))
+		return usageStatus(args)
+	}
+	if err := ctx.Run(); err != nil {
+		status, line := statusOf(err)
+		if line != "" {
+			fmt.Fprintln(stderr, "cocoon-agent:", line)
+		}
+		return status
+	}
+	return 0
+}
+
+// helpShown is how kong says, after --help, that the program is to exit.
+type helpShown struct{ code int }
+
+// usageOf names the command whose help tells what went wrong.
+func usageOf(err error) string {
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil {
+		if c := parse.Context.Selected(); c != nil {
+			return "cocoon-agent " + c.Name
+		}
+	}
+	return "cocoon-agent"
+}

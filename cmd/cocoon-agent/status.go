@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+)
+
+// Exit statuses. "client" has those of the command that it runs, and, for what
+// keeps it from having one, those that a shell, env(1) and ssh(1) use.
+const (
+	statusFailure       = 1   // serve: see the log
+	statusUsage         = 2   // the command line, except client's
+	statusTimeout       = 124 // the command's --timeout ran out, as timeout(1)
+	statusNotExecutable = 126 // POSIX, 2.8.2 Exit Status for Commands
+	statusNotFound      = 127 // likewise
+	statusTransport     = 255 // agent or transport failed, as ssh(1)
+)
+
+// usageStatus is the status of a command line that makes no sense. client's
+// must not be taken for the command's own.
+func usageStatus(args []string) int {
+	if len(args) > 0 && args[0] == "client" {
+		return statusTransport
+	}
+	return statusUsage
+}
+
+// A clientError is a failure of "client", and where.
+type clientError struct {
+	target string // empty where err names it, or none is known
+	err    error
+}
+
+func (e *clientError) Error() string {
+	if e.target == "" {
+		return e.err.Error()
+	}
+	return fmt.Sprintf("%s: %v", e.target, e.err)
+}
+
+func (e *clientError) Unwrap() error { return e.err }
+
+// statusOf returns the exit status for err, and the line for stderr, if any.
+func statusOf(err error) (status int, line string) {
+	if _, ok := errors.AsType[*clientError](err); !ok {
+		return statusFailure, err.Error()
+	}
+	if exit, ok := errors.AsType[*client.ExitError](err); ok {
+		return exitStatus(exit)
+	}
+	status = statusTransport
+	if remote, ok := errors.AsType[*client.RemoteError](err); ok {
+		switch remote.Kind {
+		case client.NotFound:
+			status = statusNotFound
+		case client.PermissionDenied:
+			status = statusNotExecutable
+		}
+	}
+	return status, err.Error()
+}
+
+// exitStatus is silent where the command's own end says it all.
+func exitStatus(exit *client.ExitError) (status int, line string) {
+	switch exit.Reason() {
+	case "timeout":
+		return statusTimeout, "the command ran out of time: " + exit.Error()
+	case "shutdown":
+		return exit.ExitStatus(), "the agent was shut down: " + exit.Error()
+	default:
+		return exit.ExitStatus(), ""
+	}
+}
