@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -53,9 +54,9 @@ type Cmd struct {
 	Stdout io.Writer
 	Stderr io.Writer
 
-	// WaitDelay is how long Wait goes on waiting once the context has ended, for
-	// the agent to end the command and for the Writers. Then Wait returns an
-	// error that wraps [ErrWaitDelay]. 0: [DefaultWaitDelay].
+	// WaitDelay is how long Wait goes on waiting once the context has ended, or
+	// Kill was called, for the agent to end the command and for the Writers. Then
+	// Wait returns an error that wraps [ErrWaitDelay]. 0: [DefaultWaitDelay].
 	WaitDelay time.Duration
 
 	// ProcessState is set by Wait, or Run, once the command has ended and its
@@ -74,6 +75,8 @@ type Cmd struct {
 	outputs   []*outputCopy
 	input     *inputCopy
 	stopWatch func() bool // lets ctx go
+	ending    chan struct{}
+	endOnce   sync.Once // closes ending: the command is being ended
 	waited    bool
 }
 
@@ -86,7 +89,7 @@ func (c *Client) Command(name string, arg ...string) *Cmd {
 // agent ends the command and everything that it has started: SIGTERM, and
 // after a grace of 5 seconds SIGKILL. ctx ending also ends a Start that waits.
 func (c *Client) CommandContext(ctx context.Context, name string, arg ...string) *Cmd {
-	return &Cmd{Args: append([]string{name}, arg...), client: c, ctx: ctx}
+	return &Cmd{Args: append([]string{name}, arg...), client: c, ctx: ctx, ending: make(chan struct{})}
 }
 
 // Run starts the command and waits for it to end.
@@ -156,7 +159,7 @@ func (c *Cmd) Start() error {
 	}
 	c.pid = pid
 	c.copyStreams()
-	c.stopWatch = context.AfterFunc(c.ctx, func() { c.kill(false) })
+	c.stopWatch = context.AfterFunc(c.ctx, c.end)
 	return nil
 }
 
@@ -187,7 +190,7 @@ func (c *Cmd) send(opened chan<- error) {
 // withdraw undoes a Start whose context has ended.
 func (c *Cmd) withdraw(opened <-chan error) {
 	if err := <-opened; err == nil {
-		c.kill(false)
+		c.end()
 	}
 	c.streams.discard()
 }
@@ -216,7 +219,7 @@ func (c *Cmd) awaitStart() (pid int, err error) {
 		return 0, err
 	case err != nil:
 		if c.ctx.Err() != nil {
-			go c.kill(false) // ends with the write, or the connection
+			go c.end() // ends with the write, or the connection
 		}
 		return 0, &MaybeStartedError{Err: err}
 	}
@@ -230,9 +233,12 @@ func (c *Cmd) awaitStart() (pid int, err error) {
 	}
 }
 
-// kill asks the agent to end the command, and does not wait for its answer.
-func (c *Cmd) kill(force bool) {
+// end asks the agent to end the command, and does not wait for its answer.
+func (c *Cmd) end() {
+	c.markEnding()
 	id, _ := c.client.begin()
 	c.client.giveUp(id)
-	_ = wire.Write(c.client.control, &wire.Kill{Head: wire.Head{ID: id}, Exec: c.id, Force: force})
+	_ = wire.Write(c.client.control, &wire.Kill{Head: wire.Head{ID: id}, Exec: c.id})
 }
+
+func (c *Cmd) markEnding() { c.endOnce.Do(func() { close(c.ending) }) }

@@ -50,6 +50,7 @@ func (c *Cmd) Kill() error {
 	if c.pid == 0 {
 		return errNotStarted
 	}
+	c.markEnding()
 	return c.client.request(context.WithoutCancel(c.ctx), func(h wire.Head) wire.Message {
 		return &wire.Kill{Head: h, Exec: c.id, Force: true}
 	})

@@ -51,7 +51,7 @@ func (o *outputCopy) run() {
 		if err != nil {
 			o.writeErr.Store(&err)
 			o.from.Discard()
-			o.cmd.kill(false)
+			o.cmd.end()
 			return
 		}
 	}
@@ -84,7 +84,7 @@ func (i *inputCopy) run() {
 		}
 		if err != nil {
 			i.readErr.Store(&err)
-			i.cmd.kill(false) // and no end of input: the command must not take it for one
+			i.cmd.end() // and no end of input: the command must not take it for one
 			return
 		}
 	}
@@ -202,6 +202,14 @@ type outputPipe struct {
 	name     string
 	from     *mux.Stream // set by Start
 	finished atomic.Bool // Wait has returned: what is left belongs to nobody
+
+	reading atomic.Int32 // calls of Read under way
+	read    atomic.Bool  // Read has been called since unread was
+}
+
+// unread says whether nobody reads, nor has since the last call.
+func (p *outputPipe) unread() bool {
+	return !p.read.Swap(false) && p.reading.Load() == 0
 }
 
 func (p *outputPipe) Read(b []byte) (int, error) {
@@ -211,6 +219,9 @@ func (p *outputPipe) Read(b []byte) (int, error) {
 	case p.finished.Load():
 		return 0, os.ErrClosed
 	}
+	p.reading.Add(1)
+	defer p.reading.Add(-1)
+	p.read.Store(true)
 	return p.from.Read(b)
 }
 

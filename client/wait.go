@@ -14,8 +14,11 @@ import (
 // It returns nil where the command exited with code 0 and no byte of output is
 // missing, the error of a Writer or the Reader that failed, and else an
 // [*ExitError], a [*TruncatedError] or a [*LostExitError]. Where the context
-// ended the command, the error wraps the context's too. What the pipes of
-// StdoutPipe and StderrPipe still hold is lost: read them to the end first.
+// ended the command, the error wraps the context's too.
+//
+// Read the pipes of StdoutPipe and StderrPipe to the end first, as with os/exec:
+// a command whose output nobody reads does not end, and what a pipe still holds
+// when Wait returns is lost.
 func (c *Cmd) Wait() error {
 	if c.stopWatch == nil {
 		return errors.New("client: not started")
@@ -45,40 +48,57 @@ func (c *Cmd) Wait() error {
 	return c.verdict(exited)
 }
 
-// A patience is how long Wait waits: for ever, until the context ends, and then
-// for WaitDelay.
+// idlePipe is how long nobody may read a pipe of a command that is being ended
+// before what it holds is thrown away: the agent reports an exit only after the
+// output.
+const idlePipe = 200 * time.Millisecond
+
+// A patience is how long Wait waits: for ever, until the command is being
+// ended, and then for WaitDelay.
 type patience struct {
-	cmd   *Cmd
-	ended <-chan struct{} // the context's end, nil once it has been seen
-	timer *time.Timer
+	cmd    *Cmd
+	ending <-chan struct{} // nil once it has been seen
+	timer  *time.Timer
+	idle   *time.Ticker
 }
 
-func newPatience(c *Cmd) *patience { return &patience{cmd: c, ended: c.ctx.Done()} }
-
-func (p *patience) expired() <-chan time.Time {
-	if p.timer == nil {
-		return nil
-	}
-	return p.timer.C
+func newPatience(c *Cmd) *patience {
+	return &patience{cmd: c, ending: c.ending, timer: time.NewTimer(never), idle: time.NewTicker(never)}
 }
+
+const never = 100 * 365 * 24 * time.Hour
 
 func (p *patience) begin() {
-	p.ended = nil
+	p.ending = nil
 	d := p.cmd.WaitDelay
 	if d == 0 {
 		d = DefaultWaitDelay
 	}
-	p.timer = time.NewTimer(d)
+	p.timer.Reset(d)
+	if len(p.cmd.pipes) > 0 {
+		p.idle.Reset(idlePipe)
+	}
 }
 
 func (p *patience) stop() {
-	if p.timer != nil {
-		p.timer.Stop()
+	p.timer.Stop()
+	p.idle.Stop()
+}
+
+// dropPipes throws away the pipes that nobody has read since the last call.
+func (p *patience) dropPipes() {
+	for _, pipe := range p.cmd.pipes {
+		if pipe.unread() {
+			_ = pipe.Close()
+		}
 	}
 }
 
 func (p *patience) err() error {
-	return fmt.Errorf("%w: %w", ErrWaitDelay, p.cmd.ctx.Err())
+	if err := p.cmd.ctx.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrWaitDelay, err)
+	}
+	return ErrWaitDelay
 }
 
 // awaitExit waits for the agent's word. What came before the connection ended
@@ -88,10 +108,13 @@ func (c *Cmd) awaitExit(p *patience) (*wire.Exited, error) {
 		select {
 		case m := <-c.events:
 			return exitedOf(m)
-		case <-p.ended:
+		case <-p.ending:
 			p.begin()
 			continue
-		case <-p.expired():
+		case <-p.idle.C:
+			p.dropPipes()
+			continue
+		case <-p.timer.C:
 			return nil, p.err()
 		case <-c.client.done:
 		}
@@ -122,9 +145,9 @@ func (c *Cmd) awaitCopies(p *patience) error {
 			select {
 			case <-o.done:
 				ended = true
-			case <-p.ended:
+			case <-p.ending:
 				p.begin()
-			case <-p.expired():
+			case <-p.timer.C:
 				return p.err()
 			}
 		}

@@ -5,18 +5,18 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
 )
 
-// A Stream is one two-way byte stream of a session.
+// A Stream is one two-way byte stream of a session. It is safe for concurrent
+// use: the bytes of each Write stay together, and each Read gets its own.
 //
-// One goroutine may read while another writes, and Write may be called
-// concurrently: each call's bytes stay together. Whoever opened or claimed a
-// stream must see to both directions: Close its own, and read the other until
-// an error, or Discard it. A stream that has not ended in both directions takes
-// memory until the session ends.
+// Whoever opened or claimed a stream must see to both directions: Close its
+// own, and read the other until an error, or Discard it. A stream that has not
+// ended in both directions takes memory until the session ends.
 type Stream struct {
 	yamux   *yamux.Stream
 	session *Session
@@ -24,6 +24,14 @@ type Stream struct {
 	// writing keeps the frames of one Write together. It is held while the
 	// peer's window is full: so nothing but Write takes it.
 	writing sync.Mutex
+
+	// reading lets one Read at a time into yamux, where two may deadlock: Read
+	// takes a stream's state lock and then its receive lock, and the window
+	// update that ends a Read takes them the other way round. It is held while
+	// there is nothing to read.
+	reading sync.Mutex
+
+	discarded atomic.Bool
 }
 
 func newStream(s *Session, y *yamux.Stream) *Stream {
@@ -36,14 +44,21 @@ func (s *Stream) ID() uint32 { return s.yamux.StreamID() }
 // Read reads what the peer has written. It returns io.EOF when the peer has
 // closed its direction, an error that wraps [ErrLost] when the connection has
 // ended, and os.ErrDeadlineExceeded after the time of
-// [Stream.SetReadDeadline].
+// [Stream.SetReadDeadline], and os.ErrClosed after [Stream.Discard].
 func (s *Stream) Read(p []byte) (int, error) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	if s.discarded.Load() {
+		return 0, os.ErrClosed
+	}
 	n, err := s.yamux.Read(p)
 	if err == nil || n > 0 {
 		// The window update that follows a read may fail; the bytes count.
 		return n, nil
 	}
 	switch {
+	case errors.Is(err, yamux.ErrTimeout) && s.discarded.Load():
+		return 0, os.ErrClosed
 	case errors.Is(err, yamux.ErrTimeout):
 		return 0, os.ErrDeadlineExceeded
 	case errors.Is(err, io.EOF) && !s.session.yamux.IsClosed():
@@ -93,14 +108,20 @@ func (s *Stream) SetReadDeadline(t time.Time) {
 
 // Discard closes this side's direction, and throws away what the peer writes
 // until the peer closes its own or the session ends, so that the peer is never
-// blocked. It returns at once. Nothing else may read the stream any more.
+// blocked. A Read that is blocked fails, and so does every later one. Discard
+// returns at once and is idempotent.
 func (s *Stream) Discard() {
 	_ = s.Close()
-	s.SetReadDeadline(time.Time{})
-	go s.drain()
+	if !s.discarded.Swap(true) {
+		s.SetReadDeadline(time.Unix(1, 0)) // ends a Read
+		go s.drain()
+	}
 }
 
 // drain is stopped by the peer's end of the stream, or by the session's.
 func (s *Stream) drain() {
-	_, _ = io.Copy(io.Discard, s)
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	s.SetReadDeadline(time.Time{})
+	_, _ = io.Copy(io.Discard, s.yamux)
 }

@@ -1,0 +1,123 @@
+//go:build linux
+
+// Package agenttest runs a real agent inside a test, on a Unix socket.
+package agenttest
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+	"github.com/cocoonstack/cocoon-agent/internal/session"
+	"github.com/cocoonstack/cocoon-agent/internal/transport"
+)
+
+// Patience is how long a test waits for what should happen at once, on a
+// machine that may be busy.
+const Patience = 30 * time.Second
+
+// An Agent is a running agent.
+type Agent struct {
+	Target string // for client.Dial
+	Path   string // of its socket
+	Log    *Log
+
+	server *session.Server
+	served chan error
+}
+
+// Start starts an agent, which the end of the test shuts down.
+func Start(tb testing.TB) *Agent {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "agent") // a Unix socket's path is short
+	if err != nil {
+		tb.Fatal(err)
+	}
+	a := &Agent{Path: filepath.Join(dir, "s"), Log: &Log{}, served: make(chan error, 1)}
+	a.Target = "unix://" + a.Path
+	spawner, err := proc.NewSpawner()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := spawner.UseCgroups(); err != nil {
+		tb.Logf("no cgroups: %v", err)
+	}
+	a.server = session.NewServer(session.Config{
+		Log:           zerolog.New(a.Log),
+		Spawner:       spawner,
+		Version:       "test",
+		Admit:         admit,
+		ShutdownGrace: time.Second,
+	})
+	ln, err := transport.Listen(transport.Address{Scheme: "unix", Path: a.Path})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	go func() { a.served <- a.server.Serve(ln) }() // stopped and waited for below
+	tb.Cleanup(func() {
+		a.Shutdown(tb)
+		if err := spawner.Close(); err != nil {
+			tb.Errorf("close spawner: %v", err)
+		}
+		_ = os.RemoveAll(dir)
+	})
+	return a
+}
+
+func admit(c net.Conn) (string, error) {
+	peer, err := transport.Policy{}.Admit(c)
+	return peer.String(), err
+}
+
+// Shutdown shuts the agent down and waits for it.
+func (a *Agent) Shutdown(tb testing.TB) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	if err := a.server.Shutdown(ctx); err != nil {
+		tb.Errorf("shutdown: %v\nagent's log:\n%s", err, a.Log)
+	}
+	select {
+	case err := <-a.served:
+		a.served <- err
+	case <-ctx.Done():
+		tb.Error("the agent still accepts after Shutdown")
+	}
+}
+
+// Dial connects to the agent with nothing said yet.
+func (a *Agent) Dial(tb testing.TB) net.Conn {
+	tb.Helper()
+	c, err := net.Dial("unix", a.Path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// A Log collects an agent's log. It is safe for concurrent use.
+type Log struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}

@@ -1,0 +1,77 @@
+// Package arrows holds the rules about who imports whom (docs/architecture.md).
+package arrows_test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/cocoonstack/cocoon-agent/"
+
+// list runs go list with a template over packages, without their tests.
+func list(t *testing.T, args ...string) []string {
+	t.Helper()
+	out, err := exec.Command("go", append([]string{"list"}, args...)...).Output()
+	if err != nil {
+		t.Fatalf("go list %v: %v", args, err)
+	}
+	return strings.Fields(string(out))
+}
+
+func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
+	for from, may := range map[string][]string{
+		"client":             {"internal/mux", "internal/transport", "internal/wire"},
+		"internal/session":   {"internal/guest", "internal/mux", "internal/proc", "internal/wire"},
+		"internal/wire":      {},
+		"internal/mux":       {},
+		"internal/transport": {},
+		"internal/proc":      {},
+		"internal/guest":     {},
+		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/mux", "internal/proc", "internal/session", "internal/transport", "internal/wire"},
+		"internal/agenttest": {"internal/guest", "internal/mux", "internal/proc", "internal/session", "internal/transport", "internal/wire"},
+	} {
+		for _, dep := range list(t, "-deps", module+from) {
+			own, ok := strings.CutPrefix(dep, module)
+			if ok && own != from && !slices.Contains(may, own) {
+				t.Errorf("%s reaches %s", from, own)
+			}
+		}
+	}
+}
+
+func TestEachDependencyHasOneOwner(t *testing.T) {
+	for dep, owner := range map[string]string{
+		"github.com/hashicorp/yamux":        "internal/mux",
+		"github.com/vmihailenco/msgpack/v5": "internal/wire",
+		"github.com/mdlayher/vsock":         "internal/transport",
+		"github.com/creack/pty":             "internal/proc",
+		"github.com/alecthomas/kong":        "cmd/cocoon-agent",
+		"golang.org/x/term":                 "cmd/cocoon-agent",
+	} {
+		for _, line := range list(t, "-f", `{{.ImportPath}}={{join .Imports ","}}`, module+"...") {
+			from, imports, _ := strings.Cut(line, "=")
+			if slices.Contains(strings.Split(imports, ","), dep) && from != module+owner {
+				t.Errorf("%s imports %s, which is %s's", from, dep, owner)
+			}
+		}
+	}
+}
+
+func TestClientBringsNoAgentAlong(t *testing.T) {
+	deps := list(t, "-deps", module+"client")
+	for _, unwanted := range []string{
+		"os/exec", "github.com/creack/pty", "github.com/alecthomas/kong", "github.com/rs/zerolog",
+	} {
+		if slices.Contains(deps, unwanted) {
+			t.Errorf("client depends on %s", unwanted)
+		}
+	}
+}
+
+func TestNothingShipsTheTestAgent(t *testing.T) {
+	if slices.Contains(list(t, "-deps", module+"cmd/cocoon-agent"), module+"internal/agenttest") {
+		t.Error("cmd/cocoon-agent links internal/agenttest")
+	}
+}
