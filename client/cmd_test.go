@@ -323,10 +323,14 @@ func TestStalledStreamsDelayNobodyElse(t *testing.T) {
 	if err := c.Ping(patiently(t)); err != nil {
 		t.Error(err)
 	}
+	var all sync.WaitGroup
 	for _, cmd := range stalled {
-		if err := cmd.Kill(); err != nil {
-			t.Error(err)
-		}
-		wantExit(t, cmd.Wait(), 137)
+		all.Go(func() {
+			if err := cmd.Kill(); err != nil {
+				t.Error(err)
+			}
+			wantExit(t, cmd.Wait(), 137)
+		})
 	}
+	all.Wait()
 }

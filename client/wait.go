@@ -36,6 +36,11 @@ func (c *Cmd) Wait() error {
 	if err != nil {
 		return &LostExitError{PID: c.pid, Err: err}
 	}
+	// The ends of the outputs came before exited: what has not ended by now is
+	// not waited for.
+	for _, o := range c.outputs {
+		o.from.SetReadDeadline(time.Unix(1, 0))
+	}
 	copied := c.awaitCopies(p)
 	switch {
 	case exited.Reason == wire.ReasonLost:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 
 	"github.com/hashicorp/yamux"
@@ -114,12 +115,10 @@ func (s *Session) fail(reason error) {
 
 // end records why the connection ended, and closes everything that waits for it.
 func (s *Session) end(cause error) {
-	if failure := s.out.failure(); failure != nil {
-		cause = failure
-	}
+	failure := s.out.failure()
 	s.mu.Lock()
 	if s.err == nil {
-		s.err = s.translate(cause)
+		s.err = s.translate(cause, failure)
 	}
 	s.mu.Unlock()
 	_ = s.yamux.Close()
@@ -130,15 +129,18 @@ func (s *Session) end(cause error) {
 }
 
 // translate is where yamux's errors about the whole session become this
-// package's. It is called with mu held.
-func (s *Session) translate(cause error) error {
+// package's. What the peer said by ending the connection comes before what a
+// write made of that. It is called with mu held.
+func (s *Session) translate(cause, writeFailure error) error {
 	switch {
 	case s.closed:
 		return ErrClosed
-	case errors.Is(cause, io.EOF), errors.Is(cause, yamux.ErrSessionShutdown):
-		return io.EOF
-	default:
+	case !errors.Is(cause, io.EOF) && !errors.Is(cause, net.ErrClosed) && !errors.Is(cause, yamux.ErrSessionShutdown):
 		return cause
+	case writeFailure != nil:
+		return writeFailure
+	default:
+		return io.EOF
 	}
 }
 

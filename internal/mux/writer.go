@@ -2,7 +2,6 @@ package mux
 
 import (
 	"encoding/binary"
-	"errors"
 	"io"
 	"sync"
 	"time"
@@ -14,7 +13,8 @@ import (
 // frames are made.
 const maxPending = 2 * MaxFrame
 
-var errWriterClosed = errors.New("connection closed")
+// readTime is how long a connection that cannot be written to is read.
+const readTime = time.Second
 
 // smallPending is the size of the two buffers that a writer keeps. Larger ones
 // are shared by all writers, so that a connection at rest holds little.
@@ -35,8 +35,10 @@ const (
 // gathered there whenever the last write is done: the first frame goes out at
 // once, and what queues up behind a write goes out together.
 //
-// So a write that yamux has seen succeed may yet be lost, as with any socket.
-// The connection's error then comes from the next call.
+// So a write that yamux has seen succeed may yet be lost, as with any socket. A
+// connection that cannot be written to may still have something to read: the
+// peer's reason for closing it. So yamux is not told, and learns of the end by
+// reading, for which there is readTime.
 type writer struct {
 	io.ReadWriteCloser // the connection; the methods below hide its own
 
@@ -50,7 +52,8 @@ type writer struct {
 	spare   []byte     // the next pending, or nil
 	body    int        // how many bytes of a body are to come
 	busy    bool       // the goroutine is in the connection's Write
-	err     error      // set once: why nothing more is written
+	broken  error      // the connection's: what Write takes is dropped
+	closed  bool
 }
 
 var largePending = sync.Pool{New: func() any {
@@ -85,11 +88,14 @@ func (w *writer) allowReads() { w.readOnce.Do(func() { close(w.mayRead) }) }
 func (w *writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(w.pending) > maxPending && w.body == 0 && w.err == nil {
+	for len(w.pending) > maxPending && w.body == 0 && !w.ended() {
 		w.change.Wait()
 	}
-	if w.err != nil {
-		return 0, w.err
+	switch {
+	case w.closed:
+		return 0, io.ErrClosedPipe
+	case w.broken != nil:
+		return len(p), nil
 	}
 	if len(w.pending)+len(p) > cap(w.pending) {
 		w.enlarge()
@@ -126,9 +132,9 @@ func (w *writer) run() {
 		}
 		_, err := w.ReadWriteCloser.Write(frames)
 		if err != nil {
-			// The reading side is not left waiting on half a connection.
-			_ = w.ReadWriteCloser.Close()
 			w.allowReads()
+			// Nobody waits for it: it ends what the peer's end has not ended.
+			time.AfterFunc(readTime, func() { _ = w.ReadWriteCloser.Close() })
 		}
 		w.wrote(frames, err)
 	}
@@ -138,10 +144,10 @@ func (w *writer) run() {
 func (w *writer) next() []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for (len(w.pending) == 0 || w.body > 0) && w.err == nil {
+	for (len(w.pending) == 0 || w.body > 0) && !w.ended() {
 		w.change.Wait()
 	}
-	if w.err != nil {
+	if w.ended() {
 		return nil
 	}
 	frames := w.pending
@@ -158,9 +164,7 @@ func (w *writer) wrote(frames []byte, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.busy = false
-	if w.err == nil {
-		w.err = err
-	}
+	w.broken = err
 	frames = frames[:0]
 	if cap(frames) > smallPending {
 		largePending.Put(&frames)
@@ -183,28 +187,26 @@ func (w *writer) flush(timeout time.Duration) {
 	defer timer.Stop()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for (len(w.pending) > 0 || w.busy) && w.err == nil && !expired {
+	for (len(w.pending) > 0 || w.busy) && !w.ended() && !expired {
 		w.change.Wait()
 	}
 }
+
+// ended says whether nothing more is written. It is called with mu held.
+func (w *writer) ended() bool { return w.closed || w.broken != nil }
 
 // failure returns why the connection could not be written to, or nil.
 func (w *writer) failure() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if errors.Is(w.err, errWriterClosed) {
-		return nil
-	}
-	return w.err
+	return w.broken
 }
 
 // Close closes the connection, which fails a write that is under way. It does
 // not flush.
 func (w *writer) Close() error {
 	w.mu.Lock()
-	if w.err == nil {
-		w.err = errWriterClosed
-	}
+	w.closed = true
 	w.change.Broadcast()
 	w.mu.Unlock()
 	defer w.allowReads()

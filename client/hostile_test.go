@@ -1,0 +1,401 @@
+//go:build linux
+
+package client_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// A guest is an agent that does what a test tells it to.
+type guest struct {
+	tb      testing.TB
+	net     net.Conn
+	mux     *mux.Session
+	control *mux.Stream
+	in      *bufio.Reader
+}
+
+// hostile connects a client to a guest that has said hello.
+func hostile(tb testing.TB) (*client.Client, *guest) {
+	tb.Helper()
+	c, g := mute(tb)
+	g.send(&wire.Hello{Min: 2, Max: 2})
+	return c, g
+}
+
+// mute connects a client to a guest that has not said anything.
+func mute(tb testing.TB) (*client.Client, *guest) {
+	tb.Helper()
+	near, far := socketpair(tb)
+	g := &guest{tb: tb, net: far}
+	dialed := make(chan *client.Client)
+	go func() {
+		c, err := client.NewClient(context.Background(), near)
+		if err != nil {
+			tb.Error(err)
+		}
+		dialed <- c
+	}()
+	br := bufio.NewReaderSize(far, wire.MaxPreface)
+	if err := wire.ReadPreface(br); err != nil {
+		tb.Fatal(err)
+	}
+	var err error
+	if g.mux, err = mux.Server(struct {
+		io.Reader
+		io.WriteCloser
+	}{br, far}); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = g.mux.Close() })
+	if g.control, err = g.mux.Control(patiently(tb)); err != nil {
+		tb.Fatal(err)
+	}
+	g.in = bufio.NewReader(g.control)
+	c := <-dialed
+	tb.Cleanup(func() { _ = c.Close() })
+	if _, ok := g.receive().(*wire.Hello); !ok {
+		tb.Fatal("the client's first message is not hello")
+	}
+	return c, g
+}
+
+// socketpair returns two ends of a Unix socket connection.
+func socketpair(tb testing.TB) (near, far net.Conn) {
+	tb.Helper()
+	ln, err := net.Listen("unix", tb.TempDir()+"/s")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer ln.Close()
+	if near, err = net.Dial("unix", ln.Addr().String()); err != nil {
+		tb.Fatal(err)
+	}
+	if far, err = ln.Accept(); err != nil {
+		tb.Fatal(err)
+	}
+	return near, far
+}
+
+func (g *guest) send(m wire.Message) {
+	g.tb.Helper()
+	if err := wire.Write(g.control, m); err != nil {
+		g.tb.Errorf("guest: %v", err)
+	}
+}
+
+func (g *guest) receive() wire.Message {
+	g.tb.Helper()
+	m, err := wire.Read(g.in)
+	if err != nil {
+		g.tb.Errorf("guest: %v", err)
+	}
+	return m
+}
+
+// exec takes the next exec and says that it has started. Its stdout is returned.
+func (g *guest) exec() (*wire.Exec, *mux.Stream) {
+	g.tb.Helper()
+	e, ok := g.receive().(*wire.Exec)
+	if !ok {
+		g.tb.Fatal("guest: not an exec")
+	}
+	g.send(&wire.Started{Head: wire.Head{ID: e.ID}, PID: 42, Handle: make([]byte, 16)})
+	var stdout *mux.Stream
+	if e.Stdout != 0 {
+		var err error
+		if stdout, err = g.mux.Claim(e.Stdout); err != nil {
+			g.tb.Fatal(err)
+		}
+	}
+	return e, stdout
+}
+
+func exited(e *wire.Exec, stdout uint64) *wire.Exited {
+	return &wire.Exited{Head: wire.Head{ID: e.ID}, Reason: wire.ReasonExit, StdoutBytes: stdout}
+}
+
+// output runs a command in the background.
+func output(ctx context.Context, c *client.Client) <-chan error {
+	result := make(chan error, 1)
+	go func() {
+		_, err := c.CommandContext(ctx, "anything").Output()
+		result <- err
+	}()
+	return result
+}
+
+func TestOutputThatEndsWithoutAnExitIsNoSuccess(t *testing.T) {
+	c, g := hostile(t)
+	result := output(t.Context(), c)
+	_, stdout := g.exec()
+	_, _ = io.WriteString(stdout, "all of it, it seems")
+	_ = stdout.Close()
+	_ = g.mux.Close()
+	err := <-result
+	lost, ok := errors.AsType[*client.LostExitError](err)
+	if !ok || lost.PID != 42 || !errors.Is(err, client.ErrLost) {
+		t.Fatalf("error %v (%T)", err, err)
+	}
+}
+
+func TestFewerBytesThanTheAgentSentIsTruncation(t *testing.T) {
+	c, g := hostile(t)
+	result := output(t.Context(), c)
+	e, stdout := g.exec()
+	_, _ = io.WriteString(stdout, "1234")
+	_ = stdout.Close()
+	g.send(exited(e, 5))
+	err := <-result
+	cut, ok := errors.AsType[*client.TruncatedError](err)
+	if !ok || cut.Got != 4 || cut.Sent != 5 || cut.Stream != "stdout" || !errors.Is(err, client.ErrLost) {
+		t.Fatalf("error %v (%T)", err, err)
+	}
+}
+
+func TestExitWithAllBytesCountsThoughTheConnectionDies(t *testing.T) {
+	c, g := hostile(t)
+	result := output(t.Context(), c)
+	e, stdout := g.exec()
+	_, _ = io.WriteString(stdout, "1234")
+	_ = stdout.Close()
+	g.send(exited(e, 4))
+	_ = g.mux.Close()
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMoreBytesThanTheAgentSentIsItsFault(t *testing.T) {
+	c, g := hostile(t)
+	result := output(t.Context(), c)
+	e, stdout := g.exec()
+	_, _ = io.WriteString(stdout, "123456")
+	_ = stdout.Close()
+	g.send(exited(e, 5))
+	if err := <-result; !errors.Is(err, client.ErrProtocol) {
+		t.Fatalf("error %v", err)
+	}
+}
+
+func TestExecWithoutAnAnswerMayHaveStarted(t *testing.T) {
+	c, g := hostile(t)
+	result := output(t.Context(), c)
+	g.receive()
+	_ = g.mux.Close()
+	err := <-result
+	if _, ok := errors.AsType[*client.MaybeStartedError](err); !ok || !errors.Is(err, client.ErrLost) {
+		t.Fatalf("error %v (%T)", err, err)
+	}
+}
+
+func TestCancelledStartMayHaveStartedAndIsKilled(t *testing.T) {
+	c, g := hostile(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	result := output(ctx, c)
+	e := g.receive().(*wire.Exec)
+	cancel()
+	err := <-result
+	if _, ok := errors.AsType[*client.MaybeStartedError](err); !ok || !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v (%T)", err, err)
+	}
+	if k, ok := g.receive().(*wire.Kill); !ok || k.Exec != e.ID {
+		t.Errorf("the guest got %+v", k)
+	}
+}
+
+func TestWaitGivesUpOnAnAgentThatDoesNotObeyKill(t *testing.T) {
+	c, g := hostile(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := c.CommandContext(ctx, "anything")
+	cmd.Stdout, cmd.WaitDelay = io.Discard, 1
+	started := make(chan error)
+	go func() { started <- cmd.Start() }()
+	g.exec()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	err := cmd.Wait()
+	if _, ok := errors.AsType[*client.LostExitError](err); !ok || !errors.Is(err, client.ErrWaitDelay) || !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v (%T)", err, err)
+	}
+}
+
+func TestLostExitStatusIsAnError(t *testing.T) {
+	c, g := hostile(t)
+	result := output(t.Context(), c)
+	e, stdout := g.exec()
+	_ = stdout.Close()
+	x := exited(e, 0)
+	x.Reason = wire.ReasonLost
+	g.send(x)
+	err := <-result
+	if _, ok := errors.AsType[*client.LostExitError](err); !ok {
+		t.Fatalf("error %v (%T)", err, err)
+	}
+}
+
+func TestAgentThatBreaksTheRulesLosesTheConnection(t *testing.T) {
+	for name, misbehave := range map[string]func(g *guest, e *wire.Exec){
+		"an endless row of events": func(g *guest, e *wire.Exec) {
+			for range 10 {
+				g.send(&wire.Started{Head: wire.Head{ID: e.ID}})
+			}
+		},
+		"a message for agents": func(g *guest, e *wire.Exec) {
+			g.send(&wire.Kill{Head: wire.Head{ID: 1}, Exec: 1})
+		},
+		"a second hello": func(g *guest, e *wire.Exec) { g.send(&wire.Hello{Min: 2, Max: 2}) },
+		"bytes that are no message": func(g *guest, e *wire.Exec) {
+			_, _ = g.control.Write([]byte{0, 0, 0, 1, 0xc1})
+		},
+		"a length beyond all measure": func(g *guest, e *wire.Exec) {
+			_, _ = g.control.Write([]byte{0xff, 0xff, 0xff, 0xff})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, g := hostile(t)
+			result := output(t.Context(), c)
+			e, ok := g.receive().(*wire.Exec)
+			if !ok {
+				t.Fatal("not an exec")
+			}
+			misbehave(g, e)
+			if err := <-result; !errors.Is(err, client.ErrLost) && !errors.Is(err, client.ErrProtocol) {
+				t.Errorf("error %v (%T)", err, err)
+			}
+			<-c.Done()
+			if c.Err() == nil {
+				t.Error("no error from Err")
+			}
+		})
+	}
+}
+
+func TestFirstMessageMustBeHello(t *testing.T) {
+	c, g := mute(t)
+	g.send(&wire.Done{Head: wire.Head{ID: 1}})
+	<-c.Done()
+	if err := c.Err(); !errors.Is(err, client.ErrProtocol) {
+		t.Fatalf("error %v", err)
+	}
+}
+
+func TestNoCommonVersionIsNotSpoken(t *testing.T) {
+	c, g := mute(t)
+	g.send(&wire.Hello{Min: 3, Max: 4})
+	_, err := c.Command("true").Output()
+	if !errors.Is(err, client.ErrNotSpoken) || !strings.Contains(err.Error(), "3 to 4") {
+		t.Fatalf("error %v", err)
+	}
+}
+
+func TestGoodbyeIsTheErrorOfWhatComesAfter(t *testing.T) {
+	c, g := hostile(t)
+	g.send(&wire.Error{Kind: wire.ShuttingDown, Message: "going down"})
+	<-c.Done()
+	err := c.Ping(patiently(t))
+	if !errors.Is(err, client.ErrLost) || !strings.Contains(err.Error(), "going down") {
+		t.Fatalf("error %v", err)
+	}
+	wantKind(t, err, client.ShuttingDown)
+}
+
+func TestUnknownMessagesAndEventsForNobodyAreIgnored(t *testing.T) {
+	c, g := hostile(t)
+	g.send(&wire.Exited{Head: wire.Head{ID: 4711}})
+	_, _ = g.control.Write([]byte("\x00\x00\x00\x0c\x81\xa4type\xa5later"))
+	result := output(t.Context(), c)
+	e, stdout := g.exec()
+	_ = stdout.Close()
+	g.send(exited(e, 0))
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestErrorOfAnUnknownKindIsInternal(t *testing.T) {
+	c, g := hostile(t)
+	result := output(t.Context(), c)
+	e := g.receive().(*wire.Exec)
+	g.send(&wire.Error{Head: wire.Head{ID: e.ID}, Kind: "new_kind", Message: "no"})
+	wantKind(t, <-result, client.Internal)
+}
+
+func TestAgentMayNotOpenStreams(t *testing.T) {
+	_, g := hostile(t)
+	if s, err := g.mux.Open(); err == nil {
+		_, err = s.Read(make([]byte, 1))
+		t.Fatalf("the agent has opened stream %d; reading it: %v", s.ID(), err)
+	}
+}
+
+func TestOldAgentsAnswerIsTheError(t *testing.T) {
+	near, far := socketpair(t)
+	go func() { // ends with its write
+		_, _ = bufio.NewReader(far).ReadString('\n')
+		_, _ = far.Write(wire.AppendErrorLine(nil, "unknown frame type"))
+		_ = far.Close()
+	}()
+	c, err := client.NewClient(t.Context(), near)
+	if err == nil {
+		defer c.Close()
+		err = c.Command("true").Run()
+	}
+	if !errors.Is(err, client.ErrNotSpoken) || !strings.Contains(err.Error(), "unknown frame type") {
+		t.Fatalf("error %v", err)
+	}
+	if _, ok := errors.AsType[*client.MaybeStartedError](err); ok {
+		t.Error("the command is said to have maybe started, which it cannot have")
+	}
+}
+
+func TestAgentThatHangsUpAtOnceIsExplained(t *testing.T) {
+	near, far := socketpair(t)
+	_ = far.Close()
+	c, err := client.NewClient(t.Context(), near)
+	if err == nil {
+		defer c.Close()
+		err = c.Ping(patiently(t))
+	}
+	if !errors.Is(err, client.ErrLost) && !strings.Contains(err.Error(), "broken pipe") {
+		t.Fatalf("error %v", err)
+	}
+}
+
+func TestCallsAfterCloseSayClosed(t *testing.T) {
+	a := agenttest.Start(t)
+	c := connect(t, a.Target)
+	if err := c.Ping(patiently(t)); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = c.Close(), c.Close()
+	for name, err := range map[string]error{
+		"ping": c.Ping(patiently(t)), "run": c.Command("true").Run(), "err": c.Err(),
+	} {
+		if !errors.Is(err, client.ErrClosed) || !errors.Is(err, client.ErrLost) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestSilentAgentIsLeftWhenTheContextEnds(t *testing.T) {
+	c, _ := mute(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Ping(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v", err)
+	}
+}
