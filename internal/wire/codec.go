@@ -20,8 +20,9 @@ const firstRead = 64 << 10
 // ErrMessageTooLong is returned for a message of more than [MaxMessage] bytes.
 var ErrMessageTooLong = fmt.Errorf("message is longer than %d bytes", MaxMessage)
 
-// Append appends m, framed, to dst and returns the extended slice.
-// It fails, and returns dst as it was, only with [ErrMessageTooLong].
+// Append appends m, framed, to dst and returns the extended slice. It fails,
+// and returns dst as it was, where m is more than a receiver takes: with
+// [ErrMessageTooLong], or [ErrMalformed] where m has more than [MaxElements].
 func Append(dst []byte, m Message) ([]byte, error) {
 	m.head().Type = m.kind()
 	start := len(dst)
@@ -37,6 +38,9 @@ func Append(dst []byte, m Message) ([]byte, error) {
 	size := len(out) - start - lengthSize
 	if size > MaxMessage {
 		return dst, fmt.Errorf("encode %s of %d bytes: %w", m.kind(), size, ErrMessageTooLong)
+	}
+	if err := check(out[start+lengthSize:]); err != nil {
+		return dst, fmt.Errorf("encode %s: %w", m.kind(), err)
 	}
 	binary.BigEndian.PutUint32(out[start:], uint32(size))
 	return out, nil
@@ -63,11 +67,11 @@ func Read(r io.Reader) (Message, error) {
 	if _, err := io.ReadFull(r, length[:]); err != nil {
 		return nil, err
 	}
-	size := int(binary.BigEndian.Uint32(length[:]))
+	size := binary.BigEndian.Uint32(length[:])
 	if size > MaxMessage {
 		return nil, fmt.Errorf("length %d: %w", size, ErrMessageTooLong)
 	}
-	body, err := readBody(r, size)
+	body, err := readBody(r, int(size))
 	if err != nil {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
@@ -96,8 +100,8 @@ func Decode(body []byte) (Message, error) {
 		return nil, err
 	}
 	var h Head
-	if err := msgpack.Unmarshal(body, &h); err != nil {
-		return nil, malformed("%v", err)
+	if err := decodeInto(&h, body); err != nil {
+		return nil, err
 	}
 	if h.Type == "" {
 		return nil, malformed("no type")
@@ -106,8 +110,18 @@ func Decode(body []byte) (Message, error) {
 	if m == nil {
 		return &Unknown{Head: h}, nil
 	}
-	if err := msgpack.Unmarshal(body, m); err != nil {
-		return nil, malformed("%s: %v", h.Type, err)
+	if err := decodeInto(m, body); err != nil {
+		return nil, fmt.Errorf("%s: %w", h.Type, err)
 	}
+	*m.head() = h
 	return m, nil
+}
+
+// decodeInto hands the fields of body's map to m.
+func decodeInto(m interface{ set(key string, f *fields) }, body []byte) error {
+	f := fields{d: msgpack.GetDecoder()}
+	defer msgpack.PutDecoder(f.d)
+	f.d.Reset(bytes.NewReader(body))
+	f.each(func(key string) { m.set(key, &f) })
+	return f.err
 }

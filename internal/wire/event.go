@@ -3,11 +3,22 @@ package wire
 // Started says that the process of an [Exec] runs.
 type Started struct {
 	Head   `msgpack:",inline"`
-	PID    int    `msgpack:"pid"`    // in the guest
+	PID    int    `msgpack:"pid"`    // in the guest; of 32 bits, as pids are
 	Handle []byte `msgpack:"handle"` // 16 random bytes that name this exec and no other
 }
 
 func (*Started) kind() Type { return TypeStarted }
+
+func (m *Started) set(key string, f *fields) {
+	switch key {
+	case "pid":
+		m.PID = f.integer()
+	case "handle":
+		m.Handle = f.bytes()
+	default:
+		f.skip()
+	}
+}
 
 // Exited is the end of an exec that has started. It is sent after everything
 // that its output streams carry, and their ends, have been written.
@@ -38,6 +49,37 @@ type Exited struct {
 
 func (*Exited) kind() Type { return TypeExited }
 
+func (m *Exited) set(key string, f *fields) {
+	switch key {
+	case "code":
+		m.Code = f.integer()
+	case "signal":
+		m.Signal = f.text()
+	case "signal_number":
+		m.SignalNumber = f.integer()
+	case "core_dumped":
+		m.CoreDumped = f.flag()
+	case "reason":
+		m.Reason = Reason(f.text())
+	case "stdout_bytes":
+		m.StdoutBytes = f.count()
+	case "stderr_bytes":
+		m.StderrBytes = f.count()
+	case "cut":
+		m.Cut = f.flag()
+	case "user_us":
+		m.UserUS = f.count()
+	case "system_us":
+		m.SystemUS = f.count()
+	case "max_rss":
+		m.MaxRSS = f.count()
+	case "oom_killed":
+		m.OOMKilled = f.flag()
+	default:
+		f.skip()
+	}
+}
+
 // A Reason says why a process ended.
 type Reason string
 
@@ -67,6 +109,17 @@ type Error struct {
 }
 
 func (*Error) kind() Type { return TypeError }
+
+func (m *Error) set(key string, f *fields) {
+	switch key {
+	case "kind":
+		m.Kind = ErrorKind(f.text())
+	case "message":
+		m.Message = f.text()
+	default:
+		f.skip()
+	}
+}
 
 // An ErrorKind classes an [Error] for programs. The set is closed: a receiver
 // takes a kind that it does not know for Internal.

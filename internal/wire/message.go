@@ -26,10 +26,22 @@ type Head struct {
 
 func (h *Head) head() *Head { return h }
 
+func (h *Head) set(key string, f *fields) {
+	switch key {
+	case "type":
+		h.Type = Type(f.text())
+	case "id":
+		h.ID = f.count()
+	default:
+		f.skip()
+	}
+}
+
 // A Message is a pointer to one of the structs of this package that embed [Head].
 type Message interface {
 	head() *Head
 	kind() Type
+	set(key string, f *fields) // decodes one field, or skips it
 }
 
 // Unknown is a message of a type that this package does not know. A receiver
@@ -54,6 +66,27 @@ type Hello struct {
 }
 
 func (*Hello) kind() Type { return TypeHello }
+
+func (m *Hello) set(key string, f *fields) {
+	switch key {
+	case "min":
+		m.Min = f.integer()
+	case "max":
+		m.Max = f.integer()
+	case "features":
+		m.Features = f.texts()
+	case "version":
+		m.Version = f.text()
+	case "os":
+		m.OS = f.text()
+	case "arch":
+		m.Arch = f.text()
+	case "boot_id":
+		m.BootID = f.text()
+	default:
+		f.skip()
+	}
+}
 
 // newMessage returns an empty message of type t, or nil where t is not known.
 func newMessage(t Type) Message {

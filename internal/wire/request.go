@@ -1,5 +1,7 @@
 package wire
 
+import "math"
+
 // Exec starts a process. It is answered by [Error], and then nothing has run,
 // or by [Started] and later [Exited].
 type Exec struct {
@@ -32,12 +34,67 @@ type Exec struct {
 
 func (*Exec) kind() Type { return TypeExec }
 
+func (m *Exec) set(key string, f *fields) {
+	switch key {
+	case "argv":
+		m.Argv = f.texts()
+	case "env":
+		m.Env = f.texts()
+	case "clear_env":
+		m.ClearEnv = f.flag()
+	case "dir":
+		m.Dir = f.text()
+	case "user":
+		m.User = f.text()
+	case "tty":
+		m.TTY = f.terminal()
+	case "stdin":
+		m.Stdin = f.stream()
+	case "stdout":
+		m.Stdout = f.stream()
+	case "stderr":
+		m.Stderr = f.stream()
+	case "timeout_ms":
+		m.TimeoutMS = f.count()
+	case "on_disconnect":
+		m.OnDisconnect = OnDisconnect(f.text())
+	default:
+		f.skip()
+	}
+}
+
+func (f *fields) stream() uint32 { return uint32(f.natural(math.MaxUint32)) }
+
 // TTY asks for a terminal. Zero rows or columns stand for 24 and 80.
 type TTY struct {
 	Rows uint16 `msgpack:"rows,omitempty"`
 	Cols uint16 `msgpack:"cols,omitempty"`
 	Term string `msgpack:"term,omitempty"` // TERM; empty: xterm
 }
+
+func (f *fields) terminal() *TTY {
+	if f.null() {
+		return nil
+	}
+	t := new(TTY)
+	f.each(func(key string) { t.set(key, f) })
+	return t
+}
+
+func (t *TTY) set(key string, f *fields) {
+	switch key {
+	case "rows":
+		t.Rows = f.cells()
+	case "cols":
+		t.Cols = f.cells()
+	case "term":
+		t.Term = f.text()
+	default:
+		f.skip()
+	}
+}
+
+func (f *fields) cells() uint16 { return uint16(f.natural(math.MaxUint16)) }
 
 // OnDisconnect says what becomes of a process whose connection is lost.
 type OnDisconnect string
@@ -57,6 +114,17 @@ type Signal struct {
 
 func (*Signal) kind() Type { return TypeSignal }
 
+func (m *Signal) set(key string, f *fields) {
+	switch key {
+	case "exec":
+		m.Exec = f.count()
+	case "signal":
+		m.Signal = f.text()
+	default:
+		f.skip()
+	}
+}
+
 // Kill ends a process and everything that it started: first SIGTERM, after a
 // grace SIGKILL. It is answered by [Done], at once, or [Error]; the process
 // itself is still answered for by [Exited].
@@ -67,6 +135,17 @@ type Kill struct {
 }
 
 func (*Kill) kind() Type { return TypeKill }
+
+func (m *Kill) set(key string, f *fields) {
+	switch key {
+	case "exec":
+		m.Exec = f.count()
+	case "force":
+		m.Force = f.flag()
+	default:
+		f.skip()
+	}
+}
 
 // Ping is answered by [Done].
 type Ping struct {

@@ -1,0 +1,200 @@
+package wire_test
+
+import (
+	"math"
+	"strings"
+
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// A goldenMessage is one file of testdata/wire.
+type goldenMessage struct {
+	name    string
+	about   string
+	message wire.Message
+
+	// body is set where this package does not write the message so, but must
+	// understand it.
+	body string
+}
+
+// handle is 16 bytes, the first and the last values of a byte among them.
+func handle() []byte {
+	return []byte{0x00, 0x01, 0x7f, 0x80, 0xfe, 0xff, 0x22, 0x5c, 0x0a, 0x0d, 0xc1, 0xde, 0xad, 0xbe, 0xef, 0x00}
+}
+
+func head(id uint64) wire.Head { return wire.Head{ID: id} }
+
+func goldenMessages() []goldenMessage {
+	all := goldenRequests()
+	all = append(all, goldenEvents()...)
+	all = append(all, goldenErrors()...)
+	return append(all, goldenReceived()...)
+}
+
+func goldenRequests() []goldenMessage {
+	return []goldenMessage{
+		{name: "hello-minimal", about: "hello, the smallest: protocol versions 2 to 2", message: &wire.Hello{Min: 2, Max: 2}},
+		{name: "hello", about: "hello of an agent, with every field", message: &wire.Hello{
+			Min: 2, Max: 3, Features: []string{"attach", "forward"}, Version: "v1.2.3", OS: "linux", Arch: "amd64",
+			BootID: "7d0e3b7e-6a55-4c0b-9c7f-0a4b7a0d8a11",
+		}},
+		{name: "exec-minimal", about: "exec, the smallest: no stream, no terminal, all else left to the agent", message: &wire.Exec{
+			Head: head(1), Argv: []string{"true"},
+		}},
+		{name: "exec", about: "exec with every field", message: &wire.Exec{
+			Head: head(2), Argv: []string{"/bin/sh", "-c", "echo \"$GREETING\" >&2"},
+			Env: []string{"GREETING=hello", "PATH=/usr/bin:/bin"}, ClearEnv: true, Dir: "/tmp", User: "1000:1000",
+			TTY:   &wire.TTY{Rows: 50, Cols: 132, Term: "xterm-256color"},
+			Stdin: 3, Stdout: 5, Stderr: 7, TimeoutMS: 90_000, OnDisconnect: wire.DisconnectKeep,
+		}},
+		{name: "exec-streams", about: "exec with a stream for each of stdin, stdout and stderr", message: &wire.Exec{
+			Head: head(3), Argv: []string{"cat"}, Stdin: 3, Stdout: 5, Stderr: 7, OnDisconnect: wire.DisconnectKill,
+		}},
+		{name: "exec-merged", about: "exec whose stdout and stderr are one stream", message: &wire.Exec{
+			Head: head(4), Argv: []string{"make"}, Stdout: 9, Stderr: 9,
+		}},
+		{name: "exec-tty-default", about: "exec with a terminal of the default size and TERM: an empty map", message: &wire.Exec{
+			Head: head(5), Argv: []string{"top"}, TTY: &wire.TTY{}, Stdin: 3, Stdout: 5,
+		}},
+		{name: "exec-tty-largest", about: "exec with the largest terminal", message: &wire.Exec{
+			Head: head(6), Argv: []string{"top"}, TTY: &wire.TTY{Rows: math.MaxUint16, Cols: math.MaxUint16}, Stdin: 3, Stdout: 5,
+		}},
+		{name: "exec-env", about: "exec with an empty value, an equals sign within a value, an empty argument and text beyond ASCII", message: &wire.Exec{
+			Head: head(7), Argv: []string{"env", "", "naïve", "日本"}, Env: []string{"EMPTY=", "OPTS=a=b", "LINES=one\ntwo", "<&>=\u2028"},
+		}},
+		{name: "exec-bytes", about: "exec whose argument and environment are no UTF-8: str carries them all the same", message: &wire.Exec{
+			Head: head(8), Argv: []string{"ls", "caf\xe9", "\xff\x00\xfe"}, Env: []string{"NAME=\xc3("},
+		}},
+		{name: "exec-largest-numbers", about: "exec with the largest id, stream ids and timeout", message: &wire.Exec{
+			Head: head(math.MaxUint64), Argv: []string{"true"},
+			Stdin: math.MaxUint32, Stdout: math.MaxUint32 - 2, Stderr: math.MaxUint32 - 4, TimeoutMS: math.MaxUint64,
+		}},
+		{name: "exec-lengths", about: "exec whose lengths need each form: array16, and str of 31 (fixstr), 32, 255 (str8) and 256 (str16) bytes", message: &wire.Exec{
+			Head: head(9),
+			Argv: append(strings.Fields("echo 1 2 3 4 5 6 7 8 9 10 11 12"), strings.Repeat("a", 31), strings.Repeat("b", 32), strings.Repeat("c", 255), strings.Repeat("d", 256)),
+			Env:  strings.Fields("A= B= C= D= E= F= G= H= I= J= K= L= M= N= O="),
+		}},
+		{name: "signal", about: "signal by name", message: &wire.Signal{Head: head(10), Exec: 1, Signal: "TERM"}},
+		{name: "signal-number", about: "signal by number, for the exec with the largest id", message: &wire.Signal{
+			Head: head(11), Exec: math.MaxUint64, Signal: "10",
+		}},
+		{name: "kill", about: "kill: SIGTERM, and SIGKILL after a grace", message: &wire.Kill{Head: head(12), Exec: 1}},
+		{name: "kill-force", about: "kill: SIGKILL at once", message: &wire.Kill{Head: head(13), Exec: 1, Force: true}},
+		{name: "ping", about: "ping", message: &wire.Ping{Head: head(14)}},
+	}
+}
+
+func goldenEvents() []goldenMessage {
+	return []goldenMessage{
+		{name: "started", about: "started: 16 bytes of handle, as bin", message: &wire.Started{Head: head(1), PID: 4711, Handle: handle()}},
+		{name: "started-largest-numbers", about: "started with the largest id and the largest pid of Linux", message: &wire.Started{
+			Head: head(math.MaxUint64), PID: 1 << 22, Handle: []byte(strings.Repeat("\xff", 16)),
+		}},
+		{name: "exited-minimal", about: "exited, the smallest: code 0, no output", message: &wire.Exited{Head: head(1), Reason: wire.ReasonExit}},
+		{name: "exited", about: "exited with a code, output and resources used", message: &wire.Exited{
+			Head: head(2), Code: 7, Reason: wire.ReasonExit, StdoutBytes: 67_108_864, StderrBytes: 42,
+			UserUS: 1_250_000, SystemUS: 30_000, MaxRSS: 3_407_872,
+		}},
+		{name: "exited-every-field", about: "exited with every field: SIGKILL from the kernel, which ran out of memory", message: &wire.Exited{
+			Head: head(3), Code: -1, Signal: "KILL", SignalNumber: 9, CoreDumped: true, Reason: wire.ReasonSignal,
+			StdoutBytes: 5, StderrBytes: 6, Cut: true, UserUS: 7, SystemUS: 8, MaxRSS: 9, OOMKilled: true,
+		}},
+		{name: "exited-signal", about: "exited by a signal, with a core dump", message: &wire.Exited{
+			Head: head(4), Code: -1, Signal: "SEGV", SignalNumber: 11, CoreDumped: true, Reason: wire.ReasonSignal,
+		}},
+		{name: "exited-timeout", about: "exited because its timeout ran out", message: &wire.Exited{
+			Head: head(5), Code: -1, Signal: "TERM", SignalNumber: 15, Reason: wire.ReasonTimeout,
+		}},
+		{name: "exited-killed", about: "exited with a code of its own when the host asked for its end", message: &wire.Exited{
+			Head: head(6), Code: 143, Reason: wire.ReasonKilled,
+		}},
+		{name: "exited-shutdown", about: "exited because the agent was shutting down", message: &wire.Exited{
+			Head: head(7), Code: -1, Signal: "KILL", SignalNumber: 9, Reason: wire.ReasonShutdown,
+		}},
+		{name: "exited-lost", about: "exited, and nobody knows how: code means nothing", message: &wire.Exited{
+			Head: head(8), Code: -1, Reason: wire.ReasonLost,
+		}},
+		{name: "exited-cut", about: "exited while others still held its output open", message: &wire.Exited{
+			Head: head(9), Reason: wire.ReasonExit, StdoutBytes: 12, Cut: true,
+		}},
+		{name: "exited-integers", about: "exited with the smallest number of each form: uint8 (code, signal_number), uint16, uint32, uint64", message: &wire.Exited{
+			Head: head(127), Code: 128, SignalNumber: 255, Reason: wire.ReasonExit,
+			StdoutBytes: 1 << 8, StderrBytes: 1 << 16, UserUS: 1 << 32, SystemUS: math.MaxUint32, MaxRSS: math.MaxUint16,
+		}},
+		{name: "exited-largest-numbers", about: "exited with the largest numbers", message: &wire.Exited{
+			Head: head(math.MaxUint64), Code: 255, Reason: wire.ReasonExit, StdoutBytes: math.MaxUint64, StderrBytes: math.MaxUint64,
+			UserUS: math.MaxUint64, SystemUS: math.MaxUint64, MaxRSS: math.MaxUint64,
+		}},
+		{name: "done", about: "done", message: &wire.Done{Head: head(14)}},
+	}
+}
+
+func goldenErrors() []goldenMessage {
+	return []goldenMessage{
+		{name: "error-bad-request", about: "error about a request that makes no sense", message: &wire.Error{
+			Head: head(1), Kind: wire.BadRequest, Message: "argv is empty",
+		}},
+		{name: "error-not-found", about: "error about a command that is not there", message: &wire.Error{
+			Head: head(2), Kind: wire.NotFound, Message: `"nosuch": executable file not found in $PATH`,
+		}},
+		{name: "error-permission-denied", about: "error about a file that is not executable", message: &wire.Error{
+			Head: head(3), Kind: wire.PermissionDenied, Message: "/etc/passwd: permission denied",
+		}},
+		{name: "error-unsupported", about: "error about a type that the receiver does not know", message: &wire.Error{
+			Head: head(4), Kind: wire.Unsupported, Message: `request "teleport" is not known here`,
+		}},
+		{name: "error-limit", about: "error about a limit", message: &wire.Error{
+			Head: head(5), Kind: wire.Limit, Message: "fork: resource temporarily unavailable",
+		}},
+		{name: "error-shutting-down", about: "error from an agent that takes no new work", message: &wire.Error{
+			Head: head(6), Kind: wire.ShuttingDown, Message: "the agent is shutting down",
+		}},
+		{name: "error-internal", about: "error that is the agent's own fault, with the largest id", message: &wire.Error{
+			Head: head(math.MaxUint64), Kind: wire.Internal, Message: "",
+		}},
+		{name: "error-connection", about: "error without an id: why the sender is about to close the connection", message: &wire.Error{
+			Kind: wire.BadRequest, Message: "the first message is not hello",
+		}},
+	}
+}
+
+// goldenReceived are forms that other implementations may send, now or later.
+func goldenReceived() []goldenMessage {
+	unknown := &wire.Unknown{Head: wire.Head{Type: "teleport", ID: 300}}
+	return []goldenMessage{
+		{
+			name: "received-unknown-type", about: "a type that is not known: answered with error unsupported, because it has an id",
+			message: unknown, body: "\x83\xa4type\xa8teleport\xa2id\xcd\x01\x2c\xa2to\x81\xa1x\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00",
+		},
+		{
+			name: "received-unknown-field", about: "fields that are not known, with nested values: ignored",
+			message: &wire.Ping{Head: wire.Head{Type: wire.TypePing, ID: 1}},
+			body:    "\x84\xa5since\x82\xa1a\x93\x01\xc0\xc3\xa1b\x81\xa4type\xa4exec\xa4type\xa4ping\xa2id\x01\xa4note\xc4\x01\xff",
+		},
+		{
+			name: "received-order", about: "keys in another order",
+			message: &wire.Signal{Head: wire.Head{Type: wire.TypeSignal, ID: 2}, Exec: 1, Signal: "INT"},
+			body:    "\x84\xa6signal\xa3INT\xa4exec\x01\xa2id\x02\xa4type\xa6signal",
+		},
+		{
+			name: "received-wide", about: "the widest form of everything: map32, str32, array32, uint64, int64, bin32",
+			message: &wire.Exec{
+				Head: wire.Head{Type: wire.TypeExec, ID: 1}, Argv: []string{"ls"}, Stdout: 5, TimeoutMS: 6,
+			},
+			body: "\xdf\x00\x00\x00\x06" +
+				"\xdb\x00\x00\x00\x04type" + "\xdb\x00\x00\x00\x04exec" +
+				"\xdb\x00\x00\x00\x02id" + "\xcf\x00\x00\x00\x00\x00\x00\x00\x01" +
+				"\xdb\x00\x00\x00\x04argv" + "\xdd\x00\x00\x00\x01\xdb\x00\x00\x00\x02ls" +
+				"\xdb\x00\x00\x00\x06stdout" + "\xcf\x00\x00\x00\x00\x00\x00\x00\x05" +
+				"\xdb\x00\x00\x00\x0atimeout_ms" + "\xd3\x00\x00\x00\x00\x00\x00\x00\x06" +
+				"\xdb\x00\x00\x00\x01x" + "\xc6\x00\x00\x00\x01\x00",
+		},
+		{
+			name: "received-zeroes", about: "zero values that a sender may leave out, written out",
+			message: &wire.Exec{Head: wire.Head{Type: wire.TypeExec, ID: 1}, Argv: []string{"true"}},
+			body: "\x89\xa4type\xa4exec\xa2id\x01\xa4argv\x91\xa4true\xa3env\x90\xa9clear_env\xc2\xa3dir\xa0" +
+				"\xa3tty\xc0\xa5stdin\x00\xadon_disconnect\xa0",
+		},
+	}
+}
