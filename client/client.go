@@ -22,13 +22,15 @@ type Client struct {
 
 	mu    sync.Mutex
 	last  uint64 // the latest request's id
-	calls map[uint64]chan wire.Message
+	calls map[uint64]*call
 	err   error // why the connection ended; set before done is closed
 }
 
-// maxEvents is how many messages a request may have had that its caller has not
-// looked at: started and exited.
-const maxEvents = 2
+// A call is a request that has not had its last event.
+type call struct {
+	events  chan wire.Message // room for all that may come: started, and one more
+	started bool
+}
 
 // Close ends the connection, and waits until its goroutines have. Commands that
 // still run are ended by the agent. Every call that is under way fails with an
@@ -104,50 +106,51 @@ func (c *Client) beforeHello(err error) error {
 
 // deliver hands a message to whoever waits for it. It never blocks.
 func (c *Client) deliver(m wire.Message) error {
-	var id uint64
-	last := true // nothing comes after it
 	switch m := m.(type) {
 	case *wire.Started:
-		id, last = m.ID, false
+		return c.pass(m.ID, m, false)
 	case *wire.Exited:
-		id = m.ID
+		return c.pass(m.ID, m, true)
 	case *wire.Done:
-		id = m.ID
+		return c.pass(m.ID, m, true)
 	case *wire.Error:
 		if m.ID == 0 {
 			return remoteError(m)
 		}
-		id = m.ID
+		return c.pass(m.ID, m, true)
 	case *wire.Unknown:
 		return nil // a later agent's
 	default:
 		return fmt.Errorf("%w: %T is not for a client", ErrProtocol, m)
 	}
+}
+
+// pass hands an event of request id to its caller, if it has not given up.
+func (c *Client) pass(id uint64, m wire.Message, last bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	events, ok := c.calls[id]
-	if !ok {
-		return nil // its caller has given up
-	}
-	select {
-	case events <- m:
-	default:
-		return fmt.Errorf("%w: too many events for request %d", ErrProtocol, id)
-	}
-	if last {
+	call, ok := c.calls[id]
+	switch {
+	case !ok:
+		return nil
+	case last:
 		delete(c.calls, id)
+	case call.started:
+		return fmt.Errorf("%w: request %d started twice", ErrProtocol, id)
 	}
+	call.started = true
+	call.events <- m
 	return nil
 }
 
 // begin registers a request.
-func (c *Client) begin() (id uint64, events chan wire.Message) {
-	events = make(chan wire.Message, maxEvents)
+func (c *Client) begin() (id uint64, events <-chan wire.Message) {
+	call := &call{events: make(chan wire.Message, 2)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last++
-	c.calls[c.last] = events
-	return c.last, events
+	c.calls[c.last] = call
+	return c.last, call.events
 }
 
 // giveUp lets the events of a request go unheard.

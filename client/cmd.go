@@ -67,7 +67,7 @@ type Cmd struct {
 	ctx    context.Context // of CommandContext, as in os/exec
 
 	id        uint64 // of the exec request, 0 until Start
-	events    chan wire.Message
+	events    <-chan wire.Message
 	pid       int
 	streams   streams
 	stdinPipe *stdinPipe
@@ -167,9 +167,12 @@ func (c *Cmd) Start() error {
 // for as long as a VM is paused, but ctx is obeyed.
 func (c *Cmd) open() error {
 	opened := make(chan error, 1)
-	go c.send(opened) // ends with its writes, or the connection
+	go func() { opened <- c.send() }() // ends with its writes, or the connection
 	select {
 	case err := <-opened:
+		if err != nil {
+			c.streams.discard()
+		}
 		return err
 	case <-c.ctx.Done():
 		go c.withdraw(opened) // ends soon after send
@@ -177,14 +180,31 @@ func (c *Cmd) open() error {
 	}
 }
 
-func (c *Cmd) send(opened chan<- error) {
-	err := c.streams.open(c.client.mux, c)
-	if err == nil {
-		if err = wire.Write(c.client.control, c.request()); err != nil {
-			err = &MaybeStartedError{Err: err}
-		}
+func (c *Cmd) send() error {
+	if err := c.streams.open(c.client.mux, c); errors.Is(err, ErrLost) {
+		<-c.client.done // its reader learns why
+		return c.client.lost()
+	} else if err != nil {
+		return err
 	}
-	opened <- err
+	frame, err := wire.Append(nil, c.request())
+	if err != nil {
+		return fmt.Errorf("client: arguments and environment are too long: %w", err)
+	}
+	if _, err := c.client.control.Write(frame); err != nil {
+		<-c.client.done // a connection that cannot be written to ends; why, its reader learns
+		return unanswered(c.client.lost())
+	}
+	return nil
+}
+
+// unanswered is the error of a request that was sent, or partly, and whose
+// answer err has kept from coming.
+func unanswered(err error) error {
+	if errors.Is(err, ErrNotSpoken) {
+		return err // the agent has read no request
+	}
+	return &MaybeStartedError{Err: err}
 }
 
 // withdraw undoes a Start whose context has ended.
@@ -214,14 +234,11 @@ func milliseconds(d time.Duration) uint64 {
 // awaitStart waits for the agent's word.
 func (c *Cmd) awaitStart() (pid int, err error) {
 	m, err := c.client.event(c.ctx, c.events)
-	switch {
-	case errors.Is(err, ErrNotSpoken):
-		return 0, err
-	case err != nil:
+	if err != nil {
 		if c.ctx.Err() != nil {
 			go c.end() // ends with the write, or the connection
 		}
-		return 0, &MaybeStartedError{Err: err}
+		return 0, unanswered(err)
 	}
 	switch m := m.(type) {
 	case *wire.Started:

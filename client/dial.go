@@ -77,7 +77,7 @@ func newClient(conn io.ReadWriteCloser) (*Client, error) {
 	c := &Client{
 		mux:     session,
 		control: control,
-		calls:   make(map[uint64]chan wire.Message),
+		calls:   make(map[uint64]*call),
 		greeted: make(chan struct{}),
 		done:    make(chan struct{}),
 	}

@@ -33,16 +33,18 @@ func (c *Cmd) Wait() error {
 	p := newPatience(c)
 	defer p.stop()
 	exited, err := c.awaitExit(p)
-	if err != nil {
-		return &LostExitError{PID: c.pid, Err: err}
-	}
 	// The ends of the outputs came before exited: what has not ended by now is
 	// not waited for.
 	for _, o := range c.outputs {
 		o.from.SetReadDeadline(time.Unix(1, 0))
 	}
+	if errors.Is(err, ErrWaitDelay) {
+		p.timer.Reset(lastWrite)
+	}
 	copied := c.awaitCopies(p)
 	switch {
+	case err != nil:
+		return &LostExitError{PID: c.pid, Err: err}
 	case exited.Reason == wire.ReasonLost:
 		return &LostExitError{PID: c.pid, Err: errors.New("the agent could not find it out")}
 	case c.copyError() != nil:
@@ -52,6 +54,10 @@ func (c *Cmd) Wait() error {
 	}
 	return c.verdict(exited)
 }
+
+// lastWrite is how long a Write of the caller's that is under way may take when
+// WaitDelay is over. One that takes longer goes on after Wait.
+const lastWrite = 100 * time.Millisecond
 
 // idlePipe is how long nobody may read a pipe of a command that is being ended
 // before what it holds is thrown away: the agent reports an exit only after the

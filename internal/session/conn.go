@@ -80,8 +80,8 @@ func (c *conn) serve() {
 	if c.broken(err) {
 		level = zerolog.WarnLevel
 	}
+	c.log.WithLevel(level).Err(err).Msg("disconnected") // kept processes may make the end a long one
 	c.end(err)
-	c.log.WithLevel(level).Err(err).Msg("disconnected")
 }
 
 // broken says whether a connection that ended for err is worth a warning: it

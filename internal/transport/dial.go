@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -64,10 +65,10 @@ func dialHybrid(ctx context.Context, path string, port uint32) (net.Conn, error)
 }
 
 func connectHybrid(conn net.Conn, port uint32) error {
-	if _, err := io.WriteString(conn, "CONNECT "+strconv.FormatUint(uint64(port), 10)+"\n"); err != nil {
-		return err
+	reply, err := askHybrid(conn, port)
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		return ErrNoAnswer // it hung up before it had read CONNECT
 	}
-	reply, err := readLine(conn)
 	if err != nil {
 		return err
 	}
@@ -76,6 +77,13 @@ func connectHybrid(conn net.Conn, port uint32) error {
 		return fmt.Errorf("the VMM answered %q instead of OK", reply)
 	}
 	return nil
+}
+
+func askHybrid(conn net.Conn, port uint32) (reply string, err error) {
+	if _, err := io.WriteString(conn, "CONNECT "+strconv.FormatUint(uint64(port), 10)+"\n"); err != nil {
+		return "", err
+	}
+	return readLine(conn)
 }
 
 // maxReply is more than the longest answer, "OK 4294967295\n".

@@ -48,7 +48,7 @@ type Target struct {
 // PORT is [DefaultPort] where it is left out. What follows
 // the last colon of a path is its port. The error says what is wrong with s.
 func ParseTarget(s string) (Target, error) {
-	scheme, rest, err := splitScheme(s)
+	scheme, rest, err := splitScheme(s, "vsock://CID:PORT, hvsock:///PATH:PORT or unix:///PATH")
 	if err != nil {
 		return Target{}, fmt.Errorf("target %q: %w", s, err)
 	}
@@ -91,7 +91,7 @@ type Address struct {
 // ParseAddress parses vsock://[:PORT] or unix:///PATH. PORT is [DefaultPort]
 // where it is left out.
 func ParseAddress(s string) (Address, error) {
-	scheme, rest, err := splitScheme(s)
+	scheme, rest, err := splitScheme(s, "vsock://:PORT or unix:///PATH")
 	if err != nil {
 		return Address{}, fmt.Errorf("listen address %q: %w", s, err)
 	}
@@ -118,10 +118,10 @@ func (a Address) String() string {
 	return a.Scheme + "://" + a.Path
 }
 
-func splitScheme(s string) (scheme, rest string, err error) {
+func splitScheme(s, want string) (scheme, rest string, err error) {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok {
-		return "", "", errors.New("no scheme: want vsock://CID:PORT, hvsock:///PATH:PORT or unix:///PATH")
+		return "", "", errors.New("no scheme: want " + want)
 	}
 	return scheme, rest, nil
 }
