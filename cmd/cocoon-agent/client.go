@@ -78,6 +78,12 @@ one line on standard error says what and where.
 
 // Run runs the command. Its error is a clientError.
 func (c *clientCommand) Run(k *kong.Context) error {
+	if len(c.Argv) > 0 && c.Argv[0] == "--" {
+		c.Argv = c.Argv[1:]
+	}
+	if len(c.Argv) == 0 {
+		return &clientError{err: errors.New("no command given (see cocoon-agent client --help)")}
+	}
 	url, err := c.url(k)
 	if err != nil {
 		return &clientError{err: err}
@@ -94,14 +100,7 @@ func (c *clientCommand) Run(k *kong.Context) error {
 }
 
 func (c *clientCommand) exec(conn *client.Client) error {
-	argv := c.Argv
-	if len(argv) > 0 && argv[0] == "--" {
-		argv = argv[1:]
-	}
-	if len(argv) == 0 {
-		return errors.New("no command given")
-	}
-	cmd := conn.Command(argv[0], argv[1:]...)
+	cmd := conn.Command(c.Argv[0], c.Argv[1:]...)
 	cmd.Env, cmd.Dir = c.Env, c.Dir
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.stdin(), os.Stdout, os.Stderr
 	err := cmd.Run()

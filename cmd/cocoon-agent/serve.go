@@ -18,11 +18,11 @@ import (
 )
 
 type serveCommand struct {
-	Port          uint32        `xor:"listen" placeholder:"1024" help:"Listen on this vsock port, on any CID of the guest's own."`
+	Port          *uint32       `xor:"listen" placeholder:"1024" help:"Listen on this vsock port, on any CID of the guest's own."`
 	Listen        []string      `xor:"listen" sep:"none" placeholder:"URL" help:"Listen on vsock://:PORT or unix:///PATH instead. Repeatable."`
 	AllowCID      []uint32      `name:"allow-cid" placeholder:"N" help:"Serve vsock peers with CID N too, besides the host (2). Repeatable. CID 1 is every process of this guest, which is then root."`
 	ShutdownGrace time.Duration `default:"5s" help:"How long commands have between SIGTERM and SIGKILL when the agent is shut down."`
-	LogLevel      string        `default:"info" enum:"debug,info,warn,error" env:"AGENT_LOG_LEVEL" help:"debug, info, warn or error."`
+	LogLevel      logLevel      `default:"info" placeholder:"LEVEL" env:"AGENT_LOG_LEVEL" help:"debug, info, warn or error. Default: info."`
 }
 
 // Help is what --help says besides the flags.
@@ -38,10 +38,7 @@ SIGTERM and SIGINT end it: no new commands, running ones get SIGTERM and, after
 
 // Run serves until a signal ends it.
 func (s *serveCommand) Run() error {
-	log, err := newLogger(s.LogLevel)
-	if err != nil {
-		return err
-	}
+	log := newLogger(s.LogLevel)
 	addresses, err := s.addresses()
 	if err != nil {
 		return err
@@ -77,11 +74,10 @@ func (s *serveCommand) Run() error {
 func (s *serveCommand) addresses() ([]transport.Address, error) {
 	urls := s.Listen
 	if len(urls) == 0 {
-		port := s.Port
-		if port == 0 {
-			port = transport.DefaultPort
-		}
-		urls = []string{fmt.Sprintf("vsock://:%d", port)}
+		urls = []string{"vsock://"}
+	}
+	if s.Port != nil {
+		urls = []string{fmt.Sprintf("vsock://:%d", *s.Port)}
 	}
 	var addresses []transport.Address
 	for _, url := range urls {

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const patience = 30 * time.Second
+
+// program is this program, run by a test.
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), asAgent+"=1", "GORACE=atexit_sleep_ms=0")
+	return cmd
+}
+
+// start starts cmd; the end of the test kills it, where that is still needed.
+func start(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+}
+
+// agent starts an agent and waits until it listens.
+func agent(t *testing.T) (target string, cmd *exec.Cmd) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "agent") // a Unix socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	target = "unix://" + dir + "/s"
+	cmd = program(t, "serve", "--listen", target)
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, cmd)
+	lines := bufio.NewReader(log)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the agent does not listen: %v", err)
+		}
+		if strings.Contains(line, `"listening"`) {
+			break
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, lines) }() // ends with the agent
+	return target, cmd
+}
+
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for deadline := time.Now().Add(patience); !done(); <-poll.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func gone(pid string) bool {
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	return err != nil || bytes.Contains(stat, []byte(") Z"))
+}
+
+func TestKilledClientLeavesNoProcessBehind(t *testing.T) {
+	target, _ := agent(t)
+	cmd := program(t, "client", "--target", target, "--", "sh", "-c", "sleep 1000 & echo $! $$; wait")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, cmd)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Process.Kill()
+	for _, pid := range strings.Fields(line) {
+		eventually(t, "process "+pid+" is gone", func() bool { return gone(pid) })
+	}
+}
+
+func TestSIGTERMEndsTheCommandsAndTellsTheirHosts(t *testing.T) {
+	target, agent := agent(t)
+	cmd := program(t, "client", "--target", target, "--", "sh", "-c", `trap "echo bye; exit 9" TERM; echo up; while :; do sleep 0.05; done`)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, cmd)
+	lines := bufio.NewReader(stdout)
+	if _, err := lines.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if err := agent.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(lines)
+	if err != nil || string(rest) != "bye\n" {
+		t.Errorf("what the command wrote as it ended: %q, %v", rest, err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 9 || !strings.Contains(stderr.String(), "the agent was shut down") {
+		t.Errorf("exit status %d, stderr %q", code, &stderr)
+	}
+	if err := agent.Wait(); err != nil {
+		t.Errorf("the agent: %v", err)
+	}
+}
+
+func TestKilledAgentIsAnErrorAndNotAShortSuccess(t *testing.T) {
+	target, agent := agent(t)
+	cmd := program(t, "client", "--target", target, "--", "cat", "/dev/zero")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, cmd)
+	if _, err := io.CopyN(io.Discard, out, 10<<20); err != nil {
+		t.Fatal(err)
+	}
+	_ = agent.Process.Kill()
+	_, _ = io.Copy(io.Discard, out)
+	err = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 255 {
+		t.Errorf("exit status %d, error %v", code, err)
+	}
+	if line := stderr.String(); !strings.Contains(line, "exit status of process") || !strings.Contains(line, "connection lost") || strings.Count(line, "\n") != 1 {
+		t.Errorf("stderr %q", line)
+	}
+}
+
+func TestHostThatStopsReadingForAMinuteLosesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	t.Parallel()
+	target, _ := agent(t)
+	const size = 32 << 20
+	script := fmt.Sprintf(`head -c %d /dev/urandom | tee /dev/stderr | sha256sum >sum`, size)
+	cmd := program(t, "client", "--target", target, "--dir", t.TempDir(), "--", "sh", "-c", script+" && cat sum >&2")
+	cmd.Stdin = nil
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, cmd)
+	sum := sha256.New()
+	if _, err := io.CopyN(sum, stderr, size/4); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(time.Minute) // the stall is what is tested
+	if _, err := io.CopyN(sum, stderr, size-size/4); err != nil {
+		t.Fatal(err)
+	}
+	want, err := io.ReadAll(stderr)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprintf("%x", sum.Sum(nil)); err != nil || !strings.HasPrefix(string(want), got) {
+		t.Errorf("received %s, the command wrote %s (%v)", got, want, err)
+	}
+}
