@@ -1,0 +1,96 @@
+# cocoon-agent. `make help` lists the targets.
+
+GO       ?= go
+FUZZTIME ?= 1m
+TIMEOUT  ?= 10m
+
+# What the binary says of itself. A tree without git is a "dev" build.
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
+
+LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
+FMT   := $(GO) tool -modfile=tools/go.mod gofumpt
+SHELL_SCRIPTS := .ci/run demo/demo.sh e2e/run.sh e2e/uml packaging/verify.sh
+
+# The race detector needs cgo, and so a C compiler. Everything that is shipped
+# is built without.
+HAVE_CC := $(shell command -v $${CC:-cc} 2>/dev/null)
+
+export CGO_ENABLED = 0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: build
+build: ## Build bin/cocoon-agent, static; GOOS and GOARCH cross-compile it
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cocoon-agent ./cmd/cocoon-agent
+
+.PHONY: all
+all: fmt-check lint build test ## Check, build and test everything but e2e
+
+.PHONY: demo
+demo: ## Start an agent on a Unix socket and run commands through it
+	@GO='$(GO)' demo/demo.sh
+
+.PHONY: test
+test: ## Run all tests, with the race detector (needs a C compiler)
+ifneq ($(HAVE_CC),)
+	CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) ./...
+else
+	@test -z "$$CI" || { echo 'make test: no C compiler, and so no race detector: apt-get install gcc libc6-dev' >&2; exit 1; }
+	@echo 'make test: NO RACE DETECTOR, for want of a C compiler: apt-get install gcc libc6-dev' >&2
+	$(GO) test -timeout $(TIMEOUT) ./...
+endif
+
+.PHONY: race
+race: ## Run the short tests three times over, with the race detector
+	CGO_ENABLED=1 $(GO) test -race -short -count=3 -timeout $(TIMEOUT) ./...
+
+.PHONY: e2e
+e2e: ## Run the tests over vsock, in a User-Mode-Linux guest
+	@GO='$(GO)' e2e/run.sh
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (1m)
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	$(GO) test -run '^$$' -bench . ./...
+
+.PHONY: lint
+lint: ## Run golangci-lint, go vet for each platform, go mod tidy -diff, shellcheck
+	$(LINT) run --build-tags e2e ./...
+	GOOS=linux GOARCH=amd64 $(GO) vet -tags e2e ./...
+	GOOS=linux GOARCH=arm64 $(GO) vet -tags e2e ./...
+	GOOS=darwin $(GO) vet ./client
+	GOOS=windows $(GO) vet ./client
+	$(GO) mod tidy -diff
+	@if command -v shellcheck >/dev/null; then shellcheck $(SHELL_SCRIPTS); \
+	elif [ -n "$$CI" ]; then echo 'make lint: no shellcheck: apt-get install shellcheck' >&2; exit 1; \
+	else echo 'make lint: scripts not checked, for want of shellcheck' >&2; fi
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(FMT) -w -extra .
+
+.PHONY: fmt-check
+fmt-check: ## Fail where fmt would change something
+	@changed=$$($(FMT) -l -extra .); [ -z "$$changed" ] || { echo "make fmt would change:"; echo "$$changed"; exit 1; } >&2
+
+.PHONY: golden
+golden: ## Rewrite testdata/wire from the code
+	$(GO) test ./internal/wire -run Golden -update
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin
