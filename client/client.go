@@ -184,12 +184,12 @@ func (c *Client) event(ctx context.Context, events <-chan wire.Message) (wire.Me
 }
 
 // request sends a request other than exec and waits for done.
-func (c *Client) request(ctx context.Context, make func(wire.Head) wire.Message) error {
+func (c *Client) request(ctx context.Context, message func(wire.Head) wire.Message) error {
 	id, events := c.begin()
 	defer c.giveUp(id)
 	// The connection may take no bytes for as long as a VM is paused. Ends with
 	// the write, or the connection.
-	go func() { _ = wire.Write(c.control, make(wire.Head{ID: id})) }()
+	go func() { _ = wire.Write(c.control, message(wire.Head{ID: id})) }()
 	m, err := c.event(ctx, events)
 	if err != nil {
 		return err

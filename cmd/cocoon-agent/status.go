@@ -57,6 +57,7 @@ func statusOf(err error) (status int, line string) {
 			status = statusNotFound
 		case client.PermissionDenied:
 			status = statusNotExecutable
+		default:
 		}
 	}
 	return status, err.Error()

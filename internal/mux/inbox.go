@@ -69,25 +69,22 @@ func (b *inbox) takeLocked(id uint32) *Stream {
 // ids need not arrive in order, so that there is no telling one that has come
 // and gone from one that is yet to come.
 func (b *inbox) claim(id uint32, ended <-chan struct{}) (*Stream, error) {
-	var timeout <-chan time.Time
-	for {
-		s, next := b.look(id)
-		if s != nil {
-			return s, nil
-		}
-		if timeout == nil {
-			timer := time.NewTimer(ClaimTimeout)
-			defer timer.Stop()
-			timeout = timer.C
-		}
+	s, next := b.look(id)
+	if s != nil { // as mostly: the request comes behind its streams
+		return s, nil
+	}
+	timer := time.NewTimer(ClaimTimeout)
+	defer timer.Stop()
+	for ; s == nil; s, next = b.look(id) {
 		select {
 		case <-next:
-		case <-timeout:
+		case <-timer.C:
 			return nil, ErrNoStream
 		case <-ended:
 			return nil, ErrLost
 		}
 	}
+	return s, nil
 }
 
 // look returns the stream, or a channel that the next arrival closes.

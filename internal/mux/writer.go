@@ -114,9 +114,9 @@ func (w *writer) Write(p []byte) (int, error) {
 }
 
 func (w *writer) enlarge() {
-	large := *largePending.Get().(*[]byte)
 	small := w.pending
-	w.pending = append(large[:0], small...)
+	w.pending = (*largePending.Get().(*[]byte))[:0]
+	w.pending = append(w.pending, small...)
 	if w.spare == nil {
 		w.spare = small[:0]
 	}

@@ -24,7 +24,8 @@ func TestYamuxStreamCloseTimeoutResetsTheStream(t *testing.T) {
 	peer.expect(t, yamuxFrame{Kind: yamuxWindowUpdate, Flags: yamuxSYN, Stream: 1})
 	peer.expect(t, yamuxFrame{Kind: yamuxData, Stream: 1, Length: 4})
 	reset := yamuxFrame{Kind: yamuxWindowUpdate, Flags: yamuxRST, Stream: 1}
-	for peer.next(t).frame != reset { // on either side of the FIN: the timeout is short
+	for got := peer.next(t).frame; got != reset; { // on either side of the FIN: the timeout is short
+		got = peer.next(t).frame
 	}
 }
 

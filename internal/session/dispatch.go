@@ -9,9 +9,6 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// features are what this agent can beyond the base protocol.
-var features []string
-
 // handle carries out one request, or begins to. It never waits for the host or
 // for a process. An error ends the connection.
 func (c *conn) handle(m wire.Message) error {

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -24,7 +22,6 @@ import (
 type execution struct {
 	conn *conn
 	req  *wire.Exec
-	log  zerolog.Logger
 
 	stdin, stdout, stderr *mux.Stream // nil: not wanted
 	process               *proc.Process

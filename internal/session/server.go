@@ -50,6 +50,8 @@ type Config struct {
 type Server struct {
 	Config
 
+	stopping chan struct{} // closed with closing
+
 	mu        sync.Mutex
 	closing   bool
 	listeners map[net.Listener]bool
@@ -61,6 +63,7 @@ type Server struct {
 func NewServer(c Config) *Server {
 	return &Server{
 		Config:    c,
+		stopping:  make(chan struct{}),
 		listeners: make(map[net.Listener]bool),
 		conns:     make(map[*conn]bool),
 	}
@@ -89,7 +92,10 @@ func (s *Server) Serve(ln net.Listener) error {
 		case isTemporary(err):
 			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
 			s.Log.Error().Err(err).Dur("retry_in", delay).Msg("accept failed")
-			time.Sleep(delay)
+			select {
+			case <-time.After(delay):
+			case <-s.stopping:
+			}
 		default:
 			return err
 		}
@@ -131,7 +137,10 @@ func (s *Server) serve(c *conn) {
 // error, and then what is left has been cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	s.closing = true
+	if !s.closing {
+		s.closing = true
+		close(s.stopping)
+	}
 	for ln := range s.listeners {
 		_ = ln.Close()
 	}

@@ -42,7 +42,8 @@ func (w *walker) value(depth int) error {
 	if depth > MaxDepth {
 		return malformed("nested deeper than %d", MaxDepth)
 	}
-	if w.left--; w.left < 0 {
+	w.left--
+	if w.left < 0 {
 		return malformed("more than %d values", MaxElements)
 	}
 	head, err := w.take(1)
