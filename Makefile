@@ -11,7 +11,7 @@ LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
 
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 FMT   := $(GO) tool -modfile=tools/go.mod gofumpt
-SHELL_SCRIPTS := .ci/run demo/demo.sh e2e/run.sh e2e/uml packaging/verify.sh
+SHELL_SCRIPTS := .ci/run demo/demo.sh e2e/run.sh packaging/verify.sh
 
 # The race detector needs cgo, and so a C compiler. Everything that is shipped
 # is built without.

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cocoonstack/cocoon-agent/e2e/checks"
 )
 
 const patience = 30 * time.Second
@@ -83,6 +85,13 @@ func eventually(t *testing.T, what string, done func() bool) {
 func gone(pid string) bool {
 	stat, err := os.ReadFile("/proc/" + pid + "/stat")
 	return err != nil || bytes.Contains(stat, []byte(") Z"))
+}
+
+func TestOverAUnixSocket(t *testing.T) {
+	target, _ := agent(t)
+	self := program(t)
+	t.Setenv(asAgent, "1")
+	checks.Run(t, checks.Agent{Program: self.Path, Target: target})
 }
 
 func TestKilledClientLeavesNoProcessBehind(t *testing.T) {
