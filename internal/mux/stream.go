@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -25,17 +24,18 @@ type Stream struct {
 	// peer's window is full: so nothing but Write takes it.
 	writing sync.Mutex
 
-	// reading lets one Read at a time into yamux, where two may deadlock: Read
-	// takes a stream's state lock and then its receive lock, and the window
-	// update that ends a Read takes them the other way round. It is held while
-	// there is nothing to read.
-	reading sync.Mutex
+	// reading has a place for one Read at a time, because in yamux two may
+	// deadlock: Read takes a stream's state lock and then its receive lock, and
+	// the window update that ends a Read takes them the other way round. It is
+	// taken while there is nothing to read.
+	reading chan struct{}
 
-	discarded atomic.Bool
+	discarded     chan struct{} // closed by Discard
+	discardedOnce sync.Once
 }
 
 func newStream(s *Session, y *yamux.Stream) *Stream {
-	return &Stream{yamux: y, session: s}
+	return &Stream{yamux: y, session: s, reading: make(chan struct{}, 1), discarded: make(chan struct{})}
 }
 
 // ID is the stream's id on the wire, by which a request names it.
@@ -46,9 +46,13 @@ func (s *Stream) ID() uint32 { return s.yamux.StreamID() }
 // ended, and os.ErrDeadlineExceeded after the time of
 // [Stream.SetReadDeadline], and os.ErrClosed after [Stream.Discard].
 func (s *Stream) Read(p []byte) (int, error) {
-	s.reading.Lock()
-	defer s.reading.Unlock()
-	if s.discarded.Load() {
+	select {
+	case s.reading <- struct{}{}:
+	case <-s.discarded:
+		return 0, os.ErrClosed
+	}
+	defer func() { <-s.reading }()
+	if s.isDiscarded() {
 		return 0, os.ErrClosed
 	}
 	n, err := s.yamux.Read(p)
@@ -57,7 +61,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	switch {
-	case errors.Is(err, yamux.ErrTimeout) && s.discarded.Load():
+	case errors.Is(err, yamux.ErrTimeout) && s.isDiscarded():
 		return 0, os.ErrClosed
 	case errors.Is(err, yamux.ErrTimeout):
 		return 0, os.ErrDeadlineExceeded
@@ -112,16 +116,25 @@ func (s *Stream) SetReadDeadline(t time.Time) {
 // returns at once and is idempotent.
 func (s *Stream) Discard() {
 	_ = s.Close()
-	if !s.discarded.Swap(true) {
+	s.discardedOnce.Do(func() {
+		close(s.discarded)
 		s.SetReadDeadline(time.Unix(1, 0)) // ends a Read
 		go s.drain()
+	})
+}
+
+func (s *Stream) isDiscarded() bool {
+	select {
+	case <-s.discarded:
+		return true
+	default:
+		return false
 	}
 }
 
 // drain is stopped by the peer's end of the stream, or by the session's.
 func (s *Stream) drain() {
-	s.reading.Lock()
-	defer s.reading.Unlock()
+	s.reading <- struct{}{} // for good
 	s.SetReadDeadline(time.Time{})
 	_, _ = io.Copy(io.Discard, s.yamux)
 }
