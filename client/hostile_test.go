@@ -30,7 +30,7 @@ type guest struct {
 func hostile(tb testing.TB) (*client.Client, *guest) {
 	tb.Helper()
 	c, g := mute(tb)
-	g.send(&wire.Hello{Min: 2, Max: 2})
+	g.offend(&wire.Hello{Min: 2, Max: 2})
 	return c, g
 }
 
@@ -87,6 +87,9 @@ func socketpair(tb testing.TB) (near, far net.Conn) {
 	}
 	return near, far
 }
+
+// offend sends what a client hangs up at, perhaps before send would return.
+func (g *guest) offend(m wire.Message) { _ = wire.Write(g.control, m) }
 
 func (g *guest) send(m wire.Message) {
 	g.tb.Helper()
@@ -250,14 +253,14 @@ func TestLostExitStatusIsAnError(t *testing.T) {
 func TestAgentThatBreaksTheRulesLosesTheConnection(t *testing.T) {
 	for name, misbehave := range map[string]func(g *guest, e *wire.Exec){
 		"an endless row of events": func(g *guest, e *wire.Exec) {
-			for range 10 { // the client hangs up at the second
-				_ = wire.Write(g.control, &wire.Started{Head: wire.Head{ID: e.ID}})
+			for range 10 {
+				g.offend(&wire.Started{Head: wire.Head{ID: e.ID}})
 			}
 		},
 		"a message for agents": func(g *guest, e *wire.Exec) {
-			g.send(&wire.Kill{Head: wire.Head{ID: 1}, Exec: 1})
+			g.offend(&wire.Kill{Head: wire.Head{ID: 1}, Exec: 1})
 		},
-		"a second hello": func(g *guest, e *wire.Exec) { g.send(&wire.Hello{Min: 2, Max: 2}) },
+		"a second hello": func(g *guest, e *wire.Exec) { g.offend(&wire.Hello{Min: 2, Max: 2}) },
 		"bytes that are no message": func(g *guest, e *wire.Exec) {
 			_, _ = g.control.Write([]byte{0, 0, 0, 1, 0xc1})
 		},
@@ -286,7 +289,7 @@ func TestAgentThatBreaksTheRulesLosesTheConnection(t *testing.T) {
 
 func TestFirstMessageMustBeHello(t *testing.T) {
 	c, g := mute(t)
-	g.send(&wire.Done{Head: wire.Head{ID: 1}})
+	g.offend(&wire.Done{Head: wire.Head{ID: 1}})
 	<-c.Done()
 	if err := c.Err(); !errors.Is(err, client.ErrProtocol) {
 		t.Fatalf("error %v", err)
@@ -295,7 +298,7 @@ func TestFirstMessageMustBeHello(t *testing.T) {
 
 func TestNoCommonVersionIsNotSpoken(t *testing.T) {
 	c, g := mute(t)
-	g.send(&wire.Hello{Min: 3, Max: 4})
+	g.offend(&wire.Hello{Min: 3, Max: 4})
 	_, err := c.Command("true").Output()
 	if !errors.Is(err, client.ErrNotSpoken) || !strings.Contains(err.Error(), "3 to 4") {
 		t.Fatalf("error %v", err)
@@ -304,7 +307,7 @@ func TestNoCommonVersionIsNotSpoken(t *testing.T) {
 
 func TestGoodbyeIsTheErrorOfWhatComesAfter(t *testing.T) {
 	c, g := hostile(t)
-	g.send(&wire.Error{Kind: wire.ShuttingDown, Message: "going down"})
+	g.offend(&wire.Error{Kind: wire.ShuttingDown, Message: "going down"})
 	<-c.Done()
 	err := c.Ping(patiently(t))
 	if !errors.Is(err, client.ErrLost) || !strings.Contains(err.Error(), "going down") {
