@@ -33,6 +33,11 @@ func ownAccount() account {
 		}
 	}
 	a.uid, a.gid = uid, gid
+	groups, _ := syscall.Getgroups() // need not be those of /etc/group
+	a.groups = nil
+	for _, gid := range groups {
+		a.groups = append(a.groups, uint32(gid))
+	}
 	return a
 }
 
@@ -148,9 +153,16 @@ func eachLine(path string, n int, f func(fields []string) bool) {
 	}
 }
 
+// members is the set of groups that the account is a member of.
+func (a account) members() []uint32 {
+	groups := append([]uint32{a.gid}, a.groups...)
+	slices.Sort(groups)
+	return slices.Compact(groups)
+}
+
 // credential returns what the kernel is told, nil where nothing changes.
 func (s *Spawner) credential(a account) (*syscall.Credential, error) {
-	if a.uid == s.self.uid && a.gid == s.self.gid && (s.self.uid != 0 || slices.Equal(a.groups, s.self.groups)) {
+	if a.uid == s.self.uid && a.gid == s.self.gid && (s.self.uid != 0 || slices.Equal(a.members(), s.self.members())) {
 		return nil, nil
 	}
 	if s.self.uid != 0 {

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -189,16 +188,16 @@ func (g *cgroup) empty() bool {
 	return bytes.Contains(text[:n], []byte("populated 0"))
 }
 
-func (g *cgroup) signal(sig syscall.Signal) {
-	text, err := os.ReadFile(filepath.Join(g.path, "cgroup.procs"))
-	if err != nil {
-		return
-	}
+// members returns the processes in it, but not those below it.
+func (g *cgroup) members() []int {
+	text, _ := os.ReadFile(filepath.Join(g.path, "cgroup.procs"))
+	var pids []int
 	for _, field := range strings.Fields(string(text)) {
 		if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
-			_ = unix.Kill(pid, sig)
+			pids = append(pids, pid)
 		}
 	}
+	return pids
 }
 
 // kill sends SIGKILL to everything in it and below, forks under way included.

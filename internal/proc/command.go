@@ -34,8 +34,8 @@ func lookCommand(name string, env []string, dir string) (string, error) {
 		if err == nil {
 			return path, nil
 		}
-		if errors.Is(err, ErrNotExecutable) {
-			notFound = err // worth saying, unless a later folder has it
+		if errors.Is(err, ErrNotExecutable) && !errors.Is(err, os.ErrPermission) {
+			notFound = err // it is there: worth saying, unless a later folder has it
 		}
 	}
 	return "", notFound

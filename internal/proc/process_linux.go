@@ -77,10 +77,10 @@ func (p *Process) Wait() error {
 		exited, waitErr = p.poll(unix.WNOHANG)
 		return exited || waitErr != nil
 	})
-	if errors.Is(err, os.ErrNoDeadline) || errors.Is(err, os.ErrInvalid) {
-		return p.waitBlocking() // no poller for this pidfd
+	if err != nil {
+		return p.waitBlocking() // the runtime's poller has not taken the pidfd
 	}
-	return errors.Join(err, waitErr)
+	return waitErr
 }
 
 // waitBlocking costs a thread.

@@ -16,16 +16,20 @@ type Spawner struct {
 	base    []string // environment
 	cgroups *cgroups // nil: none to be had
 	self    account
+	thread  *thread
 }
 
 // NewSpawner returns a Spawner that works everywhere: until
 // [Spawner.UseCgroups] it finds a tree by process group, session and parents.
+// Files that are open by then are closed in all children of this program.
 func NewSpawner() (*Spawner, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
-	return &Spawner{null: null, base: baseEnv(os.Environ()), self: ownAccount()}, nil
+	closeOnExec()
+	catchIgnored()
+	return &Spawner{null: null, base: baseEnv(os.Environ()), self: ownAccount(), thread: currentThread()}, nil
 }
 
 // UseCgroups makes each process start in a cgroup of its own, by which its
@@ -98,7 +102,7 @@ func (s *Spawner) start(spec Spec, path string, attr *syscall.ProcAttr) (*Proces
 	}
 	pidfd := -1
 	attr.Files, attr.Sys.PidFD = pipes.child[:], &pidfd
-	p.pid, err = syscall.ForkExec(path, spec.Argv, attr)
+	p.pid, err = s.forkExec(path, spec.Argv, attr)
 	if err != nil {
 		pipes.closeParent()
 		p.giveCgroup()

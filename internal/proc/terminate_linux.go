@@ -3,6 +3,7 @@ package proc
 import (
 	"errors"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -70,7 +71,7 @@ func (p *Process) endTree(grace time.Duration) {
 }
 
 // gone waits until t is empty, for at most d or until hurry is closed.
-func gone(t tree, d time.Duration, hurry <-chan struct{}) bool {
+func gone(t *tree, d time.Duration, hurry <-chan struct{}) bool {
 	deadline := time.NewTimer(d)
 	defer deadline.Stop()
 	for wait := pollFirst; ; wait = min(2*wait, pollLast) {
@@ -90,17 +91,40 @@ func gone(t tree, d time.Duration, hurry <-chan struct{}) bool {
 	}
 }
 
-// A tree is a way to find everything that an exec has started. Zombies do not
-// count. None of its methods blocks.
-type tree interface {
-	signal(sig syscall.Signal)
-	kill()
-	empty() bool
+// A tree finds everything that an exec has started. A cgroup alone would miss
+// what has been moved to another, as login sessions are. Zombies do not count.
+type tree struct {
+	main   *Process
+	family family
 }
 
-func (p *Process) tree() tree {
-	if p.cgroup != nil {
-		return p.cgroup
+func (p *Process) tree() *tree { return &tree{main: p, family: family{pid: p.pid}} }
+
+// signal sends sig to each process once: to many programs a second SIGTERM is
+// an order to drop everything.
+func (t *tree) signal(sig syscall.Signal) {
+	pids := t.family.members()
+	if t.main.cgroup != nil {
+		pids = append(pids, t.main.cgroup.members()...)
 	}
-	return &family{pid: p.pid}
+	if len(pids) == 0 { // no /proc
+		_ = unix.Kill(-t.main.pid, sig)
+	}
+	slices.Sort(pids)
+	for _, pid := range slices.Compact(pids) {
+		_ = unix.Kill(pid, sig)
+	}
+}
+
+func (t *tree) kill() {
+	if t.main.cgroup != nil {
+		t.main.cgroup.kill()
+	}
+	_ = unix.Kill(-t.main.pid, unix.SIGKILL)
+	t.signal(unix.SIGKILL)
+}
+
+func (t *tree) empty() bool {
+	exited, err := t.main.poll(unix.WNOHANG)
+	return (exited || err != nil) && (t.main.cgroup == nil || t.main.cgroup.empty()) && t.family.empty()
 }

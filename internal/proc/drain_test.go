@@ -1,0 +1,102 @@
+//go:build linux
+
+package proc_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+)
+
+// Each of the daemons holds the output of a process that has exited.
+func TestDrainCutsOutputThatIsSilent(t *testing.T) {
+	s := newSpawner(t)
+	for _, test := range []struct {
+		name, daemon string
+		want         string
+		cut          bool
+	}{
+		{"silent for ever", "exec sleep 1000", "", true},
+		{"silent after a word", "sleep 0.5; echo word; exec sleep 1000", "word\n", true},
+		{"ends", "sleep 0.5; echo word", "word\n", false},
+		{"ends in silence", "sleep 0.5", "", false},
+		{"slow but steady", "for i in 1 2 3 4 5; do sleep 0.6; echo $i; done", "1\n2\n3\n4\n5\n", false},
+		{"steady, then silent", "for i in 1 2 3 4; do sleep 0.6; echo $i; done; exec sleep 1000", "1\n2\n3\n4\n", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := start(t, s, proc.Spec{Argv: shell("(" + test.daemon + ") & echo $!; exit 8"), Stdout: true})
+			begun := time.Now()
+			daemon := c.stdout.pid(t, 1)
+			got := c.finish(t)
+			_, text, _ := strings.Cut(got.stdout, "\n")
+			if text != test.want || got.cut != test.cut || got.Code != 8 {
+				t.Errorf("got %q, cut: %v, %+v", text, got.cut, got.Exit)
+			}
+			if test.cut {
+				kill(t, daemon)
+				if took := time.Since(begun); took < proc.DrainIdle {
+					t.Errorf("cut after %v", took)
+				}
+			}
+		})
+	}
+}
+
+func TestDrainCutsEachOutputByItself(t *testing.T) {
+	c := start(t, newSpawner(t), proc.Spec{
+		Argv: shell("echo out; sleep 1000 >/dev/null & echo $! >&2"), Stdout: true, Stderr: true,
+	})
+	daemon := c.stderr.pid(t, 1)
+	got := c.finish(t)
+	kill(t, daemon)
+	if got.stdout != "out\n" || c.stdout.cut || !c.stderr.cut {
+		t.Errorf("got %q, cut: %v, %v", got.stdout, c.stdout.cut, c.stderr.cut)
+	}
+}
+
+// A late takes nothing before it is told to, and is told when that is asked for.
+type late struct {
+	tape
+	asked chan struct{}
+	goOn   chan struct{}
+}
+
+func (l *late) Write(p []byte) (int, error) {
+	select {
+	case l.asked <- struct{}{}:
+	default:
+	}
+	<-l.goOn
+	return l.tape.Write(p)
+}
+
+// It is the process's silence that counts, not the reader's.
+func TestDrainLosesNothingToASlowReader(t *testing.T) {
+	const size = 3_000_000
+	p, err := newSpawner(t).Start(proc.Spec{Argv: shell("head -c 3000000 /dev/zero & exit 8"), Stdout: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := &late{asked: make(chan struct{}, 1), goOn: make(chan struct{})}
+	copied := make(chan bool)
+	go func() { // ended by the end of output, or the drain
+		_, cut, _ := p.Stdout().CopyTo(to)
+		copied <- cut
+	}()
+	if err := p.Wait(); err != nil {
+		t.Error(err)
+	}
+	<-to.asked
+	p.Drain()
+	<-time.After(proc.DrainIdle + proc.DrainIdle/2)
+	close(to.goOn)
+	if cut := <-copied; cut || len(to.String()) != size {
+		t.Errorf("%d bytes of %d, cut: %v", len(to.String()), size, cut)
+	}
+	if exit, err := p.Reap(); err != nil || exit.Code != 8 {
+		t.Errorf("%+v, %v", exit, err)
+	}
+}

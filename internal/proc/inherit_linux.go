@@ -1,0 +1,80 @@
+package proc
+
+import (
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// What started the agent may have left it files open, signals ignored or
+// blocked, and inheritable capabilities. No child shall have any of them.
+
+// closeOnExec keeps the files that the agent was started with, but for the
+// standard three, from its children. Those that it opens have the flag already.
+func closeOnExec() {
+	fds, _ := os.ReadDir("/proc/self/fd")
+	for _, entry := range fds {
+		if fd, err := strconv.Atoi(entry.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+}
+
+// catchIgnored has the Go runtime catch the signals that the agent was started
+// to ignore: what is caught is reset in a child. Nobody reads them, so that the
+// agent goes on ignoring them.
+func catchIgnored() {
+	status, _ := os.ReadFile("/proc/self/status")
+	_, after, _ := strings.Cut(string(status), "\nSigIgn:\t")
+	digits, _, _ := strings.Cut(after, "\n")
+	ignored, _ := strconv.ParseUint(digits, 16, 64)
+	for sig := 1; sig <= maxSignal; sig++ {
+		if ignored>>(sig-1)&1 != 0 {
+			signal.Notify(make(chan os.Signal, 1), syscall.Signal(sig))
+		}
+	}
+}
+
+// A thread is what a child inherits of the thread that forks it.
+type thread struct {
+	blocked      unix.Sigset_t
+	capabilities [2]unix.CapUserData
+}
+
+func currentThread() *thread {
+	var t thread
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, nil, &t.blocked)
+	_ = unix.Capget(capabilities(), &t.capabilities[0])
+	return &t
+}
+
+func capabilities() *unix.CapUserHeader {
+	return &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3} // of the calling thread
+}
+
+// plain says whether there is nothing that a child must not have.
+func (t *thread) plain() bool {
+	return t.blocked == unix.Sigset_t{} && t.capabilities[0].Inheritable|t.capabilities[1].Inheritable == 0
+}
+
+// forkExec is syscall.ForkExec from a plain thread. The threads of the agent
+// are all alike in this.
+func (s *Spawner) forkExec(path string, argv []string, attr *syscall.ProcAttr) (int, error) {
+	if s.thread.plain() {
+		return syscall.ForkExec(path, argv, attr)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	// The agent itself uses no inheritable capability: its thread can do without.
+	own := s.thread.capabilities
+	own[0].Inheritable, own[1].Inheritable = 0, 0
+	_ = unix.Capset(capabilities(), &own[0])
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil)
+	defer func() { _ = unix.PthreadSigmask(unix.SIG_SETMASK, &s.thread.blocked, nil) }()
+	return syscall.ForkExec(path, argv, attr)
+}

@@ -1,0 +1,174 @@
+//go:build linux
+
+package proc_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+)
+
+// field returns what a line of /proc/PID/status says.
+func field(status, name string) string {
+	for line := range strings.Lines(status) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "no " + name
+}
+
+func TestChildLeadsASessionOfItsOwn(t *testing.T) {
+	c := start(t, newSpawner(t), proc.Spec{Argv: []string{"sleep", "1000"}})
+	if s := statOf(c.PID()); s.session != c.PID() || s.group != c.PID() {
+		t.Errorf("process %d: %+v", c.PID(), s)
+	}
+}
+
+func TestChildHasNoSignalBlockedOrIgnored(t *testing.T) {
+	status := output(t, newSpawner(t), proc.Spec{Argv: []string{"cat", "/proc/self/status"}})
+	for _, name := range []string{"SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"} {
+		if got := field(status, name); strings.Trim(got, "0") != "" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+func TestChildInheritsNoCapability(t *testing.T) {
+	status := output(t, newSpawner(t), proc.Spec{Argv: []string{"cat", "/proc/self/status"}})
+	for _, name := range []string{"CapInh", "CapAmb"} {
+		if got := field(status, name); strings.Trim(got, "0") != "" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// ls itself has the folder open, as 3.
+func TestChildHasNoFileOpenButItsThree(t *testing.T) {
+	for _, spec := range []proc.Spec{
+		{Stdout: true},
+		{Stdin: true, Stdout: true},
+		{Stdin: true, Stdout: true, Stderr: true},
+		{Stdin: true, Stdout: true, Merge: true},
+	} {
+		spec.Argv = []string{"ls", "/proc/self/fd"}
+		c := start(t, newSpawner(t), spec)
+		if got := strings.Fields(c.finish(t).stdout); !slices.Equal(got, []string{"0", "1", "2", "3"}) {
+			t.Errorf("%+v: %v are open", spec, got)
+		}
+	}
+}
+
+func TestChildsStreamsThatAreNotWantedAreNull(t *testing.T) {
+	s := newSpawner(t)
+	for fd, spec := range map[string]proc.Spec{
+		"0": {Stdout: true, Stderr: true},
+		"1": {Stdin: true, Stderr: true},
+		"2": {Stdin: true, Stdout: true},
+	} {
+		spec.Argv = shell(`file=$(readlink /proc/$$/fd/$1); echo "$file" >&$2`, fd, map[bool]string{true: "2", false: "1"}[fd == "1"])
+		r := run(t, s, spec)
+		if got := r.stdout + r.stderr; got != os.DevNull+"\n" {
+			t.Errorf("fd %s is %q", fd, got)
+		}
+	}
+}
+
+func TestChildHasTheUmaskOfTheAgent(t *testing.T) {
+	umask := unix.Umask(0o027)
+	t.Cleanup(func() { unix.Umask(umask) })
+	if got := output(t, newSpawner(t), proc.Spec{Argv: shell("umask")}); got != "0027\n" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// The Go runtime raises the agent's own limit.
+func TestChildHasTheLimitOfFilesThatTheAgentWasStartedWith(t *testing.T) {
+	const limit = 100
+	if !inOwnProcess(t, func(cmd *exec.Cmd) { wrap(cmd, fmt.Sprintf("ulimit -S -n %d", limit)) }) {
+		return
+	}
+	if got := output(t, newSpawner(t), proc.Spec{Argv: shell("ulimit -S -n")}); got != fmt.Sprintln(limit) {
+		t.Errorf("got %s, want %d", got, limit)
+	}
+}
+
+func TestChildIsFairGameForTheOOMKiller(t *testing.T) {
+	const score = "/proc/self/oom_score_adj"
+	if !inOwnProcess(t, asItIs) {
+		return
+	}
+	// Any user may give themselves up; only root may then take it back.
+	if err := os.WriteFile(score, []byte("300"), 0); err != nil {
+		t.Fatal(err)
+	}
+	asRoot(t)
+	// The child is told after it has been started.
+	const script = `while read score </proc/$$/oom_score_adj; [ "$score" != 0 ]; do sleep 0.01; done; cat /proc/self/oom_score_adj`
+	c := start(t, newSpawner(t), proc.Spec{Argv: shell(script), Stdout: true})
+	if got := c.stdout.await(t, 1); got[0] != "0" {
+		t.Errorf("oom_score_adj is %q", got)
+	}
+	c.finish(t)
+	if own, _ := os.ReadFile(score); string(own) != "300\n" {
+		t.Errorf("the agent's own is now %s", own)
+	}
+}
+
+// An agent may be started by a shell script, with files open and under nohup.
+func TestChildStateIsTheSameWhateverStartedTheAgent(t *testing.T) {
+	const tests = "^TestChild(HasNo|Inherits|Leads|sStreams)"
+	t.Run("open files", func(t *testing.T) {
+		again(t, tests, func(cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{os.Stdin, nil, os.Stdin} })
+	})
+	t.Run("ignored signals", func(t *testing.T) {
+		again(t, tests, func(cmd *exec.Cmd) {
+			wrap(cmd, "trap '' HUP INT QUIT ALRM PIPE TERM CHLD CONT TSTP TTIN TTOU USR1 WINCH")
+		})
+	})
+	t.Run("blocked signals", func(t *testing.T) {
+		again(t, tests, func(*exec.Cmd) { blockSignals(t) })
+	})
+	t.Run("inheritable capabilities", func(t *testing.T) {
+		asRoot(t)
+		again(t, tests, func(*exec.Cmd) { inheritCapabilities(t) })
+	})
+}
+
+// blockSignals changes the thread of the test, which ends with it.
+func blockSignals(tb testing.TB) {
+	tb.Helper()
+	runtime.LockOSThread()
+	var all unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
+	}
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &all, nil); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// inheritCapabilities changes the thread of the test, which ends with it.
+func inheritCapabilities(tb testing.TB) {
+	tb.Helper()
+	runtime.LockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		tb.Fatal(err)
+	}
+	for i := range data {
+		data[i].Inheritable = data[i].Permitted
+	}
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		tb.Fatal(err)
+	}
+}

@@ -1,0 +1,53 @@
+//go:build linux
+
+package proc_test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// patience is how long a test waits for what must happen, on a machine that may
+// be busy.
+const patience = 60 * time.Second
+
+func TestMain(m *testing.M) {
+	_ = os.Setenv(runVariable, strconv.Itoa(os.Getpid()))
+	openPoller()
+	before := leftovers()
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if left := leftoversBeyond(before); len(left) > 0 {
+			fmt.Fprintln(os.Stderr, "left behind by the tests:", left)
+			code = max(code, 1)
+		}
+		os.Exit(code)
+	}))
+}
+
+// eventually waits for what tells of itself in no other way.
+func eventually(tb testing.TB, what string, is func() bool) {
+	tb.Helper()
+	if !poll(is) {
+		tb.Fatalf("not within %v: %s", patience, what)
+	}
+}
+
+func poll(is func() bool) bool {
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			return false
+		}
+	}
+	return true
+}
