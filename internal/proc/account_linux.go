@@ -68,7 +68,7 @@ func accountOf(name string) (account, error) {
 	}
 	uid, err := parseID(name)
 	if err != nil {
-		return account{}, fmt.Errorf("%w: user %q: %w", ErrInvalid, name, err)
+		return account{}, invalidError{fmt.Errorf("user %q: %w", name, err)}
 	}
 	if a, ok := findUser(func(e []string) bool { return e[2] == id(uid) }); ok {
 		return a, nil
@@ -91,7 +91,7 @@ func gidOf(group string) (uint32, error) {
 		gid, err = parseID(group)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%w: group %q: %w", ErrInvalid, group, err)
+		return 0, invalidError{fmt.Errorf("group %q: %w", group, err)}
 	}
 	return gid, nil
 }

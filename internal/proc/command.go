@@ -66,14 +66,14 @@ func directory(dir string, user account) (string, error) {
 		return "/", nil
 	}
 	if !filepath.IsAbs(dir) {
-		return "", fmt.Errorf("%w: directory %q is not absolute", ErrInvalid, dir)
+		return "", invalidError{fmt.Errorf("directory %q is not absolute", dir)}
 	}
 	info, err := os.Stat(dir)
 	if err != nil {
-		return "", fmt.Errorf("%w: directory: %w", ErrInvalid, err)
+		return "", invalidError{fmt.Errorf("directory: %w", err)}
 	}
 	if !info.IsDir() {
-		return "", fmt.Errorf("%w: %s is not a directory", ErrInvalid, dir)
+		return "", invalidError{fmt.Errorf("%s is not a directory", dir)}
 	}
 	return dir, nil
 }

@@ -61,7 +61,7 @@ func TestDrainCutsEachOutputByItself(t *testing.T) {
 type late struct {
 	tape
 	asked chan struct{}
-	goOn   chan struct{}
+	goOn  chan struct{}
 }
 
 func (l *late) Write(p []byte) (int, error) {

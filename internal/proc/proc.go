@@ -45,6 +45,13 @@ var (
 	ErrUnsupported = errors.New("not supported")
 )
 
+// An invalidError wraps [ErrInvalid]; its text says enough without "invalid".
+type invalidError struct{ error }
+
+func (e invalidError) Is(target error) bool { return target == ErrInvalid }
+
+func (e invalidError) Unwrap() error { return e.error }
+
 // A Spec says what to run.
 type Spec struct {
 	// Argv is the command and its arguments. A command without a slash is

@@ -17,7 +17,7 @@ const maxSignal = 64
 func ParseSignal(s string) (syscall.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil {
 		if n < 1 || n > maxSignal {
-			return 0, fmt.Errorf("%w: signal %d: want 1 to %d", ErrInvalid, n, maxSignal)
+			return 0, invalidError{fmt.Errorf("no signal %d: want 1 to %d", n, maxSignal)}
 		}
 		return syscall.Signal(n), nil
 	}
@@ -25,7 +25,7 @@ func ParseSignal(s string) (syscall.Signal, error) {
 	if sig := unix.SignalNum(name); sig != 0 {
 		return sig, nil
 	}
-	return 0, fmt.Errorf("%w: no signal %q", ErrInvalid, s)
+	return 0, invalidError{fmt.Errorf("no signal %q", s)}
 }
 
 // SignalName returns the name of a signal without SIG, or its number where it

@@ -124,16 +124,16 @@ func ordinary(pid int) {
 
 func checkStrings(spec Spec) error {
 	if len(spec.Argv) == 0 || spec.Argv[0] == "" {
-		return fmt.Errorf("%w: no command", ErrInvalid)
+		return invalidError{errors.New("no command")}
 	}
 	for _, s := range spec.Argv {
 		if strings.ContainsRune(s, 0) {
-			return fmt.Errorf("%w: argument %q has a NUL byte", ErrInvalid, s)
+			return invalidError{fmt.Errorf("argument %q has a NUL byte", s)}
 		}
 	}
 	for _, s := range spec.Env {
 		if strings.ContainsRune(s, 0) || !strings.Contains(s, "=") || s[0] == '=' {
-			return fmt.Errorf("%w: environment entry %q: want KEY=VALUE", ErrInvalid, s)
+			return invalidError{fmt.Errorf("environment entry %q: want KEY=VALUE", s)}
 		}
 	}
 	return nil
@@ -162,7 +162,7 @@ func execError(path string, attr *syscall.ProcAttr, err error) error {
 		// The file was there a moment ago: it is its interpreter that is missing.
 		return fmt.Errorf("%s: its interpreter or loader: %w: %w", path, ErrNotFound, err)
 	case errors.Is(err, unix.E2BIG):
-		return fmt.Errorf("%s: %w: %w", path, ErrInvalid, err)
+		return invalidError{fmt.Errorf("%s: %w", path, err)}
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%s: %w: %w", path, ErrNotPermitted, err)
 	default:
