@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,17 +28,35 @@ func closeOnExec() {
 
 // catchIgnored has the Go runtime catch the signals that the agent was started
 // to ignore: what is caught is reset in a child. Nobody reads them, so that the
-// agent goes on ignoring them.
+// agent goes on ignoring them. Those that C libraries keep for themselves the
+// runtime does not catch; they are reset in the agent already, where nobody
+// sends them.
 func catchIgnored() {
 	status, _ := os.ReadFile("/proc/self/status")
 	_, after, _ := strings.Cut(string(status), "\nSigIgn:\t")
 	digits, _, _ := strings.Cut(after, "\n")
 	ignored, _ := strconv.ParseUint(digits, 16, 64)
 	for sig := 1; sig <= maxSignal; sig++ {
-		if ignored>>(sig-1)&1 != 0 {
+		switch {
+		case ignored>>(sig-1)&1 == 0:
+		case sig >= firstLibrarySignal && sig <= lastLibrarySignal:
+			resetSignal(sig)
+		default:
 			signal.Notify(make(chan os.Signal, 1), syscall.Signal(sig))
 		}
 	}
+}
+
+// The real-time signals that glibc and musl use inside a process, signal(7).
+const (
+	firstLibrarySignal = 32
+	lastLibrarySignal  = 34
+)
+
+// resetSignal is sigaction(sig, SIG_DFL).
+func resetSignal(sig int) {
+	var action [4]uint64 // the kernel's struct sigaction: handler, flags, restorer, mask
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
 }
 
 // A thread is what a child inherits of the thread that forks it.

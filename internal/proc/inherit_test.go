@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -134,6 +135,9 @@ func TestChildStateIsTheSameWhateverStartedTheAgent(t *testing.T) {
 			wrap(cmd, "trap '' HUP INT QUIT ALRM PIPE TERM CHLD CONT TSTP TTIN TTOU USR1 WINCH")
 		})
 	})
+	t.Run("ignored signals of a C library's own", func(t *testing.T) {
+		again(t, tests, func(*exec.Cmd) { ignoreLibrarySignals(t) })
+	})
 	t.Run("blocked signals", func(t *testing.T) {
 		again(t, tests, func(*exec.Cmd) { blockSignals(t) })
 	})
@@ -170,5 +174,23 @@ func inheritCapabilities(tb testing.TB) {
 	}
 	if err := unix.Capset(&header, &data[0]); err != nil {
 		tb.Fatal(err)
+	}
+}
+
+// ignoreLibrarySignals makes this process ignore the signals that os/signal
+// knows nothing of, as one that was started by a careless parent does.
+func ignoreLibrarySignals(t *testing.T) {
+	t.Helper()
+	for sig := uintptr(32); sig <= 34; sig++ {
+		var old [4]uint64
+		ignore := [4]uint64{1} // SIG_IGN
+		set := func(action, old *[4]uint64) {
+			if _, _, err := unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig,
+				uintptr(unsafe.Pointer(action)), uintptr(unsafe.Pointer(old)), 8, 0, 0); err != 0 {
+				t.Fatalf("sigaction(%d): %v", sig, err)
+			}
+		}
+		set(&ignore, &old)
+		t.Cleanup(func() { set(&old, nil) })
 	}
 }
