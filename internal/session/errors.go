@@ -5,6 +5,7 @@ package session
 import (
 	"errors"
 
+	"github.com/cocoonstack/cocoon-agent/internal/guest"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -30,6 +31,8 @@ func kindOf(err error) wire.ErrorKind {
 		{proc.ErrResources, wire.Limit},
 		{proc.ErrUnsupported, wire.Unsupported},
 		{proc.ErrExited, wire.NotFound},
+		{guest.ErrInvalid, wire.BadRequest},
+		{guest.ErrNotPermitted, wire.PermissionDenied},
 		{mux.ErrNoStream, wire.BadRequest},
 		{errNoExec, wire.NotFound},
 		{errBadRequest, wire.BadRequest},

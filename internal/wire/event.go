@@ -95,10 +95,89 @@ const (
 
 // Done says that a request other than [Exec] has been carried out.
 type Done struct {
-	Head `msgpack:",inline"`
+	Head  `msgpack:",inline"`
+	Guest *Guest `msgpack:"guest,omitempty"` // of [Info]
 }
 
 func (*Done) kind() Type { return TypeDone }
+
+func (m *Done) set(key string, f *fields) {
+	switch key {
+	case "guest":
+		m.Guest = f.guest()
+	default:
+		f.skip()
+	}
+}
+
+// A Guest is what an agent says of the machine that it runs in. What it cannot
+// find out is empty or 0.
+type Guest struct {
+	Version  string `msgpack:"version,omitempty"` // of the agent
+	Hostname string `msgpack:"hostname,omitempty"`
+	OS       string `msgpack:"os,omitempty"`      // for people: PRETTY_NAME of os-release(5), else GOOS
+	Kernel   string `msgpack:"kernel,omitempty"`  // release, uname -r
+	Arch     string `msgpack:"arch,omitempty"`    // GOARCH
+	BootID   string `msgpack:"boot_id,omitempty"` // as in [Hello]
+
+	UptimeMS        uint64 `msgpack:"uptime_ms,omitempty"`        // since boot, suspended time included
+	CPUs            uint64 `msgpack:"cpus,omitempty"`             // online
+	MemoryTotal     uint64 `msgpack:"memory_total,omitempty"`     // bytes
+	MemoryAvailable uint64 `msgpack:"memory_available,omitempty"` // bytes, for new processes without swapping
+
+	// Load averages over 1, 5 and 15 minutes, in hundredths.
+	Load1  uint64 `msgpack:"load1,omitempty"`
+	Load5  uint64 `msgpack:"load5,omitempty"`
+	Load15 uint64 `msgpack:"load15,omitempty"`
+
+	// ClockNS is the wall clock, in nanoseconds since 1970-01-01 UTC, when the
+	// answer was made.
+	ClockNS uint64 `msgpack:"clock_ns,omitempty"`
+}
+
+func (f *fields) guest() *Guest {
+	if f.null() {
+		return nil
+	}
+	g := new(Guest)
+	f.each(func(key string) { g.set(key, f) })
+	return g
+}
+
+func (g *Guest) set(key string, f *fields) {
+	switch key {
+	case "version":
+		g.Version = f.text()
+	case "hostname":
+		g.Hostname = f.text()
+	case "os":
+		g.OS = f.text()
+	case "kernel":
+		g.Kernel = f.text()
+	case "arch":
+		g.Arch = f.text()
+	case "boot_id":
+		g.BootID = f.text()
+	case "uptime_ms":
+		g.UptimeMS = f.count()
+	case "cpus":
+		g.CPUs = f.count()
+	case "memory_total":
+		g.MemoryTotal = f.count()
+	case "memory_available":
+		g.MemoryAvailable = f.count()
+	case "load1":
+		g.Load1 = f.count()
+	case "load5":
+		g.Load5 = f.count()
+	case "load15":
+		g.Load15 = f.count()
+	case "clock_ns":
+		g.ClockNS = f.count()
+	default:
+		f.skip()
+	}
+}
 
 // Error says that a request was not carried out, or, with ID 0, why the
 // sender is about to close the connection.

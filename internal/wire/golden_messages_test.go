@@ -82,6 +82,10 @@ func goldenRequests() []goldenMessage {
 		{name: "kill", about: "kill: SIGTERM, and SIGKILL after a grace", message: &wire.Kill{Head: head(12), Exec: 1}},
 		{name: "kill-force", about: "kill: SIGKILL at once", message: &wire.Kill{Head: head(13), Exec: 1, Force: true}},
 		{name: "ping", about: "ping", message: &wire.Ping{Head: head(14)}},
+		{name: "info", about: "info", message: &wire.Info{Head: head(15)}},
+		{name: "reseed", about: "reseed: 16 bytes of entropy, as bin, and a new machine-id", message: &wire.Reseed{
+			Head: head(16), Entropy: handle(), MachineID: true,
+		}},
 	}
 }
 
@@ -127,6 +131,15 @@ func goldenEvents() []goldenMessage {
 			UserUS: math.MaxUint64, SystemUS: math.MaxUint64, MaxRSS: math.MaxUint64,
 		}},
 		{name: "done", about: "done", message: &wire.Done{Head: head(14)}},
+		{name: "done-guest", about: "done of an info, with every field", message: &wire.Done{Head: head(15), Guest: &wire.Guest{
+			Version: "v1.2.3", Hostname: "vm-17", OS: "Debian GNU/Linux 12 (bookworm)", Kernel: "6.1.0-31-cloud-amd64",
+			Arch: "amd64", BootID: "7d0e3b7e-6a55-4c0b-9c7f-0a4b7a0d8a11",
+			UptimeMS: 86_400_123, CPUs: 2, MemoryTotal: 128 << 20, MemoryAvailable: 61 << 20,
+			Load1: 142, Load5: 70, Load15: 5, ClockNS: 1_790_000_000_123_456_789,
+		}}},
+		{name: "done-guest-unknown", about: "done of an info that could find out nothing: an empty map", message: &wire.Done{
+			Head: head(15), Guest: &wire.Guest{},
+		}},
 	}
 }
 

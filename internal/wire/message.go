@@ -10,6 +10,8 @@ const (
 	TypeSignal Type = "signal"
 	TypeKill   Type = "kill"
 	TypePing   Type = "ping"
+	TypeInfo   Type = "info"
+	TypeReseed Type = "reseed"
 
 	TypeStarted Type = "started"
 	TypeExited  Type = "exited"
@@ -101,6 +103,10 @@ func newMessage(t Type) Message {
 		return new(Kill)
 	case TypePing:
 		return new(Ping)
+	case TypeInfo:
+		return new(Info)
+	case TypeReseed:
+		return new(Reseed)
 	case TypeStarted:
 		return new(Started)
 	case TypeExited:

@@ -153,3 +153,35 @@ type Ping struct {
 }
 
 func (*Ping) kind() Type { return TypePing }
+
+// Info asks what guest this is. It is answered by [Done] with its Guest.
+type Info struct {
+	Head `msgpack:",inline"`
+}
+
+func (*Info) kind() Type { return TypeInfo }
+
+// Reseed makes a clone's random state its own. It is answered by [Done], when
+// all of it has been done, or [Error].
+type Reseed struct {
+	Head `msgpack:",inline"`
+
+	// Entropy is credited to the kernel's random number generator, which is
+	// then reseeded: 16 to 512 bytes of the host's.
+	Entropy []byte `msgpack:"entropy"`
+
+	MachineID bool `msgpack:"machine_id,omitempty"` // write a new /etc/machine-id
+}
+
+func (*Reseed) kind() Type { return TypeReseed }
+
+func (m *Reseed) set(key string, f *fields) {
+	switch key {
+	case "entropy":
+		m.Entropy = f.bytes()
+	case "machine_id":
+		m.MachineID = f.flag()
+	default:
+		f.skip()
+	}
+}
