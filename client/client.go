@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -20,10 +21,16 @@ type Client struct {
 	greeted chan struct{} // closed when hello has come
 	done    chan struct{} // closed when no message will come any more
 
+	// another returns a Client to use instead, once this connection has ended
+	// or the agent takes no more on it. nil: the caller has but this one.
+	another func(context.Context) (*Client, error)
+
 	mu    sync.Mutex
 	last  uint64 // the latest request's id
 	calls map[uint64]*call
-	err   error // why the connection ended; set before done is closed
+	err   error     // why the connection ends; set before done is closed
+	users int       // commands from Start to the end of Wait, and other requests
+	used  time.Time // when there last was one
 }
 
 // A call is a request that has not had its last event.
@@ -57,18 +64,87 @@ func (c *Client) Err() error {
 
 // Ping asks the agent for an answer and waits for it.
 func (c *Client) Ping(ctx context.Context) error {
-	return c.request(ctx, func(h wire.Head) wire.Message { return &wire.Ping{Head: h} })
+	_, err := c.request(ctx, func(h wire.Head) wire.Message { return &wire.Ping{Head: h} })
+	return err
+}
+
+// Reseed has the guest's kernel credit entropy, 16 to 512 bytes that no other
+// clone of its snapshot gets, to its random number generator, and reseed it.
+// regenMachineID has it write a new random /etc/machine-id after that.
+func (c *Client) Reseed(ctx context.Context, entropy []byte, regenMachineID bool) error {
+	_, err := c.request(ctx, func(h wire.Head) wire.Message {
+		return &wire.Reseed{Head: h, Entropy: entropy, MachineID: regenMachineID}
+	})
+	return err
+}
+
+// greeting waits for the agent's first word.
+func (c *Client) greeting(ctx context.Context) error {
+	select {
+	case <-c.greeted:
+		return nil
+	case <-c.done:
+		return c.lost()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// use marks the connection as in use, until release.
+func (c *Client) use() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.users++
+}
+
+func (c *Client) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.users--
+	c.used = time.Now()
+}
+
+// usage says whether the connection is in use, and when it last was.
+func (c *Client) usage() (inUse bool, last time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.users > 0, c.used
+}
+
+// ended says whether the connection has.
+func (c *Client) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // receive reads the control stream to its end.
 func (c *Client) receive() {
 	err := c.messages(bufio.NewReader(c.control))
 	c.mu.Lock()
-	c.err = err
+	if c.err == nil {
+		c.err = err
+	}
 	c.mu.Unlock()
 	_ = c.mux.Close()
 	close(c.done)
 }
+
+// fail is Close for a reason.
+func (c *Client) fail(reason error) {
+	c.mu.Lock()
+	if c.err == nil {
+		c.err = reason
+	}
+	c.mu.Unlock()
+	_ = c.Close()
+}
+
+// silence is for how long nothing has come.
+func (c *Client) silence() time.Duration { return time.Since(c.mux.Heard()) }
 
 func (c *Client) messages(in *bufio.Reader) error {
 	m, err := wire.Read(in)
@@ -184,7 +260,14 @@ func (c *Client) event(ctx context.Context, events <-chan wire.Message) (wire.Me
 }
 
 // request sends a request other than exec and waits for done.
-func (c *Client) request(ctx context.Context, message func(wire.Head) wire.Message) error {
+func (c *Client) request(ctx context.Context, message func(wire.Head) wire.Message) (*wire.Done, error) {
+	c.use()
+	defer c.release()
+	return c.ask(ctx, message)
+}
+
+// ask is a request that does not count as use.
+func (c *Client) ask(ctx context.Context, message func(wire.Head) wire.Message) (*wire.Done, error) {
 	id, events := c.begin()
 	defer c.giveUp(id)
 	// The connection may take no bytes for as long as a VM is paused. Ends with
@@ -192,15 +275,15 @@ func (c *Client) request(ctx context.Context, message func(wire.Head) wire.Messa
 	go func() { _ = wire.Write(c.control, message(wire.Head{ID: id})) }()
 	m, err := c.event(ctx, events)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	switch m := m.(type) {
 	case *wire.Done:
-		return nil
+		return m, nil
 	case *wire.Error:
-		return remoteError(m)
+		return nil, remoteError(m)
 	default:
-		return fmt.Errorf("%w: %T answers no such request", ErrProtocol, m)
+		return nil, fmt.Errorf("%w: %T answers no such request", ErrProtocol, m)
 	}
 }
 

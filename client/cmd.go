@@ -146,21 +146,48 @@ func (c *Cmd) Start() error {
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
-	c.id, c.events = c.client.begin()
-	if err := c.open(); err != nil {
-		c.client.giveUp(c.id)
-		return err
+	err := c.startOn(c.client)
+	if err != nil && c.client.another != nil && neverStarted(err) {
+		next, e := c.client.another(c.ctx)
+		if e != nil {
+			return fmt.Errorf("%w; %w", err, e)
+		}
+		err = c.startOn(next)
 	}
-	pid, err := c.awaitStart()
 	if err != nil {
-		c.client.giveUp(c.id)
-		c.streams.discard()
 		return err
 	}
-	c.pid = pid
 	c.copyStreams()
 	c.stopWatch = context.AfterFunc(c.ctx, c.end)
 	return nil
+}
+
+// startOn starts the command over a connection, which is then the command's.
+func (c *Cmd) startOn(client *Client) error {
+	c.client, c.streams = client, streams{}
+	client.use()
+	c.id, c.events = client.begin()
+	err := c.open()
+	if err == nil {
+		if c.pid, err = c.awaitStart(); err != nil {
+			c.streams.discard()
+		}
+	}
+	if err != nil {
+		client.giveUp(c.id)
+		client.release()
+	}
+	return err
+}
+
+// neverStarted says that another connection may be tried: the command has
+// certainly not run, by no fault of its own.
+func neverStarted(err error) bool {
+	if _, ok := errors.AsType[*MaybeStartedError](err); ok {
+		return false
+	}
+	remote, ok := errors.AsType[*RemoteError](err)
+	return ok && remote.Kind == ShuttingDown || errors.Is(err, ErrLost) && !errors.Is(err, ErrNotSpoken)
 }
 
 // open opens the streams and sends the request. A connection may take no bytes
@@ -181,6 +208,9 @@ func (c *Cmd) open() error {
 }
 
 func (c *Cmd) send() error {
+	if c.client.ended() {
+		return c.client.lost()
+	}
 	if err := c.streams.open(c.client.mux, c); errors.Is(err, ErrLost) {
 		<-c.client.done // its reader learns why
 		return c.client.lost()

@@ -29,9 +29,10 @@ func (c *Cmd) Signal(sig os.Signal) error {
 	default:
 		return fmt.Errorf("client: signal %v: want a syscall.Signal or a SignalName", sig)
 	}
-	return c.client.request(context.WithoutCancel(c.ctx), func(h wire.Head) wire.Message {
+	_, err := c.client.request(context.WithoutCancel(c.ctx), func(h wire.Head) wire.Message {
 		return &wire.Signal{Head: h, Exec: c.id, Signal: name}
 	})
+	return err
 }
 
 // A SignalName is a signal by its name in the guest, such as "TERM" or "SIGUSR1".
@@ -51,7 +52,8 @@ func (c *Cmd) Kill() error {
 		return errNotStarted
 	}
 	c.markEnding()
-	return c.client.request(context.WithoutCancel(c.ctx), func(h wire.Head) wire.Message {
+	_, err := c.client.request(context.WithoutCancel(c.ctx), func(h wire.Head) wire.Message {
 		return &wire.Kill{Head: h, Exec: c.id, Force: true}
 	})
+	return err
 }

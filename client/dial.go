@@ -11,43 +11,30 @@ import (
 	"runtime/debug"
 
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
-	"github.com/cocoonstack/cocoon-agent/internal/transport"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// Dial connects to the agent that target names:
-//
-//	vsock://CID[:PORT]         AF_VSOCK on this host: QEMU, crosvm with vhost-vsock
-//	hvsock:///PATH[:PORT]      the VMM's Unix socket: Firecracker, Cloud Hypervisor
-//	unix:///PATH               an agent that listens on a Unix socket
-//
-// PORT is 1024 where it is left out. Cancelling ctx, or its deadline, ends every
-// step of it; afterwards ctx has no effect. Dial does not wait for the agent's
-// greeting, so that a first command costs one round trip: an agent that refuses
-// this host, or is none, is found out by the first call on the Client. The
-// caller closes the Client.
+// Dial connects to the agent that target names, as [ParseTarget] has it.
+// Cancelling ctx, or its deadline, ends every step of it; afterwards ctx has no
+// effect. Dial does not wait for the agent's greeting, so that a first command
+// costs one round trip: an agent that refuses this host, or is none, is found
+// out by the first call on the Client. The caller closes the Client.
 func Dial(ctx context.Context, target string) (*Client, error) {
-	t, err := transport.ParseTarget(target)
+	t, err := ParseTarget(target)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := transport.Dial(ctx, t)
-	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", t, bare(err))
-	}
-	c, err := NewClient(ctx, conn)
-	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", t, err)
-	}
-	return c, nil
+	return DialWith(ctx, t.Dial)
 }
 
-// bare takes off what a net.OpError says of the address, which is said already.
-func bare(err error) error {
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		return op.Err
+// DialWith is [Dial] over a connection that dial makes: through a proxy, or to
+// a VMM of another kind. The Client owns the connection.
+func DialWith(ctx context.Context, dial func(context.Context) (net.Conn, error)) (*Client, error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	return NewClient(ctx, conn)
 }
 
 // NewClient makes a Client of a connection that leads to an agent, which it

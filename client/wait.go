@@ -213,4 +213,5 @@ func (c *Cmd) finish() {
 		c.stdinPipe.finished.Store(true)
 	}
 	c.streams.discard()
+	c.client.release()
 }

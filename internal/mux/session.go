@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/yamux"
 )
@@ -182,6 +183,10 @@ func (s *Session) Claim(id uint32) (*Stream, error) {
 // NumStreams returns how many streams are open, the control stream included.
 // A stream counts until both sides have closed it.
 func (s *Session) NumStreams() int { return s.yamux.NumStreams() }
+
+// Heard returns when bytes last came from the peer, and before any have, when
+// the session began.
+func (s *Session) Heard() time.Time { return began.Add(time.Duration(s.out.heard.Load())) }
 
 // Done is closed when the connection has ended.
 func (s *Session) Done() <-chan struct{} { return s.ended }

@@ -178,3 +178,21 @@ func exchange(p *pair, text string) (string, error) {
 	got, err := io.ReadAll(host)
 	return string(got), err
 }
+
+func TestHeardIsWhenBytesLastCame(t *testing.T) {
+	p := newPair(t)
+	host, agent := p.stream(t)
+	silent := p.host.Heard()
+	if !p.host.Heard().Equal(silent) {
+		t.Error("heard something in silence")
+	}
+	if _, err := agent.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(host, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if !p.host.Heard().After(silent) {
+		t.Error("a byte was not heard")
+	}
+}

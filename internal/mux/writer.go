@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,6 +46,7 @@ type writer struct {
 	done     chan struct{} // closed when the writing goroutine has returned
 	mayRead  chan struct{} // closed when yamux may read
 	readOnce sync.Once
+	heard    atomic.Int64 // when bytes last came, as since began
 
 	mu      sync.Mutex
 	change  *sync.Cond // broadcast when a field below changes
@@ -70,6 +72,7 @@ func newWriter(conn io.ReadWriteCloser) *writer {
 		spare:           make([]byte, 0, smallPending),
 	}
 	w.change = sync.NewCond(&w.mu)
+	w.heard.Store(int64(time.Since(began)))
 	go w.run()
 	return w
 }
@@ -78,8 +81,16 @@ func newWriter(conn io.ReadWriteCloser) *writer {
 // from the moment that it is made.)
 func (w *writer) Read(p []byte) (int, error) {
 	<-w.mayRead
-	return w.ReadWriteCloser.Read(p)
+	n, err := w.ReadWriteCloser.Read(p)
+	if n > 0 {
+		w.heard.Store(int64(time.Since(began)))
+	}
+	return n, err
 }
+
+// began is an instant of the monotonic clock, which stands still while the host
+// is suspended: that is no silence of the peer's.
+var began = time.Now()
 
 func (w *writer) allowReads() { w.readOnce.Do(func() { close(w.mayRead) }) }
 

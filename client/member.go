@@ -1,0 +1,329 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// A member is a target of a Pool. Its fields are guarded by the pool's mu.
+type member struct {
+	pool   *Pool
+	target string
+
+	current *Client   // nil: none
+	retired []*Client // replaced, and kept for the commands that run over them
+	search  *search   // under way, or nil
+	used    time.Time // by Get
+	timer   *time.Timer
+
+	failures int       // attempts in a row
+	retryAt  time.Time // of the next
+}
+
+// A search is for a connection that works: one attempt, which all who want one
+// wait for.
+type search struct {
+	done   chan struct{} // closed when the result is there
+	client *Client
+	err    error
+}
+
+// member returns target's. It is called with mu held.
+func (p *Pool) member(target string) *member {
+	m, ok := p.members[target]
+	if !ok {
+		m = &member{pool: p, target: target}
+		m.timer = time.AfterFunc(p.tick(), m.tend)
+		p.members[target] = m
+	}
+	return m
+}
+
+// tick is how often a member is looked after.
+func (p *Pool) tick() time.Duration { return min(p.config.ProbeAfter, p.config.IdleTimeout) }
+
+// tend closes what has been idle for long, probes what is in use and silent,
+// and forgets targets that nobody asks for.
+func (m *member) tend() {
+	p := m.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	if c := m.current; c != nil {
+		inUse, last := c.usage()
+		switch {
+		case inUse && c.silence() >= p.config.ProbeAfter:
+			m.find()
+		case !inUse && time.Since(last) >= p.config.IdleTimeout && time.Since(m.used) >= p.config.IdleTimeout:
+			p.evict(c)
+		}
+	}
+	for _, c := range slices.Clone(m.retired) {
+		if inUse, _ := c.usage(); !inUse {
+			p.evict(c)
+		}
+	}
+	if m.current == nil && len(m.retired) == 0 && m.search == nil && time.Since(m.used) >= p.config.IdleTimeout {
+		delete(p.members, m.target)
+		return
+	}
+	m.timer.Reset(p.tick())
+}
+
+// find joins the search under way, or begins one. It is called with mu held.
+func (m *member) find() *search {
+	if m.search == nil {
+		s := &search{done: make(chan struct{})}
+		m.search = s
+		old := m.current
+		m.pool.running.Go(func() { // stopped by its time-outs, or by Close
+			s.client, s.err = m.look(old)
+			m.pool.mu.Lock()
+			m.search = nil
+			m.pool.mu.Unlock()
+			close(s.done)
+		})
+	}
+	return m.search
+}
+
+// look returns old where that answers, and else a new connection. Where old is
+// late, but comes before the new one, it is old.
+func (m *member) look(old *Client) (*Client, error) {
+	p := m.pool
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	var pong <-chan error // nil: there is nothing to wait for
+	if old != nil && !old.ended() {
+		var ok bool
+		if pong, ok = m.probe(ctx, old); ok {
+			return old, nil
+		}
+	}
+	type result struct {
+		client *Client
+		err    error
+	}
+	dialed := make(chan result, 1)
+	p.running.Go(func() { // stopped by DialTimeout, or ctx
+		c, err := m.dial(ctx)
+		dialed <- result{c, err}
+	})
+	for {
+		select {
+		case err := <-pong:
+			if pong = nil; err != nil {
+				continue // it has ended
+			}
+			cancel()
+			p.running.Go(func() {
+				if r := <-dialed; r.client != nil {
+					p.drop(r.client)
+				}
+			})
+			return old, nil
+		case r := <-dialed:
+			switch {
+			case p.ctx.Err() != nil:
+				r.err = ErrPoolClosed
+				if r.client != nil {
+					p.drop(r.client)
+				}
+			case r.err == nil:
+				m.replace(old, r.client)
+			}
+			if r.err != nil {
+				return nil, r.err
+			}
+			return r.client, nil
+		}
+	}
+}
+
+// probe asks c for an answer, for which there is ProbeTimeout. Where it does
+// not come, pong is where it still may.
+func (m *member) probe(ctx context.Context, c *Client) (pong <-chan error, ok bool) {
+	p := m.pool
+	p.count(&p.counts.Probes)
+	answer := make(chan error, 1)
+	p.running.Go(func() { // stopped by the answer, c's end, or ctx
+		_, err := c.ask(ctx, func(h wire.Head) wire.Message { return &wire.Ping{Head: h} })
+		answer <- err
+	})
+	timer := time.NewTimer(p.config.ProbeTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-answer:
+		return nil, err == nil
+	case <-timer.C:
+		p.count(&p.counts.ProbeTimeouts)
+		return answer, false
+	}
+}
+
+// replace makes c the target's connection instead of old, which is judged.
+func (m *member) replace(old, c *Client) {
+	p := m.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.retire(old)
+	p.dialing--
+	p.open[c], m.current = m, c
+	p.running.Go(func() { m.watch(c) })
+	if old != nil && !old.ended() {
+		p.running.Go(func() { m.judge(old) })
+	}
+}
+
+// retire lets c, if it is the current one, serve the commands that it has and
+// no others. It is called with mu held.
+func (m *member) retire(c *Client) {
+	if c != nil && m.current == c {
+		m.current = nil
+		m.retired = append(m.retired, c)
+	}
+}
+
+// watch waits for the end of c.
+func (m *member) watch(c *Client) {
+	p := m.pool
+	select {
+	case <-c.Done():
+	case <-p.ctx.Done():
+		c.fail(ErrPoolClosed)
+	}
+	_ = c.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forget(c)
+}
+
+// judge gives a connection that has not answered a probe another ProbeTimeout,
+// now that a newer one has shown that the agent is there. Nothing heard by then
+// means that it is dead.
+func (m *member) judge(c *Client) {
+	p := m.pool
+	since := time.Now()
+	timer := time.NewTimer(p.config.ProbeTimeout)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.Done():
+		return
+	case <-p.ctx.Done():
+		return
+	}
+	if c.mux.Heard().Before(since) {
+		p.count(&p.counts.Stale)
+		c.fail(errStale)
+	}
+}
+
+var errStale = errors.New("nothing came over it, though the agent answered another connection: has the VM been restored?")
+
+// dial makes a connection, when the back-off has passed, and waits for the
+// agent's greeting. It counts as being dialed until replace or drop.
+func (m *member) dial(ctx context.Context) (*Client, error) {
+	p := m.pool
+	if err := m.backOff(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.reserve(); err != nil {
+		return nil, err
+	}
+	c, err := m.connect(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.dialing--
+		p.counts.DialErrors++
+		if ctx.Err() == nil {
+			m.failed()
+		}
+		return nil, err
+	}
+	m.failures, m.retryAt = 0, time.Time{}
+	return c, nil
+}
+
+func (m *member) backOff(ctx context.Context) error {
+	m.pool.mu.Lock()
+	wait := time.Until(m.retryAt)
+	m.pool.mu.Unlock()
+	if wait <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// failed sets the back-off. It is called with mu held.
+func (m *member) failed() {
+	c := &m.pool.config
+	wait := c.MinBackoff
+	for range m.failures {
+		if wait = min(2*wait, c.MaxBackoff); wait == c.MaxBackoff {
+			break
+		}
+	}
+	m.failures++
+	m.retryAt = time.Now().Add(wait/2 + rand.N(wait/2+1))
+}
+
+func (m *member) connect(ctx context.Context) (*Client, error) {
+	config := &m.pool.config
+	within, cancel := context.WithTimeout(ctx, config.DialTimeout)
+	defer cancel()
+	c, err := m.open(within)
+	if err != nil && ctx.Err() == nil && within.Err() != nil {
+		return nil, fmt.Errorf("%s: no answer within %v: %w", m.target, config.DialTimeout, err)
+	}
+	return c, err
+}
+
+func (m *member) open(ctx context.Context) (*Client, error) {
+	dial := func(ctx context.Context) (net.Conn, error) { return m.pool.config.Dial(ctx, m.target) }
+	if m.pool.config.Dial == nil {
+		t, err := ParseTarget(m.target)
+		if err != nil {
+			return nil, err
+		}
+		dial = t.Dial
+	}
+	c, err := DialWith(ctx, dial)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.greeting(ctx); err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("%s: %w", m.target, err)
+	}
+	c.used = time.Now()
+	c.another = func(ctx context.Context) (*Client, error) { return m.another(ctx, c) }
+	return c, nil
+}
+
+// another is for a command that c has not started.
+func (m *member) another(ctx context.Context, c *Client) (*Client, error) {
+	p := m.pool
+	p.mu.Lock()
+	p.counts.Retries++
+	m.retire(c)
+	p.mu.Unlock()
+	return p.Get(ctx, m.target)
+}

@@ -1,0 +1,259 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Errors of a [Pool].
+var (
+	// ErrPoolClosed is wrapped by what fails because the Pool has been closed.
+	ErrPoolClosed = errors.New("pool is closed")
+
+	// ErrPoolFull says that [PoolConfig.MaxConns] connections are open and all
+	// of them in use.
+	ErrPoolFull = errors.New("pool is full: all of its connections are in use")
+)
+
+// A PoolConfig says how a [Pool] works. Its zero value is good for most.
+type PoolConfig struct {
+	// Dial makes a connection to a target. nil: [ParseTarget] and [Target.Dial].
+	// With a Dial, targets are names that only it understands.
+	Dial func(ctx context.Context, target string) (net.Conn, error)
+
+	// DialTimeout is how long an attempt may take, the agent's greeting
+	// included. 0: 10 seconds.
+	DialTimeout time.Duration
+
+	// After a failed attempt the next one to the same target waits for
+	// MinBackoff, then twice as long each time, to MaxBackoff; in truth for a
+	// random time between half of that and all of it. 0: 100 ms and 5 seconds.
+	MinBackoff, MaxBackoff time.Duration
+
+	// A connection over which nothing has come for ProbeAfter is asked for an
+	// answer before it is used again, and now and then while it is in use. One
+	// that does not answer within ProbeTimeout may be dead, or its VM paused:
+	// another connection is tried beside it. 0: 15 and 2 seconds.
+	ProbeAfter, ProbeTimeout time.Duration
+
+	// IdleTimeout is how long a connection that nobody uses is kept. 0: 5 minutes.
+	IdleTimeout time.Duration
+
+	// MaxConns is how many connections may be open, or being opened, at a time.
+	// Where there are as many, the one that has been idle for longest gives way.
+	// 0: no limit.
+	MaxConns int
+}
+
+func (c *PoolConfig) setDefaults() {
+	for d, value := range map[*time.Duration]time.Duration{
+		&c.DialTimeout:  10 * time.Second,
+		&c.MinBackoff:   100 * time.Millisecond,
+		&c.MaxBackoff:   5 * time.Second,
+		&c.ProbeAfter:   15 * time.Second,
+		&c.ProbeTimeout: 2 * time.Second,
+		&c.IdleTimeout:  5 * time.Minute,
+	} {
+		if *d <= 0 {
+			*d = value
+		}
+	}
+	c.MaxBackoff = max(c.MaxBackoff, c.MinBackoff)
+}
+
+// A Pool keeps one connection to each agent, which all callers share. It is
+// safe for any number of goroutines, and none of them waits for an agent that
+// it has not asked for.
+//
+// The pool tells a VM that is gone from one that is paused. A connection that
+// has ended is replaced at the next Get. One that is silent is kept, with the
+// commands that run over it, for as long as the target does not answer another
+// one either: a paused VM, when it goes on, goes on with everything. It is
+// closed only when a new connection to the same target is answered and the old
+// one still is not, as after a VM has been restored from a snapshot.
+//
+// A command of a Client from a Pool that certainly has not started, because the
+// connection ended or the agent was shutting down, is started over another
+// connection, once.
+type Pool struct {
+	config PoolConfig
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+
+	running sync.WaitGroup // goroutines; counted under mu while not closed, or by one of them
+
+	mu      sync.Mutex
+	closed  bool
+	members map[string]*member
+	open    map[*Client]*member
+	dialing int
+	counts  PoolStats // the counters of it
+}
+
+// NewPool returns an empty Pool. The caller closes it.
+func NewPool(config PoolConfig) *Pool {
+	config.setDefaults()
+	p := &Pool{config: config, members: make(map[string]*member), open: make(map[*Client]*member)}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+// Get returns the connection to target, which it makes where there is none. The
+// caller does not close it, nor keep it: Get costs next to nothing.
+//
+// Attempts are shared by all who wait for the same target, and one of them going
+// away does not end it for the others. An attempt that fails, fails for all who
+// wait for it; after one that has failed, the next waits for its back-off.
+// Besides the errors of [Dial], Get returns [ErrPoolClosed], [ErrPoolFull],
+// and ctx's.
+func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
+	if p.config.Dial == nil {
+		t, err := ParseTarget(target)
+		if err != nil {
+			return nil, err
+		}
+		target = t.String() // one target may be written in several ways
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, ErrPoolClosed
+	}
+	m := p.member(target)
+	m.used = time.Now()
+	if c := m.current; c != nil && !c.ended() && c.silence() < p.config.ProbeAfter {
+		p.mu.Unlock()
+		return c, nil
+	}
+	s := m.find()
+	p.mu.Unlock()
+	select {
+	case <-s.done:
+		return s.client, s.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Close closes all connections, and waits until the pool's goroutines have
+// ended. Commands under way fail with errors that wrap [ErrLost] and
+// [ErrPoolClosed]. Close is idempotent.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	for _, m := range p.members {
+		m.timer.Stop()
+	}
+	p.mu.Unlock()
+	p.cancel()
+	p.running.Wait()
+	return nil
+}
+
+// PoolStats is how a [Pool] is doing, and what it has done since it was made.
+type PoolStats struct {
+	Targets int // asked for of late
+	Conns   int // open
+	InUse   int // of those, with commands running or requests under way
+	Dialing int // attempts under way
+
+	Dials         uint64 // attempts
+	DialErrors    uint64 // of those, failed
+	Probes        uint64 // of connections that were silent
+	ProbeTimeouts uint64 // of those, not answered in time
+	Stale         uint64 // connections closed because a newer one was answered and they were not
+	Evicted       uint64 // idle connections closed, for IdleTimeout or MaxConns
+	Retries       uint64 // commands tried over another connection
+}
+
+// Stats returns a snapshot.
+func (p *Pool) Stats() PoolStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.counts
+	s.Targets, s.Conns, s.Dialing = len(p.members), len(p.open), p.dialing
+	for c := range p.open {
+		if inUse, _ := c.usage(); inUse {
+			s.InUse++
+		}
+	}
+	return s
+}
+
+// reserve makes room for one more connection.
+func (p *Pool) reserve() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return ErrPoolClosed
+	}
+	if limit := p.config.MaxConns; limit > 0 && len(p.open)+p.dialing >= limit && !p.evictOldest() {
+		return ErrPoolFull
+	}
+	p.dialing++
+	p.counts.Dials++
+	return nil
+}
+
+// evictOldest is called with mu held.
+func (p *Pool) evictOldest() bool {
+	var oldest *Client
+	var since time.Time
+	for c, m := range p.open {
+		inUse, last := c.usage()
+		if m.current == c && m.used.After(last) {
+			last = m.used // it has just been asked for
+		}
+		if !inUse && (oldest == nil || last.Before(since)) {
+			oldest, since = c, last
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	p.evict(oldest)
+	return true
+}
+
+var errIdle = errors.New("idle connection closed by the pool")
+
+// evict closes an idle connection. It is called with mu held.
+func (p *Pool) evict(c *Client) {
+	p.forget(c)
+	p.counts.Evicted++
+	p.running.Go(func() { c.fail(errIdle) })
+}
+
+// forget has c no longer count, nor handed out. It is called with mu held.
+func (p *Pool) forget(c *Client) {
+	m, ok := p.open[c]
+	if !ok {
+		return
+	}
+	delete(p.open, c)
+	if m.current == c {
+		m.current = nil
+	}
+	m.retired = slices.DeleteFunc(m.retired, func(r *Client) bool { return r == c })
+}
+
+// drop closes a connection that nobody has been given.
+func (p *Pool) drop(c *Client) {
+	p.mu.Lock()
+	p.dialing--
+	p.mu.Unlock()
+	_ = c.Close()
+}
+
+func (p *Pool) count(counter *uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	*counter++
+}

@@ -1,0 +1,56 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/cocoonstack/cocoon-agent/internal/transport"
+)
+
+// DefaultPort is the vsock port of an agent where a target names none.
+const DefaultPort = transport.DefaultPort
+
+// A Target names an agent. Its zero value names none.
+type Target struct {
+	Scheme string // "vsock", "hvsock" or "unix"
+	CID    uint32 // vsock
+	Port   uint32 // vsock, hvsock
+	Path   string // hvsock: the VMM's socket; unix: the agent's
+}
+
+// ParseTarget parses one of
+//
+//	vsock://CID[:PORT]         AF_VSOCK on this host: QEMU, crosvm with vhost-vsock
+//	hvsock:///PATH[:PORT]      the VMM's Unix socket: Firecracker, Cloud Hypervisor
+//	unix:///PATH               an agent that listens on a Unix socket
+//
+// PORT is [DefaultPort] where it is left out. What follows the last colon of a
+// path is its port. The error says what is wrong with s.
+func ParseTarget(s string) (Target, error) {
+	t, err := transport.ParseTarget(s)
+	return Target(t), err
+}
+
+// String returns the target in the form that [ParseTarget] takes.
+func (t Target) String() string { return transport.Target(t).String() }
+
+// Dial makes a connection to the agent, over which nothing has been said yet.
+// Cancelling ctx, or its deadline, ends every step of it: over hvsock the VMM's
+// answer too. The caller closes the connection.
+func (t Target) Dial(ctx context.Context) (net.Conn, error) {
+	conn, err := transport.Dial(ctx, transport.Target(t))
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", t, bare(err))
+	}
+	return conn, nil
+}
+
+// bare takes off what a net.OpError says of the address, which is said already.
+func bare(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
+}
