@@ -18,7 +18,8 @@ import (
 // Cancelling ctx, or its deadline, ends every step of it; afterwards ctx has no
 // effect. Dial does not wait for the agent's greeting, so that a first command
 // costs one round trip: an agent that refuses this host, or is none, is found
-// out by the first call on the Client. The caller closes the Client.
+// out by the first call on the Client. Where no connection is made, the error is
+// a [*DialError]. The caller closes the Client.
 func Dial(ctx context.Context, target string) (*Client, error) {
 	t, err := ParseTarget(target)
 	if err != nil {

@@ -63,6 +63,17 @@ func remoteError(m *wire.Error) error {
 	return &RemoteError{Kind: k, Message: m.Message}
 }
 
+// A DialError says that no connection to an agent was made: nothing has run.
+type DialError struct {
+	Target string
+	Err    error
+}
+
+func (e *DialError) Error() string { return fmt.Sprintf("connect to %s: %v", e.Target, e.Err) }
+
+// Unwrap returns the cause.
+func (e *DialError) Unwrap() error { return e.Err }
+
 // A MaybeStartedError says that the connection ended, or the caller's context,
 // after an exec may have reached the agent and before the agent said whether
 // it has started. The library never tries such an exec again.

@@ -289,33 +289,33 @@ func (m *member) connect(ctx context.Context) (*Client, error) {
 	config := &m.pool.config
 	within, cancel := context.WithTimeout(ctx, config.DialTimeout)
 	defer cancel()
-	c, err := m.open(within)
-	if err != nil && ctx.Err() == nil && within.Err() != nil {
-		return nil, fmt.Errorf("%s: no answer within %v: %w", m.target, config.DialTimeout, err)
+	c, err := DialWith(within, m.dialConn)
+	if err == nil {
+		if err = c.greeting(within); err == nil {
+			c.used = time.Now()
+			c.another = func(ctx context.Context) (*Client, error) { return m.another(ctx, c) }
+			return c, nil
+		}
+		_ = c.Close()
 	}
-	return c, err
+	if dial, ok := errors.AsType[*DialError](err); ok {
+		err = dial.Err
+	}
+	if ctx.Err() == nil && within.Err() != nil {
+		err = fmt.Errorf("no answer within %v: %w", config.DialTimeout, err)
+	}
+	return nil, &DialError{Target: m.target, Err: err}
 }
 
-func (m *member) open(ctx context.Context) (*Client, error) {
-	dial := func(ctx context.Context) (net.Conn, error) { return m.pool.config.Dial(ctx, m.target) }
-	if m.pool.config.Dial == nil {
-		t, err := ParseTarget(m.target)
-		if err != nil {
-			return nil, err
-		}
-		dial = t.Dial
+func (m *member) dialConn(ctx context.Context) (net.Conn, error) {
+	if dial := m.pool.config.Dial; dial != nil {
+		return dial(ctx, m.target)
 	}
-	c, err := DialWith(ctx, dial)
+	t, err := ParseTarget(m.target)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.greeting(ctx); err != nil {
-		_ = c.Close()
-		return nil, fmt.Errorf("%s: %w", m.target, err)
-	}
-	c.used = time.Now()
-	c.another = func(ctx context.Context) (*Client, error) { return m.another(ctx, c) }
-	return c, nil
+	return t.Dial(ctx)
 }
 
 // another is for a command that c has not started.

@@ -26,7 +26,7 @@ type PoolConfig struct {
 	Dial func(ctx context.Context, target string) (net.Conn, error)
 
 	// DialTimeout is how long an attempt may take, the agent's greeting
-	// included. 0: 10 seconds.
+	// included, for which the pool waits. 0: 10 seconds.
 	DialTimeout time.Duration
 
 	// After a failed attempt the next one to the same target waits for
@@ -108,8 +108,8 @@ func NewPool(config PoolConfig) *Pool {
 // Attempts are shared by all who wait for the same target, and one of them going
 // away does not end it for the others. An attempt that fails, fails for all who
 // wait for it; after one that has failed, the next waits for its back-off.
-// Besides the errors of [Dial], Get returns [ErrPoolClosed], [ErrPoolFull],
-// and ctx's.
+// Get returns a [*DialError], [ErrPoolClosed], [ErrPoolFull], ctx's error or,
+// of [ParseTarget], what is wrong with target.
 func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
 	if p.config.Dial == nil {
 		t, err := ParseTarget(target)

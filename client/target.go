@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
@@ -42,7 +41,7 @@ func (t Target) String() string { return transport.Target(t).String() }
 func (t Target) Dial(ctx context.Context) (net.Conn, error) {
 	conn, err := transport.Dial(ctx, transport.Target(t))
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", t, bare(err))
+		return nil, &DialError{Target: t.String(), Err: bare(err)}
 	}
 	return conn, nil
 }

@@ -1,6 +1,6 @@
 // Command cocoon-agent runs commands inside a microVM for its host, over
-// virtio-vsock: "serve" is the daemon in the guest, "client" runs one command
-// from the host.
+// virtio-vsock: "serve" is the daemon in the guest, the other commands are for
+// its host.
 package main
 
 import (
@@ -22,13 +22,16 @@ var (
 type grammar struct {
 	Serve   serveCommand   `cmd:"" help:"Run the agent: serve commands to the host."`
 	Client  clientCommand  `cmd:"" help:"Run a command in a guest."`
+	Ping    pingCommand    `cmd:"" help:"Measure round trips to an agent."`
+	Info    infoCommand    `cmd:"" help:"Print what an agent and its guest are."`
 	Version versionCommand `cmd:"" help:"Print version, revision and protocol range."`
 }
 
 const description = `Run commands inside a microVM from its host, over virtio-vsock.
 
 "serve" is the daemon in the guest. "client" runs one command there, with its
-standard streams and exit status those of the command.`
+standard streams and exit status those of the command. "ping" and "info" say
+whether an agent is there, and what it is.`
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 

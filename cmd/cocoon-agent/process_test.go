@@ -57,18 +57,27 @@ func agent(t *testing.T) (target string, cmd *exec.Cmd) {
 		t.Fatal(err)
 	}
 	start(t, cmd)
+	if err := listens(log); err != nil {
+		t.Fatal(err)
+	}
+	return target, cmd
+}
+
+// listens waits for an agent's word that it listens.
+func listens(log io.Reader) error {
 	lines := bufio.NewReader(log)
+	var said strings.Builder
 	for {
 		line, err := lines.ReadString('\n')
+		said.WriteString(line)
 		if err != nil {
-			t.Fatalf("the agent does not listen: %v", err)
+			return fmt.Errorf("the agent does not listen: %w: %s", err, &said)
 		}
 		if strings.Contains(line, `"listening"`) {
-			break
+			go func() { _, _ = io.Copy(io.Discard, lines) }() // ends with the agent
+			return nil
 		}
 	}
-	go func() { _, _ = io.Copy(io.Discard, lines) }() // ends with the agent
-	return target, cmd
 }
 
 func eventually(t *testing.T, what string, done func() bool) {

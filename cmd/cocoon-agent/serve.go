@@ -132,6 +132,12 @@ const (
 	devicePatience = 2 * time.Minute
 
 	deviceRetry = 500 * time.Millisecond
+
+	// inUsePatience is how long a child that an agent was forking when it was
+	// killed may hold its address: it lets go when it becomes a command.
+	inUsePatience = time.Second
+
+	inUseRetry = 10 * time.Millisecond
 )
 
 // listen listens on all addresses, or on none.
@@ -150,25 +156,32 @@ func listen(ctx context.Context, log zerolog.Logger, addresses []transport.Addre
 	return listeners, nil
 }
 
-// listenPatiently waits for a vsock device that is not there yet. It returns
-// neither where ctx ends first.
+// listenPatiently waits for a vsock device that is not there yet, and for the
+// address of an agent that has just been killed. It returns neither where ctx
+// ends first.
 func listenPatiently(ctx context.Context, log zerolog.Logger, a transport.Address) (net.Listener, error) {
-	deadline := time.Now().Add(devicePatience)
+	begun := time.Now()
 	for try := 0; ; try++ {
 		ln, err := transport.Listen(a)
-		if !errors.Is(err, transport.ErrNoDevice) {
+		var wait time.Duration
+		switch {
+		case errors.Is(err, transport.ErrNoDevice):
+			if time.Since(begun) > devicePatience {
+				return nil, fmt.Errorf("%w: gave up after %v: is the guest kernel's vmw_vsock_virtio_transport module loaded, and has the VM a vsock device?", err, devicePatience)
+			}
+			if try == 0 {
+				log.Warn().Err(err).Dur("patience_ms", devicePatience).Msg("waiting for the vsock device")
+			}
+			wait = deviceRetry
+		case errors.Is(err, transport.ErrInUse) && time.Since(begun) < inUsePatience:
+			wait = inUseRetry
+		default:
 			return ln, err
-		}
-		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("%w: gave up after %v: is the guest kernel's vmw_vsock_virtio_transport module loaded, and has the VM a vsock device?", err, devicePatience)
-		}
-		if try == 0 {
-			log.Warn().Err(err).Dur("patience_ms", devicePatience).Msg("waiting for the vsock device")
 		}
 		select {
 		case <-ctx.Done():
 			return nil, nil
-		case <-time.After(deviceRetry):
+		case <-time.After(wait):
 		}
 	}
 }

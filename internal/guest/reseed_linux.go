@@ -15,8 +15,8 @@ import (
 
 // Errors of [Reseed], by which the caller can class what went wrong.
 var (
-	// ErrInvalid says that the request makes no sense.
-	ErrInvalid = errors.New("invalid")
+	// ErrEntropy says that the request makes no sense.
+	ErrEntropy = errors.New("entropy of the wrong length")
 
 	// ErrNotPermitted says that the agent lacks a privilege.
 	ErrNotPermitted = errors.New("not permitted")
@@ -33,7 +33,7 @@ const (
 // is not written after entropy has failed: it would be its sibling's.
 func Reseed(entropy []byte, machineID bool) error {
 	if n := len(entropy); n < MinEntropy || n > MaxEntropy {
-		return fmt.Errorf("%w: %d bytes of entropy: want %d to %d", ErrInvalid, n, MinEntropy, MaxEntropy)
+		return fmt.Errorf("%w: %d bytes: want %d to %d", ErrEntropy, n, MinEntropy, MaxEntropy)
 	}
 	if err := addEntropy(entropy); err != nil {
 		return fmt.Errorf("add entropy: %w", classed(err))

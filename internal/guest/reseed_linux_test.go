@@ -10,7 +10,7 @@ import (
 
 func TestReseedWantsEnoughEntropyAndNotTooMuch(t *testing.T) {
 	for _, n := range []int{0, MinEntropy - 1, MaxEntropy + 1} {
-		if err := Reseed(make([]byte, n), false); !errors.Is(err, ErrInvalid) {
+		if err := Reseed(make([]byte, n), false); !errors.Is(err, ErrEntropy) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}

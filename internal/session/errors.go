@@ -31,7 +31,7 @@ func kindOf(err error) wire.ErrorKind {
 		{proc.ErrResources, wire.Limit},
 		{proc.ErrUnsupported, wire.Unsupported},
 		{proc.ErrExited, wire.NotFound},
-		{guest.ErrInvalid, wire.BadRequest},
+		{guest.ErrEntropy, wire.BadRequest},
 		{guest.ErrNotPermitted, wire.PermissionDenied},
 		{mux.ErrNoStream, wire.BadRequest},
 		{errNoExec, wire.NotFound},

@@ -1,0 +1,197 @@
+//go:build linux
+
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// A closed connection says whether it has been.
+type closed struct {
+	net.Conn
+	is chan struct{}
+}
+
+func (c *closed) Close() error {
+	select {
+	case <-c.is:
+	default:
+		close(c.is)
+	}
+	return c.Conn.Close()
+}
+
+func heldConn(t *testing.T, a *agenttest.Agent) *closed {
+	t.Helper()
+	c := &closed{Conn: a.Dial(t), is: make(chan struct{})}
+	t.Cleanup(func() {
+		select {
+		case <-c.is:
+		default:
+			t.Error("the connection has not been closed")
+		}
+	})
+	return c
+}
+
+func TestRunIsOneCommandOnOneConnection(t *testing.T) {
+	a := agenttest.Start(t)
+	for name, test := range map[string]struct {
+		argv           []string
+		stdin          io.Reader
+		code           int
+		stdout, stderr string
+	}{
+		"success":      {argv: []string{"cat"}, stdin: strings.NewReader("in"), stdout: "in"},
+		"no stdin":     {argv: []string{"cat"}},
+		"code":         {argv: []string{"sh", "-c", "echo out; echo err >&2; exit 7"}, code: 7, stdout: "out\n", stderr: "err\n"},
+		"signal":       {argv: []string{"sh", "-c", "kill -KILL $$"}, code: -1},
+		"environment":  {argv: []string{"sh", "-c", "echo $A,$B,${PATH:+path}"}, stdout: "1,two,path\n"},
+		"not the last": {argv: []string{"sh", "-c", "echo tail"}, stdin: neverEnding{}, stdout: "tail\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			env := map[string]string{"A": "1", "B": "two"}
+			code, err := client.Run(patiently(t), heldConn(t, a), test.argv, env, test.stdin, &stdout, &stderr)
+			if code != test.code || err != nil {
+				t.Errorf("code %d, %v", code, err)
+			}
+			if stdout.String() != test.stdout || stderr.String() != test.stderr {
+				t.Errorf("stdout %q, stderr %q", stdout.String(), stderr.String())
+			}
+		})
+	}
+	t.Run("output that nobody wants", func(t *testing.T) {
+		code, err := client.Run(patiently(t), heldConn(t, a), []string{"sh", "-c", "yes | head -c 1000000"}, nil, nil, nil, nil)
+		if code != 0 || err != nil {
+			t.Errorf("code %d, %v", code, err)
+		}
+	})
+}
+
+// neverEnding reads zeroes.
+type neverEnding struct{}
+
+func (neverEnding) Read(b []byte) (int, error) { return len(b), nil }
+
+func TestRunFails(t *testing.T) {
+	a := agenttest.Start(t)
+	t.Run("no argv", func(t *testing.T) {
+		if code, err := client.Run(patiently(t), heldConn(t, a), nil, nil, nil, nil, nil); code != -1 || err == nil {
+			t.Errorf("code %d, %v", code, err)
+		}
+	})
+	t.Run("no such command", func(t *testing.T) {
+		code, err := client.Run(patiently(t), heldConn(t, a), []string{"/no/such"}, nil, nil, nil, nil)
+		if code != -1 {
+			t.Errorf("code %d", code)
+		}
+		wantKind(t, err, client.NotFound)
+	})
+	t.Run("context", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(patiently(t))
+		stdout := &cancelling{cancel: cancel}
+		code, err := client.Run(ctx, heldConn(t, a), []string{"sh", "-c", "echo; sleep 1000"}, nil, nil, stdout, nil)
+		if code != -1 || !errors.Is(err, context.Canceled) {
+			t.Errorf("code %d, %v", code, err)
+		}
+	})
+	t.Run("connection", func(t *testing.T) {
+		near, far := socketpair(t)
+		_ = far.Close()
+		code, err := client.Run(patiently(t), near, []string{"true"}, nil, nil, nil, nil)
+		if code != -1 || err == nil {
+			t.Errorf("code %d, %v", code, err)
+		}
+	})
+}
+
+// A cancelling Writer ends a context at the first write.
+type cancelling struct{ cancel func() }
+
+func (c *cancelling) Write(b []byte) (int, error) {
+	c.cancel()
+	return len(b), nil
+}
+
+func TestReseedSaysWhatIsWrong(t *testing.T) {
+	a := agenttest.Start(t)
+	err := client.Reseed(patiently(t), heldConn(t, a), make([]byte, 8), false)
+	wantKind(t, err, client.BadRequest)
+	if !strings.Contains(err.Error(), "entropy of the wrong length: 8 bytes: want 16 to 512") {
+		t.Error(err)
+	}
+}
+
+// That a kernel takes the entropy is shown in a guest: e2e.
+func TestReseedSendsTheEntropy(t *testing.T) {
+	c, g := hostile(t)
+	entropy := []byte("0123456789abcdef")
+	result := make(chan error)
+	go func() { result <- c.Reseed(patiently(t), entropy, true) }()
+	m, ok := g.receive().(*wire.Reseed)
+	if !ok || !bytes.Equal(m.Entropy, entropy) || !m.MachineID {
+		t.Fatalf("%+v", m)
+	}
+	g.send(&wire.Done{Head: wire.Head{ID: m.ID}})
+	if err := <-result; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInfoSaysWhatTheGuestIs(t *testing.T) {
+	c, _ := dial(t)
+	i, err := c.Info(patiently(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i.Version != "test" || i.Protocol != 2 || i.Hostname == "" || i.OS == "" || i.Kernel == "" || i.Arch == "" || i.BootID == "" ||
+		i.Uptime <= 0 || i.CPUs <= 0 || i.MemoryTotal == 0 || i.MemoryAvailable == 0 || i.RoundTrip <= 0 {
+		t.Errorf("%+v", i)
+	}
+	if off := i.ClockOffset.Abs(); off > i.RoundTrip {
+		t.Errorf("this machine's clock is %v off its own, with %v for the round trip", off, i.RoundTrip)
+	}
+}
+
+func TestInfoSaysHowFarTheClockIsOff(t *testing.T) {
+	c, g := hostile(t)
+	result := make(chan *client.Info)
+	go func() {
+		i, err := c.Info(patiently(t))
+		if err != nil {
+			t.Error(err)
+		}
+		result <- i
+	}()
+	m := g.receive().(*wire.Info)
+	g.send(&wire.Done{Head: wire.Head{ID: m.ID}, Guest: &wire.Guest{ClockNS: 1_000_000_000, Load1: 142}})
+	i := <-result
+	if i == nil {
+		t.FailNow()
+	}
+	if i.Clock.Unix() != 1 || i.ClockOffset.Hours() > -24*365*50 || i.Load[0] != 1.42 {
+		t.Errorf("%+v", i)
+	}
+}
+
+func TestInfoFromAnAgentThatHasNone(t *testing.T) {
+	c, g := hostile(t)
+	result := make(chan error)
+	go func() { _, err := c.Info(patiently(t)); result <- err }()
+	m := g.receive().(*wire.Info)
+	g.send(&wire.Done{Head: wire.Head{ID: m.ID}})
+	if err := <-result; !errors.Is(err, client.ErrProtocol) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+)
+
+type infoCommand struct {
+	targetFlags
+
+	Timeout time.Duration `short:"W" default:"10s" help:"How long to wait for the answer."`
+	JSON    bool          `name:"json" help:"Print one JSON object."`
+}
+
+// Help is what --help says besides the flags.
+func (*infoCommand) Help() string {
+	return `The clock's offset is how far the guest's clock is ahead of this host's, give or
+take half of the round trip. In JSON, times are in seconds, the clock in RFC 3339
+and memory in bytes. The exit status is 1 where the agent does not answer.`
+}
+
+// Run asks and prints.
+func (i *infoCommand) Run(k *kong.Context) error {
+	url, err := i.url(k)
+	if err != nil {
+		return err
+	}
+	c, err := i.dial(url)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), i.Timeout)
+	defer cancel()
+	info, err := c.Info(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: no answer within %v: %w", url, i.Timeout, err)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", url, err)
+	}
+	if i.JSON {
+		return printJSON(k.Stdout, info)
+	}
+	return printInfo(k.Stdout, info)
+}
+
+func printInfo(out io.Writer, i *client.Info) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, row := range [][2]string{
+		{"agent", fmt.Sprintf("%s, protocol %d", i.Version, i.Protocol)},
+		{"hostname", i.Hostname},
+		{"system", fmt.Sprintf("%s, Linux %s, %s", i.OS, i.Kernel, i.Arch)},
+		{"boot id", i.BootID},
+		{"uptime", i.Uptime.Truncate(time.Second).String()},
+		{"CPUs", fmt.Sprint(i.CPUs)},
+		{"memory", fmt.Sprintf("%s of %s available", mebibytes(i.MemoryAvailable), mebibytes(i.MemoryTotal))},
+		{"load", fmt.Sprintf("%.2f %.2f %.2f", i.Load[0], i.Load[1], i.Load[2])},
+		{"clock", i.Clock.UTC().Format("2006-01-02 15:04:05.000 MST")},
+		{"clock offset", fmt.Sprintf("%+.3f ms ± %s", float64(i.ClockOffset)/float64(time.Millisecond), milliseconds(i.RoundTrip/2))},
+	} {
+		fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
+	}
+	return w.Flush()
+}
+
+func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+
+// printJSON is a contract: names and units stay.
+func printJSON(out io.Writer, i *client.Info) error {
+	return json.NewEncoder(out).Encode(struct {
+		Version         string     `json:"version"`
+		Protocol        int        `json:"protocol"`
+		Hostname        string     `json:"hostname"`
+		OS              string     `json:"os"`
+		Kernel          string     `json:"kernel"`
+		Arch            string     `json:"arch"`
+		BootID          string     `json:"boot_id"`
+		Uptime          float64    `json:"uptime_seconds"`
+		CPUs            int        `json:"cpus"`
+		MemoryTotal     uint64     `json:"memory_total"`
+		MemoryAvailable uint64     `json:"memory_available"`
+		Load            [3]float64 `json:"load"`
+		Clock           time.Time  `json:"clock"`
+		ClockOffset     float64    `json:"clock_offset_seconds"`
+		RoundTrip       float64    `json:"round_trip_seconds"`
+	}{
+		i.Version, i.Protocol, i.Hostname, i.OS, i.Kernel, i.Arch, i.BootID, i.Uptime.Seconds(), i.CPUs,
+		i.MemoryTotal, i.MemoryAvailable, i.Load, i.Clock.UTC(), i.ClockOffset.Seconds(), i.RoundTrip.Seconds(),
+	})
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+)
+
+type pingCommand struct {
+	targetFlags
+
+	Count    int           `short:"c" placeholder:"N" help:"Stop after N pings. Default: when interrupted."`
+	Interval time.Duration `short:"i" default:"1s" help:"Time from one ping to the next."`
+	Timeout  time.Duration `short:"W" default:"2s" help:"How long to wait for each answer."`
+}
+
+// Help is what --help says besides the flags.
+func (*pingCommand) Help() string {
+	return `One connection is used throughout. The exit status is 0 if at least one ping was
+answered, and 1 if none was or the connection failed.
+
+  cocoon-agent ping -c 3 --cid 3`
+}
+
+// Run pings until it has done so Count times, or is interrupted.
+func (p *pingCommand) Run(k *kong.Context) error {
+	if p.Count < 0 || p.Interval < 0 || p.Timeout <= 0 {
+		return errors.New("--count and --interval must not be negative, and --timeout must be more than 0")
+	}
+	url, err := p.url(k)
+	if err != nil {
+		return err
+	}
+	c, err := p.dial(url)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	fmt.Fprintf(k.Stdout, "PING %s\n", url)
+	var s pingStatistics
+	err = p.pings(ctx, c, k.Stdout, &s)
+	fmt.Fprintf(k.Stdout, "\n--- %s ---\n", url)
+	s.print(k.Stdout)
+	if err != nil {
+		return fmt.Errorf("%s: %w", url, err)
+	}
+	if len(s.trips) == 0 && s.sent > 0 {
+		return fmt.Errorf("%s: no answer", url)
+	}
+	return nil
+}
+
+// pings returns an error where the connection has failed.
+func (p *pingCommand) pings(ctx context.Context, c *client.Client, out io.Writer, s *pingStatistics) error {
+	next := time.NewTicker(max(p.Interval, time.Nanosecond))
+	defer next.Stop()
+	for ctx.Err() == nil {
+		s.sent++
+		trip, err := p.ping(ctx, c)
+		switch {
+		case err == nil:
+			s.trips = append(s.trips, trip)
+			fmt.Fprintf(out, "seq=%d time=%s\n", s.sent, milliseconds(trip))
+		case ctx.Err() != nil:
+			s.sent-- // interrupted while it was under way
+			return nil
+		case errors.Is(err, context.DeadlineExceeded):
+			fmt.Fprintf(out, "seq=%d no answer within %v\n", s.sent, p.Timeout)
+		default:
+			return err
+		}
+		if s.sent == p.Count {
+			return nil
+		}
+		select {
+		case <-next.C:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+func (p *pingCommand) ping(ctx context.Context, c *client.Client) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
+	defer cancel()
+	begun := time.Now()
+	err := c.Ping(ctx)
+	return time.Since(begun), err
+}
+
+type pingStatistics struct {
+	sent  int
+	trips []time.Duration
+}
+
+func (s *pingStatistics) print(out io.Writer) {
+	fmt.Fprintf(out, "%d sent, %d answered\n", s.sent, len(s.trips))
+	if len(s.trips) == 0 {
+		return
+	}
+	slices.Sort(s.trips)
+	n := len(s.trips)
+	median := (s.trips[(n-1)/2] + s.trips[n/2]) / 2
+	fmt.Fprintf(out, "round trip min/median/max: %s/%s/%s\n", milliseconds(s.trips[0]), milliseconds(median), milliseconds(s.trips[n-1]))
+}
+
+func milliseconds(d time.Duration) string {
+	return fmt.Sprintf("%.3f ms", float64(d)/float64(time.Millisecond))
+}
