@@ -5,6 +5,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -16,7 +17,21 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The examples have an agent of their own.
+func TestMain(m *testing.M) {
+	a, err := agenttest.New()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	target = a.Target
+	code := m.Run()
+	if err := errors.Join(a.Close(), goleak.Find()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
 
 // dial connects to a new agent.
 func dial(tb testing.TB) (*client.Client, *agenttest.Agent) {

@@ -6,6 +6,7 @@ package agenttest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -30,46 +31,61 @@ type Agent struct {
 	Path   string // of its socket
 	Log    *Log
 
-	server *session.Server
-	served chan error
+	server  *session.Server
+	spawner *proc.Spawner
+	served  chan error
 }
 
 // Start starts an agent, which the end of the test shuts down.
 func Start(tb testing.TB) *Agent {
 	tb.Helper()
-	dir, err := os.MkdirTemp("", "agent") // a Unix socket's path is short
+	a, err := New()
 	if err != nil {
 		tb.Fatal(err)
+	}
+	if err := a.spawner.UseCgroups(); err != nil {
+		tb.Logf("no cgroups: %v", err)
+	}
+	tb.Cleanup(func() {
+		a.Shutdown(tb)
+		if err := a.Close(); err != nil {
+			tb.Errorf("close: %v", err)
+		}
+	})
+	return a
+}
+
+// New starts an agent. The caller closes it.
+func New() (*Agent, error) {
+	dir, err := os.MkdirTemp("", "agent") // a Unix socket's path is short
+	if err != nil {
+		return nil, err
 	}
 	a := &Agent{Path: filepath.Join(dir, "s"), Log: &Log{}, served: make(chan error, 1)}
 	a.Target = "unix://" + a.Path
-	spawner, err := proc.NewSpawner()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if err := spawner.UseCgroups(); err != nil {
-		tb.Logf("no cgroups: %v", err)
+	if a.spawner, err = proc.NewSpawner(); err != nil {
+		return nil, err
 	}
 	a.server = session.NewServer(session.Config{
 		Log:           zerolog.New(a.Log),
-		Spawner:       spawner,
+		Spawner:       a.spawner,
 		Version:       "test",
 		Admit:         admit,
 		ShutdownGrace: time.Second,
 	})
 	ln, err := transport.Listen(transport.Address{Scheme: "unix", Path: a.Path})
 	if err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
-	go func() { a.served <- a.server.Serve(ln) }() // stopped and waited for below
-	tb.Cleanup(func() {
-		a.Shutdown(tb)
-		if err := spawner.Close(); err != nil {
-			tb.Errorf("close spawner: %v", err)
-		}
-		_ = os.RemoveAll(dir)
-	})
-	return a
+	go func() { a.served <- a.server.Serve(ln) }() // stopped by Shutdown
+	return a, nil
+}
+
+// Close shuts the agent down and removes what it has.
+func (a *Agent) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	return errors.Join(a.server.Shutdown(ctx), a.spawner.Close(), os.RemoveAll(filepath.Dir(a.Path)))
 }
 
 func admit(c net.Conn) (string, error) {

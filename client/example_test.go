@@ -1,0 +1,143 @@
+//go:build linux
+
+package client_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+)
+
+// target is what a program has from its configuration: vsock://3:1024, say.
+var target string
+
+// One command: its output, and what an error says.
+func ExampleCmd_Output() {
+	ctx := context.Background()
+	c, err := client.Dial(ctx, target)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	out, err := c.CommandContext(ctx, "printf", "%s\n", "hello").Output()
+	fmt.Printf("%s%v\n", out, err)
+
+	_, err = c.CommandContext(ctx, "sh", "-c", "echo 'no space left' >&2; exit 7").Output()
+	if exit, ok := errors.AsType[*client.ExitError](err); ok {
+		fmt.Printf("%v, saying: %s", exit, exit.Stderr)
+	}
+	_, err = c.CommandContext(ctx, "no-such-command").Output()
+	if remote, ok := errors.AsType[*client.RemoteError](err); ok {
+		fmt.Println(remote.Kind)
+	}
+	// Output:
+	// hello
+	// <nil>
+	// exit status 7, saying: no space left
+	// not_found
+}
+
+// Streams: what is written to the command comes back in capitals, line by line.
+func ExampleCmd_StdoutPipe() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := client.Dial(ctx, target)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	cmd := c.CommandContext(ctx, "sed", "-u", "y/abc/ABC/")
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		log.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		log.Fatal(err)
+	}
+	lines := bufio.NewReader(stdout)
+	for _, line := range []string{"a cab", "a cabbage"} {
+		_, _ = fmt.Fprintln(stdin, line)
+		answer, err := lines.ReadString('\n')
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Print(answer)
+	}
+	_ = stdin.Close() // the end of input
+	_, _ = io.Copy(io.Discard, lines)
+	fmt.Println(cmd.Wait())
+	// Output:
+	// A CAB
+	// A CABBAge
+	// <nil>
+}
+
+// A server that runs a command in the VM that a request names. All requests for
+// a VM share one connection; when a request's client goes away, its context ends
+// the command.
+func ExamplePool() {
+	pool := client.NewPool(client.PoolConfig{})
+	defer pool.Close()
+
+	http.HandleFunc("/uptime", func(w http.ResponseWriter, r *http.Request) {
+		vm := "hvsock:///run/vms/" + r.URL.Query().Get("vm") + "/vsock.sock"
+		c, err := pool.Get(r.Context(), vm)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		cmd := c.CommandContext(r.Context(), "uptime")
+		cmd.Stdout = w
+		if err := cmd.Run(); err != nil {
+			log.Printf("%s: %v", vm, err)
+		}
+	})
+	log.Print(http.ListenAndServe("localhost:8080", nil))
+}
+
+// A caller that may try again must know whether the command may have run.
+func ExampleMaybeStartedError() {
+	run := func(cmd *client.Cmd) string {
+		err := cmd.Run()
+		switch {
+		case err == nil:
+			return "done"
+		case errors.As(err, new(*client.ExitError)):
+			return "it ran, and failed"
+		case errors.As(err, new(*client.MaybeStartedError)), errors.As(err, new(*client.LostExitError)):
+			return "it may have run: look before trying again"
+		default:
+			return "it has not run"
+		}
+	}
+	c, err := client.Dial(context.Background(), target)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(run(c.Command("true")))
+	fmt.Println(run(c.Command("false")))
+	cmd := c.Command("cat")
+	cmd.Stdin = strings.NewReader("in vain")
+	_ = c.Close()
+	fmt.Println(run(cmd))
+	// Output:
+	// done
+	// it ran, and failed
+	// it has not run
+}
