@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -274,7 +275,7 @@ func TestPoolOverAnAgentThatIsStoppedForNinetySeconds(t *testing.T) {
 	if err := transfer.Wait(); err != nil {
 		t.Error(err)
 	}
-	if got, want := received.Sum(nil), source.sum.Sum(nil); string(got) != string(want) {
+	if got, want := received.Sum(nil), source.sum.Sum(nil); !bytes.Equal(got, want) {
 		t.Errorf("sent %x, received %x", want, got)
 	}
 	talk("after")

@@ -98,8 +98,8 @@ func newMachineID(root string) error {
 		return err
 	}
 	defer os.Remove(temporary.Name()) // nothing to remove after the rename
-	_, err = temporary.WriteString(hex.EncodeToString(id[:]) + "\n")
-	if err = errors.Join(err, temporary.Chmod(0o444), temporary.Sync(), temporary.Close()); err != nil {
+	_, writeErr := temporary.WriteString(hex.EncodeToString(id[:]) + "\n")
+	if err := errors.Join(writeErr, temporary.Chmod(0o444), temporary.Sync(), temporary.Close()); err != nil {
 		return err
 	}
 	return os.Rename(temporary.Name(), path)
