@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
@@ -149,7 +150,7 @@ func (c *Client) silence() time.Duration { return time.Since(c.mux.Heard()) }
 func (c *Client) messages(in *bufio.Reader) error {
 	m, err := wire.Read(in)
 	if err != nil {
-		return c.beforeHello(err)
+		return beforeHello(err)
 	}
 	hello, ok := m.(*wire.Hello)
 	if !ok {
@@ -171,11 +172,15 @@ func (c *Client) messages(in *bufio.Reader) error {
 	}
 }
 
-// beforeHello says what it means that an agent hangs up at once.
-func (c *Client) beforeHello(err error) error {
-	if errors.Is(err, io.EOF) && !errors.Is(err, mux.ErrClosed) {
-		return fmt.Errorf("%w: the agent closed the connection without a greeting: "+
-			"it does not serve this peer, or is no cocoon-agent", err)
+// errNoGreeting is what it means that an agent hangs up at once.
+var errNoGreeting = errors.New("the agent closed the connection without a greeting: " +
+	"it does not serve this peer, or is no cocoon-agent")
+
+func beforeHello(err error) error {
+	for _, hangUp := range []error{io.EOF, syscall.EPIPE, syscall.ECONNRESET} {
+		if errors.Is(err, hangUp) && !errors.Is(err, mux.ErrClosed) {
+			return fmt.Errorf("%w: %w", ErrLost, errNoGreeting)
+		}
 	}
 	return err
 }

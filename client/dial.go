@@ -55,10 +55,7 @@ func NewClient(ctx context.Context, conn io.ReadWriteCloser) (*Client, error) {
 }
 
 func newClient(conn io.ReadWriteCloser) (*Client, error) {
-	if _, err := io.WriteString(conn, wire.Preface); err != nil {
-		return nil, errors.Join(fmt.Errorf("write the preface: %w", err), conn.Close())
-	}
-	session, control, err := mux.Client(&answered{ReadWriteCloser: conn})
+	session, control, err := mux.Client(&prefaced{ReadWriteCloser: conn})
 	if err != nil {
 		return nil, err
 	}
@@ -95,32 +92,42 @@ func version() string {
 	return ""
 }
 
-// answered reads an agent's bytes, and finds out the one who answers the
-// preface with a line instead of yamux: an agent that does not speak this
-// protocol.
-type answered struct {
+// prefaced is a connection to an agent, below yamux. It sends the preface with
+// the first bytes, and reads the line with which an agent that does not speak
+// this protocol answers it.
+type prefaced struct {
 	io.ReadWriteCloser
+	sent    bool // only the mux's writing goroutine knows
 	checked bool // only yamux's reading goroutine knows
 }
 
-func (a *answered) Read(p []byte) (int, error) {
-	n, err := a.ReadWriteCloser.Read(p)
-	if a.checked || n == 0 {
+func (c *prefaced) Write(p []byte) (int, error) {
+	if c.sent {
+		return c.ReadWriteCloser.Write(p)
+	}
+	c.sent = true
+	n, err := c.ReadWriteCloser.Write(append([]byte(wire.Preface), p...))
+	return max(n-len(wire.Preface), 0), err
+}
+
+func (c *prefaced) Read(p []byte) (int, error) {
+	n, err := c.ReadWriteCloser.Read(p)
+	if c.checked || n == 0 {
 		return n, err
 	}
-	a.checked = true
+	c.checked = true
 	if p[0] != '{' { // yamux's first byte is its version, 0
 		return n, err
 	}
-	return 0, a.refusal(p[:n])
+	return 0, c.refusal(p[:n])
 }
 
 // refusal reads the rest of the line that begins with first.
-func (a *answered) refusal(first []byte) error {
+func (c *prefaced) refusal(first []byte) error {
 	line := bytes.Clone(first)
 	for !bytes.ContainsRune(line, '\n') && len(line) < wire.MaxPreface {
 		var more [256]byte
-		n, err := a.ReadWriteCloser.Read(more[:])
+		n, err := c.ReadWriteCloser.Read(more[:])
 		line = append(line, more[:n]...)
 		if err != nil {
 			break

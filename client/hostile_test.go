@@ -366,15 +366,30 @@ func TestOldAgentsAnswerIsTheError(t *testing.T) {
 }
 
 func TestAgentThatHangsUpAtOnceIsExplained(t *testing.T) {
-	near, far := socketpair(t)
-	_ = far.Close()
-	c, err := client.NewClient(t.Context(), near)
-	if err == nil {
-		defer c.Close()
-		err = c.Ping(patiently(t))
-	}
-	if !errors.Is(err, client.ErrLost) && !strings.Contains(err.Error(), "broken pipe") {
-		t.Fatalf("error %v", err)
+	for name, hangUp := range map[string]func(far net.Conn){
+		"before a byte is read": func(far net.Conn) { _ = far.Close() },
+		"with bytes unread": func(far net.Conn) {
+			_, _ = far.Read(make([]byte, 1))
+			_ = far.Close()
+		},
+		"when all is read": func(far net.Conn) {
+			_ = far.(*net.UnixConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, far)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			near, far := socketpair(t)
+			go hangUp(far) // ends with the connection
+			c, err := client.NewClient(t.Context(), near)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			err = c.Ping(patiently(t))
+			if !errors.Is(err, client.ErrLost) || !strings.Contains(err.Error(), "without a greeting") {
+				t.Errorf("error %v", err)
+			}
+		})
 	}
 }
 
