@@ -57,7 +57,7 @@ func NewClient(ctx context.Context, conn io.ReadWriteCloser) (*Client, error) {
 func newClient(conn io.ReadWriteCloser) (*Client, error) {
 	session, control, err := mux.Client(&prefaced{ReadWriteCloser: conn})
 	if err != nil {
-		return nil, err
+		return nil, beforeHello(err)
 	}
 	c := &Client{
 		mux:     session,
@@ -71,7 +71,7 @@ func newClient(conn io.ReadWriteCloser) (*Client, error) {
 		Version: version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
 	}
 	if err := wire.Write(control, hello); err != nil {
-		return nil, errors.Join(err, session.Close())
+		return nil, errors.Join(beforeHello(err), session.Close())
 	}
 	go c.receive() // stopped by Close, or by the connection's end; Close waits for it
 	return c, nil

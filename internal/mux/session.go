@@ -35,7 +35,7 @@ func Client(conn io.ReadWriteCloser) (*Session, *Stream, error) {
 	go s.refuse()
 	// Nothing is read before yamux knows that it takes no streams.
 	if err := s.yamux.GoAway(); err != nil {
-		return nil, nil, s.abandon(fmt.Errorf("refuse the peer's streams: %w", err))
+		return nil, nil, s.abandon(fmt.Errorf("refuse the peer's streams: %w", s.lost(err)))
 	}
 	s.out.allowReads()
 	control, err := s.Open()

@@ -59,6 +59,8 @@ func (e *execution) start() error {
 	switch {
 	case e.req.TTY != nil:
 		return fmt.Errorf("%w: tty", errUnsupported)
+	case e.req.Limits != nil:
+		return fmt.Errorf("%w: limits", errUnsupported)
 	case e.req.OnDisconnect != "" && e.req.OnDisconnect != wire.DisconnectKill && e.req.OnDisconnect != wire.DisconnectKeep:
 		return fmt.Errorf("%w: on_disconnect %q: want kill or keep", errBadRequest, clip(string(e.req.OnDisconnect)))
 	}
@@ -118,6 +120,7 @@ func (e *execution) refuse(err error) {
 
 // follow moves the process's bytes until its end, and returns that.
 func (e *execution) follow() *wire.Exited {
+	stop := e.armTimeout() // before anything that waits for the host
 	handle := make([]byte, 16)
 	_, _ = rand.Read(handle) // never fails
 	e.conn.log.Info().Uint64("exec", e.req.ID).Str("argv0", e.argv0()).Int("argc", len(e.req.Argv)).
@@ -135,7 +138,6 @@ func (e *execution) follow() *wire.Exited {
 			pumps.Go(p.run) // stopped by the end of output, or Drain
 		}
 	}
-	stop := e.armTimeout()
 	waitErr := e.process.Wait()
 	stop()
 	reason := e.reason.Load()

@@ -60,6 +60,9 @@ func goldenRequests() []goldenMessage {
 		{name: "exec-tty-largest", about: "exec with the largest terminal", message: &wire.Exec{
 			Head: head(6), Argv: []string{"top"}, TTY: &wire.TTY{Rows: math.MaxUint16, Cols: math.MaxUint16}, Stdin: 3, Stdout: 5,
 		}},
+		{name: "exec-limits", about: "exec with limits: 256 MiB, 100 processes, half a CPU", message: &wire.Exec{
+			Head: head(6), Argv: []string{"make"}, Limits: &wire.Limits{Memory: 256 << 20, PIDs: 100, CPUMilli: 500}, Stdout: 5,
+		}},
 		{name: "exec-env", about: "exec with an empty value, an equals sign within a value, an empty argument and text beyond ASCII", message: &wire.Exec{
 			Head: head(7), Argv: []string{"env", "", "naïve", "日本"}, Env: []string{"EMPTY=", "OPTS=a=b", "LINES=one\ntwo", "<&>=\u2028"},
 		}},
@@ -79,6 +82,7 @@ func goldenRequests() []goldenMessage {
 		{name: "signal-number", about: "signal by number, for the exec with the largest id", message: &wire.Signal{
 			Head: head(11), Exec: math.MaxUint64, Signal: "10",
 		}},
+		{name: "resize", about: "resize to 50 rows of 132", message: &wire.Resize{Head: head(12), Exec: 1, Rows: 50, Cols: 132}},
 		{name: "kill", about: "kill: SIGTERM, and SIGKILL after a grace", message: &wire.Kill{Head: head(12), Exec: 1}},
 		{name: "kill-force", about: "kill: SIGKILL at once", message: &wire.Kill{Head: head(13), Exec: 1, Force: true}},
 		{name: "ping", about: "ping", message: &wire.Ping{Head: head(14)}},

@@ -8,6 +8,7 @@ const (
 	TypeHello  Type = "hello"
 	TypeExec   Type = "exec"
 	TypeSignal Type = "signal"
+	TypeResize Type = "resize"
 	TypeKill   Type = "kill"
 	TypePing   Type = "ping"
 	TypeInfo   Type = "info"
@@ -99,6 +100,8 @@ func newMessage(t Type) Message {
 		return new(Exec)
 	case TypeSignal:
 		return new(Signal)
+	case TypeResize:
+		return new(Resize)
 	case TypeKill:
 		return new(Kill)
 	case TypePing:

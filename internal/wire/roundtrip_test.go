@@ -34,7 +34,8 @@ func TestEveryMessageComesBackAsItWasSent(t *testing.T) {
 // often at their limits.
 func randomMessage(r *rand.Rand) wire.Message {
 	all := []wire.Message{
-		new(wire.Hello), new(wire.Exec), new(wire.Signal), new(wire.Kill), new(wire.Ping),
+		new(wire.Hello), new(wire.Exec), new(wire.Signal), new(wire.Resize), new(wire.Kill), new(wire.Ping),
+		new(wire.Info), new(wire.Reseed),
 		new(wire.Started), new(wire.Exited), new(wire.Done), new(wire.Error),
 	}
 	m := all[r.IntN(len(all))]
