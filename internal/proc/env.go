@@ -11,7 +11,8 @@ import (
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // private are variables that were put into the agent's environment for the
-// agent itself: systemd.exec(5), sd_listen_fds(3), sd_notify(3).
+// agent itself: systemd.exec(5), sd_listen_fds(3), sd_notify(3). TERM is of the
+// agent's own terminal.
 var private = []string{
 	"AGENT_LOG_LEVEL",
 	"CACHE_DIRECTORY", "CONFIGURATION_DIRECTORY", "CREDENTIALS_DIRECTORY", "LOGS_DIRECTORY",
@@ -19,7 +20,7 @@ var private = []string{
 	"FDSTORE", "INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID",
 	"LISTEN_PIDFDID", "LOG_NAMESPACE", "MAINPID", "MANAGERPID", "MANAGERPIDFDID",
 	"MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "NOTIFY_SOCKET", "PIDFILE",
-	"SYSTEMD_EXEC_PID", "TRIGGER_PATH", "TRIGGER_TIMER_MONOTONIC_USEC", "TRIGGER_TIMER_REALTIME_USEC",
+	"SYSTEMD_EXEC_PID", "TERM", "TRIGGER_PATH", "TRIGGER_TIMER_MONOTONIC_USEC", "TRIGGER_TIMER_REALTIME_USEC",
 	"TRIGGER_UNIT", "WATCHDOG_PID", "WATCHDOG_USEC",
 }
 
@@ -42,10 +43,11 @@ func environ(base []string, user account, spec Spec) []string {
 	if spec.ClearEnv {
 		return unique(spec.Env)
 	}
-	env := slices.Concat(base, []string{
-		"HOME=" + user.home, "USER=" + user.name, "LOGNAME=" + user.name, "SHELL=" + user.shell,
-	}, spec.Env)
-	return unique(env)
+	users := []string{"HOME=" + user.home, "USER=" + user.name, "LOGNAME=" + user.name, "SHELL=" + user.shell}
+	if spec.Terminal != nil {
+		users = append(users, "TERM="+spec.Terminal.term())
+	}
+	return unique(slices.Concat(base, users, spec.Env))
 }
 
 // unique keeps the last of equal keys, at the place of the first.

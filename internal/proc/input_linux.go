@@ -18,6 +18,8 @@ type Source interface {
 type Input struct {
 	file *os.File
 	raw  syscall.RawConn
+
+	terminal *terminal // nil: a pipe
 }
 
 func newInput(f *os.File) (*Input, error) {
@@ -29,18 +31,19 @@ func newInput(f *os.File) (*Input, error) {
 }
 
 // CopyFrom copies from src until src ends, and returns nil and closes the pipe
-// where that is at io.EOF. Any other error of src's is returned, and the pipe
+// where that is at io.EOF. (A terminal's input is ended until [Process.Reap],
+// when CopyFrom returns.) Any other error of src's is returned, and the pipe
 // stays open until [Process.Reap]: a process must not take input that was cut
 // off for input that has ended. What the process does not read, because it has
 // closed its stdin or has exited, is thrown away.
 func (in *Input) CopyFrom(src Source) error {
 	l := lane{raw: in.raw}
 	defer l.close()
-	wanted := true
+	wanted, afterLine := true, true
 	for {
 		err := src.Await()
 		if errors.Is(err, io.EOF) {
-			_ = in.file.Close()
+			in.end(afterLine)
 			return nil
 		}
 		if err != nil {
@@ -48,6 +51,9 @@ func (in *Input) CopyFrom(src Source) error {
 		}
 		l.take()
 		n, _ := src.Read(l.buffer()) // Await tells of its error
+		if n > 0 {
+			afterLine = l.buffer()[n-1] == '\n'
+		}
 		if wanted {
 			_, err = in.file.Write(l.buffer()[:n])
 			wanted = err == nil
@@ -55,4 +61,13 @@ func (in *Input) CopyFrom(src Source) error {
 		l.release()
 		l.adapt(n)
 	}
+}
+
+// end tells the process that there is no more.
+func (in *Input) end(afterLine bool) {
+	if in.terminal != nil {
+		in.terminal.endInput(afterLine)
+		return
+	}
+	_ = in.file.Close()
 }

@@ -85,6 +85,8 @@ func (r *reader) next() ([]byte, error) {
 			continue
 		case err != nil:
 			return nil, err
+		case errors.Is(r.err, unix.EIO): // of a terminal: nobody has it open any more
+			return nil, io.EOF
 		case r.err != nil:
 			return nil, r.err
 		case r.n == 0:

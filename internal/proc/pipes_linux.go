@@ -13,6 +13,16 @@ type pipes struct {
 
 	stdin          *Input  // nil: not wanted
 	stdout, stderr *Output // nil: not wanted
+
+	terminal *terminal // nil: none
+}
+
+// openStreams makes what the Spec wants.
+func openStreams(spec Spec, user account, null *os.File) (*pipes, error) {
+	if spec.Terminal != nil {
+		return openTerminal(*spec.Terminal, user)
+	}
+	return openPipes(spec, null)
 }
 
 func openPipes(spec Spec, null *os.File) (*pipes, error) {

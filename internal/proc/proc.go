@@ -71,6 +71,18 @@ type Spec struct {
 
 	// Merge makes stderr the same pipe as stdout. Stderr is then of no account.
 	Merge bool
+
+	// Terminal gives the process a controlling terminal of its own as all three
+	// of its standard streams, whatever the fields above say: there are Stdin and
+	// Stdout then, and no Stderr. nil: no terminal.
+	Terminal *Terminal
+}
+
+// A Terminal is what a terminal begins as. Zero rows or columns stand for 24
+// and 80, an empty Term for xterm.
+type Terminal struct {
+	Rows, Cols uint16
+	Term       string
 }
 
 // An Exit is how a process ended.

@@ -25,6 +25,7 @@ type Process struct {
 
 	stdin          *Input
 	stdout, stderr *Output
+	terminal       *terminal // nil: none
 
 	terminate sync.Once
 	force     chan struct{} // closed: no grace any more
@@ -52,13 +53,14 @@ func (p *Process) watch(pidfd int) {
 // PID is the main process's.
 func (p *Process) PID() int { return p.pid }
 
-// Stdin is nil where the Spec does not want it.
+// Stdin is nil where the Spec does not want it, and there is no terminal.
 func (p *Process) Stdin() *Input { return p.stdin }
 
-// Stdout is nil where the Spec does not want it.
+// Stdout is nil where the Spec does not want it, and there is no terminal. A
+// terminal's must be copied: a process blocks while nobody reads its terminal.
 func (p *Process) Stdout() *Output { return p.stdout }
 
-// Stderr is nil where the Spec does not want it.
+// Stderr is nil where the Spec does not want it, or there is a terminal.
 func (p *Process) Stderr() *Output { return p.stderr }
 
 // Wait blocks until the main process has exited. It may be called once.

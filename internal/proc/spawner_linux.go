@@ -79,20 +79,25 @@ func (s *Spawner) Start(spec Spec) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.start(spec, path, &syscall.ProcAttr{
-		Dir: dir,
-		Env: env,
-		Sys: &syscall.SysProcAttr{Setsid: true, Credential: credential},
-	})
-}
-
-func (s *Spawner) start(spec Spec, path string, attr *syscall.ProcAttr) (*Process, error) {
-	pipes, err := openPipes(spec, s.null)
+	streams, err := openStreams(spec, user, s.null)
 	if err != nil {
 		return nil, startError(err)
 	}
+	return s.start(spec, path, streams, &syscall.ProcAttr{
+		Dir:   dir,
+		Env:   env,
+		Files: streams.child[:],
+		// The terminal, if any, is the child's descriptor 0.
+		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: spec.Terminal != nil, Ctty: 0, Credential: credential},
+	})
+}
+
+func (s *Spawner) start(spec Spec, path string, pipes *pipes, attr *syscall.ProcAttr) (p *Process, err error) {
 	defer pipes.closeChild()
-	p := &Process{stdin: pipes.stdin, stdout: pipes.stdout, stderr: pipes.stderr, spawner: s}
+	p = &Process{
+		stdin: pipes.stdin, stdout: pipes.stdout, stderr: pipes.stderr, terminal: pipes.terminal,
+		spawner: s,
+	}
 	if s.cgroups != nil {
 		if p.cgroup, err = s.cgroups.take(); err != nil {
 			pipes.closeParent()
@@ -101,7 +106,7 @@ func (s *Spawner) start(spec Spec, path string, attr *syscall.ProcAttr) (*Proces
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, p.cgroup.fd()
 	}
 	pidfd := -1
-	attr.Files, attr.Sys.PidFD = pipes.child[:], &pidfd
+	attr.Sys.PidFD = &pidfd
 	p.pid, err = s.forkExec(path, spec.Argv, attr)
 	if err != nil {
 		pipes.closeParent()

@@ -2,6 +2,7 @@ package proc
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"syscall"
@@ -22,7 +23,8 @@ const (
 // ErrExited is returned by Signal when the process has exited.
 var ErrExited = errors.New("process has exited")
 
-// Signal sends sig to the process group of the main process.
+// Signal sends sig to the foreground job of the process's terminal, or where it
+// has none, to each process of the tree.
 func (p *Process) Signal(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -32,10 +34,25 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	if exited, err := p.poll(unix.WNOHANG); exited || err != nil {
 		return errors.Join(err, ErrExited)
 	}
-	return os.NewSyscallError("kill", unix.Kill(-p.pid, sig))
+	if p.terminal == nil {
+		return p.tree().signal(sig)
+	}
+	group := p.terminal.foreground()
+	if group == 0 {
+		group = p.pid
+	}
+	return killError(unix.Kill(-group, sig))
 }
 
-// Terminate ends the whole tree: SIGTERM to every process, and SIGCONT, so that
+func killError(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: the process has another user than the agent", ErrNotPermitted)
+	}
+	return os.NewSyscallError("kill", err)
+}
+
+// Terminate ends the whole tree: SIGTERM to every process, or SIGHUP where they
+// have a terminal, since interactive shells ignore SIGTERM; and SIGCONT, so that
 // a stopped one takes notice; what is left after grace gets SIGKILL. It returns
 // at once. A later call can only shorten the grace to nothing. After Reap it
 // does nothing.
@@ -55,8 +72,12 @@ func (p *Process) endTree(grace time.Duration) {
 	defer close(p.ended)
 	t := p.tree()
 	if grace > 0 {
-		t.signal(unix.SIGTERM)
-		t.signal(unix.SIGCONT)
+		first := unix.SIGTERM
+		if p.terminal != nil {
+			first = unix.SIGHUP
+		}
+		_ = t.signal(first)
+		_ = t.signal(unix.SIGCONT)
 		if gone(t, grace, p.force) {
 			return
 		}
@@ -101,19 +122,29 @@ type tree struct {
 func (p *Process) tree() *tree { return &tree{main: p, family: family{pid: p.pid}} }
 
 // signal sends sig to each process once: to many programs a second SIGTERM is
-// an order to drop everything.
-func (t *tree) signal(sig syscall.Signal) {
+// an order to drop everything. The error is why none has got it.
+func (t *tree) signal(sig syscall.Signal) error {
 	pids := t.family.members()
 	if t.main.cgroup != nil {
 		pids = append(pids, t.main.cgroup.members()...)
 	}
 	if len(pids) == 0 { // no /proc
-		_ = unix.Kill(-t.main.pid, sig)
+		return killError(unix.Kill(-t.main.pid, sig))
 	}
 	slices.Sort(pids)
+	var failed error
+	sent := false
 	for _, pid := range slices.Compact(pids) {
-		_ = unix.Kill(pid, sig)
+		if err := unix.Kill(pid, sig); err != nil {
+			failed = killError(err)
+		} else {
+			sent = true
+		}
 	}
+	if sent {
+		return nil
+	}
+	return failed
 }
 
 func (t *tree) kill() {
@@ -121,7 +152,7 @@ func (t *tree) kill() {
 		t.main.cgroup.kill()
 	}
 	_ = unix.Kill(-t.main.pid, unix.SIGKILL)
-	t.signal(unix.SIGKILL)
+	_ = t.signal(unix.SIGKILL)
 }
 
 func (t *tree) empty() bool {

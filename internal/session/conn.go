@@ -21,11 +21,6 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// maxReplies is how many answers to requests other than execs may wait for a
-// host that does not read its control stream, besides what the stream's window
-// holds. A host that lets more wait is cut off.
-const maxReplies = 1024
-
 // A conn is one connection from a host.
 type conn struct {
 	server *Server
@@ -34,7 +29,9 @@ type conn struct {
 
 	mux     *mux.Session
 	control *mux.Stream
-	replies chan wire.Message // to the host, from the dispatching goroutine
+
+	replies  *outbox
+	replying sync.WaitGroup // the goroutine that sends them
 
 	mu       sync.Mutex
 	greeted  bool // mux and control are set, and requests are read
@@ -51,7 +48,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		server:  s,
 		net:     nc,
 		log:     s.Log,
-		replies: make(chan wire.Message, maxReplies),
+		replies: newOutbox(),
 		execs:   make(map[uint64]*execution),
 		idle:    make(chan struct{}),
 	}
@@ -141,9 +138,9 @@ var (
 // dispatch reads requests until the connection ends. It returns why: io.EOF
 // where the host is done.
 func (c *conn) dispatch() error {
-	replying := make(chan struct{})
-	go c.reply(replying) // stopped by the end of replies; waited for here
-	defer func() { close(c.replies); <-replying }()
+	stop := make(chan struct{})
+	defer close(stop)
+	c.replying.Go(func() { c.replies.run(c.send, stop) }) // waited for by end: the host may not read
 
 	in := bufio.NewReader(c.control)
 	if err := c.readHello(in); err != nil {
@@ -196,28 +193,12 @@ func (c *conn) cause(err error) error {
 	return err
 }
 
-// reply sends the answers of dispatch, so that a host that does not read them
-// does not keep the next kill from being read.
-func (c *conn) reply(done chan<- struct{}) {
-	defer close(done)
-	for m := range c.replies {
-		c.send(m)
-	}
-}
-
 // send writes m to the host. It blocks while the host does not read. That it
 // cannot be written means that the connection has ended, which dispatch learns.
 func (c *conn) send(m wire.Message) { _ = wire.Write(c.control, m) }
 
 // answer queues m for the host.
-func (c *conn) answer(m wire.Message) error {
-	select {
-	case c.replies <- m:
-		return nil
-	default:
-		return errNotRead
-	}
-}
+func (c *conn) answer(m wire.Message) error { return c.replies.put(m) }
 
 // end is the one place where a connection is taken down: its processes ended by
 // their rule, the host told, no more bytes in either direction, and all waited
@@ -231,6 +212,7 @@ func (c *conn) end(cause error) {
 	c.mu.Unlock()
 	c.bye(cause)
 	_ = c.mux.Close()
+	c.replying.Wait()
 	c.running.Wait()
 	c.feeding.Wait()
 	c.mu.Lock()
@@ -254,6 +236,7 @@ func (c *conn) bye(cause error) {
 	}
 	timer := time.AfterFunc(lingerTime, c.cut)
 	defer timer.Stop()
+	c.replying.Wait()
 	c.send(&wire.Error{Kind: kind, Message: cause.Error()})
 	<-c.mux.Done()
 }

@@ -19,6 +19,8 @@ func (c *conn) handle(m wire.Message) error {
 		return c.exec(m)
 	case *wire.Signal:
 		return c.signal(m)
+	case *wire.Resize:
+		return c.resize(m)
 	case *wire.Kill:
 		return c.kill(m)
 	case *wire.Ping:
@@ -96,18 +98,27 @@ func (c *conn) signal(m *wire.Signal) error {
 	if err != nil {
 		return c.done(m.ID, err)
 	}
-	e, err := c.find(m.Exec)
+	return c.withProcess(m.ID, m.Exec, func(p *proc.Process) error { return p.Signal(sig) })
+}
+
+func (c *conn) resize(m *wire.Resize) error {
+	return c.withProcess(m.ID, m.Exec, func(p *proc.Process) error { return p.Resize(m.Rows, m.Cols) })
+}
+
+// withProcess answers request id by what do says, which is called once the exec
+// has started.
+func (c *conn) withProcess(id, exec uint64, do func(*proc.Process) error) error {
+	e, err := c.find(exec)
 	if err != nil {
-		return c.done(m.ID, err)
+		return c.done(id, err)
 	}
 	e.whenStarted(func(p *proc.Process) {
-		if p == nil {
-			err = fmt.Errorf("%w: exec %d has not started", errNoExec, m.Exec)
-		} else {
-			err = p.Signal(sig)
+		err := fmt.Errorf("%w: exec %d has not started", errNoExec, exec)
+		if p != nil {
+			err = do(p)
 		}
 		// A host that does not read this is told by dispatch.
-		_ = c.done(m.ID, err)
+		_ = c.done(id, err)
 	})
 	return nil
 }

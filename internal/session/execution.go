@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,8 +58,8 @@ func (e *execution) start() error {
 		return err
 	}
 	switch {
-	case e.req.TTY != nil:
-		return fmt.Errorf("%w: tty", errUnsupported)
+	case e.req.TTY != nil && e.stderr != nil:
+		return fmt.Errorf("%w: stderr with a tty: a terminal has one output, stdout", errBadRequest)
 	case e.req.Limits != nil:
 		return fmt.Errorf("%w: limits", errUnsupported)
 	case e.req.OnDisconnect != "" && e.req.OnDisconnect != wire.DisconnectKill && e.req.OnDisconnect != wire.DisconnectKeep:
@@ -75,9 +76,17 @@ func (e *execution) start() error {
 		Env:  e.req.Env, ClearEnv: e.req.ClearEnv,
 		Dir: e.req.Dir, User: e.req.User,
 		Stdin: e.stdin != nil, Stdout: e.stdout != nil, Stderr: e.stderr != nil,
-		Merge: e.merged(),
+		Merge:    e.merged(),
+		Terminal: terminal(e.req.TTY),
 	})
 	return err
+}
+
+func terminal(t *wire.TTY) *proc.Terminal {
+	if t == nil {
+		return nil
+	}
+	return &proc.Terminal{Rows: t.Rows, Cols: t.Cols, Term: t.Term}
 }
 
 // claim takes over the streams that the request names.
@@ -134,7 +143,7 @@ func (e *execution) follow() *wire.Exited {
 	stdout, stderr := &pump{from: e.process.Stdout(), to: e.stdout}, &pump{from: e.process.Stderr(), to: e.stderr}
 	var pumps sync.WaitGroup
 	for _, p := range []*pump{stdout, stderr} {
-		if p.to != nil {
+		if p.from != nil {
 			pumps.Go(p.run) // stopped by the end of output, or Drain
 		}
 	}
@@ -243,14 +252,18 @@ func (e *execution) disconnected() {
 
 // A pump carries one output of a process to its stream.
 type pump struct {
-	from *proc.Output
-	to   *mux.Stream
+	from *proc.Output // nil: there is none
+	to   *mux.Stream  // nil: a terminal's that the host does not want
 
 	n   int64 // bytes that the stream has taken
 	cut bool
 }
 
 func (p *pump) run() {
+	if p.to == nil {
+		_, _, _ = p.from.CopyTo(io.Discard)
+		return
+	}
 	// What the stream says has become of it is the connection's matter.
 	p.n, p.cut, _ = p.from.CopyTo(p.to)
 	_ = p.to.Close()

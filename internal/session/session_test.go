@@ -471,3 +471,40 @@ func TestAuditRecordsSayWhoRanWhatAndHowItEnded(t *testing.T) {
 		t.Errorf("the log has arguments or environment:\n%s", log)
 	}
 }
+
+// The answer to a request about an exec that waits for its streams comes when
+// the exec does, which may be after the connection.
+func TestRequestsThatWaitForAnExecOutliveTheConnection(t *testing.T) {
+	a := agenttest.Start(t)
+	h := connect(t, a)
+	h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"true"}, Stdout: 99})
+	h.send(&wire.Signal{Head: wire.Head{ID: 2}, Exec: 1, Signal: "TERM"})
+	h.send(&wire.Ping{Head: wire.Head{ID: 3}})
+	if m, ok := h.receive().(*wire.Done); !ok || m.ID != 3 {
+		t.Fatalf("answer to ping: %+v", m)
+	}
+	h.send(&wire.Started{Head: wire.Head{ID: 4}}) // breaks the rules: the agent ends the connection
+	wantError(t, h.lose(), 0, wire.BadRequest, "not a request")
+	eventually(t, "the exec is refused", func() bool { return strings.Contains(a.Log.String(), `"exec refused"`) })
+	bystander(t, a)
+}
+
+func TestBurstOfRequestsIsAnsweredInFull(t *testing.T) {
+	const burst = 5000
+	h := connect(t, agenttest.Start(t))
+	var pings []byte
+	for id := range uint64(burst) {
+		var err error
+		if pings, err = wire.Append(pings, &wire.Ping{Head: wire.Head{ID: id + 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := h.control.Write(pings); err != nil {
+		t.Fatal(err)
+	}
+	for id := range uint64(burst) {
+		if m, ok := h.receive().(*wire.Done); !ok || m.ID != id+1 {
+			t.Fatalf("answer %d: %+v", id+1, m)
+		}
+	}
+}

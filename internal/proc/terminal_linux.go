@@ -1,0 +1,202 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The size of a terminal whose Spec gives none.
+const (
+	defaultRows = 24
+	defaultCols = 80
+)
+
+// defaultTerm is TERM where the Spec gives none: what nearly every terminal
+// understands.
+const defaultTerm = "xterm"
+
+// term is the value of TERM.
+func (t *Terminal) term() string {
+	if t.Term == "" {
+		return defaultTerm
+	}
+	return t.Term
+}
+
+// openTerminal makes a pseudo-terminal for a process of user's: the child gets
+// its slave as 0, 1 and 2; the agent's end of stdin and stdout is its master.
+func openTerminal(t Terminal, user account) (*pipes, error) {
+	master, slave, err := openPTY()
+	if err != nil {
+		return nil, err
+	}
+	p := &pipes{child: [3]uintptr{uintptr(slave), uintptr(slave), uintptr(slave)}, opened: []int{slave}}
+	if err := errors.Join(prepareTerminal(master, slave, t, user)); err != nil {
+		p.closeChild()
+		return nil, errors.Join(err, unix.Close(master))
+	}
+	file := os.NewFile(uintptr(master), "terminal")
+	raw, err := file.SyscallConn()
+	if err != nil {
+		p.closeChild()
+		return nil, errors.Join(err, file.Close())
+	}
+	p.terminal = &terminal{file: file, raw: raw}
+	p.stdin = &Input{file: file, raw: raw, terminal: p.terminal}
+	p.stdout = &Output{file: file, raw: raw}
+	return p, nil
+}
+
+// openPTY opens a pair of pty(7): the master does not block, the slave does, as
+// programs expect. TIOCGPTPEER, of Linux 4.13, opens the slave of this very
+// master, wherever devpts is mounted.
+func openPTY() (master, slave int, err error) {
+	master, err = unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	for _, errno := range []error{unix.ENOENT, unix.ENODEV, unix.ENXIO, unix.EIO, unix.EACCES} {
+		if errors.Is(err, errno) {
+			return -1, -1, fmt.Errorf("no terminal is to be had: open /dev/ptmx: %w: %w", ErrUnsupported, err)
+		}
+	}
+	if err != nil {
+		return -1, -1, &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
+	}
+	if err = unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err == nil {
+		slave, err = openPeer(master)
+	}
+	if err != nil {
+		return -1, -1, errors.Join(os.NewSyscallError("ioctl(/dev/ptmx)", err), unix.Close(master))
+	}
+	return master, slave, nil
+}
+
+// openPeer opens the slave of a master.
+func openPeer(master int) (int, error) {
+	fd, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(fd), nil
+}
+
+// prepareTerminal gives the terminal its size and its owner, whose programs may
+// open it by name.
+func prepareTerminal(master, slave int, t Terminal, user account) error {
+	size := unix.Winsize{Row: t.Rows, Col: t.Cols}
+	if size.Row == 0 {
+		size.Row = defaultRows
+	}
+	if size.Col == 0 {
+		size.Col = defaultCols
+	}
+	if err := unix.IoctlSetWinsize(master, unix.TIOCSWINSZ, &size); err != nil {
+		return os.NewSyscallError("ioctl(TIOCSWINSZ)", err)
+	}
+	if int(user.uid) == os.Geteuid() {
+		return nil
+	}
+	return os.NewSyscallError("fchown", unix.Fchown(slave, int(user.uid), -1))
+}
+
+// A terminal is the agent's end of one.
+type terminal struct {
+	file *os.File
+	raw  syscall.RawConn
+}
+
+// control calls f with the master, while it is open.
+func (t *terminal) control(f func(fd int) error) error {
+	var err error
+	return errors.Join(t.raw.Control(func(fd uintptr) { err = f(int(fd)) }), err)
+}
+
+// foreground returns the process group that is in the foreground, 0 where there
+// is none.
+func (t *terminal) foreground() int {
+	group := 0
+	_ = t.control(func(fd int) (err error) {
+		group, err = unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+		return err
+	})
+	return max(group, 0)
+}
+
+// eofInterval is how often the end of input is typed into a terminal whose
+// program has taken the last one.
+const eofInterval = 200 * time.Millisecond
+
+// endInput types the end of input (VEOF, ^D as a rule). A terminal forgets it:
+// once a program has been told, the next one, say the shell that it was started
+// from, is not; and a program that turns to reading single keys finds a NUL
+// instead. So it is typed again whenever what was typed has been read. afterLine
+// says that the input ended with a line: within a line the first VEOF sends what
+// there is of it. endInput returns when the terminal is closed, by Reap.
+func (t *terminal) endInput(afterLine bool) {
+	if !afterLine && !t.typeEOF() {
+		return
+	}
+	again := time.NewTicker(eofInterval)
+	defer again.Stop()
+	for t.typeEOF() {
+		for t.unread() {
+			<-again.C
+		}
+		<-again.C
+	}
+}
+
+// typeEOF says whether the terminal is still open.
+func (t *terminal) typeEOF() bool {
+	var eof byte
+	err := t.control(func(fd int) error {
+		modes, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		if err == nil {
+			eof = modes.Cc[unix.VEOF]
+		}
+		return err
+	})
+	if err == nil && eof != 0 { // 0: the program has turned it off
+		_, err = t.file.Write([]byte{eof})
+	}
+	return err == nil
+}
+
+// unread says whether there is something typed that no program has read.
+func (t *terminal) unread() bool {
+	waiting := false
+	_ = t.control(func(fd int) error {
+		slave, err := openPeer(fd)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(slave)
+		ready := []unix.PollFd{{Fd: int32(slave), Events: unix.POLLIN}}
+		_, err = unix.Poll(ready, 0)
+		waiting = ready[0].Revents&unix.POLLIN != 0 && ready[0].Revents&unix.POLLHUP == 0
+		return err
+	})
+	return waiting
+}
+
+// Resize changes the size of the process's terminal; its foreground job gets
+// SIGWINCH. The error wraps [ErrInvalid] where there is no terminal or no such
+// size, and [ErrExited] once the process has been reaped.
+func (p *Process) Resize(rows, cols uint16) error {
+	switch {
+	case p.terminal == nil:
+		return invalidError{errors.New("the process has no terminal")}
+	case rows == 0 || cols == 0:
+		return invalidError{fmt.Errorf("a terminal of %d rows and %d columns", rows, cols)}
+	}
+	err := p.terminal.control(func(fd int) error {
+		return os.NewSyscallError("ioctl(TIOCSWINSZ)", unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}))
+	})
+	if errors.Is(err, os.ErrClosed) {
+		return ErrExited
+	}
+	return err
+}
