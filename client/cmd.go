@@ -18,7 +18,7 @@ const DefaultWaitDelay = 10 * time.Second
 
 // A Cmd is a command that is being prepared or run in a guest. Like an os/exec
 // Cmd it runs once, its fields are set before Start, and its methods are not
-// for concurrent use, except Signal and Kill.
+// for concurrent use, except Signal, Resize and Kill.
 type Cmd struct {
 	// Args is the command and its arguments. A command without a slash is
 	// looked up in the guest, in the PATH of the command's environment.
@@ -38,9 +38,19 @@ type Cmd struct {
 	// Empty: the agent's user, which is root as a rule.
 	User string
 
+	// TTY gives the command a terminal of its own for its standard streams; nil
+	// is none. What it writes comes from Stdout; Stderr must be nil, or the same
+	// Writer. The end of Stdin is typed into the terminal (^D), whenever the
+	// command has read it; without a Stdin nothing is ever typed.
+	TTY *TTY
+
 	// Timeout is how long the command may run, to the millisecond. The agent
 	// keeps it, and ends the whole process tree. 0: no limit.
 	Timeout time.Duration
+
+	// Keep lets the command live on when the connection ends, its output thrown
+	// away and its stdin silent. Otherwise it is ended with all that it started.
+	Keep bool
 
 	// Stdin is what the command reads; nil is /dev/null. A Reader that fails
 	// ends the command, and its error is what Wait returns. Unlike os/exec,
@@ -108,7 +118,7 @@ func (c *Cmd) Output() ([]byte, error) {
 	}
 	var stdout, stderr bytes.Buffer
 	c.Stdout = &stdout
-	collect := c.Stderr == nil
+	collect := c.Stderr == nil && c.TTY == nil
 	if collect {
 		c.Stderr = &stderr
 	}
@@ -142,6 +152,8 @@ func (c *Cmd) Start() error {
 		return errors.New("client: no command")
 	case c.Timeout < 0:
 		return fmt.Errorf("client: timeout %v is negative", c.Timeout)
+	case c.TTY != nil && c.wants(stderrName) && !sameWriter(c.Stdout, c.Stderr):
+		return errors.New("client: Stderr with a TTY: a terminal has one output, Stdout")
 	}
 	if err := c.ctx.Err(); err != nil {
 		return err
@@ -246,14 +258,19 @@ func (c *Cmd) withdraw(opened <-chan error) {
 }
 
 func (c *Cmd) request() *wire.Exec {
-	return &wire.Exec{
+	m := &wire.Exec{
 		Head: wire.Head{ID: c.id},
 		Argv: c.Args,
 		Env:  c.Env, ClearEnv: c.ClearEnv,
 		Dir: c.Dir, User: c.User,
 		Stdin: c.streams.stdin.id(), Stdout: c.streams.stdout.id(), Stderr: c.streams.stderr.id(),
+		TTY:       c.TTY.wire(),
 		TimeoutMS: milliseconds(c.Timeout),
 	}
+	if c.Keep {
+		m.OnDisconnect = wire.DisconnectKeep
+	}
+	return m
 }
 
 // milliseconds rounds up, so that no timeout becomes none.

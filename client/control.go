@@ -13,8 +13,9 @@ import (
 // PID returns the process's pid in the guest, 0 before Start.
 func (c *Cmd) PID() int { return c.pid }
 
-// Signal sends a signal to the command: a syscall.Signal, by its Linux number,
-// or a [SignalName]. It returns once the agent has sent it; a [*RemoteError] of
+// Signal sends a signal to the command: to the foreground job of its terminal,
+// or without one to each process that it has started. sig is a syscall.Signal,
+// by its Linux number, or a [SignalName]. Signal returns once the agent has sent it; a [*RemoteError] of
 // kind [NotFound] says that the command has ended.
 func (c *Cmd) Signal(sig os.Signal) error {
 	if c.pid == 0 {

@@ -62,7 +62,17 @@ type clientCommand struct {
 	Env     []string `short:"e" sep:"none" placeholder:"K=V" help:"Set a variable of the command's environment. Repeatable."`
 	Dir     string   `placeholder:"DIR" help:"The command's working directory. Default: the user's home."`
 	NoStdin bool     `short:"n" help:"Give the command an empty standard input, and leave ours alone."`
-	Argv    []string `arg:"" passthrough:"" name:"command" help:"The command and its arguments."`
+
+	TTY    bool   `name:"tty" short:"t" help:"Give the command a terminal, of the size of ours."`
+	Stdin  bool   `name:"stdin" short:"i" help:"For the habit of -it: standard input is passed on in any case, unless -n is given."`
+	Escape string `default:"~" placeholder:"CHAR" help:"With -t: CHAR and a dot, typed at the start of a line, leave the session. One character, ^X for a control character, or none. Default: ~."`
+
+	User     string        `short:"u" placeholder:"USER" help:"Run the command as name, uid, name:group or uid:gid. Default: the agent's user."`
+	ClearEnv bool          `help:"Give the command no environment but what --env says."`
+	Timeout  time.Duration `placeholder:"TIME" help:"End the command, and all that it has started, after TIME, such as 30s: exit status 124."`
+	Keep     bool          `help:"Let the command live on when this client or its connection goes away."`
+
+	Argv []string `arg:"" passthrough:"" name:"command" help:"The command and its arguments."`
 }
 
 // Help is what --help says besides the flags.
@@ -72,7 +82,15 @@ command's own; 128+n where signal n ended it; 127: no such command; 126: it
 cannot be executed; 124: it ran out of time; 255: agent or transport failed, and
 one line on standard error says what and where.
 
+SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 go to the command and all
+that it has started; a second SIGINT within a second kills them.
+
+With -t the command has a terminal. Ours is raw meanwhile: every key is the
+command's, ^C too. The session ends with the command, or by ~. typed at the start
+of a line; ~? lists the escapes.
+
   cocoon-agent client --cid 3 -- uname -a
+  cocoon-agent client --cid 3 -t -- bash
   tar c . | cocoon-agent client --target hvsock:///run/vm/v.sock:1024 -- tar x -C /srv`
 }
 
@@ -88,6 +106,9 @@ func (c *clientCommand) Run(k *kong.Context) error {
 	if err != nil {
 		return &clientError{err: err}
 	}
+	if _, err := escapeChar(c.Escape); err != nil {
+		return &clientError{err: err}
+	}
 	conn, err := c.dial(url)
 	if err != nil {
 		return &clientError{err: err}
@@ -100,14 +121,37 @@ func (c *clientCommand) Run(k *kong.Context) error {
 }
 
 func (c *clientCommand) exec(conn *client.Client) error {
-	cmd := conn.Command(c.Argv[0], c.Argv[1:]...)
-	cmd.Env, cmd.Dir = c.Env, c.Dir
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.stdin(), os.Stdout, os.Stderr
-	err := cmd.Run()
+	ctx, hangUp := context.WithCancel(context.Background())
+	defer hangUp()
+	cmd := conn.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
+	cmd.Env, cmd.ClearEnv, cmd.Dir, cmd.User = c.Env, c.ClearEnv, c.Dir, c.User
+	cmd.Timeout, cmd.Keep = c.Timeout, c.Keep
+	cmd.Stdin, cmd.Stdout = c.stdin(), os.Stdout
+	var err error
+	if c.TTY {
+		err = c.interact(conn, cmd, hangUp)
+	} else {
+		cmd.Stderr = os.Stderr
+		err = runRelayed(cmd)
+	}
 	if cmd.ProcessState != nil && cmd.ProcessState.OutputCut() {
 		fmt.Fprintln(os.Stderr, "cocoon-agent: processes that the command left behind held its output open; what they may still write was cut")
 	}
 	return err
+}
+
+// runRelayed runs cmd, and passes signals on to it. One that comes before the
+// command has started ends the program, and the command with the connection.
+func runRelayed(cmd *client.Cmd) error {
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	signals, stopSignals := relayedSignals()
+	defer stopSignals()
+	stop := make(chan struct{})
+	defer close(stop)
+	go relay(cmd, nil, signals, stop)
+	return cmd.Wait()
 }
 
 // stdin is nil where there is none to read from: a closed descriptor is no reason to fail.

@@ -12,3 +12,6 @@ func SetPidfd(p *Process, f *os.File) {
 	_ = p.pidfd.Close()
 	p.pidfd = f
 }
+
+// Foreground is the process group in the foreground of p's terminal.
+func (p *Process) Foreground() int { return p.terminal.foreground() }

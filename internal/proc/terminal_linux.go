@@ -108,10 +108,13 @@ type terminal struct {
 	raw  syscall.RawConn
 }
 
-// control calls f with the master, while it is open.
+// control calls f with the master. It returns os.ErrClosed once that is closed.
 func (t *terminal) control(f func(fd int) error) error {
 	var err error
-	return errors.Join(t.raw.Control(func(fd uintptr) { err = f(int(fd)) }), err)
+	if t.raw.Control(func(fd uintptr) { err = f(int(fd)) }) != nil {
+		return os.ErrClosed
+	}
+	return err
 }
 
 // foreground returns the process group that is in the foreground, 0 where there

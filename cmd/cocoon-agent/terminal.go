@@ -1,0 +1,101 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+)
+
+// A localTerminal is the one that the program runs on, as far as there is one.
+type localTerminal struct {
+	in, out int // descriptors; -1: not a terminal
+
+	restoring sync.Once
+	before    *term.State // of in, while it is raw
+}
+
+func openLocalTerminal() *localTerminal {
+	t := &localTerminal{in: -1, out: -1}
+	if fd := int(os.Stdin.Fd()); term.IsTerminal(fd) {
+		t.in = fd
+	}
+	for _, f := range []*os.File{os.Stdout, os.Stdin, os.Stderr} {
+		if fd := int(f.Fd()); term.IsTerminal(fd) {
+			t.out = fd
+			break
+		}
+	}
+	return t
+}
+
+// tty is what the command's terminal begins as: as large as this one.
+func (t *localTerminal) tty() *client.TTY {
+	tty := &client.TTY{Term: os.Getenv("TERM")}
+	if t.out < 0 {
+		return tty
+	}
+	if cols, rows, err := term.GetSize(t.out); err == nil {
+		tty.Rows, tty.Cols = cells(rows), cells(cols)
+	}
+	return tty
+}
+
+func cells(n int) uint16 { return uint16(min(max(n, 0), 1<<16-1)) }
+
+// raw hands every key through, ^C too, until restore.
+func (t *localTerminal) raw() (err error) {
+	if t.in >= 0 {
+		t.before, err = term.MakeRaw(t.in)
+	}
+	return err
+}
+
+// restore undoes raw. It is idempotent and safe for concurrent use.
+func (t *localTerminal) restore() {
+	t.restoring.Do(func() {
+		if t.before != nil {
+			_ = term.Restore(t.in, t.before)
+		}
+	})
+}
+
+// guarded runs f on a goroutine of its own. A panic there would end the program
+// without main's deferred restore.
+func (t *localTerminal) guarded(f func()) {
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				t.restore()
+				panic(p)
+			}
+		}()
+		f()
+	}()
+}
+
+// follow gives cmd's terminal the size of this one whenever that changes, until
+// stop is closed.
+func (t *localTerminal) follow(cmd *client.Cmd, changes <-chan os.Signal, stop <-chan struct{}) {
+	for {
+		select {
+		case <-changes:
+			if tty := t.tty(); tty.Rows > 0 && tty.Cols > 0 {
+				_ = cmd.Resize(tty.Rows, tty.Cols) // the command's end is Wait's to tell
+			}
+		case <-stop:
+			return
+		}
+	}
+}
+
+// sizeChanges tells of changes of the terminal's size from now on.
+func sizeChanges() (changes chan os.Signal, stop func()) {
+	changes = make(chan os.Signal, 1) // one stands for many: the size is read when it is taken
+	signal.Notify(changes, syscall.SIGWINCH)
+	return changes, func() { signal.Stop(changes) }
+}
