@@ -17,6 +17,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asAgent) != "" {
 		main()
 	}
+	if os.Getenv(asPanicker) != "" {
+		panicker()
+	}
 	testscript.Main(m, map[string]func(){"cocoon-agent": main})
 }
 

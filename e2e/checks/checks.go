@@ -54,14 +54,19 @@ type Result struct {
 // Client runs the program's client to its end.
 func (a Agent) Client(t *testing.T, stdin io.Reader, argv ...string) Result {
 	t.Helper()
+	return a.client(t, stdin, append([]string{"--"}, argv...)...)
+}
+
+func (a Agent) client(t *testing.T, stdin io.Reader, args ...string) Result {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, a.Program, append([]string{"client", "--target", a.Target, "--"}, argv...)...)
+	cmd := exec.CommandContext(ctx, a.Program, append([]string{"client", "--target", a.Target}, args...)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
 	err := cmd.Run()
 	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok || ctx.Err() != nil {
-		t.Fatalf("client %q: %v; stderr: %s", argv, err, &stderr)
+		t.Fatalf("client %q: %v; stderr: %s", args, err, &stderr)
 	}
 	return Result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }

@@ -34,7 +34,9 @@ const target = "vsock://1:1024"
 
 func TestOverLoopback(t *testing.T) {
 	checks.Serve(t, "--allow-cid", "1")
-	checks.Run(t, checks.Agent{Program: checks.Program(t), Target: target})
+	a := checks.Agent{Program: checks.Program(t), Target: target}
+	checks.Run(t, a)
+	checks.Terminals(t, a)
 }
 
 func TestPeerThatIsNotTheHostIsRefused(t *testing.T) {

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"github.com/cocoonstack/cocoon-agent/e2e/checks"
+)
+
+func TestTerminalsOverAUnixSocket(t *testing.T) {
+	checks.Terminals(t, terminalAgent(t))
+}
+
+func terminalAgent(t *testing.T) checks.Agent {
+	t.Helper()
+	target, _ := agent(t)
+	t.Setenv(asAgent, "1")
+	return checks.Agent{Program: program(t).Path, Target: target}
+}
+
+func TestEscapeLeavesASessionThatHangs(t *testing.T) {
+	target, guest := agent(t)
+	t.Setenv(asAgent, "1")
+	s := checks.Agent{Program: program(t).Path, Target: target}.Interact(t, "--", "cat")
+	s.Raw()
+	s.Type("not ~. this\r")
+	s.See("not ~. this\r\nnot ~. this\r\n")
+	s.Type("~?")
+	s.See("~.  leave the session")
+	s.Type("~~. nor this\r")
+	s.See("~. nor this\r\n~. nor this\r\n")
+	if err := guest.Process.Signal(syscall.SIGSTOP); err != nil { // as a paused VM
+		t.Fatal(err)
+	}
+	s.Type("~.")
+	s.Ends(255)
+	s.See("left the session")
+	if err := guest.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEscapeNoneIsTheCommands(t *testing.T) {
+	s := terminalAgent(t).Interact(t, "--escape", "none", "--", "cat")
+	s.Raw()
+	s.Type("~.\r")
+	s.See("~.\r\n~.\r\n")
+	s.Type("\x04")
+	s.Ends(0)
+}
+
+func TestTerminalIsRestoredHoweverTheSessionEnds(t *testing.T) {
+	a := terminalAgent(t)
+	t.Run("no such command", func(t *testing.T) {
+		a.Interact(t, "--", "no-such-command").Ends(127)
+	})
+	t.Run("no agent", func(t *testing.T) {
+		checks.Agent{Program: a.Program, Target: "unix:///no/such"}.Interact(t, "--", "true").Ends(255)
+	})
+	t.Run("signal", func(t *testing.T) {
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
+			s := a.Interact(t, "--", "bash", "--norc", "-i")
+			s.Raw()
+			if err := s.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			s.Ends(128 + int(syscall.SIGHUP)) // by which the agent ends what has a terminal
+		}
+	})
+	t.Run("agent killed", func(t *testing.T) {
+		target, guest := agent(t)
+		s := checks.Agent{Program: a.Program, Target: target}.Interact(t, "--", "cat")
+		s.Raw()
+		if err := guest.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		s.Ends(255)
+		s.See("exit status of process")
+	})
+	t.Run("panic", func(t *testing.T) {
+		cmd := exec.Command(a.Program)
+		cmd.Env = append(os.Environ(), asAgent+"=", asPanicker+"=1")
+		s := checks.Sit(t, cmd)
+		s.Raw()
+		s.Type("x")
+		s.Ends(2)
+		s.See("panic: test")
+	})
+}
+
+// asPanicker makes the test binary a program that panics on a goroutine while
+// the terminal is raw, once a key is pressed.
+const asPanicker = "COCOON_AGENT_TEST_PANIC"
+
+func panicker() {
+	t := openLocalTerminal()
+	if err := t.raw(); err != nil {
+		panic(err)
+	}
+	t.guarded(func() {
+		_, _ = os.Stdin.Read(make([]byte, 1))
+		panic("test")
+	})
+	select {}
+}
