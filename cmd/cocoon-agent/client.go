@@ -83,7 +83,8 @@ cannot be executed; 124: it ran out of time; 255: agent or transport failed, and
 one line on standard error says what and where.
 
 SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 go to the command and all
-that it has started; a second SIGINT within a second kills them.
+that it has started; a second SIGINT within a second kills them, and a third ends
+this client.
 
 With -t the command has a terminal. Ours is raw meanwhile: every key is the
 command's, ^C too. The session ends with the command, or by ~. typed at the start
@@ -121,18 +122,18 @@ func (c *clientCommand) Run(k *kong.Context) error {
 }
 
 func (c *clientCommand) exec(conn *client.Client) error {
-	ctx, hangUp := context.WithCancel(context.Background())
-	defer hangUp()
+	ctx, end := context.WithCancel(context.Background())
+	defer end()
 	cmd := conn.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Env, cmd.ClearEnv, cmd.Dir, cmd.User = c.Env, c.ClearEnv, c.Dir, c.User
 	cmd.Timeout, cmd.Keep = c.Timeout, c.Keep
 	cmd.Stdin, cmd.Stdout = c.stdin(), os.Stdout
 	var err error
 	if c.TTY {
-		err = c.interact(conn, cmd, hangUp)
+		err = c.interact(conn, cmd, end)
 	} else {
 		cmd.Stderr = os.Stderr
-		err = runRelayed(cmd)
+		err = runRelayed(cmd, end)
 	}
 	if cmd.ProcessState != nil && cmd.ProcessState.OutputCut() {
 		fmt.Fprintln(os.Stderr, "cocoon-agent: processes that the command left behind held its output open; what they may still write was cut")
@@ -140,17 +141,14 @@ func (c *clientCommand) exec(conn *client.Client) error {
 	return err
 }
 
-// runRelayed runs cmd, and passes signals on to it. One that comes before the
-// command has started ends the program, and the command with the connection.
-func runRelayed(cmd *client.Cmd) error {
-	if err := cmd.Start(); err != nil {
+// runRelayed runs cmd, and passes signals on to it. end ends ctx, which is the command's.
+func runRelayed(cmd *client.Cmd, end func()) error {
+	r := relaySignals(cmd, end, false)
+	defer r.close()
+	go r.run()
+	if err := r.start(); err != nil {
 		return err
 	}
-	signals, stopSignals := relayedSignals()
-	defer stopSignals()
-	stop := make(chan struct{})
-	defer close(stop)
-	go relay(cmd, nil, signals, stop)
 	return cmd.Wait()
 }
 

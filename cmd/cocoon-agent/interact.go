@@ -12,9 +12,9 @@ import (
 // errLeft is how a session ends that its user has left.
 var errLeft = errors.New("left the session")
 
-// interact runs cmd in a terminal that is tied to ours. hangUp ends the command
-// and does not wait for it.
-func (c *clientCommand) interact(conn *client.Client, cmd *client.Cmd, hangUp func()) error {
+// interact runs cmd in a terminal that is tied to ours. end ends the command and
+// does not wait for it.
+func (c *clientCommand) interact(conn *client.Client, cmd *client.Cmd, end func()) error {
 	local := openLocalTerminal()
 	defer local.restore()
 	changes, stopChanges := sizeChanges()
@@ -36,7 +36,10 @@ func (c *clientCommand) interact(conn *client.Client, cmd *client.Cmd, hangUp fu
 		typing = newKeyboard(os.Stdin, char, help, leave)
 		cmd.Stdin = typing
 	}
-	if err := cmd.Start(); err != nil {
+	r := relaySignals(cmd, end, true)
+	defer r.close()
+	local.guarded(r.run)
+	if err := r.start(); err != nil {
 		return err
 	}
 	if typing != nil {
@@ -45,12 +48,7 @@ func (c *clientCommand) interact(conn *client.Client, cmd *client.Cmd, hangUp fu
 		}
 		local.guarded(typing.run)
 	}
-	signals, stopSignals := relayedSignals()
-	defer stopSignals()
-	stop := make(chan struct{})
-	defer close(stop)
-	local.guarded(func() { relay(cmd, hangUp, signals, stop) })
-	local.guarded(func() { local.follow(cmd, changes, stop) })
+	local.guarded(func() { local.follow(cmd, changes, r.stop) })
 	err := cmd.Wait()
 	if left.Load() {
 		local.restore()

@@ -45,13 +45,19 @@ func start(t *testing.T, cmd *exec.Cmd) {
 // agent starts an agent and waits until it listens.
 func agent(t *testing.T) (target string, cmd *exec.Cmd) {
 	t.Helper()
+	return agentBy(t, func(cmd *exec.Cmd) *exec.Cmd { return cmd })
+}
+
+// agentBy starts an agent by another command, which must become it.
+func agentBy(t *testing.T, other func(*exec.Cmd) *exec.Cmd) (target string, cmd *exec.Cmd) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "agent") // a Unix socket's path is short
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	target = "unix://" + dir + "/s"
-	cmd = program(t, "serve", "--listen", target)
+	cmd = other(program(t, "serve", "--listen", target))
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,41 +18,92 @@ var relayed = []os.Signal{
 // secondInterrupt is how soon a second SIGINT must follow to kill the command.
 const secondInterrupt = time.Second
 
-// relay passes signals on to cmd until stop is closed. The program itself goes
-// on until the command has ended. hangUp, if any, is called for those that tell
-// an interactive program that its user is gone.
-func relay(cmd *client.Cmd, hangUp func(), signals <-chan os.Signal, stop <-chan struct{}) {
+// A relay passes signals on to a command. The program itself goes on until the
+// command has ended.
+type relay struct {
+	cmd         *client.Cmd
+	end         func() // ends the command, or a Start that waits
+	interactive bool   // SIGHUP and SIGTERM say that the user is gone
+
+	signals chan os.Signal
+	started chan struct{} // closed once the command has
+	stop    chan struct{} // closed once it has ended
+
+	early atomic.Pointer[syscall.Signal] // came before the command had started
+}
+
+// An interruptedError says that a signal came before the command had started.
+type interruptedError struct{ sig syscall.Signal }
+
+func (e *interruptedError) Error() string { return "interrupted: " + e.sig.String() }
+
+// relaySignals catches signals from now on, but for those that whoever started
+// the program, nohup(1) say, wants to be ignored.
+func relaySignals(cmd *client.Cmd, end func(), interactive bool) *relay {
+	r := &relay{
+		cmd: cmd, end: end, interactive: interactive,
+		signals: make(chan os.Signal, 16), started: make(chan struct{}), stop: make(chan struct{}),
+	}
+	for _, sig := range relayed {
+		if !signal.Ignored(sig) {
+			signal.Notify(r.signals, sig)
+		}
+	}
+	return r
+}
+
+// start starts the command.
+func (r *relay) start() error {
+	err := r.cmd.Start()
+	if sig := r.early.Load(); sig != nil && err != nil {
+		return &interruptedError{*sig}
+	}
+	if err == nil {
+		close(r.started)
+	}
+	return err
+}
+
+// close stops run, and lets the signals do what they do.
+func (r *relay) close() {
+	signal.Stop(r.signals)
+	close(r.stop)
+}
+
+// run is stopped by close.
+func (r *relay) run() {
 	var interrupted time.Time
 	for {
 		select {
-		case sig := <-signals:
+		case s := <-r.signals:
+			sig := s.(syscall.Signal)
 			again := sig == syscall.SIGINT && time.Since(interrupted) < secondInterrupt
 			if sig == syscall.SIGINT {
 				interrupted = time.Now()
 			}
 			switch {
 			case again:
-				signal.Reset(syscall.SIGINT)   // a third ends the program, should the agent not answer
-				go func() { _ = cmd.Kill() }() // ends with the answer, or the connection
-			case hangUp != nil && (sig == syscall.SIGTERM || sig == syscall.SIGHUP):
-				hangUp()
+				signal.Reset(syscall.SIGINT)     // a third ends the program, should the agent not answer
+				go func() { _ = r.cmd.Kill() }() // ends with the answer, or the connection
+			case !r.hasStarted():
+				r.early.Store(&sig)
+				r.end()
+			case r.interactive && (sig == syscall.SIGTERM || sig == syscall.SIGHUP):
+				r.end()
 			default:
-				go func() { _ = cmd.Signal(sig) }() // likewise; what becomes of the command, Wait tells
+				go func() { _ = r.cmd.Signal(sig) }() // likewise; what becomes of the command, Wait tells
 			}
-		case <-stop:
+		case <-r.stop:
 			return
 		}
 	}
 }
 
-// relayedSignals catches them from now on, but for those that whoever started
-// the program, nohup(1) say, wants to be ignored.
-func relayedSignals() (signals chan os.Signal, stop func()) {
-	signals = make(chan os.Signal, 16)
-	for _, sig := range relayed {
-		if !signal.Ignored(sig) {
-			signal.Notify(signals, sig)
-		}
+func (r *relay) hasStarted() bool {
+	select {
+	case <-r.started:
+		return true
+	default:
+		return false
 	}
-	return signals, func() { signal.Stop(signals) }
 }

@@ -50,6 +50,9 @@ func statusOf(err error) (status int, line string) {
 	if exit, ok := errors.AsType[*client.ExitError](err); ok {
 		return exitStatus(exit)
 	}
+	if early, ok := errors.AsType[*interruptedError](err); ok {
+		return 128 + int(early.sig), err.Error()
+	}
 	status = statusTransport
 	if remote, ok := errors.AsType[*client.RemoteError](err); ok {
 		switch remote.Kind {

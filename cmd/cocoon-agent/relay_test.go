@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// relayed starts "client" with a script that says "ready", and returns what the
+// script says then.
+func startRelaying(t *testing.T, script string) (host *exec.Cmd, said *bufio.Reader) {
+	t.Helper()
+	target, _ := agent(t)
+	host = program(t, "client", "--target", target, "--", "sh", "-c", script)
+	out, err := host.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, host)
+	said = bufio.NewReader(out)
+	if line, err := said.ReadString('\n'); line != "ready\n" {
+		t.Fatalf("the script says %q, %v", line, err)
+	}
+	return host, said
+}
+
+func TestSignalsAreTheCommands(t *testing.T) {
+	for _, sig := range relayed {
+		sig := sig.(syscall.Signal)
+		t.Run(sig.String(), func(t *testing.T) {
+			// A sleep that is being forked meanwhile gets no signal: none is long.
+			host, said := startRelaying(t, `for s in INT TERM HUP QUIT USR1 USR2; do trap "echo $s; exit 9" $s; done; echo ready; while :; do sleep 0.02; done`)
+			if err := host.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			rest, _ := io.ReadAll(said)
+			_ = host.Wait()
+			names := map[syscall.Signal]string{
+				syscall.SIGINT: "INT", syscall.SIGTERM: "TERM", syscall.SIGHUP: "HUP",
+				syscall.SIGQUIT: "QUIT", syscall.SIGUSR1: "USR1", syscall.SIGUSR2: "USR2",
+			}
+			if want := names[sig] + "\n"; string(rest) != want || host.ProcessState.ExitCode() != 9 {
+				t.Errorf("the command says %q, want %q; exit status %d", rest, want, host.ProcessState.ExitCode())
+			}
+		})
+	}
+}
+
+func TestCommandThatDiesOfARelayedSignalSaysSo(t *testing.T) {
+	host, _ := startRelaying(t, "echo ready; exec sleep 1000")
+	if err := host.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	_ = host.Wait()
+	if got := host.ProcessState.ExitCode(); got != 130 {
+		t.Errorf("exit status %d", got)
+	}
+}
+
+func TestSecondInterruptKills(t *testing.T) {
+	host, said := startRelaying(t, `trap 'echo again' INT; echo ready; while :; do sleep 0.02; done`)
+	for range 2 {
+		if err := host.Process.Signal(syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := said.ReadString('\n'); line != "again\n" {
+			// Killed, or, where this machine was too slow, asked again.
+			t.Logf("the script says %q, %v", line, err)
+			break
+		}
+	}
+	// On a machine that is that slow, two in a row will do.
+	for eventuallyKilled := false; !eventuallyKilled; {
+		_ = host.Process.Signal(syscall.SIGINT)
+		_, err := said.ReadString('\n')
+		eventuallyKilled = err != nil
+	}
+	_ = host.Wait()
+	if got := host.ProcessState.ExitCode(); got != 137 && got != -1 { // -1: a third SIGINT came before the agent's answer
+		t.Errorf("exit status %d", got)
+	}
+}
+
+// As nohup(1) and shells without job control start programs.
+func TestIgnoredSignalsStayIgnored(t *testing.T) {
+	target, _ := agent(t)
+	client := program(t, "client", "--target", target, "--", "sh", "-c", "echo ready; read line; exit 4")
+	host := exec.Command("sh", append([]string{"-c", `trap '' HUP INT; exec "$@"`, "sh"}, client.Args...)...)
+	host.Env = client.Env
+	in, err := host.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := host.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, host)
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("the script says %q, %v", line, err)
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if err := host.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _ = io.WriteString(in, "line\n")
+	_ = host.Wait()
+	if got := host.ProcessState.ExitCode(); got != 4 {
+		t.Errorf("exit status %d", got)
+	}
+}
+
+func TestSignalBeforeTheCommandHasStartedEndsTheClient(t *testing.T) {
+	target, guest := agent(t)
+	if err := guest.Process.Signal(syscall.SIGSTOP); err != nil { // it will not answer
+		t.Fatal(err)
+	}
+	defer func() { _ = guest.Process.Signal(syscall.SIGCONT) }()
+	host := program(t, "client", "--target", target, "--", "true")
+	start(t, host)
+	caught := func() bool {
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", host.Process.Pid))
+		_, after, _ := strings.Cut(string(status), "SigCgt:\t")
+		return len(after) > 16 && after[13] != '0' // USR1, 10, which Go catches for signal.Notify alone
+	}
+	eventually(t, "the client catches signals", caught)
+	if err := host.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = host.Wait()
+	if got := host.ProcessState.ExitCode(); got != 143 && got != -1 {
+		t.Errorf("exit status %d", got)
+	}
+}
