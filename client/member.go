@@ -352,10 +352,13 @@ func (m *member) connect(ctx context.Context) (*Client, error) {
 		}
 		_ = c.Close()
 	}
+	if dial, ok := errors.AsType[*DialError](err); ok {
+		err = dial.Err
+	}
 	if ctx.Err() == nil && within.Err() != nil {
 		err = &timeoutError{config.DialTimeout, err}
 	}
-	return nil, dialError(m.target, err)
+	return nil, &DialError{Target: m.target, Err: err}
 }
 
 func (m *member) dialConn(ctx context.Context) (net.Conn, error) {
