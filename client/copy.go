@@ -152,21 +152,33 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 // after Start, to the end, before Wait. It reads io.EOF at the end of output;
 // where the connection ends first, an error that wraps [ErrLost]. Wait closes
 // it. With cmd.Stderr = cmd.Stdout after StdoutPipe it is standard error's too.
-func (c *Cmd) StdoutPipe() (io.ReadCloser, error) { return c.outputPipe("Stdout", &c.Stdout) }
+func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
+	p, err := c.outputPipe("Stdout", c.Stdout)
+	if err != nil {
+		return nil, err
+	}
+	c.Stdout = pipeOutput{p}
+	return p, nil
+}
 
 // StderrPipe is like StdoutPipe, for the command's standard error.
-func (c *Cmd) StderrPipe() (io.ReadCloser, error) { return c.outputPipe("Stderr", &c.Stderr) }
+func (c *Cmd) StderrPipe() (io.ReadCloser, error) {
+	p, err := c.outputPipe("Stderr", c.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	c.Stderr = pipeOutput{p}
+	return p, nil
+}
 
-func (c *Cmd) outputPipe(field string, output *io.Writer) (io.ReadCloser, error) {
-	if *output != nil {
+func (c *Cmd) outputPipe(field string, set io.Writer) (*outputPipe, error) {
+	if set != nil {
 		return nil, errors.New("client: " + field + " already set")
 	}
 	if c.started {
 		return nil, errors.New("client: " + field + "Pipe after the command was started")
 	}
-	p := &outputPipe{}
-	*output = pipeOutput{p}
-	return p, nil
+	return &outputPipe{}, nil
 }
 
 // A pipeStdin and a pipeOutput are what a Cmd whose stream is a pipe has for a

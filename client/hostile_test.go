@@ -58,6 +58,7 @@ func mute(tb testing.TB) (*client.Client, *guest) {
 
 // newGuest takes a connection to the point at which the client has said hello.
 func newGuest(tb testing.TB, conn net.Conn) (*guest, error) {
+	tb.Helper()
 	br := bufio.NewReaderSize(conn, wire.MaxPreface)
 	if err := wire.ReadPreface(br); err != nil {
 		return nil, err

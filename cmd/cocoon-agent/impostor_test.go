@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -53,7 +54,7 @@ func TestWhatIsNoAgentIsExplained(t *testing.T) {
 				}
 			}()
 			for _, command := range [][]string{{"ping", "-c", "1"}, {"info"}, {"client"}} {
-				args := append(command, "--connect-timeout", "300ms", "--target", "unix://"+path)
+				args := append(slices.Clone(command), "--connect-timeout", "300ms", "--target", "unix://"+path)
 				status := 1
 				if command[0] == "client" {
 					args, status = append(args, "--", "true"), 255
