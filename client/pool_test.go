@@ -512,6 +512,24 @@ func TestPoolSaysWhyItWouldHaveWaited(t *testing.T) {
 	}
 }
 
+func TestPoolRemembersABackOffThatIsLongerThanItsIdleTimeout(t *testing.T) {
+	config := soon()
+	config.MinBackoff, config.IdleTimeout = time.Hour, time.Millisecond
+	a := agenttest.Start(t)
+	p := newPool(t, config)
+	_, _ = p.Get(patiently(t), "unix:///no/such/agent")
+	<-get(t, p, a.Target).Done() // closed as idle
+	eventually(t, "the other target is forgotten", func() bool { return p.Stats().Targets < 2 })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := p.Get(ctx, "unix:///no/such/agent"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+	if s := p.Stats(); s.Targets != 1 || s.Dials != 2 {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestBackOffIsJitteredAndBounded(t *testing.T) {
 	config := client.PoolConfig{MinBackoff: 100 * time.Millisecond, MaxBackoff: 5 * time.Second}
 	for failures, most := range []time.Duration{1: 200e6, 2: 400e6, 3: 800e6, 4: 1600e6, 5: 3200e6, 6: 5e9, 7: 5e9, 1000: 5e9} {
