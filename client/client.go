@@ -79,8 +79,9 @@ func (c *Client) Reseed(ctx context.Context, entropy []byte, regenMachineID bool
 	return err
 }
 
-// greeting waits for the agent's first word.
-func (c *Client) greeting(ctx context.Context) error {
+// Ready waits for the agent's greeting, with which an agent that serves this
+// host has shown that it is there. Nothing needs it: requests may go out before.
+func (c *Client) Ready(ctx context.Context) error {
 	select {
 	case <-c.greeted:
 		return nil
@@ -91,11 +92,31 @@ func (c *Client) greeting(ctx context.Context) error {
 	}
 }
 
-// use marks the connection as in use, until release.
-func (c *Client) use() {
+// use marks the connection as in use, until release. It fails where the
+// connection is about to end.
+func (c *Client) use() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.lostLocked()
+	}
 	c.users++
+	return nil
+}
+
+// endUnused makes reason the connection's end, unless it is in use. fresh says
+// that it had no end before.
+func (c *Client) endUnused(reason error) (unused, fresh bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.users > 0 {
+		return false, false
+	}
+	if c.err != nil {
+		return true, false
+	}
+	c.err = reason
+	return true, true
 }
 
 func (c *Client) release() {
@@ -112,14 +133,16 @@ func (c *Client) usage() (inUse bool, last time.Time) {
 	return c.users > 0, c.used
 }
 
-// ended says whether the connection has.
+// ended says whether the connection has ended, or is about to.
 func (c *Client) ended() bool {
 	select {
 	case <-c.done:
 		return true
 	default:
-		return false
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err != nil
 }
 
 // receive reads the control stream to its end.
@@ -177,6 +200,9 @@ var errNoGreeting = errors.New("the agent closed the connection without a greeti
 	"it does not serve this peer, or is no cocoon-agent")
 
 func beforeHello(err error) error {
+	if refused, ok := errors.AsType[*refusedError](err); ok {
+		return fmt.Errorf("%w: %w", ErrLost, refused) // and not what it has kept from being done
+	}
 	for _, hangUp := range []error{io.EOF, syscall.EPIPE, syscall.ECONNRESET} {
 		if errors.Is(err, hangUp) && !errors.Is(err, mux.ErrClosed) {
 			return fmt.Errorf("%w: %w", ErrLost, errNoGreeting)
@@ -266,7 +292,9 @@ func (c *Client) event(ctx context.Context, events <-chan wire.Message) (wire.Me
 
 // request sends a request other than exec and waits for done.
 func (c *Client) request(ctx context.Context, message func(wire.Head) wire.Message) (*wire.Done, error) {
-	c.use()
+	if err := c.use(); err != nil {
+		return nil, err
+	}
 	defer c.release()
 	return c.ask(ctx, message)
 }
@@ -275,9 +303,13 @@ func (c *Client) request(ctx context.Context, message func(wire.Head) wire.Messa
 func (c *Client) ask(ctx context.Context, message func(wire.Head) wire.Message) (*wire.Done, error) {
 	id, events := c.begin()
 	defer c.giveUp(id)
+	frame, err := wire.Append(nil, message(wire.Head{ID: id}))
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
 	// The connection may take no bytes for as long as a VM is paused. Ends with
 	// the write, or the connection.
-	go func() { _ = wire.Write(c.control, message(wire.Head{ID: id})) }()
+	go func() { _, _ = c.control.Write(frame) }()
 	m, err := c.event(ctx, events)
 	if err != nil {
 		return nil, err
@@ -296,6 +328,11 @@ func (c *Client) ask(ctx context.Context, message func(wire.Head) wire.Message) 
 func (c *Client) lost() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.lostLocked()
+}
+
+// lostLocked is lost, called with mu held.
+func (c *Client) lostLocked() error {
 	if errors.Is(c.err, ErrLost) {
 		return c.err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,9 +17,26 @@ import (
 // the agent takes from SIGTERM to SIGKILL.
 const DefaultWaitDelay = 10 * time.Second
 
-// A Cmd is a command that is being prepared or run in a guest. Like an os/exec
-// Cmd it runs once, its fields are set before Start, and its methods are not
-// for concurrent use, except Signal, Resize and Kill.
+// A Cmd is a command that is being prepared or run in a guest. [Client.Command]
+// makes one. Like an os/exec Cmd it runs once, its fields are set before Start,
+// and its methods are not for concurrent use, except Signal, Resize and Kill after Start.
+//
+// Where it differs from an os/exec Cmd:
+//
+//   - The command is looked up when it starts, in the guest: there are no Path,
+//     Err or Environ. Env comes on top of the agent's environment.
+//   - Every Reader and Writer is copied from and to, an *os.File too. A Reader
+//     may have been read further than the command has read its input.
+//   - Wait never waits for Stdin. One Read may still be under way when it returns.
+//   - The error of a Reader or Writer that fails comes before the exit status:
+//     it has ended the command.
+//   - After the command has ended, output that processes which it left behind
+//     hold open is read until nothing has come for 2 seconds, and then cut, which
+//     is no error: [ProcessState.OutputCut].
+//   - A context that ends has SIGTERM sent, and SIGKILL after 5 seconds, to all
+//     that the command has started. It always bounds Wait: see WaitDelay.
+//   - There are no Cancel, Process, ExtraFiles and SysProcAttr, but PID, Signal
+//     and Kill.
 type Cmd struct {
 	// Args is the command and its arguments. A command without a slash is
 	// looked up in the guest, in the PATH of the command's environment.
@@ -53,8 +71,7 @@ type Cmd struct {
 	Keep bool
 
 	// Stdin is what the command reads; nil is /dev/null. A Reader that fails
-	// ends the command, and its error is what Wait returns. Unlike os/exec,
-	// Wait does not wait for a Reader that blocks once the command has ended.
+	// ends the command, and its error is what Wait returns.
 	Stdin io.Reader
 
 	// Stdout and Stderr get what the command writes; nil throws it away in the
@@ -65,23 +82,26 @@ type Cmd struct {
 	Stderr io.Writer
 
 	// WaitDelay is how long Wait goes on waiting once the context has ended, or
-	// Kill was called, for the agent to end the command and for the Writers. Then
-	// Wait returns an error that wraps [ErrWaitDelay]. 0: [DefaultWaitDelay].
+	// Kill was called, for the agent to end the command and for the Writers, or,
+	// once the command has ended by itself, for the Writers. Then Wait returns an
+	// error that wraps [ErrWaitDelay]. 0: [DefaultWaitDelay] in the first case
+	// (where os/exec waits for ever), and no limit in the second.
 	WaitDelay time.Duration
 
 	// ProcessState is set by Wait, or Run, once the command has ended and its
-	// exit status is known.
+	// exit status is known, whatever else Wait's error says. Else it is nil.
 	ProcessState *ProcessState
 
 	client *Client
 	ctx    context.Context // of CommandContext, as in os/exec
 
-	id        uint64 // of the exec request, 0 until Start
+	started   bool
+	id        uint64 // of the exec request
 	events    <-chan wire.Message
 	pid       int
 	streams   streams
-	stdinPipe *stdinPipe
-	pipes     []*outputPipe // of StdoutPipe, StderrPipe
+	pipes     []*outputPipe // of StdoutPipe, StderrPipe, as Stdout and Stderr have them
+	stdinPipe *stdinPipe    // likewise
 	outputs   []*outputCopy
 	input     *inputCopy
 	stopWatch func() bool // lets ctx go
@@ -102,6 +122,10 @@ func (c *Client) CommandContext(ctx context.Context, name string, arg ...string)
 	return &Cmd{Args: append([]string{name}, arg...), client: c, ctx: ctx, ending: make(chan struct{})}
 }
 
+// String returns the command and its arguments, for people: it is no input for
+// a shell.
+func (c *Cmd) String() string { return strings.Join(c.Args, " ") }
+
 // Run starts the command and waits for it to end.
 func (c *Cmd) Run() error {
 	if err := c.Start(); err != nil {
@@ -116,7 +140,8 @@ func (c *Cmd) Output() ([]byte, error) {
 	if c.Stdout != nil {
 		return nil, errors.New("client: Stdout already set")
 	}
-	var stdout, stderr bytes.Buffer
+	var stdout bytes.Buffer
+	var stderr ends
 	c.Stdout = &stdout
 	collect := c.Stderr == nil && c.TTY == nil
 	if collect {
@@ -124,7 +149,7 @@ func (c *Cmd) Output() ([]byte, error) {
 	}
 	err := c.Run()
 	if exit, ok := errors.AsType[*ExitError](err); ok && collect {
-		exit.Stderr = stderr.Bytes()
+		exit.Stderr = stderr.bytes()
 	}
 	return stdout.Bytes(), err
 }
@@ -146,19 +171,26 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 // an error, the command has not run, unless that is a [*MaybeStartedError].
 func (c *Cmd) Start() error {
 	switch {
-	case c.id != 0:
+	case c.client == nil:
+		return errors.New("client: a Cmd that Command has not made")
+	case c.started:
 		return errors.New("client: already started")
 	case len(c.Args) == 0:
 		return errors.New("client: no command")
 	case c.Timeout < 0:
 		return fmt.Errorf("client: timeout %v is negative", c.Timeout)
-	case c.TTY != nil && c.wants(stderrName) && !sameWriter(c.Stdout, c.Stderr):
+	case c.TTY != nil && c.Stderr != nil && !sameWriter(c.Stdout, c.Stderr):
 		return errors.New("client: Stderr with a TTY: a terminal has one output, Stdout")
 	}
 	if err := c.ctx.Err(); err != nil {
 		return err
 	}
-	err := c.startOn(c.client)
+	c.started = true
+	c.findPipes()
+	err := c.client.use()
+	if err == nil {
+		err = c.startOn(c.client)
+	}
 	if err != nil && c.client.another != nil && neverStarted(err) {
 		next, e := c.client.another(c.ctx)
 		if e != nil {
@@ -174,10 +206,10 @@ func (c *Cmd) Start() error {
 	return nil
 }
 
-// startOn starts the command over a connection, which is then the command's.
+// startOn starts the command over a connection, which is then the command's. It
+// has been marked as in use; where startOn fails, it is no longer.
 func (c *Cmd) startOn(client *Client) error {
 	c.client, c.streams = client, streams{}
-	client.use()
 	c.id, c.events = client.begin()
 	err := c.open()
 	if err == nil {
@@ -220,9 +252,6 @@ func (c *Cmd) open() error {
 }
 
 func (c *Cmd) send() error {
-	if c.client.ended() {
-		return c.client.lost()
-	}
 	if err := c.streams.open(c.client.mux, c); errors.Is(err, ErrLost) {
 		<-c.client.done // its reader learns why
 		return c.client.lost()

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -14,9 +15,11 @@ import (
 func (c *Cmd) PID() int { return c.pid }
 
 // Signal sends a signal to the command: to the foreground job of its terminal,
-// or without one to each process that it has started. sig is a syscall.Signal,
-// by its Linux number, or a [SignalName]. Signal returns once the agent has sent it; a [*RemoteError] of
-// kind [NotFound] says that the command has ended.
+// or without one to each process of all that it has started. sig is a
+// syscall.Signal, by its Linux number, or a [SignalName]. Signal returns once the
+// agent has sent it, which takes as long as the VM is paused, or the connection
+// has ended. Where the command has ended, the error is os.ErrProcessDone and a
+// [*RemoteError] of kind [NotFound].
 func (c *Cmd) Signal(sig os.Signal) error {
 	if c.pid == 0 {
 		return errNotStarted
@@ -33,6 +36,14 @@ func (c *Cmd) Signal(sig os.Signal) error {
 	_, err := c.client.request(context.WithoutCancel(c.ctx), func(h wire.Head) wire.Message {
 		return &wire.Signal{Head: h, Exec: c.id, Signal: name}
 	})
+	return processDone(err)
+}
+
+// processDone makes an error that says that there is no such exec os/exec's.
+func processDone(err error) error {
+	if remote, ok := errors.AsType[*RemoteError](err); ok && remote.Kind == NotFound {
+		return fmt.Errorf("%w: %w", os.ErrProcessDone, err)
+	}
 	return err
 }
 
@@ -46,8 +57,9 @@ func (SignalName) Signal() {}
 func (s SignalName) String() string { return string(s) }
 
 // Kill ends the command and everything that it has started, by SIGKILL, at
-// once. It returns when the agent has taken the request. To let the command
-// clean up, end its context instead.
+// once. It returns when the agent has taken the request, as Signal does; Wait is
+// bounded by WaitDelay from when Kill was called. To let the command clean up,
+// end its context instead.
 func (c *Cmd) Kill() error {
 	if c.pid == 0 {
 		return errNotStarted
@@ -56,5 +68,5 @@ func (c *Cmd) Kill() error {
 	_, err := c.client.request(context.WithoutCancel(c.ctx), func(h wire.Head) wire.Message {
 		return &wire.Kill{Head: h, Exec: c.id, Force: true}
 	})
-	return err
+	return processDone(err)
 }

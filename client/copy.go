@@ -90,22 +90,18 @@ func (i *inputCopy) run() {
 	}
 }
 
-// wants says whether the output is copied or piped.
-func (c *Cmd) wants(name string) bool {
-	to := c.Stdout
-	if name == stderrName {
-		to = c.Stderr
+// findPipes finds the pipes that Stdin, Stdout and Stderr are. As in os/exec,
+// cmd.Stderr = cmd.Stdout after StdoutPipe sends both into the pipe.
+func (c *Cmd) findPipes() {
+	if in, ok := c.Stdin.(pipeStdin); ok {
+		c.stdinPipe = in.pipe
 	}
-	return to != nil || c.pipe(name) != nil
-}
-
-func (c *Cmd) pipe(name string) *outputPipe {
-	for _, p := range c.pipes {
-		if p.name == name {
-			return p
-		}
+	if out, ok := c.Stdout.(pipeOutput); ok {
+		c.pipes = append(c.pipes, out.pipe)
 	}
-	return nil
+	if out, ok := c.Stderr.(pipeOutput); ok && c.Stderr != c.Stdout {
+		c.pipes = append(c.pipes, out.pipe)
+	}
 }
 
 // copyStreams begins the copying.
@@ -127,8 +123,8 @@ func (c *Cmd) copyOutput(name string, from stdio, to io.Writer) {
 	if from.Stream == nil {
 		return
 	}
-	if p := c.pipe(name); p != nil {
-		p.from = from.Stream
+	if out, ok := to.(pipeOutput); ok {
+		out.pipe.name, out.pipe.from = name, from.Stream
 		return
 	}
 	o := &outputCopy{name: name, cmd: c, from: from.Stream, to: to, done: make(chan struct{})}
@@ -141,35 +137,61 @@ func (c *Cmd) copyOutput(name string, from stdio, to io.Writer) {
 // command has ended. Write blocks while the command does not read; what is
 // written after the command has closed its stdin is thrown away.
 func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
-	if c.Stdin != nil || c.stdinPipe != nil {
+	if c.Stdin != nil {
 		return nil, errors.New("client: Stdin already set")
 	}
-	if c.id != 0 {
-		return nil, errors.New("client: StdinPipe after process started")
+	if c.started {
+		return nil, errors.New("client: StdinPipe after the command was started")
 	}
-	c.stdinPipe = &stdinPipe{}
-	return c.stdinPipe, nil
+	p := &stdinPipe{}
+	c.Stdin = pipeStdin{p}
+	return p, nil
 }
 
 // StdoutPipe returns a pipe from the command's standard output, to be read
 // after Start, to the end, before Wait. It reads io.EOF at the end of output;
-// where the connection ends first, an error that wraps [ErrLost].
-func (c *Cmd) StdoutPipe() (io.ReadCloser, error) { return c.outputPipe(stdoutName, c.Stdout) }
-
-// StderrPipe is like StdoutPipe, for the command's standard error.
-func (c *Cmd) StderrPipe() (io.ReadCloser, error) { return c.outputPipe(stderrName, c.Stderr) }
-
-func (c *Cmd) outputPipe(name string, set io.Writer) (io.ReadCloser, error) {
-	if set != nil || c.pipe(name) != nil {
-		return nil, errors.New("client: " + name + " already set")
+// where the connection ends first, an error that wraps [ErrLost]. Wait closes
+// it. With cmd.Stderr = cmd.Stdout after StdoutPipe it is standard error's too.
+func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
+	p, err := c.outputPipe("Stdout", c.Stdout)
+	if err != nil {
+		return nil, err
 	}
-	if c.id != 0 {
-		return nil, errors.New("client: pipe of " + name + " after process started")
-	}
-	p := &outputPipe{name: name}
-	c.pipes = append(c.pipes, p)
+	c.Stdout = pipeOutput{p}
 	return p, nil
 }
+
+// StderrPipe is like StdoutPipe, for the command's standard error.
+func (c *Cmd) StderrPipe() (io.ReadCloser, error) {
+	p, err := c.outputPipe("Stderr", c.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	c.Stderr = pipeOutput{p}
+	return p, nil
+}
+
+func (c *Cmd) outputPipe(field string, set io.Writer) (*outputPipe, error) {
+	if set != nil {
+		return nil, errors.New("client: " + field + " already set")
+	}
+	if c.started {
+		return nil, errors.New("client: " + field + "Pipe after the command was started")
+	}
+	return &outputPipe{}, nil
+}
+
+// A pipeStdin and a pipeOutput are what a Cmd whose stream is a pipe has for a
+// Reader or Writer. Nothing is copied.
+type (
+	pipeStdin  struct{ pipe *stdinPipe }
+	pipeOutput struct{ pipe *outputPipe }
+)
+
+var errPipe = errors.New("client: the other end of a pipe is the command's")
+
+func (pipeStdin) Read([]byte) (int, error)   { return 0, errPipe }
+func (pipeOutput) Write([]byte) (int, error) { return 0, errPipe }
 
 var errNotStarted = errors.New("client: the command has not been started")
 
@@ -199,12 +221,15 @@ func (p *stdinPipe) Close() error {
 
 // An outputPipe is what StdoutPipe and StderrPipe return.
 type outputPipe struct {
-	name     string
+	name     string      // set by Start
 	from     *mux.Stream // set by Start
 	finished atomic.Bool // Wait has returned: what is left belongs to nobody
 
 	reading atomic.Int32 // calls of Read under way
 	read    atomic.Bool  // Read has been called since unread was
+
+	n     atomic.Uint64 // bytes that Read has returned
+	ended atomic.Bool   // and then io.EOF
 }
 
 // unread says whether nobody reads, nor has since the last call.
@@ -222,7 +247,12 @@ func (p *outputPipe) Read(b []byte) (int, error) {
 	p.reading.Add(1)
 	defer p.reading.Add(-1)
 	p.read.Store(true)
-	return p.from.Read(b)
+	n, err := p.from.Read(b)
+	p.n.Add(uint64(n))
+	if errors.Is(err, io.EOF) {
+		p.ended.Store(true)
+	}
+	return n, err
 }
 
 // Close throws away what is still to come.

@@ -18,14 +18,27 @@ import (
 // Cancelling ctx, or its deadline, ends every step of it; afterwards ctx has no
 // effect. Dial does not wait for the agent's greeting, so that a first command
 // costs one round trip: an agent that refuses this host, or is none, is found
-// out by the first call on the Client. Where no connection is made, the error is
-// a [*DialError]. The caller closes the Client.
+// out by the first call on the Client, or by [Client.Ready]. The error is what
+// [ParseTarget] says is wrong with target, or a [*DialError]. The caller closes
+// the Client.
 func Dial(ctx context.Context, target string) (*Client, error) {
 	t, err := ParseTarget(target)
 	if err != nil {
 		return nil, err
 	}
-	return DialWith(ctx, t.Dial)
+	c, err := DialWith(ctx, t.Dial)
+	return c, dialError(t.String(), err)
+}
+
+// dialError makes err, where it is one, a DialError, which it may be already.
+func dialError(target string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if dial, ok := errors.AsType[*DialError](err); ok {
+		err = dial.Err
+	}
+	return &DialError{Target: target, Err: err}
 }
 
 // DialWith is [Dial] over a connection that dial makes: through a proxy, or to
@@ -94,7 +107,7 @@ func version() string {
 
 // prefaced is a connection to an agent, below yamux. It sends the preface with
 // the first bytes, and reads the line with which an agent that does not speak
-// this protocol answers it.
+// this protocol, or what is no agent, answers it.
 type prefaced struct {
 	io.ReadWriteCloser
 	sent    bool // only the mux's writing goroutine knows
@@ -116,7 +129,7 @@ func (c *prefaced) Read(p []byte) (int, error) {
 		return n, err
 	}
 	c.checked = true
-	if p[0] != '{' { // yamux's first byte is its version, 0
+	if p[0] == 0 { // yamux's version
 		return n, err
 	}
 	return 0, c.refusal(p[:n])
@@ -136,7 +149,13 @@ func (c *prefaced) refusal(first []byte) error {
 	line, _, _ = bytes.Cut(line, []byte("\n"))
 	message, ok := wire.ParseErrorLine(line)
 	if !ok {
-		message = fmt.Sprintf("answered %.64q", line)
+		message = fmt.Sprintf("this is no cocoon-agent: it answered %.64q", line)
 	}
-	return fmt.Errorf("%w: %s", ErrNotSpoken, message)
+	return &refusedError{message}
 }
+
+// A refusedError is the answer of a peer that does not speak the protocol.
+type refusedError struct{ message string }
+
+func (e *refusedError) Error() string { return fmt.Sprintf("%v: %s", ErrNotSpoken, e.message) }
+func (e *refusedError) Unwrap() error { return ErrNotSpoken }

@@ -9,7 +9,9 @@
 //	out, err := c.CommandContext(ctx, "uname", "-a").Output()
 //
 // A [Client] is one connection. It carries any number of commands at the same
-// time, none of which delays another, and is meant to be kept.
+// time, none of which delays another, and is meant to be kept. A [Pool] keeps
+// one for each of many VMs. [Run] is one command over a connection that the
+// caller has.
 //
 // # What is promised
 //
@@ -22,10 +24,12 @@
 //
 //   - [*ExitError]: it ran and ended without success;
 //   - [*RemoteError]: the agent refused it, and it has not run;
+//   - [*DialError], [ErrPoolClosed], [ErrPoolFull]: there is no connection, and it has not run;
 //   - [*MaybeStartedError]: the connection ended before the agent said whether it runs;
 //   - [*LostExitError]: it has started, and how it ended is not known;
 //   - [*TruncatedError]: it ended, and part of its output was lost;
-//   - an error that wraps [ErrLost] and is none of these: it has not run.
+//   - an error that wraps [ErrLost] and is none of these: it has not run;
+//   - the error of the caller's own Writer or Reader: it has run, and was ended.
 //
 // The library never runs a command twice.
 package client

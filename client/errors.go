@@ -1,8 +1,10 @@
 package client
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
@@ -74,6 +76,15 @@ func (e *DialError) Error() string { return fmt.Sprintf("connect to %s: %v", e.T
 // Unwrap returns the cause.
 func (e *DialError) Unwrap() error { return e.Err }
 
+// A timeoutError is err, which is a context's, for people.
+type timeoutError struct {
+	within time.Duration
+	err    error
+}
+
+func (e *timeoutError) Error() string { return fmt.Sprintf("no answer within %v", e.within) }
+func (e *timeoutError) Unwrap() error { return e.err }
+
 // A MaybeStartedError says that the connection ended, or the caller's context,
 // after an exec may have reached the agent and before the agent said whether
 // it has started. The library never tries such an exec again.
@@ -117,12 +128,14 @@ func (e *TruncatedError) Error() string {
 // Unwrap returns [ErrLost].
 func (e *TruncatedError) Unwrap() error { return ErrLost }
 
-// An ExitError says that a command has ended without success.
+// An ExitError says that a command has ended without success: by a code other
+// than 0, by a signal, or, whatever its code, because it was ended by its
+// context, its Timeout, Kill or the agent's shutdown.
 type ExitError struct {
 	*ProcessState
 
-	// Stderr is what the command wrote to its standard error, as far as
-	// [Cmd.Output] has collected it.
+	// Stderr is what the command wrote to its standard error, where [Cmd.Output]
+	// has collected it: of more than 64 KiB the first and the last 32.
 	Stderr []byte
 
 	cause error // the context's error, where that ended the command
@@ -143,8 +156,14 @@ type ProcessState struct {
 // Pid is the process's in the guest.
 func (s *ProcessState) Pid() int { return s.pid }
 
-// ExitCode returns the exit code, or -1 where a signal ended the command.
-func (s *ProcessState) ExitCode() int { return s.exited.Code }
+// ExitCode returns the exit code, or -1 where a signal ended the command, or s
+// is nil: it has not ended, or how is not known.
+func (s *ProcessState) ExitCode() int {
+	if s == nil {
+		return -1
+	}
+	return s.exited.Code
+}
 
 // ExitStatus returns the exit code as a shell has it: 128+n for signal n.
 func (s *ProcessState) ExitStatus() int {
@@ -154,8 +173,9 @@ func (s *ProcessState) ExitStatus() int {
 	return s.exited.Code
 }
 
-// Exited is true: the command has ended and its status is known. It is there
-// for k8s.io/utils/exec.ExitError, whose users ignore the status without it.
+// Exited is true, of a command that a signal ended too, unlike os.ProcessState's:
+// the command has ended and its status is known. It is there for
+// k8s.io/utils/exec.ExitError, whose users ignore the status without it.
 func (s *ProcessState) Exited() bool { return true }
 
 // Success says whether the command exited with code 0.
@@ -192,17 +212,35 @@ func (s *ProcessState) MaxRSS() uint64 { return s.exited.MaxRSS }
 
 // String says how the command ended.
 func (s *ProcessState) String() string {
+	if s == nil {
+		return "<nil>"
+	}
 	text := fmt.Sprintf("exit status %d", s.exited.Code)
 	if s.exited.SignalNumber != 0 {
-		text = "signal " + s.exited.Signal
+		text = "signal " + cmp.Or(s.exited.Signal, strconv.Itoa(s.exited.SignalNumber))
 	}
 	if s.exited.CoreDumped {
 		text += " (core dumped)"
 	}
 	switch s.exited.Reason {
-	case wire.ReasonTimeout, wire.ReasonKilled, wire.ReasonShutdown:
-		text += " (" + string(s.exited.Reason) + ")"
+	case wire.ReasonTimeout:
+		text += " (timed out)"
+	case wire.ReasonKilled:
+		text += " (ended by the host)"
+	case wire.ReasonShutdown:
+		text += " (agent shut down)"
 	case wire.ReasonExit, wire.ReasonSignal, wire.ReasonLost:
 	}
 	return text
+}
+
+// byItself says whether the command ended of its own accord, or by a signal
+// that was not the agent's.
+func (s *ProcessState) byItself() bool {
+	switch s.exited.Reason {
+	case wire.ReasonTimeout, wire.ReasonKilled, wire.ReasonShutdown:
+		return false
+	default:
+		return true
+	}
 }

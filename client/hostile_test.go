@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -38,7 +39,6 @@ func hostile(tb testing.TB) (*client.Client, *guest) {
 func mute(tb testing.TB) (*client.Client, *guest) {
 	tb.Helper()
 	near, far := socketpair(tb)
-	g := &guest{tb: tb, net: far}
 	dialed := make(chan *client.Client)
 	go func() {
 		c, err := client.NewClient(context.Background(), near)
@@ -47,28 +47,43 @@ func mute(tb testing.TB) (*client.Client, *guest) {
 		}
 		dialed <- c
 	}()
-	br := bufio.NewReaderSize(far, wire.MaxPreface)
-	if err := wire.ReadPreface(br); err != nil {
+	g, err := newGuest(tb, far)
+	if err != nil {
 		tb.Fatal(err)
 	}
-	var err error
-	if g.mux, err = mux.Server(struct {
-		io.Reader
-		io.WriteCloser
-	}{br, far}); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = g.mux.Close() })
-	if g.control, err = g.mux.Control(patiently(tb)); err != nil {
-		tb.Fatal(err)
-	}
-	g.in = bufio.NewReader(g.control)
 	c := <-dialed
 	tb.Cleanup(func() { _ = c.Close() })
-	if _, ok := g.receive().(*wire.Hello); !ok {
-		tb.Fatal("the client's first message is not hello")
-	}
 	return c, g
+}
+
+// newGuest takes a connection to the point at which the client has said hello.
+func newGuest(tb testing.TB, conn net.Conn) (*guest, error) {
+	tb.Helper()
+	br := bufio.NewReaderSize(conn, wire.MaxPreface)
+	if err := wire.ReadPreface(br); err != nil {
+		return nil, err
+	}
+	session, err := mux.Server(struct {
+		io.Reader
+		io.WriteCloser
+	}{br, conn})
+	if err != nil {
+		return nil, err
+	}
+	tb.Cleanup(func() { _ = session.Close() })
+	control, err := session.Control(tb.Context())
+	if err != nil {
+		return nil, err
+	}
+	g := &guest{tb: tb, net: conn, mux: session, control: control, in: bufio.NewReader(control)}
+	m, err := wire.Read(g.in)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := m.(*wire.Hello); !ok {
+		return nil, fmt.Errorf("the client's first message is %T", m)
+	}
+	return g, nil
 }
 
 // socketpair returns two ends of a Unix socket connection.

@@ -23,7 +23,10 @@ type member struct {
 	used    time.Time // by Get
 	timer   *time.Timer
 
+	examined map[*Client]bool // retired ones that an examination is about
+
 	failures int       // attempts in a row
+	failure  error     // of the latest one, nil where there are none
 	retryAt  time.Time // of the next
 }
 
@@ -39,7 +42,7 @@ type search struct {
 func (p *Pool) member(target string) *member {
 	m, ok := p.members[target]
 	if !ok {
-		m = &member{pool: p, target: target}
+		m = &member{pool: p, target: target, examined: make(map[*Client]bool)}
 		m.timer = time.AfterFunc(p.tick(), m.tend)
 		p.members[target] = m
 	}
@@ -68,11 +71,13 @@ func (m *member) tend() {
 		}
 	}
 	for _, c := range slices.Clone(m.retired) {
-		if inUse, _ := c.usage(); !inUse {
-			p.evict(c)
+		if !p.evict(c) && c.silence() >= p.config.ProbeAfter && !m.examined[c] {
+			m.examined[c] = true
+			p.running.Go(func() { m.examine(c) }) // stopped by an answer, c's end, or Close
 		}
 	}
-	if m.current == nil && len(m.retired) == 0 && m.search == nil && time.Since(m.used) >= p.config.IdleTimeout {
+	idle := time.Since(m.used) >= p.config.IdleTimeout
+	if m.current == nil && len(m.retired) == 0 && m.search == nil && idle && !time.Now().Before(m.retryAt) {
 		delete(p.members, m.target)
 		return
 	}
@@ -156,7 +161,7 @@ func (m *member) probe(ctx context.Context, c *Client) (pong <-chan error, ok bo
 	p.count(&p.counts.Probes)
 	answer := make(chan error, 1)
 	p.running.Go(func() { // stopped by the answer, c's end, or ctx
-		_, err := c.ask(ctx, func(h wire.Head) wire.Message { return &wire.Ping{Head: h} })
+		_, err := c.ask(ctx, ping)
 		answer <- err
 	})
 	timer := time.NewTimer(p.config.ProbeTimeout)
@@ -180,7 +185,7 @@ func (m *member) replace(old, c *Client) {
 	p.open[c], m.current = m, c
 	p.running.Go(func() { m.watch(c) })
 	if old != nil && !old.ended() {
-		p.running.Go(func() { m.judge(old) })
+		p.running.Go(func() { m.judge(old, c) })
 	}
 }
 
@@ -208,9 +213,10 @@ func (m *member) watch(c *Client) {
 }
 
 // judge gives a connection that has not answered a probe another ProbeTimeout,
-// now that a newer one has shown that the agent is there. Nothing heard by then
-// means that it is dead.
-func (m *member) judge(c *Client) {
+// now that a newer one has shown that the agent is there. Where nothing is heard
+// by then, and the newer one answers again, it is dead. Where the newer one does
+// not, the VM may have been paused in between, and nothing is known.
+func (m *member) judge(c, newer *Client) {
 	p := m.pool
 	since := time.Now()
 	timer := time.NewTimer(p.config.ProbeTimeout)
@@ -222,9 +228,40 @@ func (m *member) judge(c *Client) {
 	case <-p.ctx.Done():
 		return
 	}
-	if c.mux.Heard().Before(since) {
+	within, cancel := context.WithTimeout(p.ctx, p.config.ProbeTimeout)
+	defer cancel()
+	if _, err := newer.ask(within, ping); err == nil && c.mux.Heard().Before(since) {
 		p.count(&p.counts.Stale)
 		c.fail(errStale)
+	}
+}
+
+func ping(h wire.Head) wire.Message { return &wire.Ping{Head: h} }
+
+// examine finds out whether a retired connection, which commands still use and
+// which is silent, is dead.
+func (m *member) examine(c *Client) {
+	p := m.pool
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(m.examined, c)
+	}()
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	if _, ok := m.probe(ctx, c); ok || c.ended() {
+		return
+	}
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
+	s := m.find()
+	p.mu.Unlock()
+	<-s.done // it ends by its time-outs, or with the pool
+	if s.err == nil {
+		m.judge(c, s.client)
 	}
 }
 
@@ -245,13 +282,13 @@ func (m *member) dial(ctx context.Context) (*Client, error) {
 	defer p.mu.Unlock()
 	if err != nil {
 		p.dialing--
-		p.counts.DialErrors++
 		if ctx.Err() == nil {
-			m.failed()
+			p.counts.DialErrors++
+			m.failed(err)
 		}
 		return nil, err
 	}
-	m.failures, m.retryAt = 0, time.Time{}
+	m.failures, m.failure, m.retryAt = 0, nil, time.Time{}
 	return c, nil
 }
 
@@ -273,16 +310,33 @@ func (m *member) backOff(ctx context.Context) error {
 }
 
 // failed sets the back-off. It is called with mu held.
-func (m *member) failed() {
-	c := &m.pool.config
+func (m *member) failed(err error) {
+	m.retryAt = time.Now().Add(m.pool.config.backOff(m.failures))
+	m.failure = err
+	m.failures++
+}
+
+// backOff is how long the next attempt waits after one that has failed, and
+// failures before that.
+func (c *PoolConfig) backOff(failures int) time.Duration {
 	wait := c.MinBackoff
-	for range m.failures {
+	for range failures {
 		if wait = min(2*wait, c.MaxBackoff); wait == c.MaxBackoff {
 			break
 		}
 	}
-	m.failures++
-	m.retryAt = time.Now().Add(wait/2 + rand.N(wait/2+1))
+	return wait/2 + rand.N(wait/2+1)
+}
+
+// gaveUp is the error of a caller whose context has ended, and says what it
+// would have waited for.
+func (m *member) gaveUp(err error) error {
+	m.pool.mu.Lock()
+	defer m.pool.mu.Unlock()
+	if dial, ok := errors.AsType[*DialError](m.failure); ok {
+		err = fmt.Errorf("%w; the attempt before had failed: %w", err, dial.Err)
+	}
+	return &DialError{Target: m.target, Err: err}
 }
 
 func (m *member) connect(ctx context.Context) (*Client, error) {
@@ -291,7 +345,7 @@ func (m *member) connect(ctx context.Context) (*Client, error) {
 	defer cancel()
 	c, err := DialWith(within, m.dialConn)
 	if err == nil {
-		if err = c.greeting(within); err == nil {
+		if err = c.Ready(within); err == nil {
 			c.used = time.Now()
 			c.another = func(ctx context.Context) (*Client, error) { return m.another(ctx, c) }
 			return c, nil
@@ -302,7 +356,7 @@ func (m *member) connect(ctx context.Context) (*Client, error) {
 		err = dial.Err
 	}
 	if ctx.Err() == nil && within.Err() != nil {
-		err = fmt.Errorf("no answer within %v: %w", config.DialTimeout, err)
+		err = &timeoutError{config.DialTimeout, err}
 	}
 	return nil, &DialError{Target: m.target, Err: err}
 }
@@ -318,12 +372,22 @@ func (m *member) dialConn(ctx context.Context) (net.Conn, error) {
 	return t.Dial(ctx)
 }
 
-// another is for a command that c has not started.
+// another is for a command that c has not started. What it returns has been
+// marked as in use.
 func (m *member) another(ctx context.Context, c *Client) (*Client, error) {
 	p := m.pool
 	p.mu.Lock()
 	p.counts.Retries++
 	m.retire(c)
 	p.mu.Unlock()
-	return p.Get(ctx, m.target)
+	for {
+		c, err := p.Get(ctx, m.target)
+		if err != nil {
+			return nil, err
+		}
+		if c.use() == nil {
+			return c, nil
+		}
+		// The pool has closed it again, for lack of room, or it has ended.
+	}
 }

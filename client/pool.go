@@ -22,7 +22,8 @@ var (
 // A PoolConfig says how a [Pool] works. Its zero value is good for most.
 type PoolConfig struct {
 	// Dial makes a connection to a target. nil: [ParseTarget] and [Target.Dial].
-	// With a Dial, targets are names that only it understands.
+	// With a Dial, targets are names that only it understands. It must return
+	// soon after ctx has ended.
 	Dial func(ctx context.Context, target string) (net.Conn, error)
 
 	// DialTimeout is how long an attempt may take, the agent's greeting
@@ -45,7 +46,8 @@ type PoolConfig struct {
 
 	// MaxConns is how many connections may be open, or being opened, at a time.
 	// Where there are as many, the one that has been idle for longest gives way.
-	// 0: no limit.
+	// One that is silent and in use counts, and where there is no room for another
+	// connection to its target, it is not found out. 0: no limit.
 	MaxConns int
 }
 
@@ -73,12 +75,14 @@ func (c *PoolConfig) setDefaults() {
 // has ended is replaced at the next Get. One that is silent is kept, with the
 // commands that run over it, for as long as the target does not answer another
 // one either: a paused VM, when it goes on, goes on with everything. It is
-// closed only when a new connection to the same target is answered and the old
-// one still is not, as after a VM has been restored from a snapshot.
+// closed only when a new connection to the same target is answered, more than
+// once, and the old one still is not, as after a VM has been restored from a
+// snapshot.
 //
 // A command of a Client from a Pool that certainly has not started, because the
-// connection ended or the agent was shutting down, is started over another
-// connection, once.
+// connection had ended, the pool closed it as idle, or the agent was shutting
+// down, is started over another connection, once. Requests other than commands,
+// such as Ping, are not tried again.
 type Pool struct {
 	config PoolConfig
 	ctx    context.Context // ends with Close
@@ -108,8 +112,8 @@ func NewPool(config PoolConfig) *Pool {
 // Attempts are shared by all who wait for the same target, and one of them going
 // away does not end it for the others. An attempt that fails, fails for all who
 // wait for it; after one that has failed, the next waits for its back-off.
-// Get returns a [*DialError], [ErrPoolClosed], [ErrPoolFull], ctx's error or,
-// of [ParseTarget], what is wrong with target.
+// Get returns [ErrPoolClosed], [ErrPoolFull], what [ParseTarget] says is wrong
+// with target, or a [*DialError], which wraps ctx's error where that has ended.
 func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
 	if p.config.Dial == nil {
 		t, err := ParseTarget(target)
@@ -119,7 +123,7 @@ func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
 		target = t.String() // one target may be written in several ways
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, &DialError{Target: target, Err: err}
 	}
 	p.mu.Lock()
 	if p.closed {
@@ -138,7 +142,7 @@ func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
 	case <-s.done:
 		return s.client, s.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, m.gaveUp(ctx.Err())
 	}
 }
 
@@ -165,11 +169,11 @@ type PoolStats struct {
 	Dialing int // attempts under way
 
 	Dials         uint64 // attempts
-	DialErrors    uint64 // of those, failed
+	DialErrors    uint64 // of those, failed; not those that were no longer needed
 	Probes        uint64 // of connections that were silent
 	ProbeTimeouts uint64 // of those, not answered in time
 	Stale         uint64 // connections closed because a newer one was answered and they were not
-	Evicted       uint64 // idle connections closed, for IdleTimeout or MaxConns
+	Evicted       uint64 // unused connections closed: idle, replaced, or for MaxConns
 	Retries       uint64 // commands tried over another connection
 }
 
@@ -204,31 +208,43 @@ func (p *Pool) reserve() error {
 
 // evictOldest is called with mu held.
 func (p *Pool) evictOldest() bool {
-	var oldest *Client
-	var since time.Time
-	for c, m := range p.open {
-		inUse, last := c.usage()
-		if m.current == c && m.used.After(last) {
-			last = m.used // it has just been asked for
+	for {
+		var oldest *Client
+		var since time.Time
+		for c, m := range p.open {
+			inUse, last := c.usage()
+			if m.current == c && m.used.After(last) {
+				last = m.used // it has just been asked for
+			}
+			if !inUse && (oldest == nil || last.Before(since)) {
+				oldest, since = c, last
+			}
 		}
-		if !inUse && (oldest == nil || last.Before(since)) {
-			oldest, since = c, last
+		if oldest == nil {
+			return false
+		}
+		if p.evict(oldest) {
+			return true
 		}
 	}
-	if oldest == nil {
-		return false
-	}
-	p.evict(oldest)
-	return true
 }
 
 var errIdle = errors.New("idle connection closed by the pool")
 
-// evict closes an idle connection. It is called with mu held.
-func (p *Pool) evict(c *Client) {
+// evict closes a connection that is not in use. A command that is about to be
+// started over it either has marked it as in use, and then it is kept, or finds
+// that it is closed before it sends a byte. It is called with mu held.
+func (p *Pool) evict(c *Client) bool {
+	unused, fresh := c.endUnused(errIdle)
+	if !unused {
+		return false
+	}
 	p.forget(c)
-	p.counts.Evicted++
-	p.running.Go(func() { c.fail(errIdle) })
+	if fresh {
+		p.counts.Evicted++
+	}
+	p.running.Go(func() { _ = c.Close() })
+	return true
 }
 
 // forget has c no longer count, nor handed out. It is called with mu held.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/client"
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 // soon makes what takes seconds in production take milliseconds.
@@ -226,7 +228,12 @@ func TestPoolKeepsTheConnectionToAPausedVM(t *testing.T) {
 	config := soon()
 	config.DialTimeout = 20 * time.Millisecond
 	p := newPool(t, config)
-	c := get(t, p, v.target)
+	var c *client.Client
+	eventually(t, "a connection", func() bool { // 20 ms may be too few on a busy machine
+		var err error
+		c, err = p.Get(patiently(t), v.target)
+		return err == nil
+	})
 	cmd, talk := talker(t, c)
 	talk("before")
 	v.pause()
@@ -237,7 +244,10 @@ func TestPoolKeepsTheConnectionToAPausedVM(t *testing.T) {
 		}
 	}
 	v.resume()
-	eventually(t, "the same connection", func() bool { return get(t, p, v.target) == c })
+	eventually(t, "a connection again", func() bool {
+		_, err := p.Get(patiently(t), v.target)
+		return err == nil
+	})
 	talk("after")
 	talk("")
 	wantExit(t, cmd.Wait(), 7)
@@ -278,34 +288,276 @@ func TestPoolFindsOutAConnectionThatOnlyLooksAlive(t *testing.T) {
 	}
 }
 
-// A VM may be paused for just so long that its old connection is late.
-func TestPoolLetsCommandsEndOnAConnectionThatWasLate(t *testing.T) {
+// late is a pool whose connection to a VM that has been paused has been replaced
+// by one to a guest that greets, and answers pings once it is awake.
+func late(t *testing.T) (*client.Pool, *vmm, *client.Cmd, func(string), chan struct{}) {
+	t.Helper()
 	a := agenttest.Start(t)
-	slow, fast := startVMM(t, a.Path), startVMM(t, a.Path)
-	conns := make(chan string, 2)
-	conns <- slow.target
-	conns <- fast.target
+	v := startVMM(t, a.Path)
+	awake := make(chan struct{})
+	first := true
 	config := soon()
-	config.ProbeTimeout = 500 * time.Millisecond
 	config.Dial = func(ctx context.Context, _ string) (net.Conn, error) {
-		t, err := client.ParseTarget(<-conns)
-		if err != nil {
-			return nil, err
+		if first {
+			first = false
+			vm, err := client.ParseTarget(v.target)
+			if err != nil {
+				return nil, err
+			}
+			return vm.Dial(ctx)
 		}
-		return t.Dial(ctx)
+		near, far := socketpair(t)
+		go func() { // ends with the connection
+			if g, err := newGuest(t, far); err == nil {
+				g.offend(&wire.Hello{Min: 2, Max: 2})
+				g.answer(awake)
+			}
+		}()
+		return near, nil
 	}
 	p := newPool(t, config)
-	old := get(t, p, "the VM")
-	cmd, talk := talker(t, old)
-	slow.pause()
-	eventually(t, "another connection", func() bool { return get(t, p, "the VM") != old })
-	slow.resume()
+	cmd, talk := talker(t, get(t, p, "the VM"))
+	v.pause()
+	eventually(t, "another connection", func() bool { return p.Stats().Conns > 1 })
+	return p, v, cmd, talk, awake
+}
+
+// answer answers the pings that come, once it is awake, but no other request.
+func (g *guest) answer(awake <-chan struct{}) {
+	for {
+		m, err := wire.Read(g.in)
+		if err != nil {
+			return // its end
+		}
+		select {
+		case <-awake:
+		case <-g.mux.Done():
+			return
+		}
+		if ping, ok := m.(*wire.Ping); ok {
+			g.offend(&wire.Done{Head: wire.Head{ID: ping.ID}})
+		}
+	}
+}
+
+// A VM may be paused for just so long that its old connection is late.
+func TestPoolLetsCommandsEndOnAConnectionThatWasLate(t *testing.T) {
+	p, v, cmd, talk, awake := late(t)
+	v.resume()
 	talk("late")
+	close(awake)
+	talk("still there")
 	talk("")
 	wantExit(t, cmd.Wait(), 7)
 	eventually(t, "the old one, which nobody uses, is closed", func() bool { return p.Stats().Conns == 1 })
 	if s := p.Stats(); s.Stale != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// A VM may go on for just so long that it answers a new connection.
+func TestPoolDoesNotJudgeAConnectionByOneThatIsPausedToo(t *testing.T) {
+	p, v, cmd, talk, _ := late(t)
+	// The newer one is silent too, and so replaced, after the first judgement.
+	eventually(t, "yet another connection", func() bool { return p.Stats().Dials >= 4 })
+	v.resume()
+	talk("late")
+	talk("")
+	wantExit(t, cmd.Wait(), 7)
+	if s := p.Stats(); s.Stale != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A connection that has been replaced, and is kept for its commands, may die later.
+func TestPoolFindsOutThatAConnectionIsDeadThatItHasReplaced(t *testing.T) {
+	p, v, cmd, talk, awake := late(t)
+	v.resume()
+	talk("late")
+	v.restore()
+	close(awake)
+	err := cmd.Wait()
+	if _, ok := errors.AsType[*client.LostExitError](err); !ok || !strings.Contains(err.Error(), "has the VM been restored?") {
+		t.Errorf("error %v (%T)", err, err)
+	}
+	eventually(t, "it is counted", func() bool { s := p.Stats(); return s.Stale == 1 && s.Conns == 1 })
+}
+
+func TestPoolProbesASilentConnectionBeforeItIsUsedAgain(t *testing.T) {
+	a := agenttest.Start(t)
+	v := startVMM(t, a.Path)
+	config := soon()
+	config.ProbeTimeout = agenttest.Patience
+	p := newPool(t, config)
+	c := get(t, p, v.target)
+	eventually(t, "a probe", func() bool { return get(t, p, v.target) == c && p.Stats().Probes > 0 })
+	if s := p.Stats(); s.Dials != 1 || s.ProbeTimeouts != 0 || v.connections() != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Connections come and go under commands that are just being started.
+func TestPoolClosesNoConnectionOverWhichACommandIsBeingStarted(t *testing.T) {
+	a := agenttest.Start(t)
+	p := newPool(t, client.PoolConfig{MaxConns: 2, Dial: func(ctx context.Context, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", a.Path)
+	}})
+	var all sync.WaitGroup
+	var ran, full atomic.Int64
+	for i := range 3 {
+		all.Go(func() {
+			ctx := patiently(t)
+			for n := 0; n < 60; {
+				err := say(ctx, p, fmt.Sprint("VM ", i), "hello")
+				switch {
+				case err == nil:
+					ran.Add(1)
+					n++
+				case errors.Is(err, client.ErrPoolFull):
+					full.Add(1)
+					runtime.Gosched()
+				default:
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	s := p.Stats()
+	if s.Evicted == 0 || s.Conns > 2 || s.InUse != 0 || s.Dialing != 0 {
+		t.Errorf("%d ran; %+v", ran.Load(), s)
+	}
+	if s.Dials-s.DialErrors != s.Evicted+uint64(s.Conns) {
+		t.Errorf("connections that are unaccounted for: %+v", s)
+	}
+	t.Logf("%d ran, %d found the pool full; %+v", ran.Load(), full.Load(), s)
+}
+
+func TestPoolNeverHasMoreConnectionsThanItsLimit(t *testing.T) {
+	a := agenttest.Start(t)
+	p := newPool(t, client.PoolConfig{MaxConns: 3, Dial: func(ctx context.Context, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", a.Path)
+	}})
+	var all, held sync.WaitGroup
+	held.Add(1)
+	var got, full atomic.Int64
+	for i := range 50 {
+		all.Go(func() {
+			c, err := p.Get(patiently(t), fmt.Sprint("VM ", i))
+			if err != nil {
+				if !errors.Is(err, client.ErrPoolFull) {
+					t.Error(err)
+				}
+				full.Add(1)
+				return
+			}
+			cmd := c.Command("cat")
+			stdin, _ := cmd.StdinPipe()
+			if err := cmd.Start(); err != nil {
+				if !errors.Is(err, client.ErrPoolFull) {
+					t.Error(err)
+				}
+				full.Add(1)
+				return
+			}
+			got.Add(1)
+			held.Wait()
+			_ = stdin.Close()
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	eventually(t, "all have an answer", func() bool { return got.Load()+full.Load() == 50 })
+	if s := p.Stats(); got.Load() != 3 || s.Conns != 3 || s.InUse != 3 {
+		t.Errorf("%d commands run; %+v", got.Load(), s)
+	}
+	held.Done()
+	all.Wait()
+}
+
+func TestPoolGetRacingCloseEndsOneWayOrTheOther(t *testing.T) {
+	a := agenttest.Start(t)
+	for range 20 {
+		p := client.NewPool(client.PoolConfig{IdleTimeout: time.Millisecond, Dial: func(ctx context.Context, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", a.Path)
+		}})
+		var all sync.WaitGroup
+		for i := range 20 {
+			all.Go(func() {
+				for {
+					err := say(patiently(t), p, fmt.Sprint("VM ", i%5), "hello")
+					if errors.Is(err, client.ErrPoolClosed) {
+						return
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		eventually(t, "it is busy", func() bool { return p.Stats().Conns >= 3 })
+		_ = p.Close()
+		if s := p.Stats(); s.Conns != 0 || s.Dialing != 0 {
+			t.Errorf("%+v", s)
+		}
+		all.Wait()
+	}
+}
+
+func TestPoolSaysWhyItWouldHaveWaited(t *testing.T) {
+	config := soon()
+	config.MinBackoff = time.Hour
+	p := newPool(t, config)
+	_, _ = p.Get(patiently(t), "unix:///no/such/agent")
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(time.Millisecond, cancel)
+	_, err := p.Get(ctx, "unix:///no/such/agent")
+	const want = "connect to unix:///no/such/agent: context canceled; the attempt before had failed: connect: no such file or directory"
+	if !errors.Is(err, context.Canceled) || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+func TestPoolRemembersABackOffThatIsLongerThanItsIdleTimeout(t *testing.T) {
+	config := soon()
+	config.MinBackoff, config.IdleTimeout = time.Hour, time.Millisecond
+	a := agenttest.Start(t)
+	p := newPool(t, config)
+	_, _ = p.Get(patiently(t), "unix:///no/such/agent")
+	<-get(t, p, a.Target).Done() // closed as idle
+	eventually(t, "the other target is forgotten", func() bool { return p.Stats().Targets < 2 })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := p.Get(ctx, "unix:///no/such/agent"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+	if s := p.Stats(); s.Targets != 1 || s.Dials != 2 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestBackOffIsJitteredAndBounded(t *testing.T) {
+	config := client.PoolConfig{MinBackoff: 100 * time.Millisecond, MaxBackoff: 5 * time.Second}
+	for failures, most := range []time.Duration{1: 200e6, 2: 400e6, 3: 800e6, 4: 1600e6, 5: 3200e6, 6: 5e9, 7: 5e9, 1000: 5e9} {
+		if most == 0 {
+			most = 5e9
+		}
+		if failures == 0 {
+			most = 100e6
+		}
+		seen := make(map[time.Duration]bool)
+		for range 20 {
+			d := client.BackOff(config, failures)
+			if d < most/2 || d > most {
+				t.Errorf("after %d failures and one more: %v, want %v to %v", failures, d, most/2, most)
+			}
+			seen[d] = true
+		}
+		if len(seen) < 2 {
+			t.Errorf("after %d failures and one more it is always the same", failures)
+		}
 	}
 }
 

@@ -30,12 +30,12 @@ func (s *streams) open(m *mux.Session, cmd *Cmd) error {
 			to.Stream, err = m.Open()
 		}
 	}
-	open(cmd.Stdin != nil || cmd.stdinPipe != nil, &s.stdin)
-	open(cmd.wants(stdoutName), &s.stdout)
-	if cmd.wants(stdoutName) && sameWriter(cmd.Stdout, cmd.Stderr) {
+	open(cmd.Stdin != nil, &s.stdin)
+	open(cmd.Stdout != nil, &s.stdout)
+	if sameWriter(cmd.Stdout, cmd.Stderr) {
 		s.stderr = s.stdout
 	} else {
-		open(cmd.wants(stderrName), &s.stderr)
+		open(cmd.Stderr != nil, &s.stderr)
 	}
 	return err
 }
@@ -51,5 +51,5 @@ func (s *streams) discard() {
 
 // sameWriter says whether a and b are equal. Writers that cannot be compared are not.
 func sameWriter(a, b any) bool {
-	return a != nil && b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
+	return a != nil && b != nil && reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }

@@ -21,9 +21,9 @@ func (t *TTY) wire() *wire.TTY {
 }
 
 // Resize changes the size of the command's terminal, whose foreground job gets
-// SIGWINCH. It returns once the agent has done so; a [*RemoteError] of kind
-// [BadRequest] says that there is no terminal, or that a size is 0, and one of
-// kind [NotFound] that the command has ended.
+// SIGWINCH. It returns, as Signal does, once the agent has done so; a
+// [*RemoteError] of kind [BadRequest] says that there is no terminal, or that a
+// size is 0.
 func (c *Cmd) Resize(rows, cols uint16) error {
 	if c.pid == 0 {
 		return errNotStarted
@@ -31,5 +31,5 @@ func (c *Cmd) Resize(rows, cols uint16) error {
 	_, err := c.client.request(context.WithoutCancel(c.ctx), func(h wire.Head) wire.Message {
 		return &wire.Resize{Head: h, Exec: c.id, Rows: rows, Cols: cols}
 	})
-	return err
+	return processDone(err)
 }

@@ -11,10 +11,11 @@ import (
 // Wait waits for the command to end and for its output to have been copied to
 // Stdout and Stderr. It must have been started, and Wait is called once.
 //
-// It returns nil where the command exited with code 0 and no byte of output is
-// missing, the error of a Writer or the Reader that failed, and else an
-// [*ExitError], a [*TruncatedError] or a [*LostExitError]. Where the context
-// ended the command, the error wraps the context's too.
+// It returns nil where the command exited by itself, with code 0, and no byte of
+// output is missing, the error of a Writer or the Reader that failed, and else
+// an [*ExitError], a [*TruncatedError] or a [*LostExitError], or one that wraps
+// [ErrWaitDelay]. Where the context ended the command, the error wraps the
+// context's too, even though the command may have exited with code 0.
 //
 // Read the pipes of StdoutPipe and StderrPipe to the end first, as with os/exec:
 // a command whose output nobody reads does not end, and what a pipe still holds
@@ -33,13 +34,19 @@ func (c *Cmd) Wait() error {
 	p := newPatience(c)
 	defer p.stop()
 	exited, err := c.awaitExit(p)
+	if err == nil && exited.Reason != wire.ReasonLost {
+		c.ProcessState = &ProcessState{pid: c.pid, exited: *exited}
+	}
 	// The ends of the outputs came before exited: what has not ended by now is
 	// not waited for.
 	for _, o := range c.outputs {
 		o.from.SetReadDeadline(time.Unix(1, 0))
 	}
-	if errors.Is(err, ErrWaitDelay) {
+	switch {
+	case errors.Is(err, ErrWaitDelay):
 		p.timer.Reset(lastWrite)
+	case p.ending != nil && c.WaitDelay != 0:
+		p.begin()
 	}
 	copied := c.awaitCopies(p)
 	switch {
@@ -183,21 +190,38 @@ func (c *Cmd) copyError() error {
 
 // verdict holds what has arrived against what the agent says.
 func (c *Cmd) verdict(x *wire.Exited) error {
-	c.ProcessState = &ProcessState{pid: c.pid, exited: *x}
 	for _, o := range c.outputs {
-		sent := x.StdoutBytes
-		if o.name == stderrName {
-			sent = x.StderrBytes
-		}
-		if o.n < sent {
-			return &TruncatedError{Stream: o.name, Got: o.n, Sent: sent, State: c.ProcessState}
-		}
-		if o.n > sent {
-			return fmt.Errorf("%w: %d bytes of %s, where the agent sent %d", ErrProtocol, o.n, o.name, sent)
+		if err := c.account(x, o.name, o.n); err != nil {
+			return err
 		}
 	}
-	if !c.ProcessState.Success() {
-		return &ExitError{ProcessState: c.ProcessState, cause: c.ctx.Err()}
+	for _, p := range c.pipes {
+		if !p.ended.Load() {
+			continue // the caller did not want all of it
+		}
+		if err := c.account(x, p.name, p.n.Load()); err != nil {
+			return err
+		}
+	}
+	switch s := c.ProcessState; {
+	case x.Reason == wire.ReasonKilled:
+		return &ExitError{ProcessState: s, cause: c.ctx.Err()}
+	case !s.Success(), !s.byItself():
+		return &ExitError{ProcessState: s}
+	}
+	return nil
+}
+
+func (c *Cmd) account(x *wire.Exited, name string, got uint64) error {
+	sent := x.StdoutBytes
+	if name == stderrName {
+		sent = x.StderrBytes
+	}
+	switch {
+	case got < sent:
+		return &TruncatedError{Stream: name, Got: got, Sent: sent, State: c.ProcessState}
+	case got > sent:
+		return fmt.Errorf("%w: %d bytes of %s, where the agent sent %d", ErrProtocol, got, name, sent)
 	}
 	return nil
 }

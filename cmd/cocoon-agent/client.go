@@ -18,12 +18,14 @@ type targetFlags struct {
 	Target         string        `placeholder:"URL" env:"COCOON_AGENT_TARGET" help:"The agent: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH."`
 	CID            *uint32       `name:"cid" placeholder:"N" help:"The guest's vsock CID: --cid N --port P is --target vsock://N:P."`
 	Port           uint32        `default:"1024" help:"The agent's vsock port, with --cid."`
-	ConnectTimeout time.Duration `default:"10s" help:"How long to wait for a connection."`
+	ConnectTimeout time.Duration `default:"10s" help:"How long to wait for a connection and the agent's greeting."`
 }
 
 // url returns the target. --cid is stronger than the environment's target.
 func (f *targetFlags) url(k *kong.Context) (string, error) {
 	switch {
+	case f.ConnectTimeout <= 0:
+		return "", fmt.Errorf("--connect-timeout %v: want more than 0", f.ConnectTimeout)
 	case f.CID != nil && given(k, "target"):
 		return "", errors.New("--cid and --target name two agents: give one")
 	case f.CID != nil:
@@ -31,7 +33,8 @@ func (f *targetFlags) url(k *kong.Context) (string, error) {
 	case f.Target == "":
 		return "", errors.New("no agent named: give --target or --cid, or set COCOON_AGENT_TARGET")
 	default:
-		return f.Target, nil
+		_, err := client.ParseTarget(f.Target)
+		return f.Target, err
 	}
 }
 
@@ -45,15 +48,23 @@ func given(k *kong.Context, name string) bool {
 	return false
 }
 
-// dial connects. The caller closes the Client.
+// dial connects, and waits for the agent's greeting: what accepts and says
+// nothing is no agent, or its VM is paused. The caller closes the Client.
 func (f *targetFlags) dial(url string) (*client.Client, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), f.ConnectTimeout)
 	defer cancel()
 	c, err := client.Dial(ctx, url)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("no connection within %v: %w", f.ConnectTimeout, err)
+	if err == nil {
+		if err = c.Ready(ctx); err == nil {
+			return c, nil
+		}
+		_ = c.Close()
+		err = &client.DialError{Target: url, Err: err}
 	}
-	return c, err
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("connect to %s: no answer within %v: is the VM paused, or is there something else than an agent?", url, f.ConnectTimeout)
+	}
+	return nil, err
 }
 
 type clientCommand struct {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/alecthomas/kong"
 
@@ -24,12 +26,19 @@ type infoCommand struct {
 // Help is what --help says besides the flags.
 func (*infoCommand) Help() string {
 	return `The clock's offset is how far the guest's clock is ahead of this host's, give or
-take half of the round trip. In JSON, times are in seconds, the clock in RFC 3339
-and memory in bytes. The exit status is 1 where the agent does not answer.`
+take half of the round trip. What the agent could not find out is left out, and
+in JSON 0 or empty. In JSON, times are in seconds, the clock in RFC 3339 and
+memory in bytes. The exit status is 1 where the agent does not answer.
+
+  cocoon-agent info --cid 3
+  cocoon-agent info --json --target hvsock:///run/vm/v.sock | jq .memory_available`
 }
 
 // Run asks and prints.
 func (i *infoCommand) Run(k *kong.Context) error {
+	if i.Timeout <= 0 {
+		return fmt.Errorf("--timeout %v: want more than 0", i.Timeout)
+	}
 	url, err := i.url(k)
 	if err != nil {
 		return err
@@ -43,7 +52,7 @@ func (i *infoCommand) Run(k *kong.Context) error {
 	defer cancel()
 	info, err := c.Info(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%s: no answer within %v: %w", url, i.Timeout, err)
+		return fmt.Errorf("%s: no answer within %v", url, i.Timeout)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", url, err)
@@ -59,18 +68,39 @@ func printInfo(out io.Writer, i *client.Info) error {
 	for _, row := range [][2]string{
 		{"agent", fmt.Sprintf("%s, protocol %d", i.Version, i.Protocol)},
 		{"hostname", i.Hostname},
-		{"system", fmt.Sprintf("%s, Linux %s, %s", i.OS, i.Kernel, i.Arch)},
+		{"system", i.OS},
+		{"kernel", strings.TrimSpace(i.Kernel + " " + i.Arch)},
 		{"boot id", i.BootID},
-		{"uptime", i.Uptime.Truncate(time.Second).String()},
-		{"CPUs", fmt.Sprint(i.CPUs)},
-		{"memory", fmt.Sprintf("%s of %s available", mebibytes(i.MemoryAvailable), mebibytes(i.MemoryTotal))},
+		{"uptime", known(i.Uptime != 0, i.Uptime.Truncate(time.Second))},
+		{"CPUs", known(i.CPUs != 0, i.CPUs)},
+		{"memory", known(i.MemoryTotal != 0, mebibytes(i.MemoryAvailable)+" of "+mebibytes(i.MemoryTotal)+" available")},
 		{"load", fmt.Sprintf("%.2f %.2f %.2f", i.Load[0], i.Load[1], i.Load[2])},
 		{"clock", i.Clock.UTC().Format("2006-01-02 15:04:05.000 MST")},
 		{"clock offset", fmt.Sprintf("%+.3f ms ± %s", float64(i.ClockOffset)/float64(time.Millisecond), milliseconds(i.RoundTrip/2))},
 	} {
-		fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
+		if row[1] != "" {
+			fmt.Fprintf(w, "%s\t%s\n", row[0], printable(row[1]))
+		}
 	}
 	return w.Flush()
+}
+
+// known is value for people, and empty where it is not known.
+func known(is bool, value any) string {
+	if !is {
+		return ""
+	}
+	return fmt.Sprint(value)
+}
+
+// printable is text of a guest's that says nothing to the host's terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

@@ -61,7 +61,7 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	if err := ctx.Run(); err != nil {
 		status, line := statusOf(err)
 		if line != "" {
-			fmt.Fprintln(stderr, "cocoon-agent:", line)
+			fmt.Fprintln(stderr, "cocoon-agent:", printable(line))
 		}
 		return status
 	}

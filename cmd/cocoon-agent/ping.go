@@ -25,7 +25,8 @@ type pingCommand struct {
 
 // Help is what --help says besides the flags.
 func (*pingCommand) Help() string {
-	return `One connection is used throughout. The exit status is 0 if at least one ping was
+	return `One connection is used throughout. What is measured is the way to the agent and
+back, and not a guest's network. The exit status is 0 if at least one ping was
 answered, and 1 if none was or the connection failed.
 
   cocoon-agent ping -c 3 --cid 3`
@@ -33,8 +34,13 @@ answered, and 1 if none was or the connection failed.
 
 // Run pings until it has done so Count times, or is interrupted.
 func (p *pingCommand) Run(k *kong.Context) error {
-	if p.Count < 0 || p.Interval < 0 || p.Timeout <= 0 {
-		return errors.New("--count and --interval must not be negative, and --timeout must be more than 0")
+	switch {
+	case p.Count < 0 || given(k, "count") && p.Count == 0:
+		return fmt.Errorf("--count %d: want 1 or more", p.Count)
+	case p.Interval < 0:
+		return fmt.Errorf("--interval %v is negative", p.Interval)
+	case p.Timeout <= 0:
+		return fmt.Errorf("--timeout %v: want more than 0", p.Timeout)
 	}
 	url, err := p.url(k)
 	if err != nil {
@@ -56,7 +62,7 @@ func (p *pingCommand) Run(k *kong.Context) error {
 		return fmt.Errorf("%s: %w", url, err)
 	}
 	if len(s.trips) == 0 && s.sent > 0 {
-		return fmt.Errorf("%s: no answer", url)
+		return fmt.Errorf("%s: no ping was answered", url)
 	}
 	return nil
 }

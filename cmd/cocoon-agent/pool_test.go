@@ -11,9 +11,11 @@ import (
 	"hash"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -123,23 +125,39 @@ func TestPoolUnderAgentsThatDie(t *testing.T) {
 	f := newFleet(t, well, frail)
 	goroutines, files := goleak.IgnoreCurrent(), openFiles(t)
 	dir := t.TempDir()
-	pool := client.NewPool(client.PoolConfig{MinBackoff: 5 * time.Millisecond, MaxBackoff: 50 * time.Millisecond})
+	var dials sync.Map // of each target: *atomic.Int64
+	pool := client.NewPool(client.PoolConfig{
+		MinBackoff: 5 * time.Millisecond, MaxBackoff: 50 * time.Millisecond,
+		Dial: func(ctx context.Context, target string) (net.Conn, error) {
+			n, _ := dials.LoadOrStore(target, new(atomic.Int64))
+			n.(*atomic.Int64).Add(1)
+			vm, err := client.ParseTarget(target)
+			if err != nil {
+				return nil, err
+			}
+			return vm.Dial(ctx)
+		},
+	})
+	begun := time.Now()
 
 	done, harassed := make(chan struct{}), make(chan error, 1)
 	go func() { harassed <- f.harass(done) }()
 	var mu sync.Mutex
 	told := make(map[string]outcome)
 	count := make(map[outcome]int)
+	var healthy []time.Duration // how long calls to agents that are well took
 	var all sync.WaitGroup
 	for caller := range callers {
 		all.Go(func() {
 			for i := range each {
 				n := rand.IntN(len(f.targets))
 				id := fmt.Sprintf("%d-%d", caller, i)
+				asked := time.Now()
 				err := report(t.Context(), pool, f.targets[n], filepath.Join(dir, fmt.Sprint(n)), id)
 				if err != nil && n < well {
 					t.Errorf("an agent that is well: %v", err)
 				}
+				took := time.Since(asked)
 				what, err := classify(err)
 				if err != nil {
 					t.Error(err)
@@ -147,6 +165,9 @@ func TestPoolUnderAgentsThatDie(t *testing.T) {
 				mu.Lock()
 				told[id] = what
 				count[what]++
+				if n < well {
+					healthy = append(healthy, took)
+				}
 				mu.Unlock()
 			}
 		})
@@ -156,6 +177,7 @@ func TestPoolUnderAgentsThatDie(t *testing.T) {
 	if err := <-harassed; err != nil {
 		t.Error(err)
 	}
+	took := time.Since(begun)
 	stats := pool.Stats()
 	_ = pool.Close()
 	f.stop()
@@ -169,7 +191,19 @@ func TestPoolUnderAgentsThatDie(t *testing.T) {
 	if f.kills == 0 || count[succeeded] == len(told) {
 		t.Errorf("%d kills, and all commands succeeded: nothing is shown", f.kills)
 	}
-	t.Logf("%d kills; commands: %v; %+v", f.kills, count, stats)
+	// An agent that is well is dialed once, so that no call to it has waited for a
+	// back-off; and none has waited for another's time-out, which is 10 seconds.
+	for _, target := range f.targets[:well] {
+		if n, ok := dials.Load(target); ok && n.(*atomic.Int64).Load() != 1 {
+			t.Errorf("an agent that is well was dialed %d times", n.(*atomic.Int64).Load())
+		}
+	}
+	slices.Sort(healthy)
+	if slowest := healthy[len(healthy)-1]; slowest > 10*time.Second {
+		t.Errorf("a command of an agent that is well took %v", slowest)
+	}
+	t.Logf("%d kills in %v; commands: %v; %+v", f.kills, took, count, stats)
+	t.Logf("%d commands of agents that are well: median %v, slowest %v", len(healthy), healthy[len(healthy)/2], healthy[len(healthy)-1])
 	goleak.VerifyNone(t, goroutines)
 	if now := openFiles(t); now > files {
 		t.Errorf("%d files open, %d before", now, files)

@@ -149,7 +149,7 @@ func TestSIGTERMEndsTheCommandsAndTellsTheirHosts(t *testing.T) {
 		t.Errorf("what the command wrote as it ended: %q, %v", rest, err)
 	}
 	_ = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != 9 || !strings.Contains(stderr.String(), "the agent was shut down") {
+	if code := cmd.ProcessState.ExitCode(); code != 9 || !strings.Contains(stderr.String(), "exit status 9 (agent shut down)\n") {
 		t.Errorf("exit status %d, stderr %q", code, &stderr)
 	}
 	if err := agent.Wait(); err != nil {

@@ -48,7 +48,7 @@ func statusOf(err error) (status int, line string) {
 		return statusFailure, err.Error()
 	}
 	if exit, ok := errors.AsType[*client.ExitError](err); ok {
-		return exitStatus(exit)
+		return exitStatus(exit, err.Error())
 	}
 	if early, ok := errors.AsType[*interruptedError](err); ok {
 		return 128 + int(early.sig), err.Error()
@@ -67,12 +67,12 @@ func statusOf(err error) (status int, line string) {
 }
 
 // exitStatus is silent where the command's own end says it all.
-func exitStatus(exit *client.ExitError) (status int, line string) {
+func exitStatus(exit *client.ExitError, text string) (status int, line string) {
 	switch exit.Reason() {
 	case "timeout":
-		return statusTimeout, "the command ran out of time: " + exit.Error()
+		return statusTimeout, text
 	case "shutdown":
-		return exit.ExitStatus(), "the agent was shut down: " + exit.Error()
+		return exit.ExitStatus(), text
 	default:
 		return exit.ExitStatus(), ""
 	}

@@ -81,7 +81,7 @@ func (s *Stream) Await() error {
 
 // Write writes p in frames of at most [MaxFrame] bytes. It returns when the
 // last one has been handed to the connection, and blocks while the peer's
-// window is full, until the session ends.
+// window is full, until the session ends. After Close it returns os.ErrClosed.
 func (s *Stream) Write(p []byte) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -89,7 +89,10 @@ func (s *Stream) Write(p []byte) (int, error) {
 	for total < len(p) {
 		n, err := s.yamux.Write(p[total:min(total+MaxFrame, len(p))])
 		total += n
-		if err != nil {
+		switch {
+		case errors.Is(err, yamux.ErrStreamClosed) && !s.session.yamux.IsClosed():
+			return total, os.ErrClosed
+		case err != nil:
 			return total, s.session.lost(err)
 		}
 	}

@@ -36,6 +36,16 @@ func TestReadEndsAfterAllThatWasWrittenBeforeClose(t *testing.T) {
 	}
 }
 
+func TestWriteAfterCloseSaysClosed(t *testing.T) {
+	host, _ := newPair(t).stream(t)
+	if err := host.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := host.Write([]byte("x")); !errors.Is(err, os.ErrClosed) || errors.Is(err, mux.ErrLost) {
+		t.Error(err)
+	}
+}
+
 func TestAwaitTakesNothing(t *testing.T) {
 	p := newPair(t)
 	host, agent := p.stream(t)

@@ -104,8 +104,14 @@ func readLine(r io.Reader) (string, error) {
 		}
 		line = append(line, b[0])
 	}
+	if line[0] == '{' {
+		return "", errNoVMM
+	}
 	return "", fmt.Errorf("the VMM answered %q… instead of OK", line)
 }
+
+// errNoVMM is what it means that a JSON object answers CONNECT.
+var errNoVMM = errors.New("an agent's own socket answered, not a VMM's: it takes unix:// instead of hvsock://")
 
 func noAnswer(line []byte) error {
 	if len(line) > 0 {

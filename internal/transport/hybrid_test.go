@@ -277,16 +277,17 @@ func TestDialHybridDoesNotConnectWithAContextThatHasEnded(t *testing.T) {
 
 func TestDialHybridSaysWhatTheVMMAnsweredInstead(t *testing.T) {
 	for answer, want := range map[string]string{
-		"NO\n":                       `CONNECT 1024: the VMM answered "NO" instead of OK`,
-		"\n":                         `CONNECT 1024: the VMM answered "" instead of OK`,
-		"OK\n":                       `CONNECT 1024: the VMM answered "OK" instead of OK`,
-		"OK \n":                      `CONNECT 1024: the VMM answered "OK " instead of OK`,
-		"OK x\n":                     `CONNECT 1024: the VMM answered "OK x" instead of OK`,
-		"OK 4294967296\n":            `CONNECT 1024: the VMM answered "OK 4294967296" instead of OK`,
-		"ok 5\n":                     `CONNECT 1024: the VMM answered "ok 5" instead of OK`,
-		"HTTP/1.1 400 Bad Request\r": `CONNECT 1024: the VMM answered "HTTP/1.1 400 Bad Request\r" and closed the connection`,
-		"OK 10":                      `CONNECT 1024: the VMM answered "OK 10" and closed the connection`,
-		`{"type":"error","message":"` + strings.Repeat("x", 100): `CONNECT 1024: the VMM answered "{\"type\":\"error\",\"message\":\"` + strings.Repeat("x", 37) + `"… instead of OK`,
+		"NO\n":                              `CONNECT 1024: the VMM answered "NO" instead of OK`,
+		"\n":                                `CONNECT 1024: the VMM answered "" instead of OK`,
+		"OK\n":                              `CONNECT 1024: the VMM answered "OK" instead of OK`,
+		"OK \n":                             `CONNECT 1024: the VMM answered "OK " instead of OK`,
+		"OK x\n":                            `CONNECT 1024: the VMM answered "OK x" instead of OK`,
+		"OK 4294967296\n":                   `CONNECT 1024: the VMM answered "OK 4294967296" instead of OK`,
+		"ok 5\n":                            `CONNECT 1024: the VMM answered "ok 5" instead of OK`,
+		"HTTP/1.1 400 Bad Request\r":        `CONNECT 1024: the VMM answered "HTTP/1.1 400 Bad Request\r" and closed the connection`,
+		"OK 10":                             `CONNECT 1024: the VMM answered "OK 10" and closed the connection`,
+		"ERROR " + strings.Repeat("x", 100): `CONNECT 1024: the VMM answered "ERROR ` + strings.Repeat("x", 58) + `"… instead of OK`,
+		`{"type":"error","message":"` + strings.Repeat("x", 100): `CONNECT 1024: an agent's own socket answered, not a VMM's: it takes unix:// instead of hvsock://`,
 	} {
 		v := startVMM(t, func(conn net.Conn) {
 			connectLine(t, conn)
