@@ -42,6 +42,9 @@ type Cmd struct {
 	// keeps it, and ends the whole process tree. 0: no limit.
 	Timeout time.Duration
 
+	// Limits bound what the command and everything that it starts may use.
+	Limits Limits
+
 	// Stdin is what the command reads; nil is /dev/null. A Reader that fails
 	// ends the command, and its error is what Wait returns. Unlike os/exec,
 	// Wait does not wait for a Reader that blocks once the command has ended.
@@ -142,6 +145,9 @@ func (c *Cmd) Start() error {
 		return errors.New("client: no command")
 	case c.Timeout < 0:
 		return fmt.Errorf("client: timeout %v is negative", c.Timeout)
+	}
+	if err := c.Limits.check(); err != nil {
+		return err
 	}
 	if err := c.ctx.Err(); err != nil {
 		return err
@@ -253,6 +259,7 @@ func (c *Cmd) request() *wire.Exec {
 		Dir: c.Dir, User: c.User,
 		Stdin: c.streams.stdin.id(), Stdout: c.streams.stdout.id(), Stderr: c.streams.stderr.id(),
 		TimeoutMS: milliseconds(c.Timeout),
+		Limits:    c.Limits.request(),
 	}
 }
 

@@ -58,6 +58,7 @@ func (f *targetFlags) dial(url string) (*client.Client, error) {
 
 type clientCommand struct {
 	targetFlags
+	limitFlags
 
 	Env     []string `short:"e" sep:"none" placeholder:"K=V" help:"Set a variable of the command's environment. Repeatable."`
 	Dir     string   `placeholder:"DIR" help:"The command's working directory. Default: the user's home."`
@@ -101,11 +102,14 @@ func (c *clientCommand) Run(k *kong.Context) error {
 
 func (c *clientCommand) exec(conn *client.Client) error {
 	cmd := conn.Command(c.Argv[0], c.Argv[1:]...)
-	cmd.Env, cmd.Dir = c.Env, c.Dir
+	cmd.Env, cmd.Dir, cmd.Limits = c.Env, c.Dir, c.limits()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.stdin(), os.Stdout, os.Stderr
 	err := cmd.Run()
 	if cmd.ProcessState != nil && cmd.ProcessState.OutputCut() {
 		fmt.Fprintln(os.Stderr, "cocoon-agent: processes that the command left behind held its output open; what they may still write was cut")
+	}
+	if cmd.ProcessState != nil && cmd.ProcessState.OOMKilled() {
+		fmt.Fprintln(os.Stderr, "cocoon-agent: the command was killed: it had used up its memory limit")
 	}
 	return err
 }

@@ -71,6 +71,8 @@ type Spec struct {
 
 	// Merge makes stderr the same pipe as stdout. Stderr is then of no account.
 	Merge bool
+
+	Limits Limits // start fails with [ErrUnsupported] where one cannot be set
 }
 
 // An Exit is how a process ended.
@@ -79,6 +81,7 @@ type Exit struct {
 	Signal     int    // 0 where it exited
 	SignalName string // without SIG
 	CoreDumped bool
+	OOMKilled  bool // Limits.Memory was used up, and the kernel has killed it
 
 	UserTime, SystemTime time.Duration // with that of waited-for children
 	MaxRSS               int64         // bytes
