@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,17 @@ import (
 // Patience is how long a test waits for what must happen. A guest without KVM
 // is slow, and the machine may be busy.
 const Patience = 2 * time.Minute
+
+// GuestMain runs the tests in a User-Mode-Linux guest, and nowhere else: what
+// they do to a kernel they do to one of their own.
+func GuestMain(m *testing.M) {
+	cpu, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil || !bytes.Contains(cpu, []byte("User Mode Linux")) {
+		fmt.Fprintln(os.Stderr, "these tests run in a User-Mode-Linux guest alone: make e2e")
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
 
 // ProgramVariable names the environment variable with the program's path.
 const ProgramVariable = "COCOON_AGENT"
@@ -43,6 +55,7 @@ func Program(t *testing.T) string {
 type Agent struct {
 	Program string
 	Target  string
+	Flags   []string // of its client
 }
 
 // A Result is the end of a client.
@@ -56,7 +69,8 @@ func (a Agent) Client(t *testing.T, stdin io.Reader, argv ...string) Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, a.Program, append([]string{"client", "--target", a.Target, "--"}, argv...)...)
+	args := slices.Concat([]string{"client", "--target", a.Target}, a.Flags, []string{"--"}, argv)
+	cmd := exec.CommandContext(ctx, a.Program, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
 	err := cmd.Run()

@@ -27,6 +27,10 @@ const (
 	// the kernel's own default.
 	cpuPeriod = 100_000
 
+	// minMemory is less than any program needs. With a few pages alone, the child
+	// could not even tell why it has not become the command.
+	minMemory = 1 << 20
+
 	// A quota is 1 ms to 2^44-1 microseconds: min_cfs_quota_period and
 	// max_cfs_runtime, kernel/sched/core.c.
 	minCPU = 10
@@ -41,7 +45,7 @@ func (l Limits) check() error {
 		what           string
 		n, least, most int64
 	}{
-		{"memory limit, in bytes", l.Memory, 1, math.MaxInt64},
+		{"memory limit, in bytes", l.Memory, minMemory, math.MaxInt64},
 		{"pids limit", l.PIDs, 1, maxPIDs},
 		{"cpu limit, in thousandths of one CPU", l.CPU, minCPU, maxCPU},
 	} {
