@@ -163,6 +163,7 @@ type cgroup struct {
 	dir     *os.File
 	events  *os.File
 	limited bool // one exec's, whose limits it has
+	late    []setting
 }
 
 func newCgroup(path string) (*cgroup, error) {

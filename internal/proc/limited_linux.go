@@ -44,11 +44,9 @@ func (l *limited) take(limits Limits) (*cgroup, error) {
 		return nil, err
 	}
 	g.limited = true
-	for _, s := range settings {
-		if err := s.apply(g.path); err != nil {
-			_ = g.remove()
-			return nil, limitsError{err}
-		}
+	if err := g.set(settings); err != nil {
+		_ = g.remove()
+		return nil, limitsError{err}
 	}
 	return g, nil
 }

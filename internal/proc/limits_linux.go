@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-
-	"golang.org/x/sys/unix"
 )
 
 // Limits bound what the whole tree of a process may use. Zero: no limit.
@@ -27,8 +25,8 @@ const (
 	// the kernel's own default.
 	cpuPeriod = 100_000
 
-	// minMemory is less than any program needs. With a few pages alone, the child
-	// could not even tell why it has not become the command.
+	// minMemory is less than programs need: whoever asks for 256 bytes has
+	// forgotten the unit.
 	minMemory = 1 << 20
 
 	// A quota is 1 ms to 2^44-1 microseconds: min_cfs_quota_period and
@@ -83,28 +81,49 @@ func (e limitsError) Unwrap() error { return e.error }
 // A setting is a file of a cgroup and what is written to it.
 type setting struct {
 	controller, file, value string
-	optional                bool // not every kernel has the file
+
+	late     bool // set when the process has become the command
+	optional bool // not every kernel has the file
 }
 
 func (l Limits) settings() []setting {
 	var all []setting
 	if l.Memory > 0 {
 		all = append(all,
-			setting{"memory", "memory.max", strconv.FormatInt(l.Memory, 10), false},
+			setting{controller: "memory", file: "memory.max", value: strconv.FormatInt(l.Memory, 10), late: true},
 			// What does not fit is not to go to a disk instead.
-			setting{"memory", "memory.swap.max", "0", true},
+			setting{controller: "memory", file: "memory.swap.max", value: "0", optional: true},
 			// A command that has lost one of its processes is seldom of use, and
 			// its exit would not say so: it goes as a whole.
-			setting{"memory", "memory.oom.group", "1", false})
+			setting{controller: "memory", file: "memory.oom.group", value: "1"})
 	}
 	if l.PIDs > 0 {
-		all = append(all, setting{"pids", "pids.max", strconv.FormatInt(l.PIDs, 10), false})
+		all = append(all, setting{controller: "pids", file: "pids.max", value: strconv.FormatInt(l.PIDs, 10)})
 	}
 	if l.CPU > 0 {
-		quota := l.CPU * (cpuPeriod / 1000)
-		all = append(all, setting{"cpu", "cpu.max", fmt.Sprintf("%d %d", quota, cpuPeriod), false})
+		value := fmt.Sprintf("%d %d", l.CPU*(cpuPeriod/1000), cpuPeriod)
+		all = append(all, setting{controller: "cpu", file: "cpu.max", value: value, late: true})
 	}
 	return all
+}
+
+// set is done before there is a process. A late setting is tried, so that it is
+// refused in time, and undone.
+func (g *cgroup) set(settings []setting) error {
+	for _, s := range settings {
+		if err := s.apply(g.path); err != nil {
+			return err
+		}
+		if !s.late {
+			continue
+		}
+		g.late = append(g.late, s)
+		s.value = "max"
+		if err := s.apply(g.path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s setting) apply(dir string) error {
@@ -156,9 +175,26 @@ func (p *Process) outOfMemory() bool {
 	return true
 }
 
+// constrain sets the limits that a child must not have before it is the command:
+// until then it runs on the agent's memory, and all other forks wait for it
+// (syscall.ForkLock), so that a child that is throttled or short of memory would
+// hold up other execs. They were set once before, and can be: where that fails
+// now, nothing may run without them.
+func (p *Process) constrain() {
+	if p.cgroup == nil || len(p.cgroup.late) == 0 {
+		return
+	}
+	p.cgroup.ordinary()
+	for _, s := range p.cgroup.late {
+		if err := s.apply(p.cgroup.path); err != nil {
+			p.cgroup.kill()
+		}
+	}
+}
+
 // ordinary is for a tree whose main process has just been made [ordinary], and
-// may have forked before that. The kernel does not end a process that inherits
-// the agent's protection, and lets it wait for memory for ever.
+// may have forked before that. The OOM killer spares a process that inherits the
+// agent's protection, and without its memory that waits for ever.
 func (g *cgroup) ordinary() {
 	if !protected() {
 		return
@@ -173,12 +209,4 @@ func (g *cgroup) ordinary() {
 			}
 		}
 	}
-}
-
-// ofMemoryLimit explains the failure of an exec that had not the memory to begin.
-func ofMemoryLimit(l Limits, err error) error {
-	if l.Memory > 0 && (errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.E2BIG)) {
-		return fmt.Errorf("within a memory limit of %d bytes: %w", l.Memory, err)
-	}
-	return err
 }

@@ -114,13 +114,11 @@ func (s *Spawner) start(spec Spec, path string, attr *syscall.ProcAttr) (*Proces
 	if err != nil {
 		pipes.closeParent()
 		p.giveCgroup()
-		return nil, ofMemoryLimit(spec.Limits, execError(path, attr, err))
+		return nil, execError(path, attr, err)
 	}
 	p.watch(pidfd)
 	ordinary(p.pid)
-	if spec.Limits.Memory > 0 {
-		p.cgroup.ordinary()
-	}
+	p.constrain()
 	return p, nil
 }
 
