@@ -74,7 +74,8 @@ cannot be executed; 124: it ran out of time; 255: agent or transport failed, and
 one line on standard error says what and where.
 
   cocoon-agent client --cid 3 -- uname -a
-  tar c . | cocoon-agent client --target hvsock:///run/vm/v.sock:1024 -- tar x -C /srv`
+  tar c . | cocoon-agent client --target hvsock:///run/vm/v.sock:1024 -- tar x -C /srv
+  cocoon-agent client --cid 3 --memory 256M --pids 100 --cpu 0.5 -- make`
 }
 
 // Run runs the command. Its error is a clientError.

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 		eat()
 		return
 	}
-	checks.GuestMain(m)
+	os.Exit(checks.GuestMain(m))
 }
 
 // root is where the guest's init has mounted cgroup v2.

@@ -19,7 +19,7 @@ import (
 )
 
 // AF_VSOCK of any other kernel is not ours to use.
-func TestMain(m *testing.M) { checks.GuestMain(m) }
+func TestMain(m *testing.M) { os.Exit(checks.GuestMain(m)) }
 
 const target = "vsock://1:1024"
 
