@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -118,7 +119,7 @@ func (a *agent) bystander(t *testing.T) (check func()) {
 		t.Helper()
 		_, _ = stdin.Write([]byte("here\n"))
 		var answer [5]byte
-		if _, err := stdout.Read(answer[:]); err != nil || string(answer[:]) != "here\n" {
+		if _, err := io.ReadFull(stdout, answer[:]); err != nil || string(answer[:]) != "here\n" {
 			t.Errorf("the bystander says %q, %v", answer, err)
 		}
 	}
