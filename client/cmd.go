@@ -70,6 +70,9 @@ type Cmd struct {
 	// away and its stdin silent. Otherwise it is ended with all that it started.
 	Keep bool
 
+	// Limits bound what the command and everything that it starts may use.
+	Limits Limits
+
 	// Stdin is what the command reads; nil is /dev/null. A Reader that fails
 	// ends the command, and its error is what Wait returns.
 	Stdin io.Reader
@@ -181,6 +184,9 @@ func (c *Cmd) Start() error {
 		return fmt.Errorf("client: timeout %v is negative", c.Timeout)
 	case c.TTY != nil && c.Stderr != nil && !sameWriter(c.Stdout, c.Stderr):
 		return errors.New("client: Stderr with a TTY: a terminal has one output, Stdout")
+	}
+	if err := c.Limits.check(); err != nil {
+		return err
 	}
 	if err := c.ctx.Err(); err != nil {
 		return err
@@ -295,6 +301,7 @@ func (c *Cmd) request() *wire.Exec {
 		Stdin: c.streams.stdin.id(), Stdout: c.streams.stdout.id(), Stderr: c.streams.stderr.id(),
 		TTY:       c.TTY.wire(),
 		TimeoutMS: milliseconds(c.Timeout),
+		Limits:    c.Limits.request(),
 	}
 	if c.Keep {
 		m.OnDisconnect = wire.DisconnectKeep

@@ -188,6 +188,10 @@ func (s *ProcessState) Signal() string { return s.exited.Signal }
 // CoreDumped says whether the signal left a core dump.
 func (s *ProcessState) CoreDumped() bool { return s.exited.CoreDumped }
 
+// OOMKilled says whether the kernel has killed the command because it had used
+// up [Limits.Memory].
+func (s *ProcessState) OOMKilled() bool { return s.exited.OOMKilled }
+
 // Reason says why the command ended: "exit", "signal", "timeout", "killed" or
 // "shutdown" (docs/protocol.md).
 func (s *ProcessState) Reason() string { return string(s.exited.Reason) }
@@ -218,6 +222,9 @@ func (s *ProcessState) String() string {
 	text := fmt.Sprintf("exit status %d", s.exited.Code)
 	if s.exited.SignalNumber != 0 {
 		text = "signal " + cmp.Or(s.exited.Signal, strconv.Itoa(s.exited.SignalNumber))
+	}
+	if s.exited.OOMKilled {
+		text += " (out of memory)"
 	}
 	if s.exited.CoreDumped {
 		text += " (core dumped)"

@@ -12,6 +12,19 @@ command -v systemd-analyze >/dev/null || {
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 sed "s|^ExecStart=/usr/local/bin/|ExecStart=$PWD/bin/|" packaging/cocoon-agent.service >"$dir/cocoon-agent.service"
-said=$(systemd-analyze verify --man=no "$dir/cocoon-agent.service" 2>&1) || { echo "$said" >&2; exit 1; }
-[ -z "$said" ] || { echo "$said" >&2; exit 1; }
-echo 'packaging/cocoon-agent.service: systemd-analyze verify has nothing to say'
+verify() {
+	local said
+	said=$(systemd-analyze verify --man=no "$dir/cocoon-agent.service" 2>&1) || { echo "$said" >&2; exit 1; }
+	[ -z "$said" ] || { echo "$said" >&2; exit 1; }
+	echo "$1: systemd-analyze verify has nothing to say"
+}
+verify packaging/cocoon-agent.service
+
+# DelegateSubgroup= came with systemd 254.
+version=$(systemd-analyze --version | awk 'NR == 1 { print int($2) }')
+if [ "$version" -ge 254 ]; then
+	cp -r packaging/cocoon-agent.service.d "$dir"
+	verify packaging/cocoon-agent.service.d/limits.conf
+else
+	echo "packaging/cocoon-agent.service.d/limits.conf: NOT CHECKED: systemd $version is older than 254"
+fi

@@ -69,6 +69,7 @@ func (f *targetFlags) dial(url string) (*client.Client, error) {
 
 type clientCommand struct {
 	targetFlags
+	limitFlags
 
 	Env     []string `short:"e" sep:"none" placeholder:"K=V" help:"Set a variable of the command's environment. Repeatable."`
 	Dir     string   `placeholder:"DIR" help:"The command's working directory. Default: the user's home."`
@@ -103,7 +104,8 @@ of a line; ~? lists the escapes.
 
   cocoon-agent client --cid 3 -- uname -a
   cocoon-agent client --cid 3 -t -- bash
-  tar c . | cocoon-agent client --target hvsock:///run/vm/v.sock:1024 -- tar x -C /srv`
+  tar c . | cocoon-agent client --target hvsock:///run/vm/v.sock:1024 -- tar x -C /srv
+  cocoon-agent client --cid 3 --memory 256M --pids 100 --cpu 0.5 -- make`
 }
 
 // Run runs the command. Its error is a clientError.
@@ -137,7 +139,7 @@ func (c *clientCommand) exec(conn *client.Client) error {
 	defer end()
 	cmd := conn.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Env, cmd.ClearEnv, cmd.Dir, cmd.User = c.Env, c.ClearEnv, c.Dir, c.User
-	cmd.Timeout, cmd.Keep = c.Timeout, c.Keep
+	cmd.Timeout, cmd.Keep, cmd.Limits = c.Timeout, c.Keep, c.limits()
 	cmd.Stdin, cmd.Stdout = c.stdin(), os.Stdout
 	var err error
 	if c.TTY {
@@ -148,6 +150,9 @@ func (c *clientCommand) exec(conn *client.Client) error {
 	}
 	if cmd.ProcessState != nil && cmd.ProcessState.OutputCut() {
 		fmt.Fprintln(os.Stderr, "cocoon-agent: processes that the command left behind held its output open; what they may still write was cut")
+	}
+	if cmd.ProcessState != nil && cmd.ProcessState.OOMKilled() {
+		fmt.Fprintln(os.Stderr, "cocoon-agent: the command was killed: it had used up its memory limit")
 	}
 	return err
 }

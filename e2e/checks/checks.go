@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,17 @@ import (
 // Patience is how long a test waits for what must happen. A guest without KVM
 // is slow, and the machine may be busy.
 const Patience = 2 * time.Minute
+
+// GuestMain runs the tests in a User-Mode-Linux guest, and nowhere else: what
+// they do to a kernel they do to one of their own. It returns TestMain's status.
+func GuestMain(m *testing.M) int {
+	cpu, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil || !bytes.Contains(cpu, []byte("User Mode Linux")) {
+		fmt.Fprintln(os.Stderr, "these tests run in a User-Mode-Linux guest alone: make e2e")
+		return 1
+	}
+	return m.Run()
+}
 
 // ProgramVariable names the environment variable with the program's path.
 const ProgramVariable = "COCOON_AGENT"
@@ -43,6 +55,7 @@ func Program(t *testing.T) string {
 type Agent struct {
 	Program string
 	Target  string
+	Flags   []string // of its client
 }
 
 // A Result is the end of a client.
@@ -61,7 +74,8 @@ func (a Agent) client(t *testing.T, stdin io.Reader, args ...string) Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, a.Program, append([]string{"client", "--target", a.Target}, args...)...)
+	args = slices.Concat([]string{"client", "--target", a.Target}, a.Flags, args)
+	cmd := exec.CommandContext(ctx, a.Program, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
 	err := cmd.Run()

@@ -5,9 +5,11 @@ package checks
 import (
 	"bufio"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -41,7 +43,16 @@ type Served struct {
 // end of the test kills it, where it still runs.
 func Serve(t *testing.T, args ...string) *Served {
 	t.Helper()
+	return ServeIn(t, nil, args...)
+}
+
+// ServeIn is Serve, with the agent started in a cgroup. nil: the test's own.
+func ServeIn(t *testing.T, cgroup *os.File, args ...string) *Served {
+	t.Helper()
 	s := &Served{Cmd: exec.Command(Program(t), append([]string{"serve"}, args...)...), Log: new(Log)}
+	if cgroup != nil {
+		s.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+	}
 	s.Env = append(s.Environ(), "AGENT_LOG_LEVEL=debug")
 	stderr, err := s.StderrPipe()
 	if err != nil {

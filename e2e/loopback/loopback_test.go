@@ -7,10 +7,8 @@ package loopback_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -21,14 +19,7 @@ import (
 )
 
 // AF_VSOCK of any other kernel is not ours to use.
-func TestMain(m *testing.M) {
-	cpu, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil || !bytes.Contains(cpu, []byte("User Mode Linux")) {
-		fmt.Fprintln(os.Stderr, "loopback: these tests run in a User-Mode-Linux guest alone: make e2e")
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { os.Exit(checks.GuestMain(m)) }
 
 const target = "vsock://1:1024"
 

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxFree is how many empty cgroups are kept for the next processes: making and
@@ -23,7 +21,8 @@ const maxFree = 64
 // lives on in it after a normal exit, → free once it is empty. What is left is
 // looked at when another one is given back.
 type cgroups struct {
-	dir string
+	dir     string
+	limited *limited // those of execs with limits
 
 	mu   sync.Mutex
 	free []*cgroup
@@ -33,12 +32,12 @@ type cgroups struct {
 
 // openCgroups makes the agent's own part of the hierarchy.
 func openCgroups() (*cgroups, error) {
-	parent, err := ownCgroup()
+	h, err := findHome()
 	if err != nil {
 		return nil, err
 	}
-	removeStaleCgroups(parent)
-	c := &cgroups{dir: filepath.Join(parent, cgroupPrefix+strconv.Itoa(os.Getpid()))}
+	removeStaleCgroups(h.dir)
+	c := &cgroups{dir: filepath.Join(h.dir, cgroupPrefix+strconv.Itoa(os.Getpid())), limited: newLimited(h)}
 	if err := os.Mkdir(c.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -55,7 +54,7 @@ const cgroupPrefix = "cocoon-agent-"
 func removeStaleCgroups(parent string) {
 	dirs, _ := filepath.Glob(filepath.Join(parent, cgroupPrefix+"*"))
 	for _, dir := range dirs {
-		pid := strings.TrimPrefix(filepath.Base(dir), cgroupPrefix)
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), cgroupPrefix), "-")
 		if _, err := os.Stat("/proc/" + pid); err == nil {
 			continue
 		}
@@ -101,7 +100,10 @@ func cgroup2Mount(mountinfo []byte) (string, bool) {
 }
 
 // take returns an empty cgroup.
-func (c *cgroups) take() (*cgroup, error) {
+func (c *cgroups) take(limits Limits) (*cgroup, error) {
+	if limits != (Limits{}) {
+		return c.limited.take(limits)
+	}
 	c.mu.Lock()
 	if n := len(c.free); n > 0 {
 		g := c.free[n-1]
@@ -117,6 +119,11 @@ func (c *cgroups) take() (*cgroup, error) {
 
 // give takes a cgroup back.
 func (c *cgroups) give(g *cgroup) {
+	if g.limited {
+		c.limited.give(g)
+		return
+	}
+	c.limited.sweep()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.left = append(c.left, g)
@@ -139,7 +146,7 @@ func (c *cgroups) give(g *cgroup) {
 func (c *cgroups) close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var err error
+	err := c.limited.close()
 	for _, g := range c.free {
 		err = errors.Join(err, g.remove())
 	}
@@ -147,17 +154,16 @@ func (c *cgroups) close() error {
 		_ = g.remove()
 	}
 	c.free, c.left = nil, nil
-	if e := os.Remove(c.dir); !errors.Is(e, unix.EBUSY) && !errors.Is(e, unix.ENOTEMPTY) {
-		err = errors.Join(err, e)
-	}
-	return err
+	return errors.Join(err, removeFolder(c.dir))
 }
 
 // A cgroup holds the tree of one exec.
 type cgroup struct {
-	path   string
-	dir    *os.File
-	events *os.File
+	path    string
+	dir     *os.File
+	events  *os.File
+	limited bool // one exec's, whose limits it has
+	late    []setting
 }
 
 func newCgroup(path string) (*cgroup, error) {

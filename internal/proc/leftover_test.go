@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -137,11 +138,15 @@ func ours(pid int) bool {
 
 // cgroupDirs lists the cgroups that this process has made.
 func cgroupDirs() []string {
-	dir := fmt.Sprintf("cocoon-agent-%d", os.Getpid())
-	own, _ := filepath.Glob(filepath.Join(ownCgroup(), dir))
-	below, _ := filepath.Glob(filepath.Join(ownCgroup(), dir, "*"))
+	var names []string
+	for _, home := range []string{ownCgroup(), filepath.Dir(ownCgroup())} {
+		dir := filepath.Join(home, fmt.Sprintf("cocoon-agent-%d*", os.Getpid()))
+		own, _ := filepath.Glob(dir)
+		below, _ := filepath.Glob(filepath.Join(dir, "*"))
+		names = slices.Concat(names, own, below)
+	}
 	var dirs []string
-	for _, name := range append(own, below...) {
+	for _, name := range names {
 		if info, err := os.Stat(name); err == nil && info.IsDir() {
 			dirs = append(dirs, name)
 		}

@@ -76,6 +76,8 @@ type Spec struct {
 	// of its standard streams, whatever the fields above say: there are Stdin and
 	// Stdout then, and no Stderr. nil: no terminal.
 	Terminal *Terminal
+
+	Limits Limits // start fails with [ErrUnsupported] where one cannot be set
 }
 
 // A Terminal is what a terminal begins as. Zero rows or columns stand for 24
@@ -91,6 +93,7 @@ type Exit struct {
 	Signal     int    // 0 where it exited
 	SignalName string // without SIG
 	CoreDumped bool
+	OOMKilled  bool // Limits.Memory was used up, and the kernel has killed it
 
 	UserTime, SystemTime time.Duration // with that of waited-for children
 	MaxRSS               int64         // bytes

@@ -120,6 +120,7 @@ func (p *Process) Reap() (Exit, error) {
 	if p.stdin != nil {
 		_ = p.stdin.file.Close()
 	}
+	outOfMemory := p.outOfMemory()
 	p.settle()
 	var status unix.WaitStatus
 	var usage unix.Rusage
@@ -134,7 +135,9 @@ func (p *Process) Reap() (Exit, error) {
 	if pid != p.pid {
 		return Exit{}, errors.New("reaped before it had exited")
 	}
-	return exitOf(status, usage), nil
+	e := exitOf(status, usage)
+	e.OOMKilled = outOfMemory && e.Signal == int(unix.SIGKILL)
+	return e, nil
 }
 
 // settle sees to it that no termination is under way, nor can begin any more.

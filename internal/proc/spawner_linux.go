@@ -12,11 +12,12 @@ import (
 
 // A Spawner starts processes. It is safe for concurrent use.
 type Spawner struct {
-	null    *os.File
-	base    []string // environment
-	cgroups *cgroups // nil: none to be had
-	self    account
-	thread  *thread
+	null      *os.File
+	base      []string // environment
+	cgroups   *cgroups // nil: none to be had
+	noCgroups error    // why
+	self      account
+	thread    *thread
 }
 
 // NewSpawner returns a Spawner that works everywhere: until
@@ -29,7 +30,10 @@ func NewSpawner() (*Spawner, error) {
 	}
 	closeOnExec()
 	catchIgnored()
-	return &Spawner{null: null, base: baseEnv(os.Environ()), self: ownAccount(), thread: currentThread()}, nil
+	return &Spawner{
+		null: null, base: baseEnv(os.Environ()), self: ownAccount(), thread: currentThread(),
+		noCgroups: errors.New("it was not told to use any"),
+	}, nil
 }
 
 // UseCgroups makes each process start in a cgroup of its own, by which its
@@ -39,6 +43,7 @@ func NewSpawner() (*Spawner, error) {
 func (s *Spawner) UseCgroups() error {
 	c, err := openCgroups()
 	if err != nil {
+		s.noCgroups = err
 		return err
 	}
 	s.cgroups = c
@@ -60,6 +65,9 @@ func (s *Spawner) Close() error {
 // each stream that the Spec wants.
 func (s *Spawner) Start(spec Spec) (*Process, error) {
 	if err := checkStrings(spec); err != nil {
+		return nil, err
+	}
+	if err := s.checkLimits(spec.Limits); err != nil {
 		return nil, err
 	}
 	user, err := s.account(spec.User)
@@ -99,7 +107,7 @@ func (s *Spawner) start(spec Spec, path string, pipes *pipes, attr *syscall.Proc
 		spawner: s,
 	}
 	if s.cgroups != nil {
-		if p.cgroup, err = s.cgroups.take(); err != nil {
+		if p.cgroup, err = s.cgroups.take(spec.Limits); err != nil {
 			pipes.closeParent()
 			return nil, startError(err)
 		}
@@ -115,6 +123,7 @@ func (s *Spawner) start(spec Spec, path string, pipes *pipes, attr *syscall.Proc
 	}
 	p.watch(pidfd)
 	ordinary(p.pid)
+	p.constrain()
 	return p, nil
 }
 

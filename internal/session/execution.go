@@ -60,8 +60,6 @@ func (e *execution) start() error {
 	switch {
 	case e.req.TTY != nil && e.stderr != nil:
 		return fmt.Errorf("%w: stderr with a tty: a terminal has one output, stdout", errBadRequest)
-	case e.req.Limits != nil:
-		return fmt.Errorf("%w: limits", errUnsupported)
 	case e.req.OnDisconnect != "" && e.req.OnDisconnect != wire.DisconnectKill && e.req.OnDisconnect != wire.DisconnectKeep:
 		return fmt.Errorf("%w: on_disconnect %q: want kill or keep", errBadRequest, clip(string(e.req.OnDisconnect)))
 	}
@@ -70,7 +68,10 @@ func (e *execution) start() error {
 	} else if r != nil {
 		return fmt.Errorf("%w: killed before it had started", errBadRequest)
 	}
-	var err error
+	limits, err := limitsOf(e.req.Limits)
+	if err != nil {
+		return err
+	}
 	e.process, err = e.conn.server.Spawner.Start(proc.Spec{
 		Argv: e.req.Argv,
 		Env:  e.req.Env, ClearEnv: e.req.ClearEnv,
@@ -78,6 +79,7 @@ func (e *execution) start() error {
 		Stdin: e.stdin != nil, Stdout: e.stdout != nil, Stderr: e.stderr != nil,
 		Merge:    e.merged(),
 		Terminal: terminal(e.req.TTY),
+		Limits:   limits,
 	})
 	return err
 }
@@ -182,6 +184,8 @@ func (e *execution) exited(exit proc.Exit, reason *wire.Reason) *wire.Exited {
 		UserUS:   uint64(exit.UserTime.Microseconds()),
 		SystemUS: uint64(exit.SystemTime.Microseconds()),
 		MaxRSS:   uint64(exit.MaxRSS),
+
+		OOMKilled: exit.OOMKilled,
 	}
 	switch {
 	case reason != nil:
@@ -196,7 +200,7 @@ func (e *execution) exited(exit proc.Exit, reason *wire.Reason) *wire.Exited {
 func (e *execution) report(x *wire.Exited) {
 	e.conn.log.Info().Uint64("exec", e.req.ID).Str("argv0", e.argv0()).Int("pid", e.process.PID()).
 		Int("code", x.Code).Str("signal", x.Signal).Str("reason", string(x.Reason)).
-		Uint64("stdout_bytes", x.StdoutBytes).Uint64("stderr_bytes", x.StderrBytes).Bool("cut", x.Cut).
+		Uint64("stdout_bytes", x.StdoutBytes).Uint64("stderr_bytes", x.StderrBytes).Bool("cut", x.Cut).Bool("oom_killed", x.OOMKilled).
 		Dur("duration_ms", time.Since(e.begun)).Msg("exec ended")
 	e.conn.send(x)
 }

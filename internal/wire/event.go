@@ -44,6 +44,8 @@ type Exited struct {
 	SystemUS uint64 `msgpack:"system_us,omitempty"` // CPU time in the kernel, microseconds
 	MaxRSS   uint64 `msgpack:"max_rss,omitempty"`   // largest resident set, bytes
 
+	// OOMKilled says that the memory limit of the exec was used up, and that the
+	// kernel has killed it.
 	OOMKilled bool `msgpack:"oom_killed,omitempty"`
 }
 

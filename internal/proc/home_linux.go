@@ -1,0 +1,70 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A home is the cgroup in which the agent makes its own.
+type home struct {
+	dir string
+	why error // why no limits can be set below it; nil: they can
+}
+
+// findHome finds where the agent's cgroups go.
+//
+// Limits need controllers that the home hands on to the cgroups in it, and the
+// kernel has it do so only while it holds no process itself, unless it is the
+// root (cgroup-v2.rst, "No Internal Process Constraint"). The agent does not
+// move itself out of the way, because systemd starts a unit in the unit's own
+// cgroup: it could not start an agent again whose daemons live on (EBUSY, status
+// 219/CGROUP), and the VM would have no way in any more. So the agent must have
+// been started one cgroup below that which is its to use.
+func findHome() (home, error) {
+	own, err := ownCgroup()
+	if err != nil {
+		return home{}, err
+	}
+	parent := filepath.Dir(own)
+	switch {
+	case isRoot(own):
+		return home{dir: own}, nil
+	case delegated(parent) && !isUnit(own):
+		return home{dir: parent}, nil
+	case delegated(own):
+		return home{own, fmt.Errorf("the agent itself is in the cgroup %s that is delegated to it: "+
+			"it must be started in one below, with systemd 254 or later by DelegateSubgroup=agent in its unit", own)}, nil
+	default:
+		return home{own, fmt.Errorf("the agent is in the cgroup %s, which is neither the root nor below one that is delegated to it: "+
+			"with systemd 254 or later its unit needs Delegate=yes and DelegateSubgroup=agent", own)}, nil
+	}
+}
+
+// isRoot tells the root of the hierarchy from that of a cgroup namespace.
+func isRoot(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "cgroup.type"))
+	return errors.Is(err, os.ErrNotExist)
+}
+
+// delegated says whether systemd has marked a cgroup as given away, from
+// version 251 by both (docs/CGROUP_DELEGATION.md in its source).
+func delegated(dir string) bool {
+	for _, name := range []string{"trusted.delegate", "user.delegate"} {
+		var value [4]byte
+		if n, err := unix.Getxattr(dir, name, value[:]); err == nil && string(value[:n]) == "1" {
+			return true
+		}
+	}
+	return false
+}
+
+// isUnit says whether a cgroup is that of a unit of systemd's: what is delegated
+// above it is that of another manager, as user@.service is.
+func isUnit(dir string) bool {
+	return strings.HasSuffix(dir, ".service") || strings.HasSuffix(dir, ".scope")
+}

@@ -1,0 +1,135 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// limited makes the cgroups of execs that have limits. They have a folder of
+// their own, beside that of the others: its controllers cost the others nothing.
+// Each cgroup is one exec's alone, and removed once it is empty. Where a daemon
+// lives on in one, that is looked at when another cgroup is given back.
+//
+// Controllers, once enabled, stay so: another agent may have come to use them.
+type limited struct {
+	home
+	path string // of the folder, which the first exec with a limit makes
+	made atomic.Int64
+
+	mu   sync.Mutex
+	left []*cgroup
+}
+
+func newLimited(h home) *limited {
+	return &limited{home: h, path: filepath.Join(h.dir, cgroupPrefix+strconv.Itoa(os.Getpid())+"-limits")}
+}
+
+// take makes a cgroup that has the limits.
+func (l *limited) take(limits Limits) (*cgroup, error) {
+	settings := limits.settings()
+	if err := l.prepare(settings); err != nil {
+		return nil, limitsError{err}
+	}
+	g, err := newCgroup(filepath.Join(l.path, fmt.Sprintf("exec-%d", l.made.Add(1))))
+	if err != nil {
+		return nil, err
+	}
+	g.limited = true
+	if err := g.set(settings); err != nil {
+		_ = g.remove()
+		return nil, limitsError{err}
+	}
+	return g, nil
+}
+
+// prepare has home and folder hand on what the settings need. Any number of
+// execs may do so at once.
+func (l *limited) prepare(settings []setting) error {
+	for _, s := range settings {
+		if err := enable(l.dir, s.controller); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(l.path, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	for _, s := range settings {
+		if err := enable(l.path, s.controller); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enable has dir hand on a controller to the cgroups in it.
+func enable(dir, controller string) error {
+	switch {
+	case lists(dir, "cgroup.subtree_control", controller):
+		return nil
+	case !lists(dir, "cgroup.controllers", controller):
+		return fmt.Errorf("the cgroup %s has no %s controller: it is not delegated, held by cgroup v1, or not in the kernel", dir, controller)
+	}
+	err := writeControl(filepath.Join(dir, "cgroup.subtree_control"), "+"+controller)
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("the cgroup %s has processes of its own: %w", dir, err)
+	}
+	return err
+}
+
+func lists(dir, file, controller string) bool {
+	text, _ := os.ReadFile(filepath.Join(dir, file))
+	return slices.Contains(strings.Fields(string(text)), controller)
+}
+
+// give takes a cgroup back.
+func (l *limited) give(g *cgroup) {
+	l.mu.Lock()
+	l.left = append(l.left, g)
+	l.mu.Unlock()
+	l.sweep()
+}
+
+// sweep removes what has become empty.
+func (l *limited) sweep() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left = slices.DeleteFunc(l.left, func(g *cgroup) bool {
+		if !g.empty() {
+			return false
+		}
+		_ = g.remove()
+		return true
+	})
+}
+
+// close leaves to daemons what they live in.
+func (l *limited) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, g := range l.left {
+		_ = g.remove()
+	}
+	l.left = nil
+	return removeFolder(l.path)
+}
+
+// removeFolder removes a folder of cgroups, unless there is one in it or it has
+// never been made.
+func removeFolder(path string) error {
+	err := os.Remove(path)
+	for _, fine := range []error{unix.EBUSY, unix.ENOTEMPTY, unix.ENOENT} {
+		if errors.Is(err, fine) {
+			return nil
+		}
+	}
+	return err
+}
