@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
@@ -112,6 +113,8 @@ func (s *Session) Resize(rows, cols uint16) {
 // terminal is as it was.
 func (s *Session) Ends(status int) {
 	s.t.Helper()
+	impatient := time.AfterFunc(Patience, func() { _ = s.Process.Kill() })
+	defer impatient.Stop()
 	_ = s.Wait()
 	if got := s.ProcessState.ExitCode(); got != status {
 		s.t.Errorf("exit status %d, want %d; shown: %q", got, status, s.Screen)
@@ -189,8 +192,9 @@ func (a Agent) vi(t *testing.T) {
 	if _, err := exec.LookPath("vi"); err != nil {
 		t.Skip("no vi here: ", err)
 	}
-	path := t.TempDir() + "/written"
-	s := a.Interact(t, "--", "vi", path)
+	home := t.TempDir() // vi wants to write there, too
+	path := home + "/written"
+	s := a.Interact(t, "--env", "HOME="+home, "--", "vi", path)
 	s.Raw()
 	s.See("written")
 	s.Type("ihello from vi\x1b:wq\r")
