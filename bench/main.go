@@ -35,6 +35,7 @@ type options struct {
 	out          string
 	document     string
 	strict       bool
+	against      string
 }
 
 func main() {
@@ -48,6 +49,7 @@ func main() {
 	flag.StringVar(&o.out, "out", "", "`folder` for results.json, results.md and charts")
 	flag.StringVar(&o.document, "doc", "", "Markdown `file` to put results and charts into")
 	flag.BoolVar(&o.strict, "strict", false, "exit status 1 where a goal is not met")
+	flag.StringVar(&o.against, "against", "", "another build of the agent, a `program`, to be measured too")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -122,7 +124,7 @@ func newBench(o options, dir string) (*row.Bench, error) {
 	case o.quick:
 		size = row.Quick
 	}
-	return &row.Bench{Lab: l, Size: size}, nil
+	return &row.Bench{Lab: l, Size: size, Rival: o.against}, nil
 }
 
 func measureAll(ctx context.Context, b *row.Bench, rows []row.Row) (*report.Report, error) {

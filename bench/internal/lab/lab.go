@@ -65,8 +65,13 @@ func (s *Server) Dial(ctx context.Context) (net.Conn, error) {
 // StartAgent starts the agent and waits until it listens. wrap are programs in
 // front of it, such as strace.
 func (l *Lab) StartAgent(ctx context.Context, wrap ...string) (*Server, error) {
+	return l.StartProgram(ctx, l.Agent, wrap...)
+}
+
+// StartProgram is StartAgent for another build of the agent.
+func (l *Lab) StartProgram(ctx context.Context, program string, wrap ...string) (*Server, error) {
 	at := l.endpoint("agent")
-	argv := append(wrap, l.Agent, "serve", "--listen", at.listen)
+	argv := append(wrap, program, "serve", "--listen", at.listen)
 	if l.Vsock {
 		argv = append(argv, "--allow-cid", fmt.Sprint(transport.CIDLocal))
 	}

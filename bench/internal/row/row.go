@@ -20,6 +20,7 @@ const (
 	osExec   = "os/exec"
 	version1 = "version 1"
 	openSSH  = "OpenSSH"
+	rival    = "the other agent"
 )
 
 // A Bench is what rows are measured with.
@@ -27,6 +28,9 @@ type Bench struct {
 	Lab  *lab.Lab
 	SSH  *lab.SSH // nil: there is none
 	Size Size
+
+	// Rival is another build of the agent, to be held against it. Empty: none.
+	Rival string
 }
 
 // A Row is a name, by which it can be chosen, and how it is measured.
@@ -63,18 +67,17 @@ type crew struct {
 func (b *Bench) crew(ctx context.Context) (*crew, error) {
 	c := &crew{run: map[string]lab.Runner{}}
 	c.add(osExec, lab.Local{})
-	server, err := b.Lab.StartAgent(ctx)
-	if err != nil {
+	if err := c.addAgent(ctx, agent, b.Lab.StartAgent); err != nil {
 		return nil, err
 	}
-	c.stop = append(c.stop, server.Stop)
-	warm, err := lab.DialAgent(ctx, server)
-	if err != nil {
-		c.end()
-		return nil, fmt.Errorf("%w; the agent's log: %s", err, server.Log())
+	if b.Rival != "" {
+		err := c.addAgent(ctx, rival, func(ctx context.Context, wrap ...string) (*lab.Server, error) {
+			return b.Lab.StartProgram(ctx, b.Rival, wrap...)
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	c.stop = append(c.stop, func() { _ = warm.Close() })
-	c.add(agent, warm)
 	old, err := b.Lab.StartPeer(ctx, "v1")
 	if err != nil {
 		c.end()
@@ -91,6 +94,27 @@ func (b *Bench) crew(ctx context.Context) (*crew, error) {
 func (c *crew) add(name string, r lab.Runner) {
 	c.names = append(c.names, name)
 	c.run[name] = r
+}
+
+// addAgent starts an agent and adds a connection to it. Where it fails, nobody
+// is left.
+func (c *crew) addAgent(
+	ctx context.Context, name string, start func(context.Context, ...string) (*lab.Server, error),
+) error {
+	server, err := start(ctx)
+	if err != nil {
+		c.end()
+		return err
+	}
+	c.stop = append(c.stop, server.Stop)
+	warm, err := lab.DialAgent(ctx, server)
+	if err != nil {
+		c.end()
+		return fmt.Errorf("%w; the agent's log: %s", err, server.Log())
+	}
+	c.stop = append(c.stop, func() { _ = warm.Close() })
+	c.add(name, warm)
+	return nil
 }
 
 // end ends them, the last first.
