@@ -22,7 +22,7 @@ import (
 	"syscall"
 
 	"github.com/cocoonstack/cocoon-agent/bench/internal/plain"
-	"github.com/cocoonstack/cocoon-agent/bench/internal/v1"
+	v1 "github.com/cocoonstack/cocoon-agent/bench/internal/v1"
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
 )
 

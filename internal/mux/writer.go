@@ -69,14 +69,14 @@ type writer struct {
 	patience uint16       // flags of frames that may wait
 
 	mu      sync.Mutex
-	change  *sync.Cond // broadcast when a field below changes
-	pending []byte     // frames; the last one may lack its body
-	spare   []byte     // the next pending, or nil
-	body    int        // how many bytes of a body are to come
-	urgent  bool       // something in pending must not wait for company any longer
-	timer   *time.Timer
-	busy    bool       // the goroutine is in the connection's Write
-	broken  error      // the connection's: what Write takes is dropped
+	change  *sync.Cond  // broadcast when a field below changes
+	pending []byte      // frames; the last one may lack its body
+	spare   []byte      // the next pending, or nil
+	body    int         // how many bytes of a body are to come
+	urgent  bool        // something in pending must not wait for company any longer
+	timer   *time.Timer // makes pending urgent
+	busy    bool        // the goroutine is in the connection's Write
+	broken  error       // the connection's: what Write takes is dropped
 	closed  bool
 }
 

@@ -9,7 +9,7 @@ import (
 	"io"
 	"os/exec"
 
-	"github.com/cocoonstack/cocoon-agent/bench/internal/v1"
+	v1 "github.com/cocoonstack/cocoon-agent/bench/internal/v1"
 	"github.com/cocoonstack/cocoon-agent/client"
 )
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
@@ -71,7 +72,7 @@ func (l *Lab) StartAgent(ctx context.Context, wrap ...string) (*Server, error) {
 // StartProgram is StartAgent for another build of the agent.
 func (l *Lab) StartProgram(ctx context.Context, program string, wrap ...string) (*Server, error) {
 	at := l.endpoint("agent")
-	argv := append(wrap, program, "serve", "--listen", at.listen)
+	argv := slices.Concat(wrap, []string{program, "serve", "--listen", at.listen})
 	if l.Vsock {
 		argv = append(argv, "--allow-cid", fmt.Sprint(transport.CIDLocal))
 	}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -148,11 +149,11 @@ func (s *SSH) connect(ctx context.Context, l *Lab, ssh, dir, port string) error 
 		"-o", "UserKnownHostsFile=" + filepath.Join(dir, "known"),
 		"-o", "LogLevel=ERROR", "-o", "Compression=no", "-o", "BatchMode=yes", "-S", control,
 	}
-	s.master, err = l.start(append(options, "-M", "-N", "127.0.0.1"))
+	s.master, err = l.start(slices.Concat(options, []string{"-M", "-N", "127.0.0.1"}))
 	if err != nil {
 		return err
 	}
-	s.shared = append(options, "127.0.0.1")
+	s.shared = slices.Concat(options, []string{"127.0.0.1"})
 	return s.master.await(ctx, func() bool {
 		_, err := os.Stat(control)
 		return err == nil
@@ -162,8 +163,8 @@ func (s *SSH) connect(ctx context.Context, l *Lab, ssh, dir, port string) error 
 // Run runs a command through the master connection.
 func (s *SSH) Run(ctx context.Context, c Command) error {
 	var stderr bytes.Buffer
-	argv := append(s.shared[1:len(s.shared):len(s.shared)], strings.Join(c.Argv, " "))
-	cmd := exec.CommandContext(ctx, s.shared[0], argv...)
+	argv := slices.Concat(s.shared, []string{strings.Join(c.Argv, " ")})
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, &stderr
 	return said(cmd.Run(), &stderr)
 }

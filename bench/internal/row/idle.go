@@ -13,7 +13,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/bench/internal/lab"
 	"github.com/cocoonstack/cocoon-agent/bench/internal/measure"
 	"github.com/cocoonstack/cocoon-agent/bench/internal/report"
-	"github.com/cocoonstack/cocoon-agent/bench/internal/v1"
+	v1 "github.com/cocoonstack/cocoon-agent/bench/internal/v1"
 	"github.com/cocoonstack/cocoon-agent/client"
 )
 

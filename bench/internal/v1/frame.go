@@ -73,18 +73,17 @@ func (c *conn) write(frames ...*frame) error {
 	return err
 }
 
-// send writes everything that r has as frames of a type.
+// send writes everything that r has as frames of a type. The error is a
+// write's: whatever r's may be, it is its end.
 func (c *conn) send(kind string, r io.Reader) error {
 	buf := make([]byte, chunk)
-	for {
-		n, err := r.Read(buf)
+	var readErr, err error
+	for readErr == nil && err == nil {
+		var n int
+		n, readErr = r.Read(buf)
 		if n > 0 {
-			if err := c.write(&frame{Type: kind, Data: buf[:n]}); err != nil {
-				return err
-			}
-		}
-		if err != nil {
-			return nil // its end; a pipe's other errors are no more than that
+			err = c.write(&frame{Type: kind, Data: buf[:n]})
 		}
 	}
+	return err
 }

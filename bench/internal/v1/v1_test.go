@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cocoonstack/cocoon-agent/bench/internal/v1"
+	v1 "github.com/cocoonstack/cocoon-agent/bench/internal/v1"
 )
 
 func TestVersion1CarriesStreamsAndExitCode(t *testing.T) {
