@@ -82,9 +82,14 @@ func serve(nc net.Conn) error {
 // start starts the command on its end of the pipe, which it then alone holds.
 func start(r Request, end *os.File) (*os.Process, error) {
 	defer end.Close()
-	files := []*os.File{nil, end, os.Stderr}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	files := []*os.File{null, end, os.Stderr}
 	if r.Input {
-		files = []*os.File{end, nil, os.Stderr}
+		files = []*os.File{end, null, os.Stderr}
 	}
 	return os.StartProcess(r.Argv[0], r.Argv, &os.ProcAttr{Files: files})
 }
