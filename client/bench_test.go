@@ -81,7 +81,7 @@ func (d *discard) Write(p []byte) (int, error) {
 }
 
 func TestAllocationsOfExec(t *testing.T) {
-	const most = 600
+	const most = 280
 	c, _ := dial(t)
 	got := testing.AllocsPerRun(50, func() {
 		if err := execTrue(c); err != nil {
