@@ -10,12 +10,15 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// Width and height of a chart.
+// Sizes of a chart. The names of the lines stand beside it, where no line runs.
 const (
-	width  = 7.5 * vg.Inch
+	width  = 8.5 * vg.Inch
 	height = 4.2 * vg.Inch
+	names  = 1.5 * vg.Inch
+	margin = 0.1 * vg.Inch
 )
 
 // colours can be told apart by most who do not see all colours (Okabe and Ito).
@@ -33,10 +36,11 @@ func (c Chart) SVG() ([]byte, error) {
 	p := plot.New()
 	p.BackgroundColor = color.White // a page may be dark
 	p.Title.Text, p.Title.Padding = c.Title, vg.Points(6)
-	p.Legend.Top, p.Legend.Padding = true, vg.Points(2)
 	p.Add(plotter.NewGrid())
+	legend := plot.NewLegend()
+	legend.Top, legend.Left, legend.Padding = true, true, vg.Points(3)
 	for i, l := range c.Lines {
-		if err := l.draw(p, i, len(l.Points) <= fewPoints); err != nil {
+		if err := l.draw(p, &legend, i); err != nil {
 			return nil, fmt.Errorf("%s: %w", l.Contender, err)
 		}
 	}
@@ -45,19 +49,21 @@ func (c Chart) SVG() ([]byte, error) {
 	if !c.Y.Log {
 		p.Y.Min = 0
 	}
+	svg := vgsvg.New(width, height)
+	all := draw.New(svg)
+	all.SetColor(color.White)
+	all.Fill(all.Path())
+	p.Draw(draw.Crop(all, margin, -names, margin, -margin))
+	legend.Draw(draw.Crop(all, width-names+margin, 0, 0, -4*margin))
 	var b bytes.Buffer
-	w, err := p.WriterTo(width, height, "svg")
-	if err != nil {
-		return nil, err
-	}
-	_, err = w.WriteTo(&b)
+	_, err := svg.WriteTo(&b)
 	return b.Bytes(), err
 }
 
 // fewPoints is how many points of a line are marked.
 const fewPoints = 12
 
-func (l Line) draw(p *plot.Plot, i int, marked bool) error {
+func (l Line) draw(p *plot.Plot, legend *plot.Legend, i int) error {
 	points := make(plotter.XYs, len(l.Points))
 	for n, at := range l.Points {
 		points[n] = plotter.XY{X: at[0], Y: at[1]}
@@ -69,15 +75,16 @@ func (l Line) draw(p *plot.Plot, i int, marked bool) error {
 	line.Width, line.Color = vg.Points(1.6), colours[i%len(colours)]
 	marks.Color, marks.Shape = line.Color, draw.CircleGlyph{}
 	p.Add(line)
-	if marked {
+	if len(points) <= fewPoints {
 		p.Add(marks)
 	}
-	p.Legend.Add(l.Contender, line)
+	legend.Add(l.Contender, line)
 	return nil
 }
 
 func (a Axis) set(axis *plot.Axis) {
 	axis.Label.Text, axis.Label.Padding = a.Label, vg.Points(4)
+	axis.Tick.Marker = plot.TickerFunc(briefTicks)
 	if a.Log {
 		axis.Scale, axis.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	}
@@ -87,6 +94,17 @@ func (a Axis) set(axis *plot.Axis) {
 	if axis.Min == axis.Max {
 		axis.Max = math.Nextafter(axis.Max, math.Inf(1)) + 1
 	}
+}
+
+// briefTicks are the usual ones, without decimals that are 0.
+func briefTicks(least, most float64) []plot.Tick {
+	all := plot.DefaultTicks{}.Ticks(least, most)
+	for i, t := range all {
+		if t.Label != "" {
+			all[i].Label = number(t.Value)
+		}
+	}
+	return all
 }
 
 func ticks(at []float64) []plot.Tick {

@@ -164,6 +164,7 @@ func (b *Bench) throughputChart(
 		addPoints(lines, samples, float64(chunk>>10))
 	}
 	chart.Lines = inOrder(lines, append([]string{copyName(best)}, c.names...))
+	chart.Lines[0].Contender = "best plain copy"
 	return chart, nil
 }
 
