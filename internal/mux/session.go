@@ -28,7 +28,7 @@ type Session struct {
 // It blocks for as long as conn does not take the first few bytes. The session
 // owns conn, and closes it on failure too.
 func Client(conn io.ReadWriteCloser) (*Session, *Stream, error) {
-	s, err := newSession(conn, yamux.Client, hostWindow)
+	s, err := newSession(conn, yamux.Client, hostWindow, hostPatience)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -47,7 +47,7 @@ func Client(conn io.ReadWriteCloser) (*Session, *Stream, error) {
 
 // Server makes conn the agent's side of a session. The session owns conn.
 func Server(conn io.ReadWriteCloser) (*Session, error) {
-	s, err := newSession(conn, yamux.Server, agentWindow)
+	s, err := newSession(conn, yamux.Server, agentWindow, agentPatience)
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +61,9 @@ func newSession(
 	conn io.ReadWriteCloser,
 	side func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error),
 	window uint32,
+	patience uint16,
 ) (*Session, error) {
-	out := newWriter(conn)
+	out := newWriter(conn, patience)
 	y, err := side(out, config(window))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start yamux: %w", err), out.Close())

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -30,6 +31,7 @@ type Stream struct {
 	// taken while there is nothing to read.
 	reading chan struct{}
 
+	ended         atomic.Bool   // a Read has returned io.EOF
 	discarded     chan struct{} // closed by Discard
 	discardedOnce sync.Once
 }
@@ -66,6 +68,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 	case errors.Is(err, yamux.ErrTimeout):
 		return 0, os.ErrDeadlineExceeded
 	case errors.Is(err, io.EOF) && !s.session.yamux.IsClosed():
+		s.ended.Store(true)
 		return 0, io.EOF
 	default:
 		return 0, s.session.lost(err)
@@ -121,6 +124,9 @@ func (s *Stream) Discard() {
 	_ = s.Close()
 	s.discardedOnce.Do(func() {
 		close(s.discarded)
+		if s.ended.Load() {
+			return // nothing can come any more, and no Read is blocked
+		}
 		s.SetReadDeadline(time.Unix(1, 0)) // ends a Read
 		go s.drain()
 	})

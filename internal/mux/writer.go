@@ -24,17 +24,36 @@ const smallPending = 4 << 10
 // yamux's header: version, type, flags (2), stream id (4), length (4).
 // https://github.com/hashicorp/yamux/blob/master/spec.md
 const (
-	frameHeader = 12
-	frameType   = 1
-	frameLength = 8
-	frameIsData = 0
+	frameHeader   = 12
+	frameType     = 1
+	frameFlags    = 2
+	frameLength   = 8
+	frameIsData   = 0
+	frameIsWindow = 1
+
+	flagSYN = 1
+	flagACK = 2
+	flagFIN = 4
+)
+
+// Frames that may wait for company, for at most patientTime, by the flags that
+// make them so. The host opens a stream for a request that follows. The agent's
+// acknowledgement of it is followed by the answer to the request, and the ends
+// of a process's outputs are, as a rule, by its exit. Each write that is saved
+// is a wake-up of the peer that is saved, or of two.
+const (
+	hostPatience  = flagSYN
+	agentPatience = flagACK | flagFIN
+
+	patientTime = time.Millisecond
 )
 
 // A writer is the connection that yamux writes to. yamux writes a frame's
 // header and its body by two calls; on vsock each write is a packet and a VM
 // exit. A writer takes frames into a buffer, and one goroutine writes what has
 // gathered there whenever the last write is done: the first frame goes out at
-// once, and what queues up behind a write goes out together.
+// once, and what queues up behind a write goes out together. Frames that are of
+// no use to the peer by themselves wait a moment for the one that is.
 //
 // So a write that yamux has seen succeed may yet be lost, as with any socket. A
 // connection that cannot be written to may still have something to read: the
@@ -47,14 +66,17 @@ type writer struct {
 	mayRead  chan struct{} // closed when yamux may read
 	readOnce sync.Once
 	heard    atomic.Int64 // when bytes last came, as since began
+	patience uint16       // flags of frames that may wait
 
 	mu      sync.Mutex
-	change  *sync.Cond // broadcast when a field below changes
-	pending []byte     // frames; the last one may lack its body
-	spare   []byte     // the next pending, or nil
-	body    int        // how many bytes of a body are to come
-	busy    bool       // the goroutine is in the connection's Write
-	broken  error      // the connection's: what Write takes is dropped
+	change  *sync.Cond  // broadcast when a field below changes
+	pending []byte      // frames; the last one may lack its body
+	spare   []byte      // the next pending, or nil
+	body    int         // how many bytes of a body are to come
+	urgent  bool        // something in pending must not wait for company any longer
+	timer   *time.Timer // makes pending urgent
+	busy    bool        // the goroutine is in the connection's Write
+	broken  error       // the connection's: what Write takes is dropped
 	closed  bool
 }
 
@@ -63,15 +85,17 @@ var largePending = sync.Pool{New: func() any {
 	return &b
 }}
 
-func newWriter(conn io.ReadWriteCloser) *writer {
+func newWriter(conn io.ReadWriteCloser, patience uint16) *writer {
 	w := &writer{
 		ReadWriteCloser: conn,
 		done:            make(chan struct{}),
 		mayRead:         make(chan struct{}),
+		patience:        patience,
 		pending:         make([]byte, 0, smallPending),
 		spare:           make([]byte, 0, smallPending),
 	}
 	w.change = sync.NewCond(&w.mu)
+	w.timer = time.AfterFunc(never, w.hurry)
 	w.heard.Store(int64(time.Since(began)))
 	go w.run()
 	return w
@@ -117,11 +141,31 @@ func (w *writer) Write(p []byte) (int, error) {
 		w.body -= len(p)
 	case len(p) == frameHeader && p[frameType] == frameIsData:
 		w.body = int(binary.BigEndian.Uint32(p[frameLength:]))
+	case w.mayWait(p):
+		if len(w.pending) == frameHeader {
+			w.timer.Reset(patientTime)
+		}
+		return len(p), nil
 	}
 	if w.body == 0 {
+		w.urgent = true
 		w.change.Broadcast()
 	}
 	return len(p), nil
+}
+
+// mayWait is called with mu held.
+func (w *writer) mayWait(header []byte) bool {
+	return len(header) == frameHeader && header[frameType] == frameIsWindow &&
+		binary.BigEndian.Uint16(header[frameFlags:])&w.patience != 0 && len(w.pending) < smallPending
+}
+
+// hurry sends what has been waiting for company.
+func (w *writer) hurry() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.urgent = len(w.pending) > 0
+	w.change.Broadcast()
 }
 
 func (w *writer) enlarge() {
@@ -155,12 +199,14 @@ func (w *writer) run() {
 func (w *writer) next() []byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for (len(w.pending) == 0 || w.body > 0) && !w.ended() {
+	for (len(w.pending) == 0 || w.body > 0 || !w.urgent) && !w.ended() {
 		w.change.Wait()
 	}
 	if w.ended() {
 		return nil
 	}
+	w.urgent = false
+	w.timer.Stop()
 	frames := w.pending
 	w.pending, w.spare = w.spare, nil
 	if w.pending == nil {
@@ -198,6 +244,8 @@ func (w *writer) flush(timeout time.Duration) {
 	defer timer.Stop()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.urgent = true
+	w.change.Broadcast()
 	for (len(w.pending) > 0 || w.busy) && !w.ended() && !expired {
 		w.change.Wait()
 	}
@@ -218,6 +266,7 @@ func (w *writer) failure() error {
 func (w *writer) Close() error {
 	w.mu.Lock()
 	w.closed = true
+	w.timer.Stop()
 	w.change.Broadcast()
 	w.mu.Unlock()
 	defer w.allowReads()
