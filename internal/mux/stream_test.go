@@ -162,7 +162,9 @@ func carry(t *testing.T, seed uint64, host, agent *mux.Stream) {
 		discardAfter = r.IntN(size + 1)
 	}
 	sent := sha256.New()
+	written := make(chan struct{})
 	go func() { // ends with its writes: what is discarded does not hold it up
+		defer close(written)
 		source := io.TeeReader(io.LimitReader(rand.NewChaCha8([32]byte{byte(seed)}), int64(size)), sent)
 		piece := make([]byte, 1+r.IntN(100_000))
 		for {
@@ -182,6 +184,7 @@ func carry(t *testing.T, seed uint64, host, agent *mux.Stream) {
 		}
 		return
 	}
+	<-written
 	if n != int64(size) || !errors.Is(err, io.EOF) {
 		t.Errorf("stream %d: %d bytes of %d, %v", seed, n, size, err)
 	} else if !bytes.Equal(received.Sum(nil), sent.Sum(nil)) {

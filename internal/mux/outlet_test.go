@@ -129,15 +129,21 @@ func TestFramesThatQueueUpGoOutInOneWrite(t *testing.T) {
 	}
 	r.reset()
 	release := r.stop()
-	for i, agent := range agents {
+	first := make(chan error)
+	go func() {
+		_, err := agents[0].Write([]byte("a frame"))
+		first <- err
+	}()
+	<-r.held
+	for _, agent := range agents[1:] {
 		if _, err := agent.Write([]byte("a frame")); err != nil { // returns while the connection is stuck
 			t.Fatal(err)
 		}
-		if i == 0 {
-			<-r.held
-		}
 	}
 	release()
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
 	_ = p.agent.Close() // flushes
 	counts := r.frames(t)
 	if len(counts) < 2 || counts[0] != 1 || counts[1] != streams-1 {
