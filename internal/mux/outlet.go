@@ -290,7 +290,7 @@ func (o *outlet) emit(head, body []byte) error {
 		o.buffers = o.two[:]
 		_, err = o.buffers.WriteTo(o.vectors)
 		o.two = [2][]byte{}
-	case len(body) > joinedBody:
+	case len(head)+len(body) > cap(head):
 		joined := joinedBuffers.Get().(*[]byte)
 		*joined = append(append((*joined)[:0], head...), body...)
 		_, err = o.conn.Write(*joined)

@@ -80,12 +80,6 @@ func (s *Stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Await blocks until Read would not, and returns the error that Read would.
-func (s *Stream) Await() error {
-	_, err := s.Read(nil)
-	return err
-}
-
 // WriteTo writes to w what the peer has written, until it has closed its
 // direction, and then returns nil. Other errors are Read's, or w's. Nothing is
 // copied in between: w gets what was received. No buffer is held while there is
