@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"errors"
 	"io"
 	"sync/atomic"
 	"time"
@@ -52,8 +53,16 @@ func (in *inlet) more() error {
 		in.hear()
 		return nil
 	}
-	if err == io.EOF && kept > 0 {
-		err = io.ErrUnexpectedEOF
+	if kept > 0 {
+		err = within(err)
+	}
+	return err
+}
+
+// within is the error of a connection that ends within a frame.
+func within(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
 	}
 	return err
 }
@@ -62,10 +71,8 @@ func (in *inlet) more() error {
 // n is at most the inlet's size.
 func (in *inlet) gather(n int) ([]byte, error) {
 	for len(in.have) < n {
-		if err := in.more(); err == io.EOF {
-			return nil, io.ErrUnexpectedEOF
-		} else if err != nil {
-			return nil, err
+		if err := in.more(); err != nil {
+			return nil, within(err)
 		}
 	}
 	body := in.have[:n]
@@ -83,11 +90,8 @@ func (in *inlet) body(p []byte) error {
 			in.hear()
 			continue
 		}
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
 		if err != nil {
-			return err
+			return within(err)
 		}
 	}
 	return nil
@@ -98,10 +102,7 @@ func (in *inlet) skip(n int) error {
 	for n > 0 {
 		if len(in.have) == 0 {
 			if err := in.more(); err != nil {
-				if err == io.EOF {
-					err = io.ErrUnexpectedEOF
-				}
-				return err
+				return within(err)
 			}
 		}
 		m := min(n, len(in.have))
