@@ -14,7 +14,7 @@ type inbox struct {
 	first chan *Stream // the control stream
 
 	mu      sync.Mutex
-	got     bool // the control stream has arrived
+	control *Stream // nil: it has not arrived
 	waiting map[uint32]*waiting
 	arrived chan struct{} // closed and replaced at each arrival that somebody waits for
 }
@@ -31,8 +31,8 @@ func newInbox() *inbox {
 func (b *inbox) put(s *Stream) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.got {
-		b.got = true
+	if b.control == nil {
+		b.control = s
 		b.first <- s
 		return
 	}
@@ -43,8 +43,19 @@ func (b *inbox) put(s *Stream) {
 	}
 }
 
+// expire discards a stream, unless the request that names it may have come
+// already: a guest may be too busy for requests to be read for much longer than
+// ClaimTimeout.
 func (b *inbox) expire(id uint32) {
-	if s := b.take(id); s != nil {
+	b.mu.Lock()
+	if w, ok := b.waiting[id]; ok && !b.control.isIdle() {
+		w.expiry.Reset(ClaimTimeout)
+		b.mu.Unlock()
+		return
+	}
+	s := b.takeLocked(id)
+	b.mu.Unlock()
+	if s != nil {
 		s.Discard()
 	}
 }

@@ -233,11 +233,16 @@ func (s *Session) Control(ctx context.Context) (*Stream, error) {
 	}
 }
 
+// Take is a Claim that does not wait: it returns nil where the stream is not there.
+func (s *Session) Take(id uint32) *Stream { return s.inbox.take(id) }
+
 // Claim returns the stream that the host has opened under id, whose owner is
 // then the caller. The host opens a stream before it names it, but the receiving
 // goroutine may be behind: Claim waits for it, for at most [ClaimTimeout], and
 // then returns an error that wraps [ErrNoStream]: the host never opened it, or
-// it has been claimed already, or nobody claimed it in time.
+// it has been claimed already, or nobody claimed it in time. (Time passes only
+// while the reader of the control stream waits for more: a request that names
+// the stream may have come, and not been read.)
 func (s *Session) Claim(id uint32) (*Stream, error) {
 	stream, err := s.inbox.claim(id, s.ended)
 	if err != nil {

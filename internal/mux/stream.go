@@ -31,6 +31,7 @@ type Stream struct {
 	change *sync.Cond // broadcast when a field below changes that somebody may wait for
 
 	received  []chunk // not yet read
+	readers   int     // who wait for more
 	window    int     // how many bytes the peer may still send
 	owed      int     // of what has been read, not yet given back to the window
 	finished  bool    // the peer has ended its direction
@@ -149,8 +150,17 @@ func (s *Stream) await() error {
 		case !s.deadline.IsZero() && !time.Now().Before(s.deadline):
 			return os.ErrDeadlineExceeded
 		}
+		s.readers++
 		s.change.Wait()
+		s.readers--
 	}
+}
+
+// isIdle says whether all that has come has been read, and somebody waits for more.
+func (s *Stream) isIdle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.readers > 0 && len(s.received) == 0
 }
 
 // readError is called without waiting for anything but the session's end.

@@ -238,6 +238,11 @@ func TestClaimOfWhatIsNotThereTimesOut(t *testing.T) {
 func TestStreamThatNobodyClaimsIsEnded(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
+	control, err := p.agent.Control(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = control.Read(make([]byte, 1)) }() // ends with the session
 	host, err := p.host.Open()
 	if err != nil {
 		t.Fatal(err)
@@ -250,4 +255,28 @@ func TestStreamThatNobodyClaimsIsEnded(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// In a guest that is too busy to read requests, the one that names a stream may
+// have come and wait to be read.
+func TestStreamDoesNotExpireWhileRequestsAreUnread(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	control, err := p.agent.Control(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := p.host.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.control.Write([]byte("unread")); err != nil {
+		t.Fatal(err)
+	}
+	expired := time.After(mux.ClaimTimeout + mux.ClaimTimeout/2)
+	<-expired
+	if p.agent.Take(host.ID()) == nil {
+		t.Error("it has expired")
+	}
+	_, _ = io.ReadFull(control, make([]byte, 6))
 }

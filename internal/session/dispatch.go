@@ -57,6 +57,7 @@ func (c *conn) exec(m *wire.Exec) error {
 		return c.answer(failure(m.ID, wire.ShuttingDown, errShutdown.Error()))
 	}
 	e := newExecution(c, m)
+	e.take()
 	c.execs[m.ID] = e
 	c.running.Add(1)
 	go e.run()

@@ -91,17 +91,38 @@ func terminal(t *wire.TTY) *proc.Terminal {
 	return &proc.Terminal{Rows: t.Rows, Cols: t.Cols, Term: t.Term}
 }
 
-// claim takes over the streams that the request names.
+// A wanted stream is one that the request names.
+type wanted struct {
+	id uint32 // 0: none
+	to **mux.Stream
+}
+
+func (e *execution) wanted() [3]wanted {
+	all := [...]wanted{{e.req.Stdin, &e.stdin}, {e.req.Stdout, &e.stdout}, {e.req.Stderr, &e.stderr}}
+	if e.merged() {
+		all[2].id = 0
+	}
+	return all
+}
+
+// take takes over those streams that are there, which is all as a rule, before
+// the next request is read: so that none expires whose request has come.
+func (e *execution) take() {
+	for _, w := range e.wanted() {
+		if w.id != 0 {
+			*w.to = e.conn.mux.Take(w.id)
+		}
+	}
+}
+
+// claim waits for those that are not.
 func (e *execution) claim() error {
-	for _, s := range []struct {
-		id uint32
-		to **mux.Stream
-	}{{e.req.Stdin, &e.stdin}, {e.req.Stdout, &e.stdout}, {e.req.Stderr, &e.stderr}} {
-		if s.id == 0 || s.to == &e.stderr && e.merged() {
+	for _, w := range e.wanted() {
+		if w.id == 0 || *w.to != nil {
 			continue
 		}
 		var err error
-		if *s.to, err = e.conn.mux.Claim(s.id); err != nil {
+		if *w.to, err = e.conn.mux.Claim(w.id); err != nil {
 			return err
 		}
 	}
