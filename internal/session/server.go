@@ -168,10 +168,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// isClosing takes no lock: Shutdown holds s.mu while it asks for those of the
+// connections, of which one may be held here.
 func (s *Server) isClosing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
+	select {
+	case <-s.stopping:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *Server) addListener(ln net.Listener) bool {
