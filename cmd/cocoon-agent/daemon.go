@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// A listener that has failed is made again after relistenMin, and after
-	// twice as long each time it fails again, up to relistenMax. Once it has
+	// A listener that has failed is made again after relistenSoon, and after
+	// twice as long each time it fails again, up to relistenLate. Once it has
 	// lived for that long it has not failed before.
-	relistenMin = 10 * time.Millisecond
-	relistenMax = 5 * time.Second
+	relistenSoon = 10 * time.Millisecond
+	relistenLate = 5 * time.Second
 )
 
 // A daemon is an agent that serves, and tells the service manager so.
@@ -91,7 +91,7 @@ func (d *daemon) serve(ctx context.Context, e endpoint) error {
 		case e.inherited:
 			return fmt.Errorf("%s, a socket of the service manager: %w", e.address, err)
 		}
-		if time.Since(begun) >= relistenMax {
+		if time.Since(begun) >= relistenLate {
 			delay = 0
 		}
 		log.Error().Err(err).Msg("listener failed: listening anew")
@@ -106,7 +106,7 @@ func (d *daemon) serve(ctx context.Context, e endpoint) error {
 // ctx ends first, and how long it has waited last. The first error is logged.
 func relisten(ctx context.Context, log zerolog.Logger, a transport.Address, delay time.Duration) (net.Listener, time.Duration) {
 	for try := 0; ; try++ {
-		delay = min(max(2*delay, relistenMin), relistenMax)
+		delay = min(max(2*delay, relistenSoon), relistenLate)
 		if !pause(ctx, delay) {
 			return nil, delay
 		}
@@ -115,7 +115,7 @@ func relisten(ctx context.Context, log zerolog.Logger, a transport.Address, dela
 			return ln, delay
 		}
 		if try == 0 {
-			log.Error().Err(err).Dur("at_most_every_ms", relistenMax).Msg("cannot listen: trying again")
+			log.Error().Err(err).Dur("at_most_every_ms", relistenLate).Msg("cannot listen: trying again")
 		}
 	}
 }

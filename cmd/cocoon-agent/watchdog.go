@@ -53,10 +53,11 @@ func (w *watchdog) watch(tick <-chan time.Time, done <-chan struct{}) {
 			missed = -1
 			w.tell(systemd.Watchdog)
 		case <-tick:
-			if missed++; missed == 0 {
+			missed++
+			switch missed {
+			case 0:
 				go w.look(checked) // ends unless the agent is stuck, and then with it
-			}
-			if missed == stuckTicks {
+			case stuckTicks:
 				w.log.Error().Int("ticks", missed).Msg("the agent is stuck: giving up")
 				w.giveUp()
 			}

@@ -31,7 +31,8 @@ func (c *conn) check() {
 	}
 }
 
-func (e *execution) check() {
+func (e *execution) check() (started bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.started
 }
