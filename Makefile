@@ -63,18 +63,50 @@ fuzz: ## Run each fuzz target for FUZZTIME (1m)
 		done; \
 	done
 
+# bench is a module of its own: the agent does not depend on what draws charts.
+.PHONY: bench-build
+bench-build: build
+	cd bench && $(GO) build -trimpath -ldflags '-s -w' -o ../bin/bench .
+	cd bench && $(GO) build -trimpath -ldflags '-s -w' -o ../bin/bench-peer ./peer
+
 .PHONY: bench
-bench: ## Run the benchmarks
+bench: bench-build ## Measure the agent against os/exec, OpenSSH and others; BENCH_FLAGS=-quick is shorter, -h lists flags
+	bin/bench -out bin/results $(BENCH_FLAGS)
+
+.PHONY: bench-doc
+bench-doc: bench-build ## The same, and put the results into docs/performance.md
+	bin/bench -out bin/results -doc docs/performance.md $(BENCH_FLAGS)
+
+.PHONY: bench-uml
+bench-uml: bench-build ## The same over AF_VSOCK, in a User-Mode-Linux guest, where time is slow
+	$(GO) build -o bin/uml ./e2e/uml
+	bin/uml bin/bench -vsock -smoke -rows exec,rate,stdout,stdin,idle,soak $(BENCH_FLAGS)
+
+.PHONY: microbench
+microbench: ## Run the Go benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . ./...
+
+.PHONY: profile
+profile: ## Profile a whole exec and a copy of stdout: CPU, allocations, blocking
+	@mkdir -p bin/profile
+	@for what in Exec/transport=unix/procs=1$$ Exec/transport=unix/procs=64 Stdout; do \
+		dir=bin/profile/$$(echo "$$what" | tr -c "A-Za-z0-9\n" "-" | sed "s,-*\$$,,"); mkdir -p "$$dir"; \
+		$(GO) test -run '^$$' -bench "$$what" -benchtime 3s -o bin/profile/client.test \
+			-outputdir "$$dir" -cpuprofile cpu -memprofile allocations -blockprofile blocking ./client || exit 1; \
+		$(GO) tool pprof -top -nodecount 15 bin/profile/client.test "$$dir/cpu" || exit 1; \
+	done
+	@echo 'go tool pprof -http : bin/profile/client.test bin/profile/…/cpu shows one; -sample_index=alloc_space for allocations'
 
 .PHONY: lint
 lint: ## Run golangci-lint, go vet for each platform, go mod tidy -diff, shellcheck
 	$(LINT) run --build-tags e2e ./...
+	cd bench && $(GO) tool -modfile=../tools/go.mod golangci-lint run ./...
 	GOOS=linux GOARCH=amd64 $(GO) vet -tags e2e ./...
 	GOOS=linux GOARCH=arm64 $(GO) vet -tags e2e ./...
 	GOOS=darwin $(GO) vet ./client
 	GOOS=windows $(GO) vet ./client
 	$(GO) mod tidy -diff
+	cd bench && $(GO) mod tidy -diff
 	@if command -v shellcheck >/dev/null; then shellcheck $(SHELL_SCRIPTS); \
 	elif [ -n "$$CI" ]; then echo 'make lint: no shellcheck: apt-get install shellcheck' >&2; exit 1; \
 	else echo 'make lint: scripts not checked, for want of shellcheck' >&2; fi

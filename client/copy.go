@@ -33,28 +33,27 @@ type outputCopy struct {
 }
 
 // run is stopped by the end of the output, the connection's end, or a Writer
-// that fails. A silent output costs no buffer.
+// that fails. A silent output costs no buffer. A loss the count tells.
 func (o *outputCopy) run() {
 	defer close(o.done)
-	for {
-		if err := o.from.Await(); err != nil {
-			return // its end, or a loss that the count tells
-		}
-		b := copyBuffers.Get().(*[]byte)
-		n, _ := o.from.Read(*b) // Await tells of its error
-		wrote, err := o.to.Write((*b)[:n])
-		copyBuffers.Put(b)
-		if err == nil && wrote < n {
-			err = io.ErrShortWrite
-		}
-		o.n += uint64(max(wrote, 0))
-		if err != nil {
-			o.writeErr.Store(&err)
-			o.from.Discard()
-			o.cmd.end()
-			return
-		}
+	_, _ = o.from.WriteTo(o)
+	if o.writeErr.Load() != nil {
+		o.from.Discard()
+		o.cmd.end()
 	}
+}
+
+// Write hands p to the caller's Writer.
+func (o *outputCopy) Write(p []byte) (int, error) {
+	n, err := o.to.Write(p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	o.n += uint64(max(n, 0))
+	if err != nil {
+		o.writeErr.Store(&err)
+	}
+	return n, err
 }
 
 // An inputCopy carries the caller's Reader to the command.

@@ -68,7 +68,7 @@ func NewClient(ctx context.Context, conn io.ReadWriteCloser) (*Client, error) {
 }
 
 func newClient(conn io.ReadWriteCloser) (*Client, error) {
-	session, control, err := mux.Client(&prefaced{ReadWriteCloser: conn})
+	session, control, err := mux.Client(&answered{ReadWriteCloser: conn}, wire.Preface)
 	if err != nil {
 		return nil, beforeHello(err)
 	}
@@ -105,25 +105,18 @@ func version() string {
 	return ""
 }
 
-// prefaced is a connection to an agent, below yamux. It sends the preface with
-// the first bytes, and reads the line with which an agent that does not speak
-// this protocol, or what is no agent, answers it.
-type prefaced struct {
+// answered is a connection to an agent, below yamux. It reads the line with which
+// an agent that does not speak this protocol, or what is no agent, answers the
+// preface.
+type answered struct {
 	io.ReadWriteCloser
-	sent    bool // only the mux's writing goroutine knows
-	checked bool // only yamux's reading goroutine knows
+	checked bool // only the mux's receiving goroutine knows
 }
 
-func (c *prefaced) Write(p []byte) (int, error) {
-	if c.sent {
-		return c.ReadWriteCloser.Write(p)
-	}
-	c.sent = true
-	n, err := c.ReadWriteCloser.Write(append([]byte(wire.Preface), p...))
-	return max(n-len(wire.Preface), 0), err
-}
+// Unwrap is for writes, which are the connection's own.
+func (c *answered) Unwrap() io.ReadWriteCloser { return c.ReadWriteCloser }
 
-func (c *prefaced) Read(p []byte) (int, error) {
+func (c *answered) Read(p []byte) (int, error) {
 	n, err := c.ReadWriteCloser.Read(p)
 	if c.checked || n == 0 {
 		return n, err
@@ -136,7 +129,7 @@ func (c *prefaced) Read(p []byte) (int, error) {
 }
 
 // refusal reads the rest of the line that begins with first.
-func (c *prefaced) refusal(first []byte) error {
+func (c *answered) refusal(first []byte) error {
 	line := bytes.Clone(first)
 	for !bytes.ContainsRune(line, '\n') && len(line) < wire.MaxPreface {
 		var more [256]byte

@@ -25,7 +25,7 @@ var (
 	ErrNotSpoken = errors.New("no common protocol")
 
 	// ErrProtocol says that the agent has broken the protocol's rules.
-	ErrProtocol = errors.New("protocol violation")
+	ErrProtocol = mux.ErrProtocol
 
 	// ErrWaitDelay says that a command whose context has ended did not end
 	// within [Cmd.WaitDelay]. It may still run.

@@ -63,13 +63,10 @@ func newGuest(tb testing.TB, conn net.Conn) (*guest, error) {
 	if err := wire.ReadPreface(br); err != nil {
 		return nil, err
 	}
-	session, err := mux.Server(struct {
+	session := mux.Server(struct {
 		io.Reader
 		io.WriteCloser
 	}{br, conn})
-	if err != nil {
-		return nil, err
-	}
 	tb.Cleanup(func() { _ = session.Close() })
 	control, err := session.Control(tb.Context())
 	if err != nil {

@@ -17,9 +17,6 @@ func (s stdio) id() uint32 {
 }
 
 // streams are the standard streams of a command. stderr may be stdout.
-//
-// The host must not close a stream before the agent has taken it: yamux would
-// then never acknowledge it. So each is closed after started, or not at all.
 type streams struct{ stdin, stdout, stderr stdio }
 
 // open opens what cmd wants.

@@ -99,7 +99,7 @@ func TestNothingOfATreeSurvives(t *testing.T) {
 var causes = map[string]func(t *testing.T, target string, agent *exec.Cmd) planted{
 	"cancel": func(t *testing.T, target string, agent *exec.Cmd) planted {
 		ctx, cancel := context.WithCancel(t.Context())
-		p := plant(t, target, agent, byLibrary(t, ctx, target, 0, nil))
+		p := plant(t, target, agent, byLibrary(t, ctx, target, 0, func(net.Conn) {}))
 		cancel()
 		return p
 	},
@@ -111,12 +111,12 @@ var causes = map[string]func(t *testing.T, target string, agent *exec.Cmd) plant
 	},
 	"dropped connection": func(t *testing.T, target string, agent *exec.Cmd) planted {
 		var conn net.Conn
-		p := plant(t, target, agent, byLibrary(t, t.Context(), target, 0, &conn))
+		p := plant(t, target, agent, byLibrary(t, t.Context(), target, 0, func(nc net.Conn) { conn = nc }))
 		_ = conn.Close()
 		return p
 	},
 	"timeout": func(t *testing.T, target string, agent *exec.Cmd) planted {
-		return plant(t, target, agent, byLibrary(t, t.Context(), target, 5*time.Second, nil))
+		return plant(t, target, agent, byLibrary(t, t.Context(), target, 5*time.Second, func(net.Conn) {}))
 	},
 	"shutdown": func(t *testing.T, target string, agent *exec.Cmd) planted {
 		var host *exec.Cmd
@@ -139,8 +139,8 @@ func byProgram(t *testing.T, target string, host **exec.Cmd) func([]string) (io.
 	}
 }
 
-// byLibrary runs a command by package client; conn, if not nil, gets its connection.
-func byLibrary(t *testing.T, ctx context.Context, target string, timeout time.Duration, conn *net.Conn) func([]string) (io.Reader, func()) { //nolint:revive // t is what tests pass first
+// byLibrary runs a command by package client; dialed gets its connection.
+func byLibrary(t *testing.T, ctx context.Context, target string, timeout time.Duration, dialed func(net.Conn)) func([]string) (io.Reader, func()) { //nolint:revive // t is what tests pass first
 	t.Helper()
 	return func(argv []string) (io.Reader, func()) {
 		c, err := client.DialWith(t.Context(), func(ctx context.Context) (net.Conn, error) {
@@ -149,9 +149,7 @@ func byLibrary(t *testing.T, ctx context.Context, target string, timeout time.Du
 				return nil, err
 			}
 			nc, err := parsed.Dial(ctx)
-			if conn != nil {
-				*conn = nc
-			}
+			dialed(nc)
 			return nc, err
 		})
 		if err != nil {

@@ -1,33 +1,34 @@
-// Package mux carries many streams over one connection: yamux (spec version 0),
-// tamed. It is the only importer of yamux, and keeps the promises that yamux
-// does not make:
+// Package mux carries many streams over one connection: yamux, specification
+// version 0 (https://github.com/hashicorp/yamux/blob/master/spec.md). Any
+// implementation can be the peer; the promises are this one's:
 //
-//   - A stream whose connection has died reads [ErrLost], not io.EOF. (A stream
-//     that the peer has ended just before the connection died may also read
-//     [ErrLost]: only the byte counts of the control stream tell these apart.)
-//   - No timer of yamux's ever fires. A connection to a paused VM stalls for as
-//     long as the VM is paused, and goes on.
-//   - Streams are taken off the accept queue at once, so that none is reset for
-//     a full one, and each has an owner: whoever claims it within
-//     [ClaimTimeout], or nobody, and then it is closed and drained.
-//   - No frame is longer than [MaxFrame], so that no message waits behind more
-//     than one such frame for each stream that is being written.
-//   - A frame is one write on the connection, and frames that are queued
-//     together are one write together.
+//   - A stream whose connection has died reads [ErrLost], not io.EOF. What has
+//     been received is read first, and io.EOF means that the peer has ended the
+//     stream.
+//   - There are no time-outs. A connection to a paused VM stalls for as long as
+//     the VM is paused, and goes on.
+//   - No stream is ever reset by this side, but one that the peer may not open.
+//     Each has an owner: whoever claims it within [ClaimTimeout], or nobody, and
+//     then it is closed and what comes is thrown away.
+//   - No frame is longer than [MaxFrame], frames are written in turn, and those
+//     of the control stream next: a message waits for one frame.
+//   - A frame is one write on the connection, together with the frames without a
+//     body that have come before it.
+//   - Only [Stream.Write] is held up by a peer that does not read.
+//   - A peer can make this side keep no more than a window for each stream, and
+//     a chunk.
 //   - Close sends what has been written before it closes, for at most
 //     [CloseTimeout].
 //
 // The host is yamux's client and the agent its server. Only the host opens
-// streams: it sends GoAway first of all, which makes the agent's side refuse to
-// open one and the host's side refuse what a hostile agent opens anyway.
+// streams: it says so by GoAway, first of all, and refuses what a hostile agent
+// opens anyway.
 package mux
 
 import (
 	"errors"
-	"io"
+	"fmt"
 	"time"
-
-	"github.com/hashicorp/yamux"
 )
 
 // Limits.
@@ -47,15 +48,9 @@ const (
 	// CloseTimeout is how long Close waits for a peer that does not read.
 	CloseTimeout = time.Second
 
-	// acceptBacklog is how many streams may wait for the accept loop. yamux
-	// resets what is beyond it, and, assuming that the peer's is as large as
-	// its own, makes Open wait for the peer once as many are unanswered. So it
-	// is the same on both sides, and part of the protocol.
-	acceptBacklog = 4096
-
 	// agentWindow is the receive window of a stream on the agent's side:
-	// the least that yamux allows.
-	agentWindow = 256 << 10
+	// the least that yamux has.
+	agentWindow = initialWindow
 
 	// hostWindow is the receive window of a stream on the host's side, which
 	// has memory to spare and wants output fast.
@@ -74,21 +69,15 @@ var (
 	// ErrTooManyStreams says that the peer has opened more than MaxStreams.
 	ErrTooManyStreams = errors.New("too many streams on one connection")
 
+	// ErrProtocol is wrapped where the peer has broken yamux's rules.
+	ErrProtocol = errors.New("protocol violation")
+
+	// ErrReset says that the peer has reset a stream. It wraps ErrLost.
+	ErrReset = fmt.Errorf("%w: the peer has reset the stream", ErrLost)
+
 	// ErrNoStream says that no stream of that id waits to be claimed.
 	ErrNoStream = errors.New("no such stream")
 )
 
 // never is the time-out of what must not time out. (time.Duration ends at 292 years.)
 const never = 100 * 365 * 24 * time.Hour
-
-func config(window uint32) *yamux.Config {
-	c := yamux.DefaultConfig()
-	c.AcceptBacklog = acceptBacklog
-	c.EnableKeepAlive = false
-	c.ConnectionWriteTimeout = never
-	c.MaxStreamWindowSize = window
-	c.StreamOpenTimeout = 0
-	c.StreamCloseTimeout = 0
-	c.LogOutput = io.Discard
-	return c
-}

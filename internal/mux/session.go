@@ -8,135 +8,185 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/yamux"
 )
 
 // A Session is one connection with its streams. It is safe for concurrent use.
 type Session struct {
-	yamux *yamux.Session
-	out   *writer
-	inbox *inbox        // agent's side only
-	ended chan struct{} // closed after err has been set
+	out    *outlet
+	in     *inlet
+	window int           // that each stream begins with on this side
+	inbox  *inbox        // agent's side only
+	ended  chan struct{} // closed after err has been set
 
-	mu     sync.Mutex
-	closed bool  // Close has been called
-	err    error // why the connection ended
+	mu      sync.Mutex
+	streams map[uint32]*Stream // open in a direction or both
+	last    uint32             // id that was opened last, on the host's side
+	refused bool               // the peer takes no streams any more
+	over    bool               // no stream is added any more
+	closed  bool               // Close has been called
+	err     error              // why the connection ended
 }
 
-// Client makes conn the host's side of a session and opens its control stream.
-// It blocks for as long as conn does not take the first few bytes. The session
-// owns conn, and closes it on failure too.
-func Client(conn io.ReadWriteCloser) (*Session, *Stream, error) {
-	s, err := newSession(conn, yamux.Client, hostWindow)
-	if err != nil {
-		return nil, nil, err
-	}
-	go s.refuse()
-	// Nothing is read before yamux knows that it takes no streams.
-	if err := s.yamux.GoAway(); err != nil {
-		return nil, nil, s.abandon(fmt.Errorf("refuse the peer's streams: %w", s.lost(err)))
-	}
-	s.out.allowReads()
+// Client makes conn the host's side of a session and opens its control stream,
+// whose frames come before those of other streams. preface is sent before
+// anything else. Nothing is sent until something is written, or for a moment.
+// The session owns conn; Close of conn must end a Read and a Write that are
+// blocked.
+func Client(conn io.ReadWriteCloser, preface string) (*Session, *Stream, error) {
+	s := newSession(conn, preface, hostWindow, flagSYN)
+	s.out.put(header{kind: kindGoAway}) // this side takes no streams
 	control, err := s.Open()
 	if err != nil {
-		return nil, nil, s.abandon(err)
+		return nil, nil, errors.Join(err, s.Close())
 	}
+	control.urgent = true
 	return s, control, nil
 }
 
-// Server makes conn the agent's side of a session. The session owns conn.
-func Server(conn io.ReadWriteCloser) (*Session, error) {
-	s, err := newSession(conn, yamux.Server, agentWindow)
-	if err != nil {
-		return nil, err
+// Server makes conn the agent's side of a session. The session owns conn, as
+// [Client]'s does.
+func Server(conn io.ReadWriteCloser) *Session {
+	return newSession(conn, "", agentWindow, flagACK|flagFIN)
+}
+
+func newSession(conn io.ReadWriteCloser, preface string, window int, patient frameFlags) *Session {
+	s := &Session{
+		in:      newInlet(conn),
+		window:  window,
+		ended:   make(chan struct{}),
+		streams: make(map[uint32]*Stream),
 	}
-	s.inbox = newInbox()
-	s.out.allowReads()
-	go s.accept()
-	return s, nil
-}
-
-func newSession(
-	conn io.ReadWriteCloser,
-	side func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error),
-	window uint32,
-) (*Session, error) {
-	out := newWriter(conn)
-	y, err := side(out, config(window))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start yamux: %w", err), out.Close())
+	if patient != flagSYN {
+		s.inbox = newInbox()
 	}
-	return &Session{yamux: y, out: out, ended: make(chan struct{})}, nil
+	s.out = newOutlet(conn, preface, patient)
+	go s.receive() // stopped by the end of the connection, which Close brings about; Close waits for it
+	return s
 }
 
-func (s *Session) abandon(err error) error {
-	return errors.Join(err, s.Close())
-}
-
-// refuse waits for the end of a host's session. No stream is ever accepted:
-// yamux resets what a peer opens after GoAway. The session's end stops it.
-func (s *Session) refuse() {
+// receive takes frames until the connection ends. It never waits for anything else.
+func (s *Session) receive() {
 	for {
-		stream, err := s.yamux.AcceptStream()
+		h, err := s.in.header()
+		if err == nil {
+			err = s.take(h)
+		}
 		if err != nil {
 			s.end(err)
 			return
 		}
-		_ = stream.Close()
 	}
 }
 
-// accept takes the host's streams off yamux's queue: the first one is the
-// control stream, the others wait to be claimed. The session's end stops it.
-func (s *Session) accept() {
-	for {
-		y, err := s.yamux.AcceptStream()
-		if err != nil {
-			s.end(err)
-			return
+// take takes one frame.
+func (s *Session) take(h header) error {
+	switch h.kind {
+	case kindPing:
+		if h.flags&flagSYN != 0 {
+			return s.out.answer(header{kind: kindPing, flags: flagACK, length: h.length})
 		}
-		if s.yamux.NumStreams() > MaxStreams {
-			s.fail(ErrTooManyStreams)
-			continue // AcceptStream now tells of the end
-		}
-		s.inbox.put(newStream(s, y))
+		return nil
+	case kindGoAway:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.refused = true
+		return nil
+	case kindData, kindWindow:
 	}
+	stream, err := s.find(h)
+	switch {
+	case err != nil:
+		return err
+	case stream == nil && h.kind == kindData: // of one that has ended here
+		return s.in.skip(int(h.length))
+	case stream == nil:
+		return nil
+	case h.kind == kindData:
+		err = stream.receive(s.in, int(h.length))
+	default:
+		err = stream.grow(h.length)
+	}
+	if err != nil {
+		return err
+	}
+	switch {
+	case h.flags&flagRST != 0:
+		s.forget(h.stream)
+		stream.lose(true)
+	case h.flags&flagFIN != 0 && stream.finish():
+		s.forget(h.stream)
+	}
+	return nil
 }
 
-// fail ends the session for a reason of this side's.
-func (s *Session) fail(reason error) {
+// find returns the stream that a frame is for, or nil.
+func (s *Session) find(h header) (*Stream, error) {
+	if h.flags&flagSYN != 0 {
+		return s.admit(h.stream)
+	}
 	s.mu.Lock()
-	if s.err == nil {
-		s.err = reason
-	}
-	s.mu.Unlock()
-	_ = s.yamux.Close()
+	defer s.mu.Unlock()
+	return s.streams[h.stream], nil
 }
 
-// end records why the connection ended, and closes everything that waits for it.
+// admit takes a stream that the peer opens. The agent's side takes the host's,
+// whose ids are odd; the host's side takes none.
+func (s *Session) admit(id uint32) (*Stream, error) {
+	if s.inbox == nil {
+		return nil, s.out.answer(header{kind: kindWindow, flags: flagRST, stream: id})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case id%2 == 0 || s.streams[id] != nil:
+		return nil, fmt.Errorf("%w: the host opens stream %d, which it may not, or has opened already", ErrProtocol, id)
+	case len(s.streams) >= MaxStreams:
+		return nil, ErrTooManyStreams
+	case s.over:
+		return nil, nil
+	}
+	stream := newStream(s, id)
+	s.streams[id] = stream
+	s.inbox.put(stream)
+	return stream, s.out.answer(header{kind: kindWindow, flags: flagACK, stream: id, length: uint32(s.window - initialWindow)})
+}
+
+// forget lets go of a stream that has ended in both directions.
+func (s *Session) forget(id uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.streams, id)
+}
+
+// end records why the connection ended, and ends everything that waits for it.
 func (s *Session) end(cause error) {
 	failure := s.out.failure()
 	s.mu.Lock()
 	if s.err == nil {
 		s.err = s.translate(cause, failure)
 	}
+	s.over = true
+	streams := s.streams
+	s.streams = nil
 	s.mu.Unlock()
-	_ = s.yamux.Close()
+	s.out.close()
 	if s.inbox != nil {
 		s.inbox.close()
 	}
 	close(s.ended)
+	for _, stream := range streams {
+		stream.lose(false)
+	}
 }
 
-// translate is where yamux's errors about the whole session become this
-// package's. What the peer said by ending the connection comes before what a
-// write made of that. It is called with mu held.
+// translate is where what the connection says becomes this package's. What the
+// peer said by ending the connection comes before what a write made of that. It
+// is called with mu held.
 func (s *Session) translate(cause, writeFailure error) error {
 	switch {
 	case s.closed:
 		return ErrClosed
-	case !errors.Is(cause, io.EOF) && !errors.Is(cause, net.ErrClosed) && !errors.Is(cause, yamux.ErrSessionShutdown):
+	case !errors.Is(cause, io.EOF) && !errors.Is(cause, net.ErrClosed) && !errors.Is(cause, io.ErrClosedPipe):
 		return cause
 	case writeFailure != nil:
 		return writeFailure
@@ -145,33 +195,49 @@ func (s *Session) translate(cause, writeFailure error) error {
 	}
 }
 
-// Open opens a stream. It does not wait for the peer, but it blocks while the
-// connection takes no bytes, until the session ends.
+// Open opens a stream, of which the peer learns with the next frame that has a
+// body. It never blocks.
 func (s *Session) Open() (*Stream, error) {
-	y, err := s.yamux.OpenStream()
-	if err != nil {
-		return nil, fmt.Errorf("open stream: %w", s.lost(err))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.over:
+		return nil, fmt.Errorf("open stream: %w", s.lostLocked())
+	case s.refused:
+		return nil, fmt.Errorf("open stream: %w: the peer takes no more streams", ErrProtocol)
+	case s.last > 1<<32-3:
+		return nil, errors.New("open stream: all stream ids have been used")
 	}
-	return newStream(s, y), nil
+	if s.last == 0 {
+		s.last = 1
+	} else {
+		s.last += 2
+	}
+	stream := newStream(s, s.last)
+	s.streams[s.last] = stream
+	s.out.put(header{kind: kindWindow, flags: flagSYN, stream: s.last, length: uint32(s.window - initialWindow)})
+	return stream, nil
 }
 
-// Control waits for the control stream, which is the first one that the host opens.
+// Control waits for the control stream, which is the first one that the host
+// opens. Its frames come before those of other streams.
 func (s *Session) Control(ctx context.Context) (*Stream, error) {
 	select {
 	case stream := <-s.inbox.first:
+		stream.urgent = true
 		return stream, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for the control stream: %w", ctx.Err())
 	case <-s.ended:
-		return nil, fmt.Errorf("wait for the control stream: %w", s.lost(nil))
+		return nil, fmt.Errorf("wait for the control stream: %w", s.lost())
 	}
 }
 
 // Claim returns the stream that the host has opened under id, whose owner is
-// then the caller. The host opens a stream before it names it, but the accept
-// loop may be behind: Claim waits for it, for at most [ClaimTimeout], and then
-// returns an error that wraps [ErrNoStream]: the host never opened it, or it
-// has been claimed already, or nobody claimed it in time.
+// then the caller. The host opens a stream before it names it, but the receiving
+// goroutine may be behind: Claim waits for it, for at most [ClaimTimeout], and
+// then returns an error that wraps [ErrNoStream]: the host never opened it, or
+// it has been claimed already, or nobody claimed it in time.
 func (s *Session) Claim(id uint32) (*Stream, error) {
 	stream, err := s.inbox.claim(id, s.ended)
 	if err != nil {
@@ -182,22 +248,26 @@ func (s *Session) Claim(id uint32) (*Stream, error) {
 
 // NumStreams returns how many streams are open, the control stream included.
 // A stream counts until both sides have closed it.
-func (s *Session) NumStreams() int { return s.yamux.NumStreams() }
+func (s *Session) NumStreams() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.streams)
+}
 
 // Heard returns when bytes last came from the peer, and before any have, when
 // the session began.
-func (s *Session) Heard() time.Time { return began.Add(time.Duration(s.out.heard.Load())) }
+func (s *Session) Heard() time.Time { return began.Add(time.Duration(s.in.heard.Load())) }
 
 // Done is closed when the connection has ended.
 func (s *Session) Done() <-chan struct{} { return s.ended }
 
 // Err returns nil until Done is closed. Then it returns an error that wraps
 // [ErrLost] and the cause: [ErrClosed], io.EOF where the peer closed the
-// connection, or what the connection or yamux said.
+// connection, or what the connection said or the peer did wrong.
 func (s *Session) Err() error {
 	select {
 	case <-s.ended:
-		return s.lost(nil)
+		return s.lost()
 	default:
 		return nil
 	}
@@ -205,26 +275,26 @@ func (s *Session) Err() error {
 
 // Close sends what has been written, for at most [CloseTimeout], closes the
 // connection and waits for the session's goroutines. Every operation on the
-// session and its streams then fails. Close is idempotent.
+// session and its streams then fails, but for reading what has been received.
+// Close is idempotent.
 func (s *Session) Close() error {
 	s.out.flush(CloseTimeout)
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	_ = s.yamux.Close() // always nil in v0.1.2
+	s.out.close()
 	<-s.ended
 	s.out.wait()
 	return nil
 }
 
-// lost makes the error of an operation that failed because the connection
-// ended. Where it has not ended, err is the operation's own failure.
-func (s *Session) lost(err error) error {
-	if !s.yamux.IsClosed() && !errors.Is(err, yamux.ErrSessionShutdown) {
-		return err
-	}
+// lost waits for the session's end, which is near, and makes the error of an
+// operation that failed for it.
+func (s *Session) lost() error {
 	<-s.ended
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return fmt.Errorf("%w: %w", ErrLost, s.err)
+	return s.lostLocked()
 }
+
+func (s *Session) lostLocked() error { return fmt.Errorf("%w: %w", ErrLost, s.err) }

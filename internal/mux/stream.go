@@ -2,12 +2,11 @@ package mux
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/yamux"
 )
 
 // A Stream is one two-way byte stream of a session. It is safe for concurrent
@@ -16,67 +15,168 @@ import (
 // Whoever opened or claimed a stream must see to both directions: Close its
 // own, and read the other until an error, or Discard it. A stream that has not
 // ended in both directions takes memory until the session ends.
+//
+// Each direction goes through: open → ended (FIN), or → reset, with both, or
+// → lost, with the session. What has been received is read first.
 type Stream struct {
-	yamux   *yamux.Stream
+	id      uint32
 	session *Session
+	urgent  bool // its frames come before those of other streams
 
 	// writing keeps the frames of one Write together. It is held while the
 	// peer's window is full: so nothing but Write takes it.
 	writing sync.Mutex
 
-	// reading has a place for one Read at a time, because in yamux two may
-	// deadlock: Read takes a stream's state lock and then its receive lock, and
-	// the window update that ends a Read takes them the other way round. It is
-	// taken while there is nothing to read.
-	reading chan struct{}
+	mu     sync.Mutex
+	change *sync.Cond // broadcast when a field below changes that somebody may wait for
 
-	discarded     chan struct{} // closed by Discard
-	discardedOnce sync.Once
+	received  []chunk // not yet read
+	window    int     // how many bytes the peer may still send
+	owed      int     // of what has been read, not yet given back to the window
+	finished  bool    // the peer has ended its direction
+	discarded bool
+	deadline  time.Time
+	timer     *time.Timer // of deadline, nil until there is one
+
+	credit int64 // how many bytes the peer takes
+	closed bool  // this side's direction has ended
+
+	reset bool // by the peer
+	lost  bool // the session has ended
 }
 
-func newStream(s *Session, y *yamux.Stream) *Stream {
-	return &Stream{yamux: y, session: s, reading: make(chan struct{}, 1), discarded: make(chan struct{})}
+func newStream(s *Session, id uint32) *Stream {
+	st := &Stream{id: id, session: s, window: s.window, credit: initialWindow}
+	st.change = sync.NewCond(&st.mu)
+	return st
 }
 
 // ID is the stream's id on the wire, by which a request names it.
-func (s *Stream) ID() uint32 { return s.yamux.StreamID() }
+func (s *Stream) ID() uint32 { return s.id }
 
 // Read reads what the peer has written. It returns io.EOF when the peer has
 // closed its direction, an error that wraps [ErrLost] when the connection has
-// ended, and os.ErrDeadlineExceeded after the time of
-// [Stream.SetReadDeadline], and os.ErrClosed after [Stream.Discard].
+// ended or the peer has reset the stream, os.ErrDeadlineExceeded after the time
+// of [Stream.SetReadDeadline], and os.ErrClosed after [Stream.Discard].
 func (s *Stream) Read(p []byte) (int, error) {
-	select {
-	case s.reading <- struct{}{}:
-	case <-s.discarded:
-		return 0, os.ErrClosed
+	s.mu.Lock()
+	if err := s.await(); err != nil || len(p) == 0 {
+		s.mu.Unlock()
+		return 0, s.readError(err)
 	}
-	defer func() { <-s.reading }()
-	if s.isDiscarded() {
-		return 0, os.ErrClosed
+	n := 0
+	for n < len(p) && len(s.received) > 0 {
+		c := &s.received[0]
+		m := copy(p[n:], c.bytes())
+		c.first += m
+		if n += m; c.first == c.next {
+			c.free()
+			s.shift()
+		}
 	}
-	n, err := s.yamux.Read(p)
-	if err == nil || n > 0 {
-		// The window update that follows a read may fail; the bytes count.
-		return n, nil
-	}
-	switch {
-	case errors.Is(err, yamux.ErrTimeout) && s.isDiscarded():
-		return 0, os.ErrClosed
-	case errors.Is(err, yamux.ErrTimeout):
-		return 0, os.ErrDeadlineExceeded
-	case errors.Is(err, io.EOF) && !s.session.yamux.IsClosed():
-		return 0, io.EOF
-	default:
-		return 0, s.session.lost(err)
+	delta := s.repay(n)
+	s.mu.Unlock()
+	s.grant(delta)
+	return n, nil
+}
+
+// WriteTo writes to w what the peer has written, until it has closed its
+// direction, and then returns nil. Other errors are Read's, or w's. Nothing is
+// copied in between: w gets what was received. No buffer is held while there is
+// nothing to write.
+func (s *Stream) WriteTo(w io.Writer) (written int64, err error) {
+	for {
+		c, err := s.next()
+		if errors.Is(err, io.EOF) {
+			return written, nil
+		}
+		if err != nil {
+			return written, err
+		}
+		size := len(c.bytes())
+		n, err := w.Write(c.bytes())
+		c.free()
+		written += int64(n)
+		if err == nil && n < size {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return written, err
+		}
+		s.mu.Lock()
+		delta := s.repay(size)
+		s.mu.Unlock()
+		s.grant(delta)
 	}
 }
 
-// Await blocks until Read would not, and returns the error that Read would.
-func (s *Stream) Await() error {
-	// A yamux Read of no bytes waits for some all the same.
-	_, err := s.Read(nil)
+// next takes the first chunk out of the stream.
+func (s *Stream) next() (chunk, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.await(); err != nil {
+		return chunk{}, s.readError(err)
+	}
+	c := s.received[0]
+	s.shift()
+	return c, nil
+}
+
+// shift forgets the first chunk. It is called with mu held.
+func (s *Stream) shift() {
+	s.received[0] = chunk{}
+	if s.received = s.received[1:]; len(s.received) == 0 {
+		s.received = nil
+	}
+}
+
+var errLostStream = errors.New("the session has ended")
+
+// await waits for something to read, or an error. It is called with mu held.
+func (s *Stream) await() error {
+	for {
+		switch {
+		case s.discarded:
+			return os.ErrClosed
+		case len(s.received) > 0:
+			return nil
+		case s.finished:
+			return io.EOF
+		case s.reset:
+			return ErrReset
+		case s.lost:
+			return errLostStream
+		case !s.deadline.IsZero() && !time.Now().Before(s.deadline):
+			return os.ErrDeadlineExceeded
+		}
+		s.change.Wait()
+	}
+}
+
+// readError is called without waiting for anything but the session's end.
+func (s *Stream) readError(err error) error {
+	if errors.Is(err, errLostStream) {
+		return s.session.lost()
+	}
 	return err
+}
+
+// repay returns by how much the peer's window is to grow, now that n bytes of
+// it have been read. It is called with mu held.
+func (s *Stream) repay(n int) (delta int) {
+	s.owed += n
+	if s.owed < s.session.window/2 || s.finished || s.reset || s.lost {
+		return 0
+	}
+	delta, s.owed = s.owed, 0
+	s.window += delta
+	return delta
+}
+
+func (s *Stream) grant(delta int) {
+	if delta > 0 {
+		s.session.out.put(header{kind: kindWindow, stream: s.id, length: uint32(delta)})
+	}
 }
 
 // Write writes p in frames of at most [MaxFrame] bytes. It returns when the
@@ -85,59 +185,222 @@ func (s *Stream) Await() error {
 func (s *Stream) Write(p []byte) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	total := 0
-	for total < len(p) {
-		n, err := s.yamux.Write(p[total:min(total+MaxFrame, len(p))])
-		total += n
+	for total := 0; ; {
+		n, err := s.spend(min(len(p)-total, MaxFrame))
+		if err == nil && n > 0 {
+			err = s.session.out.write(header{kind: kindData, stream: s.id, length: uint32(n)}, p[total:total+n], s.urgent)
+		}
 		switch {
-		case errors.Is(err, yamux.ErrStreamClosed) && !s.session.yamux.IsClosed():
-			return total, os.ErrClosed
+		case errors.Is(err, errOutletEnded), errors.Is(err, errLostStream):
+			return total, s.session.lost()
 		case err != nil:
-			return total, s.session.lost(err)
+			return total, err
+		}
+		if total += n; total == len(p) {
+			return total, nil
 		}
 	}
-	return total, nil
+}
+
+// spend takes at most n bytes of the peer's window, and waits for some.
+func (s *Stream) spend(n int) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch {
+		case s.closed:
+			return 0, os.ErrClosed
+		case s.lost:
+			return 0, errLostStream
+		case s.reset:
+			return 0, ErrReset
+		case s.credit > 0 || n == 0:
+			n = int(min(int64(n), s.credit))
+			s.credit -= int64(n)
+			return n, nil
+		}
+		s.change.Wait()
+	}
 }
 
 // Close ends this side's direction: the peer reads io.EOF after all that has
-// been written. Reading goes on. Close is idempotent and must not be called
-// before a Write has returned whose bytes count. It blocks only while the
-// connection takes no bytes.
+// been written. Reading goes on. Close is idempotent, never blocks, and must not
+// be called before a Write has returned whose bytes count.
 func (s *Stream) Close() error {
-	return s.yamux.Close() // always nil in v0.1.2
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	over := s.finished
+	told := !s.reset && !s.lost
+	s.change.Broadcast()
+	s.mu.Unlock()
+	if told {
+		s.session.out.put(header{kind: kindWindow, flags: flagFIN, stream: s.id})
+	}
+	if over {
+		s.session.forget(s.id)
+	}
+	return nil
 }
 
 // SetReadDeadline makes a Read that is blocked at t, and every later one that
 // would block, fail with os.ErrDeadlineExceeded. The zero time means never.
 func (s *Stream) SetReadDeadline(t time.Time) {
-	_ = s.yamux.SetReadDeadline(t) // always nil in v0.1.2
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deadline = t
+	s.change.Broadcast()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	if left := time.Until(t); !t.IsZero() && left > 0 {
+		s.timer = time.AfterFunc(left, s.change.Broadcast)
+	}
 }
 
 // Discard closes this side's direction, and throws away what the peer writes
 // until the peer closes its own or the session ends, so that the peer is never
 // blocked. A Read that is blocked fails, and so does every later one. Discard
-// returns at once and is idempotent.
+// never blocks and is idempotent.
 func (s *Stream) Discard() {
 	_ = s.Close()
-	s.discardedOnce.Do(func() {
-		close(s.discarded)
-		s.SetReadDeadline(time.Unix(1, 0)) // ends a Read
-		go s.drain()
-	})
-}
-
-func (s *Stream) isDiscarded() bool {
-	select {
-	case <-s.discarded:
-		return true
-	default:
-		return false
+	s.mu.Lock()
+	delta := 0
+	if !s.discarded {
+		s.discarded = true
+		for i := range s.received {
+			delta += len(s.received[i].bytes())
+			s.received[i].free()
+		}
+		s.received = nil
+		delta = s.repay(delta)
+		s.change.Broadcast()
 	}
+	s.mu.Unlock()
+	s.grant(delta)
 }
 
-// drain is stopped by the peer's end of the stream, or by the session's.
-func (s *Stream) drain() {
-	s.reading <- struct{}{} // for good
-	s.SetReadDeadline(time.Time{})
-	_, _ = io.Copy(io.Discard, s.yamux)
+// The methods below are called by the receiving goroutine.
+
+// receive takes the body of a data frame.
+func (s *Stream) receive(in *inlet, n int) error {
+	if n == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	discarded := s.discarded
+	s.window -= n
+	broken := s.window < 0 || s.finished
+	s.mu.Unlock()
+	switch {
+	case broken:
+		return fmt.Errorf("%w: %d bytes more than stream %d takes", ErrProtocol, n, s.id)
+	case discarded:
+		if err := in.skip(n); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		delta := s.repay(n)
+		s.mu.Unlock()
+		s.grant(delta)
+		return nil
+	}
+	for n > 0 {
+		took, err := s.fill(in, n)
+		if err != nil {
+			return err
+		}
+		n -= took
+	}
+	return nil
+}
+
+// fill takes at most n bytes. Short bodies are packed, so that a stream takes no
+// more memory than four times its window, however the peer cuts its frames.
+func (s *Stream) fill(in *inlet, n int) (int, error) {
+	if n <= packed {
+		return n, s.pack(in, n)
+	}
+	c := newChunk(n)
+	n = min(n, len(c.room()))
+	if err := in.body(c.room()[:n]); err != nil {
+		c.free()
+		return 0, err
+	}
+	c.next = n
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keep(c)
+	return n, nil
+}
+
+// packed is the longest body that goes behind the one before it, in bytes.
+const packed = inletSize / 2
+
+// pack takes a body to the last chunk where it fits, else to a new one.
+func (s *Stream) pack(in *inlet, n int) error {
+	body, err := in.gather(n)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := len(s.received) - 1; i >= 0 && len(s.received[i].room()) >= n {
+		s.received[i].next += copy(s.received[i].room(), body)
+		s.change.Broadcast()
+		return nil
+	}
+	c := newChunk(n)
+	c.next = copy(c.room(), body)
+	s.keep(c)
+	return nil
+}
+
+// keep adds a chunk. It is called with mu held.
+func (s *Stream) keep(c chunk) {
+	if s.discarded {
+		s.owed += len(c.bytes()) // given back with the next
+		c.free()
+		return
+	}
+	s.received = append(s.received, c)
+	s.change.Broadcast()
+}
+
+// grow takes a window update.
+func (s *Stream) grow(n uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.credit += int64(n); s.credit > 1<<32 {
+		return fmt.Errorf("%w: the window of stream %d is larger than 4 GiB", ErrProtocol, s.id)
+	}
+	s.change.Broadcast()
+	return nil
+}
+
+// finish takes the end of the peer's direction. It says whether both have ended.
+func (s *Stream) finish() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finished = true
+	s.change.Broadcast()
+	return s.closed
+}
+
+// lose takes the end of both directions: with the session, or by a reset.
+func (s *Stream) lose(reset bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if reset {
+		s.reset = true
+	} else {
+		s.lost = true
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.change.Broadcast()
 }

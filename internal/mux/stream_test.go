@@ -46,25 +46,36 @@ func TestWriteAfterCloseSaysClosed(t *testing.T) {
 	}
 }
 
-func TestAwaitTakesNothing(t *testing.T) {
+func TestWriteToHandsOverAllThatComes(t *testing.T) {
+	p := newPair(t)
+	host, agent := p.stream(t)
+	sent := make([]byte, 5<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(sent)
+	go func() { // ends with its writes
+		_, _ = agent.Write(sent)
+		_ = agent.Close()
+	}()
+	var got bytes.Buffer
+	if n, err := host.WriteTo(&got); n != int64(len(sent)) || err != nil || !bytes.Equal(got.Bytes(), sent) {
+		t.Errorf("%d bytes of %d, %v", n, len(sent), err)
+	}
+}
+
+func TestWriteToEndsWithItsWritersError(t *testing.T) {
 	p := newPair(t)
 	host, agent := p.stream(t)
 	if _, err := agent.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 {
-		if err := host.Await(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	_ = agent.Close()
-	if got, err := io.ReadAll(host); string(got) != "x" || err != nil {
-		t.Errorf("%q, %v", got, err)
-	}
-	if err := host.Await(); !errors.Is(err, io.EOF) {
-		t.Errorf("at the end: %v", err)
+	broken := errors.New("broken")
+	if _, err := host.WriteTo(failing{broken}); !errors.Is(err, broken) {
+		t.Errorf("error %v", err)
 	}
 }
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 func TestReadDeadlineEndsAReadAndTheNextGoesOn(t *testing.T) {
 	p := newPair(t)
@@ -125,7 +136,7 @@ func TestDiscardEndsABlockedRead(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := host.Await(); !errors.Is(err, os.ErrClosed) {
+	if _, err := host.Read(nil); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("after Discard: %v", err)
 	}
 	within(t, "the peer's Write of more than a window", func() {
@@ -162,7 +173,9 @@ func carry(t *testing.T, seed uint64, host, agent *mux.Stream) {
 		discardAfter = r.IntN(size + 1)
 	}
 	sent := sha256.New()
+	written := make(chan struct{})
 	go func() { // ends with its writes: what is discarded does not hold it up
+		defer close(written)
 		source := io.TeeReader(io.LimitReader(rand.NewChaCha8([32]byte{byte(seed)}), int64(size)), sent)
 		piece := make([]byte, 1+r.IntN(100_000))
 		for {
@@ -182,6 +195,7 @@ func carry(t *testing.T, seed uint64, host, agent *mux.Stream) {
 		}
 		return
 	}
+	<-written
 	if n != int64(size) || !errors.Is(err, io.EOF) {
 		t.Errorf("stream %d: %d bytes of %d, %v", seed, n, size, err)
 	} else if !bytes.Equal(received.Sum(nil), sent.Sum(nil)) {

@@ -7,13 +7,6 @@ import (
 	"syscall"
 )
 
-// A Source is where input comes from. Await blocks until a Read would not, so
-// that a silent source costs no buffer; it returns what Read would return.
-type Source interface {
-	io.Reader
-	Await() error
-}
-
 // An Input is the writing end of a process's stdin.
 type Input struct {
 	file *os.File
@@ -30,37 +23,40 @@ func newInput(f *os.File) (*Input, error) {
 	return &Input{file: f, raw: raw}, nil
 }
 
-// CopyFrom copies from src until src ends, and returns nil and closes the pipe
-// where that is at io.EOF. (A terminal's input is ended until [Process.Reap],
-// when CopyFrom returns.) Any other error of src's is returned, and the pipe
-// stays open until [Process.Reap]: a process must not take input that was cut
-// off for input that has ended. What the process does not read, because it has
-// closed its stdin or has exited, is thrown away.
-func (in *Input) CopyFrom(src Source) error {
-	l := lane{raw: in.raw}
-	defer l.close()
-	wanted, afterLine := true, true
-	for {
-		err := src.Await()
-		if errors.Is(err, io.EOF) {
-			in.end(afterLine)
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		l.take()
-		n, _ := src.Read(l.buffer()) // Await tells of its error
-		if n > 0 {
-			afterLine = l.buffer()[n-1] == '\n'
-		}
-		if wanted {
-			_, err = in.file.Write(l.buffer()[:n])
-			wanted = err == nil
-		}
-		l.release()
-		l.adapt(n)
+// CopyFrom copies from src until src ends, where its WriteTo returns nil: then
+// CopyFrom closes the pipe and returns nil. (A terminal's input is ended until
+// [Process.Reap], when CopyFrom returns.) An error of src's is returned, and the
+// pipe stays open until Reap: a process must not take input that was cut off for
+// input that has ended. What the process does not read, because it has closed
+// its stdin or has exited, is thrown away.
+func (in *Input) CopyFrom(src io.WriterTo) error {
+	w := inputWriter{input: in, lane: lane{raw: in.raw}, wanted: true, afterLine: true}
+	defer w.lane.close()
+	if _, err := src.WriteTo(&w); err != nil {
+		return err
 	}
+	in.end(w.afterLine)
+	return nil
+}
+
+// An inputWriter writes for one CopyFrom. It never fails.
+type inputWriter struct {
+	input     *Input
+	lane      lane
+	wanted    bool // the process may read on
+	afterLine bool // nothing has been written, or a whole line
+}
+
+func (w *inputWriter) Write(p []byte) (int, error) {
+	if w.wanted {
+		_, err := w.input.file.Write(p)
+		w.wanted = err == nil
+	}
+	if len(p) > 0 {
+		w.afterLine = p[len(p)-1] == '\n'
+	}
+	w.lane.adapt(len(p))
+	return len(p), nil
 }
 
 // end tells the process that there is no more.

@@ -16,6 +16,9 @@ type Output struct {
 	file     *os.File
 	raw      syscall.RawConn
 	draining atomic.Bool // the main process has exited
+
+	// exited is closed when draining is set. Of a terminal only; nil: a pipe.
+	exited chan struct{}
 }
 
 func newOutput(f *os.File) (*Output, error) {
@@ -24,6 +27,11 @@ func newOutput(f *os.File) (*Output, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return &Output{file: f, raw: raw}, nil
+}
+
+// newTerminalOutput makes the output of a terminal, whose file is not its own.
+func newTerminalOutput(f *os.File, raw syscall.RawConn) *Output {
+	return &Output{file: f, raw: raw, exited: make(chan struct{})}
 }
 
 // CopyTo copies all output to w and closes the pipe. It returns how many bytes
@@ -52,7 +60,9 @@ func (o *Output) CopyTo(w io.Writer) (n int64, cut bool, err error) {
 
 // drain makes CopyTo stop at the first silence.
 func (o *Output) drain() {
-	o.draining.Store(true)
+	if !o.draining.Swap(true) && o.exited != nil {
+		close(o.exited)
+	}
 	_ = o.file.SetReadDeadline(time.Unix(1, 0)) // wakes a reader, who sets its own
 }
 
@@ -85,7 +95,9 @@ func (r *reader) next() ([]byte, error) {
 			continue
 		case err != nil:
 			return nil, err
-		case errors.Is(r.err, unix.EIO): // of a terminal: nobody has it open any more
+		case errors.Is(r.err, unix.EIO) && r.awaitReopening():
+			continue
+		case errors.Is(r.err, unix.EIO):
 			return nil, io.EOF
 		case r.err != nil:
 			return nil, r.err
@@ -114,7 +126,31 @@ func (r *reader) read(fd uintptr) bool {
 	return true
 }
 
+// reopeningInterval is how often a terminal that nobody has open is looked at.
+const reopeningInterval = 20 * time.Millisecond
+
+// awaitReopening is called when nobody has the terminal open, which a read says
+// by EIO. While the main process lives that is no end: many programs close their
+// standard streams just before they exit, and any may open its terminal again by
+// the name of /dev/tty. The answer is whether to read again.
+func (r *reader) awaitReopening() bool {
+	if r.output.draining.Load() {
+		return false
+	}
+	again := time.NewTimer(reopeningInterval)
+	defer again.Stop()
+	select {
+	case <-again.C:
+	case <-r.output.exited: // what was written before is read
+	}
+	return true
+}
+
+// close leaves a terminal open, until Reap: closing it would hang up on a
+// process that still runs.
 func (r *reader) close() {
 	r.lane.close()
-	_ = r.output.file.Close()
+	if r.output.exited == nil {
+		_ = r.output.file.Close()
+	}
 }

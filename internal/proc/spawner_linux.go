@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -14,6 +15,7 @@ import (
 type Spawner struct {
 	null      *os.File
 	base      []string // environment
+	own       []string // environment of a process of which nothing else is asked
 	cgroups   *cgroups // nil: none to be had
 	noCgroups error    // why
 	self      account
@@ -30,10 +32,12 @@ func NewSpawner() (*Spawner, error) {
 	}
 	closeOnExec()
 	catchIgnored()
-	return &Spawner{
+	s := &Spawner{
 		null: null, base: baseEnv(os.Environ()), self: ownAccount(), thread: currentThread(),
 		noCgroups: errors.New("it was not told to use any"),
-	}, nil
+	}
+	s.own = slices.Clip(environ(s.base, s.self, Spec{}))
+	return s, nil
 }
 
 // UseCgroups makes each process start in a cgroup of its own, by which its
@@ -74,7 +78,10 @@ func (s *Spawner) Start(spec Spec) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := environ(s.base, user, spec)
+	env := s.own
+	if spec.User != "" || spec.ClearEnv || len(spec.Env) > 0 || spec.Terminal != nil {
+		env = environ(s.base, user, spec)
+	}
 	dir, err := directory(spec.Dir, user)
 	if err != nil {
 		return nil, err

@@ -18,17 +18,10 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
-// A source makes a proc.Source of any reader.
-type source struct{ *bufio.Reader }
+// newSource makes a source of input of any reader.
+func newSource(r io.Reader) io.WriterTo { return bufio.NewReaderSize(struct{ io.Reader }{r}, 512<<10) }
 
-func newSource(r io.Reader) source { return source{bufio.NewReaderSize(r, 512<<10)} }
-
-func (s source) Await() error {
-	_, err := s.Peek(1)
-	return err
-}
-
-func text(s string) source { return newSource(strings.NewReader(s)) }
+func text(s string) io.WriterTo { return newSource(strings.NewReader(s)) }
 
 // A noise is a given number of pseudo-random bytes, in reads of pseudo-random sizes.
 type noise struct {

@@ -254,3 +254,14 @@ func TestVimWritesAFile(t *testing.T) {
 		t.Errorf("file %q, %v", got, err)
 	}
 }
+
+// As cat does, which closes its standard streams and then exits.
+func TestProcessThatClosesItsTerminalIsNotHungUp(t *testing.T) {
+	r := run(t, newSpawner(t), proc.Spec{
+		Argv:     shell(`exec <&- >&- 2>&-; sleep 0.1; echo again >/dev/tty; sleep 0.1; exit 7`),
+		Terminal: &proc.Terminal{},
+	})
+	if r.Code != 7 || r.stdout != "again\r\n" {
+		t.Errorf("exit %+v, output %q", r.Exit, r.stdout)
+	}
+}

@@ -96,9 +96,7 @@ func (c *conn) greet() error {
 		refuse(c.net, err)
 		return err
 	}
-	if c.mux, err = mux.Server(nc); err != nil {
-		return err
-	}
+	c.mux = mux.Server(nc)
 	if err := c.hello(); err != nil {
 		return errors.Join(err, c.mux.Close())
 	}

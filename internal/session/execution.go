@@ -106,9 +106,7 @@ func (e *execution) claim() error {
 		}
 	}
 	if e.stdin != nil {
-		// The agent writes nothing to it. A host whose end of input comes before
-		// the stream was taken waits for this: yamux has not acknowledged it.
-		_ = e.stdin.Close()
+		_ = e.stdin.Close() // the agent writes nothing to it
 	}
 	return nil
 }

@@ -39,6 +39,9 @@ type prefixed struct {
 	prefix []byte
 }
 
+// Unwrap is for writes, which are the connection's own.
+func (p *prefixed) Unwrap() io.ReadWriteCloser { return p.Conn }
+
 func (p *prefixed) Read(b []byte) (int, error) {
 	if len(p.prefix) == 0 {
 		return p.Conn.Read(b)

@@ -48,7 +48,7 @@ func silent(tb testing.TB, a *agenttest.Agent) *host {
 	}
 	h := &host{tb: tb}
 	var err error
-	if h.mux, h.control, err = mux.Client(nc); err != nil {
+	if h.mux, h.control, err = mux.Client(nc, ""); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = h.mux.Close() })
@@ -190,7 +190,7 @@ func TestPrefaceMayComeInPieces(t *testing.T) {
 	if _, err := io.WriteString(near, wire.Preface); err != nil {
 		t.Fatal(err)
 	}
-	m, control, err := mux.Client(near)
+	m, control, err := mux.Client(near, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ package session_test
 
 import (
 	"context"
-	"io"
 	"net"
 	"sync"
 	"testing"
@@ -71,10 +70,7 @@ func beGreeted(socket string, greeted chan<- struct{}) {
 	if err != nil {
 		return
 	}
-	if _, err := io.WriteString(nc, wire.Preface); err != nil {
-		return
-	}
-	m, control, err := mux.Client(nc)
+	m, control, err := mux.Client(nc, wire.Preface)
 	if err != nil {
 		return
 	}

@@ -13,6 +13,9 @@ import (
 // lengthSize is the size of the big-endian length before each message, in bytes.
 const lengthSize = 4
 
+// firstSize is what a buffer for a message begins with: more than most have.
+const firstSize = 256
+
 // firstRead is how much of a message's declared length is taken on trust:
 // a longer buffer is only made as its bytes arrive.
 const firstRead = 64 << 10
@@ -26,7 +29,11 @@ var ErrMessageTooLong = fmt.Errorf("message is longer than %d bytes", MaxMessage
 func Append(dst []byte, m Message) ([]byte, error) {
 	m.head().Type = m.kind()
 	start := len(dst)
-	buf := bytes.NewBuffer(append(dst, make([]byte, lengthSize)...))
+	room := dst
+	if room == nil {
+		room = make([]byte, 0, firstSize)
+	}
+	buf := bytes.NewBuffer(append(room, make([]byte, lengthSize)...))
 	enc := msgpack.GetEncoder()
 	defer msgpack.PutEncoder(enc)
 	enc.Reset(buf)

@@ -2,6 +2,8 @@ package mux_test
 
 import (
 	"encoding/binary"
+	"errors"
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -127,20 +129,59 @@ func TestFramesThatQueueUpGoOutInOneWrite(t *testing.T) {
 	}
 	r.reset()
 	release := r.stop()
-	for i, agent := range agents {
+	first := make(chan error)
+	go func() {
+		_, err := agents[0].Write([]byte("a frame"))
+		first <- err
+	}()
+	<-r.held
+	for _, agent := range agents[1:] {
 		if _, err := agent.Write([]byte("a frame")); err != nil { // returns while the connection is stuck
 			t.Fatal(err)
 		}
-		if i == 0 {
-			<-r.held
-		}
 	}
 	release()
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
 	_ = p.agent.Close() // flushes
 	counts := r.frames(t)
 	if len(counts) < 2 || counts[0] != 1 || counts[1] != streams-1 {
 		t.Errorf("frames in each write: %v, want 1 and %d", counts, streams-1)
 	}
+}
+
+func TestEndsOfStreamsGoOutWithWhatFollows(t *testing.T) {
+	r, p := recorded(t)
+	_, agent := p.stream(t)
+	_, other := p.stream(t)
+	host, exit := p.stream(t)
+	if _, err := exit.Write([]byte("started")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := host.Read(make([]byte, 7)); err != nil {
+		t.Fatal(err)
+	}
+	r.reset()
+	_, _ = agent.Close(), other.Close()
+	if _, err := exit.Write([]byte("exited")); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.agent.Close() // flushes
+	// A machine that is busy for longer than the ends wait may part them.
+	if counts := r.frames(t); len(counts) > 2 {
+		t.Errorf("frames in each write: %v, want three in one", counts)
+	}
+}
+
+func TestEndOfStreamGoesOutByItself(t *testing.T) {
+	host, agent := newPair(t).stream(t)
+	_ = agent.Close()
+	within(t, "the end", func() {
+		if _, err := host.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("read: %v, want io.EOF", err)
+		}
+	})
 }
 
 func TestWritesAreWholeFramesInOrder(t *testing.T) {

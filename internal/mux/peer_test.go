@@ -1,12 +1,9 @@
 package mux_test
 
 import (
-	"context"
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
-	"sync"
 	"testing"
 	"time"
 
@@ -68,79 +65,6 @@ func yamuxStart(
 	}
 	t.Cleanup(func() { _ = session.Close() })
 	return session
-}
-
-func yamuxPair(t *testing.T, hosts, agents *yamux.Config) (host, agent *yamux.Session) {
-	t.Helper()
-	ours, theirs := yamuxPipe(t)
-	return yamuxStart(t, yamux.Client, ours, hosts), yamuxStart(t, yamux.Server, theirs, agents)
-}
-
-// yamuxSettle returns when the peer has handled everything that session has sent.
-func yamuxSettle(t *testing.T, session *yamux.Session) {
-	t.Helper()
-	if _, err := session.Ping(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func yamuxOpen(t *testing.T, session *yamux.Session) *yamux.Stream {
-	t.Helper()
-	stream, err := session.OpenStream()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = stream.SetDeadline(time.Now().Add(yamuxPatience))
-	return stream
-}
-
-func yamuxAccept(t *testing.T, session *yamux.Session) *yamux.Stream {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), yamuxPatience)
-	defer cancel()
-	stream, err := session.AcceptStreamWithContext(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = stream.SetDeadline(time.Now().Add(yamuxPatience))
-	return stream
-}
-
-func yamuxWrite(t *testing.T, stream *yamux.Stream, p []byte) {
-	t.Helper()
-	if n, err := stream.Write(p); n != len(p) || err != nil {
-		t.Fatalf("Write: %d, %v; want %d", n, err, len(p))
-	}
-}
-
-// yamuxFill writes until the window is full, and returns how much that was. Its
-// deadline has passed, which yamux looks at only where Write would block.
-func yamuxFill(t *testing.T, stream *yamux.Stream) int {
-	t.Helper()
-	_ = stream.SetWriteDeadline(time.Unix(1, 0))
-	n, err := stream.Write(make([]byte, 2<<20))
-	if !errors.Is(err, yamux.ErrTimeout) {
-		t.Fatalf("Write: %d, %v; want %v", n, err, yamux.ErrTimeout)
-	}
-	return n
-}
-
-func yamuxRead(t *testing.T, stream *yamux.Stream, want string) {
-	t.Helper()
-	got := make([]byte, len(want))
-	if n, err := io.ReadFull(stream, got); err != nil {
-		t.Fatalf("read %d bytes of %d: %v", n, len(want), err)
-	}
-	if string(got) != want {
-		t.Fatalf("read %.40q, want %.40q", got, want)
-	}
-}
-
-func yamuxReadEOF(t *testing.T, stream *yamux.Stream) {
-	t.Helper()
-	if n, err := stream.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
-		t.Fatalf("read %d, %v; want EOF", n, err)
-	}
 }
 
 func yamuxAwait[T any](t *testing.T, what string, ch <-chan T) T {
@@ -247,49 +171,4 @@ func (p *yamuxPeer) settle(t *testing.T) {
 	p.pings++
 	p.send(t, yamuxFrame{Kind: yamuxPing, Flags: yamuxSYN, Length: p.pings}, "")
 	p.expect(t, yamuxFrame{Kind: yamuxPing, Flags: yamuxACK, Length: p.pings})
-}
-
-// A yamuxGate is a connection that takes no bytes while it is shut.
-type yamuxGate struct {
-	net.Conn
-	closing sync.Once
-	closed  chan struct{}
-
-	mu     sync.Mutex
-	opened chan struct{} // closed while the gate is open
-}
-
-func newYamuxGate(conn net.Conn) *yamuxGate {
-	g := &yamuxGate{Conn: conn, closed: make(chan struct{}), opened: make(chan struct{})}
-	close(g.opened)
-	return g
-}
-
-func (g *yamuxGate) shut() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.opened = make(chan struct{})
-}
-
-func (g *yamuxGate) open() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	close(g.opened)
-}
-
-func (g *yamuxGate) Write(p []byte) (int, error) {
-	g.mu.Lock()
-	opened := g.opened
-	g.mu.Unlock()
-	select {
-	case <-opened:
-		return g.Conn.Write(p)
-	case <-g.closed:
-		return 0, net.ErrClosed
-	}
-}
-
-func (g *yamuxGate) Close() error {
-	g.closing.Do(func() { close(g.closed) })
-	return g.Conn.Close()
 }

@@ -1,0 +1,106 @@
+//go:build linux
+
+// Package lab starts what is compared, each in a process of its own, and
+// looks at those processes. Whatever it starts it also ends.
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cocoonstack/cocoon-agent/internal/transport"
+)
+
+// A Lab has what it takes to start servers.
+type Lab struct {
+	Agent string // the program under test
+	Peer  string // the program of bench/peer
+	Dir   string // for sockets, logs and keys
+
+	// Vsock says that servers listen on AF_VSOCK and are dialled by loopback,
+	// which is for a guest of one's own: see [InUML].
+	Vsock bool
+
+	servers int
+}
+
+// firstPort is above those that anything else would have in a guest.
+const firstPort = 7000
+
+// An endpoint is where a server listens, and how it is dialled.
+type endpoint struct{ listen, target string }
+
+func (l *Lab) endpoint(name string) endpoint {
+	l.servers++
+	if l.Vsock {
+		port := firstPort + l.servers
+		return endpoint{
+			listen: fmt.Sprintf("vsock://:%d", port),
+			target: fmt.Sprintf("vsock://%d:%d", transport.CIDLocal, port),
+		}
+	}
+	url := "unix://" + filepath.Join(l.Dir, fmt.Sprintf("%s-%d", name, l.servers))
+	return endpoint{listen: url, target: url}
+}
+
+// A Server is a process that listens.
+type Server struct {
+	*Process
+	Target string
+}
+
+// Dial connects to the server.
+func (s *Server) Dial(ctx context.Context) (net.Conn, error) {
+	t, err := transport.ParseTarget(s.Target)
+	if err != nil {
+		return nil, err
+	}
+	return transport.Dial(ctx, t)
+}
+
+// StartAgent starts the agent and waits until it listens. wrap are programs in
+// front of it, such as strace.
+func (l *Lab) StartAgent(ctx context.Context, wrap ...string) (*Server, error) {
+	return l.StartProgram(ctx, l.Agent, wrap...)
+}
+
+// StartProgram is StartAgent for another build of the agent.
+func (l *Lab) StartProgram(ctx context.Context, program string, wrap ...string) (*Server, error) {
+	at := l.endpoint("agent")
+	argv := slices.Concat(wrap, []string{program, "serve", "--listen", at.listen})
+	if l.Vsock {
+		argv = append(argv, "--allow-cid", fmt.Sprint(transport.CIDLocal))
+	}
+	return l.serve(ctx, at, argv)
+}
+
+// StartPeer starts one of bench/peer's servers and waits until it listens.
+func (l *Lab) StartPeer(ctx context.Context, role string) (*Server, error) {
+	at := l.endpoint(role)
+	return l.serve(ctx, at, []string{l.Peer, role, at.listen})
+}
+
+func (l *Lab) serve(ctx context.Context, at endpoint, argv []string) (*Server, error) {
+	p, err := l.start(argv)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Process: p, Target: at.target}
+	if err := s.awaitListening(ctx); err != nil {
+		p.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// InUML says whether this kernel is a User-Mode-Linux guest, where AF_VSOCK is
+// nobody else's.
+func InUML() bool {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	return err == nil && strings.Contains(string(text), "User Mode Linux")
+}

@@ -1,0 +1,182 @@
+//go:build linux
+
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// ErrNoSSH says that OpenSSH is not installed here.
+var ErrNoSSH = errors.New("no OpenSSH: apt-get install openssh-server openssh-client")
+
+// SSH is OpenSSH with a master connection that is up: each command is an ssh
+// process, as with scripts that call ssh, and one session of the master's.
+type SSH struct {
+	server, master *Process
+	shared         []string // arguments of a client of the master
+	made           string   // a folder that has been made for sshd
+}
+
+// StartSSH starts an sshd on a loopback port, with keys and a configuration of
+// its own, and a master connection to it. The login shell finds an empty home,
+// and so no start-up files.
+func (l *Lab) StartSSH(ctx context.Context) (*SSH, error) {
+	sshd, ssh, err := findSSH()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(l.Dir, "ssh")
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	config, err := prepareSSH(ctx, dir, port)
+	if err != nil {
+		return nil, err
+	}
+	s := &SSH{made: separationFolder()}
+	if s.server, err = l.start([]string{sshd, "-D", "-e", "-f", config}); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	err = s.server.await(ctx, func() bool { return answers(port) })
+	if err == nil {
+		err = s.connect(ctx, l, ssh, dir, port)
+	}
+	if err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+func findSSH() (sshd, ssh string, err error) {
+	sshd, err = exec.LookPath("sshd")
+	if err != nil {
+		sshd, err = exec.LookPath("/usr/sbin/sshd")
+	}
+	if err != nil {
+		return "", "", ErrNoSSH
+	}
+	if ssh, err = exec.LookPath("ssh"); err != nil {
+		return "", "", ErrNoSSH
+	}
+	return sshd, ssh, nil
+}
+
+func freePort() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer ln.Close()
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	return port, err
+}
+
+func answers(port string) bool {
+	nc, err := net.Dial("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		return false
+	}
+	_ = nc.Close()
+	return true
+}
+
+// prepareSSH makes keys and sshd's configuration, and returns its path.
+func prepareSSH(ctx context.Context, dir, port string) (string, error) {
+	for _, key := range []string{"host", "user"} {
+		keygen := exec.CommandContext(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, key))
+		if out, err := keygen.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("ssh-keygen: %w: %s", err, out)
+		}
+	}
+	home := filepath.Join(dir, "home")
+	config := fmt.Sprintf(`ListenAddress 127.0.0.1:%s
+HostKey %s
+AuthorizedKeysFile %s
+PidFile none
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+PermitUserRC no
+PrintMotd no
+PrintLastLog no
+StrictModes no
+UseDNS no
+LogLevel ERROR
+MaxSessions 1000
+MaxStartups 1000
+SetEnv HOME=%s
+`, port, filepath.Join(dir, "host"), filepath.Join(dir, "user.pub"), home)
+	path := filepath.Join(dir, "sshd_config")
+	return path, errors.Join(os.Mkdir(home, 0o700), os.WriteFile(path, []byte(config), 0o600))
+}
+
+// separationFolder makes the empty folder that sshd insists on when root runs
+// it, where the package's unit has not. It returns the folder if it is new.
+func separationFolder() string {
+	const path = "/run/sshd"
+	if os.Geteuid() != 0 || os.Mkdir(path, 0o755) != nil {
+		return ""
+	}
+	return path
+}
+
+func (s *SSH) connect(ctx context.Context, l *Lab, ssh, dir, port string) error {
+	me, err := user.Current()
+	if err != nil {
+		return err
+	}
+	control := filepath.Join(dir, "master")
+	options := []string{
+		ssh, "-F", "none", "-p", port, "-l", me.Username, "-i", filepath.Join(dir, "user"),
+		"-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no",
+		"-o", "UserKnownHostsFile=" + filepath.Join(dir, "known"),
+		"-o", "LogLevel=ERROR", "-o", "Compression=no", "-o", "BatchMode=yes", "-S", control,
+	}
+	s.master, err = l.start(slices.Concat(options, []string{"-M", "-N", "127.0.0.1"}))
+	if err != nil {
+		return err
+	}
+	s.shared = slices.Concat(options, []string{"127.0.0.1"})
+	return s.master.await(ctx, func() bool {
+		_, err := os.Stat(control)
+		return err == nil
+	})
+}
+
+// Run runs a command through the master connection.
+func (s *SSH) Run(ctx context.Context, c Command) error {
+	var stderr bytes.Buffer
+	argv := slices.Concat(s.shared, []string{strings.Join(c.Argv, " ")})
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, &stderr
+	return said(cmd.Run(), &stderr)
+}
+
+// Stop ends both ends.
+func (s *SSH) Stop() {
+	for _, p := range []*Process{s.master, s.server} {
+		if p != nil {
+			p.Stop()
+		}
+	}
+	if s.made != "" {
+		_ = os.Remove(s.made)
+	}
+}

@@ -1,0 +1,44 @@
+package plain_test
+
+import (
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cocoonstack/cocoon-agent/bench/internal/plain"
+)
+
+func dial(t *testing.T) net.Conn {
+	t.Helper()
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() { _ = plain.Serve(ln) }() // stopped by Close
+	nc, err := net.Dial("unix", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nc
+}
+
+func TestOutputCountsWhatTheCommandWrites(t *testing.T) {
+	n, err := plain.Output(dial(t), plain.Request{
+		Argv: []string{"/usr/bin/head", "-c", "300000", "/dev/zero"}, Pipe: 64 << 10, Buffer: 32 << 10,
+	})
+	if err != nil || n != 300000 {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+func TestInputWaitsForTheCommand(t *testing.T) {
+	const size = 300000
+	err := plain.Input(dial(t), plain.Request{
+		Argv: []string{"/usr/bin/head", "-c", "300000"}, Bytes: size, Pipe: 64 << 10, Buffer: 32 << 10,
+	}, strings.NewReader(strings.Repeat("x", size)), 10000)
+	if err != nil {
+		t.Error(err)
+	}
+}

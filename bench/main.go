@@ -1,0 +1,185 @@
+//go:build linux
+
+// Command bench measures the agent against what it competes with, in one run on
+// one machine: docs/performance.md says what and how. `make bench` builds it
+// and what it needs, and runs it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/bench/internal/lab"
+	"github.com/cocoonstack/cocoon-agent/bench/internal/report"
+	"github.com/cocoonstack/cocoon-agent/bench/internal/row"
+)
+
+// longest is how long a run may take.
+const longest = 30 * time.Minute
+
+type options struct {
+	agent, peer  string
+	rows         string
+	quick, smoke bool
+	vsock        bool
+	out          string
+	document     string
+	strict       bool
+	against      string
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.agent, "agent", "bin/cocoon-agent", "`program` under test")
+	flag.StringVar(&o.peer, "peer", "bin/bench-peer", "`program` of bench/peer")
+	flag.StringVar(&o.rows, "rows", "", "comma-separated `names` of the rows to measure; all: "+strings.Join(names(), ","))
+	flag.BoolVar(&o.quick, "quick", false, "fewer samples, in about a minute")
+	flag.BoolVar(&o.smoke, "smoke", false, "hardly any samples: whether everything runs, in seconds")
+	flag.BoolVar(&o.vsock, "vsock", false, "over AF_VSOCK loopback; in a User-Mode-Linux guest only")
+	flag.StringVar(&o.out, "out", "", "`folder` for results.json, results.md and charts")
+	flag.StringVar(&o.document, "doc", "", "Markdown `file` to put results and charts into")
+	flag.BoolVar(&o.strict, "strict", false, "exit status 1 where a goal is not met")
+	flag.StringVar(&o.against, "against", "", "another build of the agent, a `program`, to be measured too")
+	flag.Parse()
+	if err := run(o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func names() []string {
+	var out []string
+	for _, r := range row.All {
+		out = append(out, r.Name)
+	}
+	return out
+}
+
+func run(o options) error {
+	chosen, err := choose(o.rows)
+	if err != nil {
+		return err
+	}
+	if o.vsock && !lab.InUML() {
+		return errors.New("-vsock is for a User-Mode-Linux guest: here AF_VSOCK is the machine's own (make bench-uml)")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "bench") // a Unix socket's path is short
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	b, err := newBench(o, dir)
+	if err != nil {
+		return err
+	}
+	r, err := measureAll(ctx, b, chosen)
+	if err != nil {
+		return err
+	}
+	return o.publish(r)
+}
+
+func choose(list string) ([]row.Row, error) {
+	if list == "" {
+		return row.All, nil
+	}
+	var chosen []row.Row
+	for name := range strings.SplitSeq(list, ",") {
+		i := slices.IndexFunc(row.All, func(r row.Row) bool { return r.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no row %q; there are %s", name, strings.Join(names(), ", "))
+		}
+		chosen = append(chosen, row.All[i])
+	}
+	return chosen, nil
+}
+
+func newBench(o options, dir string) (*row.Bench, error) {
+	l := &lab.Lab{Dir: dir, Vsock: o.vsock}
+	var err error
+	if l.Agent, err = filepath.Abs(o.agent); err != nil {
+		return nil, err
+	}
+	if l.Peer, err = filepath.Abs(o.peer); err != nil {
+		return nil, err
+	}
+	size := row.Full
+	switch {
+	case o.smoke:
+		size = row.Smoke
+	case o.quick:
+		size = row.Quick
+	}
+	return &row.Bench{Lab: l, Size: size, Rival: o.against}, nil
+}
+
+func measureAll(ctx context.Context, b *row.Bench, rows []row.Row) (*report.Report, error) {
+	r := &report.Report{
+		Agent: version(ctx, b.Lab.Agent), Date: time.Now().UTC().Format(time.DateOnly),
+		Machine: report.ThisMachine(), Socket: "a Unix socket", Plan: b.Size.Name,
+	}
+	if b.Lab.Vsock {
+		r.Socket = "AF_VSOCK loopback in User-Mode Linux"
+	}
+	ssh, err := b.Lab.StartSSH(ctx)
+	if err != nil {
+		r.Skipped = append(r.Skipped, "OpenSSH: "+err.Error())
+		fmt.Fprintln(os.Stderr, "bench: without OpenSSH:", err)
+	} else {
+		b.SSH = ssh
+		defer ssh.Stop()
+	}
+	for _, one := range rows {
+		begun := time.Now()
+		fmt.Fprintf(os.Stderr, "bench: %s", one.Name)
+		measured, err := one.Measure(b, ctx)
+		fmt.Fprintf(os.Stderr, ": %.0f s\n", time.Since(begun).Seconds())
+		switch {
+		case errors.Is(err, row.ErrSkipped):
+			r.Skipped = append(r.Skipped, one.Name+": "+err.Error())
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", one.Name, err)
+		default:
+			r.Rows = append(r.Rows, measured)
+		}
+	}
+	return r, nil
+}
+
+// version is the first word that says what is under test.
+func version(ctx context.Context, agent string) string {
+	out, err := exec.CommandContext(ctx, agent, "version").Output()
+	fields := strings.Fields(string(out))
+	if err != nil || len(fields) < 2 {
+		return "of unknown version"
+	}
+	return fields[1]
+}
+
+func (o options) publish(r *report.Report) error {
+	_, err := fmt.Fprint(os.Stdout, r.Markdown())
+	if o.out != "" {
+		err = errors.Join(err, r.WriteFiles(o.out))
+	}
+	if o.document != "" {
+		err = errors.Join(err, r.Update(o.document))
+	}
+	if missed := r.Missed(); o.strict && len(missed) > 0 {
+		err = errors.Join(err, fmt.Errorf("%d goals are not met", len(missed)))
+	}
+	return err
+}

@@ -1,0 +1,95 @@
+//go:build linux
+
+package client_test
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+)
+
+// BenchmarkExec is a whole exec on a warm connection, procs at once. Client and
+// agent are one process: its allocations are those of both, and so is its
+// profile (make profile).
+func BenchmarkExec(b *testing.B) {
+	for _, procs := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("transport=unix/procs=%d", procs), func(b *testing.B) {
+			c, _ := dial(b)
+			b.ReportAllocs()
+			atOnce(b, procs, func() error { return execTrue(c) })
+		})
+	}
+}
+
+// atOnce calls f b.N times, procs at once.
+func atOnce(b *testing.B, procs int, f func() error) {
+	b.Helper()
+	tickets := make(chan struct{}, procs)
+	failed := make(chan error, procs)
+	for range procs {
+		go func() { // ends with the tickets
+			var err error
+			for range tickets {
+				if e := f(); e != nil {
+					err = e
+				}
+			}
+			failed <- err
+		}()
+	}
+	for b.Loop() {
+		tickets <- struct{}{}
+	}
+	close(tickets)
+	for range procs {
+		if err := <-failed; err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func execTrue(c *client.Client) error {
+	var stdout, stderr bytes.Buffer
+	cmd := c.Command("/bin/true")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	return cmd.Run()
+}
+
+// BenchmarkStdout carries the output of one command to its end.
+func BenchmarkStdout(b *testing.B) {
+	const size = 16 << 20
+	c, _ := dial(b)
+	b.SetBytes(size)
+	b.ReportAllocs()
+	for b.Loop() {
+		var got discard
+		cmd := c.Command("/bin/dd", "if=/dev/zero", "bs=64k", fmt.Sprintf("count=%d", size>>16), "status=none")
+		cmd.Stdout = &got
+		if err := cmd.Run(); err != nil || got != size {
+			b.Fatalf("%d bytes, %v", got, err)
+		}
+	}
+}
+
+type discard int
+
+func (d *discard) Write(p []byte) (int, error) {
+	*d += discard(len(p))
+	return len(p), nil
+}
+
+// Of both sides: 253 were measured.
+func TestAllocationsOfExec(t *testing.T) {
+	const most = 280
+	c, _ := dial(t)
+	got := testing.AllocsPerRun(50, func() {
+		if err := execTrue(c); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got > most {
+		t.Errorf("%.0f allocations, want at most %d", got, most)
+	}
+}
