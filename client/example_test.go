@@ -11,8 +11,12 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/term"
 
 	"github.com/cocoonstack/cocoon-agent/client"
 )
@@ -140,4 +144,43 @@ func ExampleMaybeStartedError() {
 	// done
 	// it ran, and failed
 	// it has not run
+}
+
+// An interactive terminal: what is typed here goes to a shell in the VM, and the
+// VM's terminal is as large as ours.
+func ExampleCmd_Resize() {
+	c, err := client.Dial(context.Background(), target)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	stdin := int(os.Stdin.Fd())
+	size := func() (rows, cols uint16) {
+		w, h, _ := term.GetSize(stdin)
+		return uint16(h), uint16(w)
+	}
+	rows, cols := size()
+	cmd := c.Command("bash")
+	cmd.TTY = &client.TTY{Rows: rows, Cols: cols, Term: os.Getenv("TERM")}
+	cmd.Stdin, cmd.Stdout = os.Stdin, os.Stdout
+	if err := cmd.Start(); err != nil {
+		log.Fatal(err)
+	}
+
+	// Every key is the shell's, until it ends.
+	if state, err := term.MakeRaw(stdin); err == nil {
+		defer term.Restore(stdin, state)
+	}
+	changes := make(chan os.Signal, 1)
+	signal.Notify(changes, syscall.SIGWINCH)
+	go func() {
+		for range changes {
+			_ = cmd.Resize(size())
+		}
+	}()
+	err = cmd.Wait()
+	signal.Stop(changes)
+	close(changes)
+	fmt.Println(err)
 }
