@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the systemd unit with systemd-analyze, with the program from bin/ in
+# Checks the systemd units with systemd-analyze, with the program from bin/ in
 # the place of the installed one.
 set -euo pipefail
 
@@ -12,18 +12,24 @@ command -v systemd-analyze >/dev/null || {
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 sed "s|^ExecStart=/usr/local/bin/|ExecStart=$PWD/bin/|" packaging/cocoon-agent.service >"$dir/cocoon-agent.service"
+cp packaging/cocoon-agent.socket "$dir"
+# verify NAME: both units, with the drop-ins that are there by now.
 verify() {
 	local said
-	said=$(systemd-analyze verify --man=no "$dir/cocoon-agent.service" 2>&1) || { echo "$said" >&2; exit 1; }
+	said=$(systemd-analyze verify --man=no "$dir/cocoon-agent.socket" "$dir/cocoon-agent.service" 2>&1) || { echo "$said" >&2; exit 1; }
 	[ -z "$said" ] || { echo "$said" >&2; exit 1; }
 	echo "$1: systemd-analyze verify has nothing to say"
 }
-verify packaging/cocoon-agent.service
+verify 'packaging/cocoon-agent.socket and .service'
+
+mkdir "$dir/cocoon-agent.service.d"
+cp packaging/cocoon-agent.service.d/watchdog.conf "$dir/cocoon-agent.service.d"
+verify packaging/cocoon-agent.service.d/watchdog.conf
 
 # DelegateSubgroup= came with systemd 254.
 version=$(systemd-analyze --version | awk 'NR == 1 { print int($2) }')
 if [ "$version" -ge 254 ]; then
-	cp -r packaging/cocoon-agent.service.d "$dir"
+	cp packaging/cocoon-agent.service.d/limits.conf "$dir/cocoon-agent.service.d"
 	verify packaging/cocoon-agent.service.d/limits.conf
 else
 	echo "packaging/cocoon-agent.service.d/limits.conf: NOT CHECKED: systemd $version is older than 254"

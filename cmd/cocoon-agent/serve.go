@@ -2,24 +2,21 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
+	"github.com/cocoonstack/cocoon-agent/internal/systemd"
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
 )
 
 type serveCommand struct {
-	Port          *uint32       `xor:"listen" placeholder:"1024" help:"Listen on this vsock port, on any CID of the guest's own."`
-	Listen        []string      `xor:"listen" sep:"none" placeholder:"URL" help:"Listen on vsock://:PORT or unix:///PATH instead. Repeatable."`
+	Port          *uint32       `xor:"listen" placeholder:"1024" help:"Listen on this vsock port, on any CID of the guest's own. Default: 1024, where systemd has passed no sockets."`
+	Listen        []string      `xor:"listen" sep:"none" placeholder:"URL" help:"Listen on vsock://:PORT or unix:///PATH instead, and on sockets that systemd has passed. Repeatable."`
 	AllowCID      []uint32      `name:"allow-cid" placeholder:"N" help:"Serve vsock peers with CID N too, besides the host (2). Repeatable. CID 1 is every process of this guest, which is then root."`
 	ShutdownGrace time.Duration `default:"5s" help:"How long commands have between SIGTERM and SIGKILL when the agent is shut down."`
 	LogLevel      logLevel      `default:"info" placeholder:"LEVEL" env:"AGENT_LOG_LEVEL" help:"debug, info, warn or error. Default: info."`
@@ -32,6 +29,11 @@ vsock the host alone, over a Unix socket (mode 0600) root and the agent's own
 user. It logs to standard error: JSON lines, one record at the start and one at
 the end of each command.
 
+Sockets that a service manager has bound (LISTEN_FDS, as of a socket unit of
+systemd) take the place of vsock port 1024; --port and --listen are listened on
+besides. NOTIFY_SOCKET and WATCHDOG_USEC are heeded. An agent that is stuck ends
+itself with SIGABRT, to be started again.
+
 SIGTERM and SIGINT end it: no new commands, running ones get SIGTERM and, after
 --shutdown-grace, SIGKILL; each host still gets their exit; then exit status 0.`
 }
@@ -39,7 +41,15 @@ SIGTERM and SIGINT end it: no new commands, running ones get SIGTERM and, after
 // Run serves until a signal ends it.
 func (s *serveCommand) Run() error {
 	log := newLogger(s.LogLevel)
-	addresses, err := s.addresses()
+	notifier, err := systemd.NewNotifier()
+	if err != nil {
+		log.Warn().Err(err).Msg("the service manager will not be told how the agent is")
+	}
+	endpoints, err := inherit()
+	if err != nil {
+		return err
+	}
+	addresses, err := s.addresses(len(endpoints) > 0)
 	if err != nil {
 		return err
 	}
@@ -56,11 +66,11 @@ func (s *serveCommand) Run() error {
 	if err := spawner.UseCgroups(); err != nil {
 		log.Warn().Err(err).Msg("no cgroups: a process that makes itself a session and loses its parent escapes when its command is ended")
 	}
-	listeners, err := listen(ctx, log, addresses)
+	endpoints, err = listen(ctx, log, endpoints, addresses)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	log.Info().Str("address", join(addresses)).Str("version", version).Msg("listening")
+	log.Info().Str("address", names(endpoints)).Str("version", version).Msg("listening")
 	server := session.NewServer(session.Config{
 		Log:           log,
 		Spawner:       spawner,
@@ -68,12 +78,14 @@ func (s *serveCommand) Run() error {
 		Admit:         admit(transport.Policy{CIDs: s.AllowCID}),
 		ShutdownGrace: s.ShutdownGrace,
 	})
-	return serve(ctx, stop, log, server, listeners)
+	d := daemon{log, server, notifier}
+	return d.run(ctx, stop, endpoints)
 }
 
-func (s *serveCommand) addresses() ([]transport.Address, error) {
+// addresses are those to listen on, besides the sockets that were passed.
+func (s *serveCommand) addresses(passed bool) ([]transport.Address, error) {
 	urls := s.Listen
-	if len(urls) == 0 {
+	if len(urls) == 0 && !passed {
 		urls = []string{"vsock://"}
 	}
 	if s.Port != nil {
@@ -94,94 +106,5 @@ func admit(p transport.Policy) func(net.Conn) (string, error) {
 	return func(c net.Conn) (string, error) {
 		peer, err := p.Admit(c)
 		return peer.String(), err
-	}
-}
-
-func join(addresses []transport.Address) string {
-	var names []string
-	for _, a := range addresses {
-		names = append(names, a.String())
-	}
-	return strings.Join(names, " ")
-}
-
-// serve serves all listeners until ctx ends or one of them fails, and then
-// shuts down. A second signal ends the process at once.
-func serve(ctx context.Context, stop func(), log zerolog.Logger, server *session.Server, listeners []net.Listener) error {
-	failed := make(chan error, len(listeners))
-	for _, ln := range listeners {
-		go func() { failed <- server.Serve(ln) }() // stopped by Shutdown
-	}
-	var err error
-	select {
-	case <-ctx.Done():
-		log.Info().Msg("shutting down")
-	case err = <-failed:
-		log.Error().Err(err).Msg("listener failed: shutting down")
-	}
-	stop()
-	if e := server.Shutdown(context.Background()); e != nil {
-		err = errors.Join(err, e)
-	}
-	log.Info().Msg("shut down")
-	return err
-}
-
-const (
-	// devicePatience is how long a vsock device may take to appear after boot.
-	devicePatience = 2 * time.Minute
-
-	deviceRetry = 500 * time.Millisecond
-
-	// inUsePatience is how long a child that an agent was forking when it was
-	// killed may hold its address: it lets go when it becomes a command.
-	inUsePatience = time.Second
-
-	inUseRetry = 10 * time.Millisecond
-)
-
-// listen listens on all addresses, or on none.
-func listen(ctx context.Context, log zerolog.Logger, addresses []transport.Address) ([]net.Listener, error) {
-	var listeners []net.Listener
-	for _, a := range addresses {
-		ln, err := listenPatiently(ctx, log, a)
-		if err != nil || ln == nil {
-			for _, open := range listeners {
-				_ = open.Close()
-			}
-			return nil, err
-		}
-		listeners = append(listeners, ln)
-	}
-	return listeners, nil
-}
-
-// listenPatiently waits for a vsock device that is not there yet, and for the
-// address of an agent that has just been killed. It returns neither where ctx
-// ends first.
-func listenPatiently(ctx context.Context, log zerolog.Logger, a transport.Address) (net.Listener, error) {
-	begun := time.Now()
-	for try := 0; ; try++ {
-		ln, err := transport.Listen(a)
-		var wait time.Duration
-		switch {
-		case errors.Is(err, transport.ErrNoDevice):
-			if time.Since(begun) > devicePatience {
-				return nil, fmt.Errorf("%w: gave up after %v: is the guest kernel's vmw_vsock_virtio_transport module loaded, and has the VM a vsock device?", err, devicePatience)
-			}
-			if try == 0 {
-				log.Warn().Err(err).Dur("patience_ms", devicePatience).Msg("waiting for the vsock device")
-			}
-			wait = deviceRetry
-		case errors.Is(err, transport.ErrInUse) && time.Since(begun) < inUsePatience:
-			wait = inUseRetry
-		default:
-			return ln, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, nil
-		case <-time.After(wait):
-		}
 	}
 }

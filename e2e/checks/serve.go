@@ -49,10 +49,25 @@ func Serve(t *testing.T, args ...string) *Served {
 // ServeIn is Serve, with the agent started in a cgroup. nil: the test's own.
 func ServeIn(t *testing.T, cgroup *os.File, args ...string) *Served {
 	t.Helper()
-	s := &Served{Cmd: exec.Command(Program(t), append([]string{"serve"}, args...)...), Log: new(Log)}
+	cmd := exec.Command(Program(t), append([]string{"serve"}, args...)...)
 	if cgroup != nil {
-		s.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
 	}
+	return serve(t, cmd)
+}
+
+// ServePassed is Serve, with the agent given a socket as sd_listen_fds(3) has it.
+func ServePassed(t *testing.T, socket *os.File, args ...string) *Served {
+	t.Helper()
+	sh := []string{"-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"`, "sh", Program(t), "serve"}
+	cmd := exec.Command("sh", append(sh, args...)...)
+	cmd.ExtraFiles = []*os.File{socket}
+	return serve(t, cmd)
+}
+
+func serve(t *testing.T, cmd *exec.Cmd) *Served {
+	t.Helper()
+	s := &Served{Cmd: cmd, Log: new(Log)}
 	s.Env = append(s.Environ(), "AGENT_LOG_LEVEL=debug")
 	stderr, err := s.StderrPipe()
 	if err != nil {

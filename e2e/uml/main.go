@@ -6,8 +6,8 @@
 //	uml BINARY ARG…
 //
 // The guest sees the host's root read-only, an empty /tmp and /run, and, at
-// their own places, the folders of the binary, of the working directory and of
-// COCOON_AGENT. It has the caller's environment and working directory; its
+// their own places, the folders of the binary, of the module that the working
+// directory is in, and of COCOON_AGENT. It has the caller's environment and working directory; its
 // standard output and error are the caller's standard output. The exit status
 // is the command's, or 125 where the guest ended without one.
 //
@@ -111,7 +111,7 @@ func writePlan(dir string, argv []string) error {
 		Argv:   append([]string{binary}, argv[1:]...),
 		Env:    slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "TMPDIR=") }),
 		Cwd:    cwd,
-		Shared: []string{dir, filepath.Dir(binary), cwd},
+		Shared: []string{dir, filepath.Dir(binary), module(cwd)},
 	}
 	if agent := os.Getenv("COCOON_AGENT"); agent != "" {
 		p.Shared = append(p.Shared, filepath.Dir(agent))
@@ -121,6 +121,16 @@ func writePlan(dir string, argv []string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, planName), text, 0o600)
+}
+
+// module returns the folder of the Go module that dir is in, or dir itself.
+func module(dir string) string {
+	for up := dir; up != "/"; up = filepath.Dir(up) {
+		if _, err := os.Stat(filepath.Join(up, "go.mod")); err == nil {
+			return up
+		}
+	}
+	return dir
 }
 
 // runKernel runs the guest to its end, or to ctx's, and returns what the kernel

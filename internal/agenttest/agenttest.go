@@ -109,6 +109,9 @@ func (a *Agent) Shutdown(tb testing.TB) {
 	}
 }
 
+// Check is the server's.
+func (a *Agent) Check() { a.server.Check() }
+
 // Dial connects to the agent with nothing said yet.
 func (a *Agent) Dial(tb testing.TB) net.Conn {
 	tb.Helper()

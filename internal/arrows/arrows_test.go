@@ -29,7 +29,8 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/transport": {},
 		"internal/proc":      {},
 		"internal/guest":     {},
-		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/mux", "internal/proc", "internal/session", "internal/transport", "internal/wire"},
+		"internal/systemd":   {},
+		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/mux", "internal/proc", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
 		"internal/agenttest": {"internal/guest", "internal/mux", "internal/proc", "internal/session", "internal/transport", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -105,6 +106,11 @@ func (s *Server) Serve(ln net.Listener) error {
 // isTemporary says whether a later accept may succeed: the process or the
 // system is out of descriptors or memory, or the peer gave up.
 func isTemporary(err error) bool {
+	for _, passing := range []error{syscall.ENOMEM, syscall.ENOBUFS, syscall.ECONNABORTED} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
 	var ne interface{ Temporary() bool }
 	return errors.As(err, &ne) && ne.Temporary()
 }
@@ -168,10 +174,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// isClosing takes no lock: Shutdown holds s.mu while it asks for those of the
+// connections, of which one may be held here.
 func (s *Server) isClosing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
+	select {
+	case <-s.stopping:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *Server) addListener(ln net.Listener) bool {

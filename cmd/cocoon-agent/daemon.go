@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/cocoonstack/cocoon-agent/internal/session"
+	"github.com/cocoonstack/cocoon-agent/internal/systemd"
+	"github.com/cocoonstack/cocoon-agent/internal/transport"
+)
+
+const (
+	// A listener that has failed is made again after relistenSoon, and after
+	// twice as long each time it fails again, up to relistenLate. Once it has
+	// lived for that long it has not failed before.
+	relistenSoon = 10 * time.Millisecond
+	relistenLate = 5 * time.Second
+)
+
+// A daemon is an agent that serves, and tells the service manager so.
+type daemon struct {
+	log      zerolog.Logger
+	server   *session.Server
+	notifier systemd.Notifier
+}
+
+// run serves all endpoints until ctx ends or an inherited one fails, and then
+// shuts down. A second signal ends the process at once.
+func (d *daemon) run(ctx context.Context, stop func(), endpoints []endpoint) error {
+	defer d.guard()()
+	failed := make(chan error, len(endpoints))
+	for _, e := range endpoints {
+		go func() { // stopped by Shutdown
+			if err := d.serve(ctx, e); err != nil {
+				failed <- err
+			}
+		}()
+	}
+	d.tell(systemd.Ready, systemd.Status("listening on "+names(endpoints)))
+	var err error
+	select {
+	case <-ctx.Done():
+		d.log.Info().Msg("shutting down")
+	case err = <-failed:
+		d.log.Error().Err(err).Msg("listener failed: shutting down")
+	}
+	stop()
+	d.tell(systemd.Stopping, systemd.Status("shutting down"))
+	if e := d.server.Shutdown(context.Background()); e != nil {
+		err = errors.Join(err, e)
+	}
+	d.log.Info().Msg("shut down")
+	return err
+}
+
+func (d *daemon) tell(assignments ...string) {
+	if err := d.notifier.Notify(assignments...); err != nil {
+		d.log.Warn().Err(err).Strs("assignments", assignments).Send()
+	}
+}
+
+// guard starts a watchdog, which is stopped by what it returns.
+func (d *daemon) guard() (stop func()) {
+	w := watchdog{d.log, d.server.Check, d.tell, abort}
+	ticker := time.NewTicker(interval(d.notifier.Timeout()))
+	done := make(chan struct{})
+	go w.watch(ticker.C, done)
+	return func() {
+		ticker.Stop()
+		close(done)
+	}
+}
+
+// serve serves e until the server is shut down or ctx ends, and then returns
+// nil. A listener that fails is made again; but not an inherited one, which only
+// its owner can bind again: that is an error.
+func (d *daemon) serve(ctx context.Context, e endpoint) error {
+	log := d.log.With().Stringer("address", e.address).Logger()
+	var delay time.Duration
+	for {
+		begun := time.Now()
+		err := d.server.Serve(e.Listener)
+		switch {
+		case errors.Is(err, session.ErrClosed):
+			return nil
+		case e.inherited:
+			return fmt.Errorf("%s, a socket of the service manager: %w", e.address, err)
+		}
+		if time.Since(begun) >= relistenLate {
+			delay = 0
+		}
+		log.Error().Err(err).Msg("listener failed: listening anew")
+		if e.Listener, delay = relisten(ctx, log, e.address, delay); e.Listener == nil {
+			return nil
+		}
+		log.Info().Msg("listening again")
+	}
+}
+
+// relisten listens on a when that can be done. It returns a nil listener where
+// ctx ends first, and how long it has waited last. The first error is logged.
+func relisten(ctx context.Context, log zerolog.Logger, a transport.Address, delay time.Duration) (net.Listener, time.Duration) {
+	for try := 0; ; try++ {
+		delay = min(max(2*delay, relistenSoon), relistenLate)
+		if !pause(ctx, delay) {
+			return nil, delay
+		}
+		ln, err := transport.Listen(a)
+		if err == nil {
+			return ln, delay
+		}
+		if try == 0 {
+			log.Error().Err(err).Dur("at_most_every_ms", relistenLate).Msg("cannot listen: trying again")
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/cocoonstack/cocoon-agent/internal/systemd"
+	"github.com/cocoonstack/cocoon-agent/internal/transport"
+)
+
+const (
+	// devicePatience is how long a vsock device may take to appear after boot.
+	devicePatience = 2 * time.Minute
+
+	deviceRetry = 500 * time.Millisecond
+
+	// inUsePatience is how long a child that an agent was forking when it was
+	// killed may hold its address: it lets go when it becomes a command.
+	inUsePatience = time.Second
+
+	inUseRetry = 10 * time.Millisecond
+)
+
+// An endpoint is a listener and where it listens.
+type endpoint struct {
+	net.Listener
+	address   transport.Address
+	inherited bool // bound by somebody else, who keeps it bound
+}
+
+func names(endpoints []endpoint) string {
+	var all []string
+	for _, e := range endpoints {
+		all = append(all, e.address.String())
+	}
+	return strings.Join(all, " ")
+}
+
+func closeAll(endpoints []endpoint) {
+	for _, e := range endpoints {
+		_ = e.Close()
+	}
+}
+
+// inherit takes the sockets that the service manager has bound, all or none.
+func inherit() ([]endpoint, error) {
+	sockets, err := systemd.Sockets()
+	if err != nil {
+		return nil, fmt.Errorf("sockets of the service manager: %w", err)
+	}
+	var endpoints []endpoint
+	for _, s := range sockets {
+		ln, a, err := transport.Inherit(s.FD)
+		if err != nil {
+			closeAll(endpoints)
+			return nil, fmt.Errorf("sockets of the service manager: %s: %w", s, err)
+		}
+		endpoints = append(endpoints, endpoint{ln, a, true})
+	}
+	return endpoints, nil
+}
+
+// listen listens on all addresses besides those of the endpoints that are
+// there, which it returns too; or on none. It returns nothing where ctx ends
+// first.
+func listen(ctx context.Context, log zerolog.Logger, endpoints []endpoint, addresses []transport.Address) ([]endpoint, error) {
+	for _, a := range addresses {
+		if slices.ContainsFunc(endpoints, func(e endpoint) bool { return e.inherited && e.address == a }) {
+			continue
+		}
+		ln, err := listenPatiently(ctx, log, a)
+		if err != nil || ln == nil {
+			closeAll(endpoints)
+			return nil, err
+		}
+		endpoints = append(endpoints, endpoint{ln, a, false})
+	}
+	return endpoints, nil
+}
+
+// listenPatiently waits for a vsock device that is not there yet, and for the
+// address of an agent that has just been killed. It returns neither where ctx
+// ends first.
+func listenPatiently(ctx context.Context, log zerolog.Logger, a transport.Address) (net.Listener, error) {
+	begun := time.Now()
+	for try := 0; ; try++ {
+		ln, err := transport.Listen(a)
+		var wait time.Duration
+		switch {
+		case errors.Is(err, transport.ErrNoDevice):
+			if time.Since(begun) > devicePatience {
+				return nil, fmt.Errorf("%w: gave up after %v: is the guest kernel's vmw_vsock_virtio_transport module loaded, and has the VM a vsock device?", err, devicePatience)
+			}
+			if try == 0 {
+				log.Warn().Err(err).Dur("patience_ms", devicePatience).Msg("waiting for the vsock device")
+			}
+			wait = deviceRetry
+		case errors.Is(err, transport.ErrInUse) && time.Since(begun) < inUsePatience:
+			wait = inUseRetry
+		case errors.Is(err, transport.ErrInUse) && a.Scheme == "vsock":
+			return nil, fmt.Errorf("%w: hosts take whichever process has the port for the agent", err)
+		default:
+			return ln, err
+		}
+		if !pause(ctx, wait) {
+			return nil, nil
+		}
+	}
+}
+
+// pause says whether ctx has not ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/cocoonstack/cocoon-agent/internal/systemd"
+)
+
+const (
+	// watchInterval is how often the agent is looked after, where systemd does
+	// not want to hear of it more often.
+	watchInterval = 30 * time.Second
+
+	// stuckTicks is how many ticks a look may take: longer than the agent is
+	// ever busy.
+	stuckTicks = 3
+)
+
+// A watchdog ends an agent that is stuck, so that whatever has started it
+// starts another.
+//
+// It counts ticks and does not look at the clock: when a paused VM goes on, the
+// clock may have jumped by hours, but a ticker ticks once. systemd's own
+// watchdog (WatchdogSec=) looks at the clock, and may end an agent that was only
+// paused; it gets its word where it is switched on.
+type watchdog struct {
+	log    zerolog.Logger
+	check  func() // does not return while the agent is stuck
+	tell   func(assignments ...string)
+	giveUp func()
+}
+
+// interval is how often to look where systemd wants to hear of it within timeout.
+func interval(timeout time.Duration) time.Duration {
+	if timeout == 0 {
+		return watchInterval
+	}
+	return min(timeout/2, watchInterval)
+}
+
+// watch looks after the agent at each tick, until done.
+func (w *watchdog) watch(tick <-chan time.Time, done <-chan struct{}) {
+	checked := make(chan struct{}, 1)
+	missed := -1 // ticks since the look that goes on; -1: none does
+	for {
+		select {
+		case <-done:
+			return
+		case <-checked:
+			missed = -1
+			w.tell(systemd.Watchdog)
+		case <-tick:
+			missed++
+			switch missed {
+			case 0:
+				go w.look(checked) // ends unless the agent is stuck, and then with it
+			case stuckTicks:
+				w.log.Error().Int("ticks", missed).Msg("the agent is stuck: giving up")
+				w.giveUp()
+			}
+		}
+	}
+}
+
+func (w *watchdog) look(checked chan<- struct{}) {
+	w.check()
+	checked <- struct{}{}
+}
+
+// abort ends the process with the stacks of all goroutines on standard error.
+func abort() { _ = syscall.Kill(syscall.Getpid(), syscall.SIGABRT) }

@@ -1,0 +1,61 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/mdlayher/vsock"
+	"golang.org/x/sys/unix"
+)
+
+// Inherit returns the listener that a file descriptor is, which somebody else
+// has bound, and where it listens: a listening stream socket of AF_VSOCK or
+// AF_UNIX. It takes fd, whatever it returns. The listener's Close leaves the
+// socket, and a Unix socket's file, to whoever else has it. As with [Listen],
+// the caller asks a [Policy] about each connection.
+func Inherit(fd int) (net.Listener, Address, error) {
+	f := os.NewFile(uintptr(fd), "socket")
+	defer f.Close()
+	family, err := listening(fd)
+	if err != nil {
+		return nil, Address{}, err
+	}
+	// Both make a copy of fd that no child inherits.
+	if family == unix.AF_UNIX {
+		ln, err := net.FileListener(f)
+		if err != nil {
+			return nil, Address{}, err
+		}
+		return ln, Address{Scheme: schemeUnix, Path: ln.Addr().String()}, nil
+	}
+	ln, err := vsock.FileListener(f)
+	if err != nil {
+		return nil, Address{}, err
+	}
+	a, ok := ln.Addr().(*vsock.Addr)
+	if !ok {
+		return nil, Address{}, errors.Join(fmt.Errorf("listens on %v", ln.Addr()), ln.Close())
+	}
+	return ln, Address{Scheme: schemeVsock, Port: a.Port}, nil
+}
+
+// listening returns the family of a socket that an agent can listen on.
+func listening(fd int) (family int, err error) {
+	family, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return 0, fmt.Errorf("not a listening socket: %w", err)
+	}
+	if family != unix.AF_UNIX && family != unix.AF_VSOCK {
+		return 0, fmt.Errorf("a socket of address family %d: want AF_VSOCK (%d) or AF_UNIX (%d)", family, unix.AF_VSOCK, unix.AF_UNIX)
+	}
+	if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_STREAM {
+		return 0, errors.Join(errors.New("not a stream socket: want one of ListenStream="), err)
+	}
+	// Linux answers this for sockets of every family since 2.5.
+	if listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || listens == 0 {
+		return 0, errors.Join(errors.New("a stream socket that does not listen: want Accept=no"), err)
+	}
+	return family, nil
+}
