@@ -16,6 +16,7 @@ type Output struct {
 	file     *os.File
 	raw      syscall.RawConn
 	draining atomic.Bool // the main process has exited
+	terminal bool        // it is one's, whose end Reap closes
 }
 
 func newOutput(f *os.File) (*Output, error) {
@@ -26,7 +27,9 @@ func newOutput(f *os.File) (*Output, error) {
 	return &Output{file: f, raw: raw}, nil
 }
 
-// CopyTo copies all output to w and closes the pipe. It returns how many bytes
+// CopyTo copies all output to w and closes the pipe. (A terminal stays until
+// [Process.Reap]: a program that has closed it may not have exited yet, and would
+// be sent SIGHUP.) It returns how many bytes
 // w has taken, and whether it stopped because the output, after
 // [Process.Drain], was silent for [DrainIdle] with its writers still there.
 // The error is w's; output that w did not take is thrown away, so that the
@@ -116,5 +119,7 @@ func (r *reader) read(fd uintptr) bool {
 
 func (r *reader) close() {
 	r.lane.close()
-	_ = r.output.file.Close()
+	if !r.output.terminal {
+		_ = r.output.file.Close()
+	}
 }

@@ -48,7 +48,7 @@ func openTerminal(t Terminal, user account) (*pipes, error) {
 	}
 	p.terminal = &terminal{file: file, raw: raw}
 	p.stdin = &Input{file: file, raw: raw, terminal: p.terminal}
-	p.stdout = &Output{file: file, raw: raw}
+	p.stdout = &Output{file: file, raw: raw, terminal: true}
 	return p, nil
 }
 

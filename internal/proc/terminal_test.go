@@ -254,3 +254,13 @@ func TestVimWritesAFile(t *testing.T) {
 		t.Errorf("file %q, %v", got, err)
 	}
 }
+
+// Programs close their standard streams before they exit, as cat(1) does. The
+// terminal's end must not come before theirs: it would send them SIGHUP.
+func TestProgramThatClosesItsTerminalIsNotHungUp(t *testing.T) {
+	s := newSpawner(t)
+	r := run(t, s, proc.Spec{Argv: shell("echo last; exec <&- >&- 2>&-; sleep 0.1; exit 3"), Terminal: &proc.Terminal{}})
+	if r.Code != 3 || r.stdout != "last\r\n" {
+		t.Errorf("exit %+v, output %q", r.Exit, r.stdout)
+	}
+}
