@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // maxFree is how many empty cgroups are kept for the next processes: making and
@@ -19,7 +20,7 @@ const maxFree = 64
 //
 // A cgroup goes through: free → taken → free again, or → left, where a daemon
 // lives on in it after a normal exit, → free once it is empty. What is left is
-// looked at when another one is given back.
+// looked at when another one is given back. One that has been killed is removed.
 type cgroups struct {
 	dir     string
 	limited *limited // those of execs with limits
@@ -132,7 +133,7 @@ func (c *cgroups) give(g *cgroup) {
 		switch {
 		case !g.empty():
 			still = append(still, g)
-		case len(c.free) < maxFree:
+		case len(c.free) < maxFree && !g.killed.Load():
 			c.free = append(c.free, g)
 		default:
 			_ = g.remove()
@@ -162,6 +163,7 @@ type cgroup struct {
 	path    string
 	dir     *os.File
 	events  *os.File
+	killed  atomic.Bool
 	limited bool // one exec's, whose limits it has
 	late    []setting
 }
@@ -206,7 +208,10 @@ func (g *cgroup) members() []int {
 	return pids
 }
 
-// kill sends SIGKILL to everything in it and below, forks under way included.
+// kill sends SIGKILL to everything in it and below, forks under way included. It
+// is not used again: Linux 6.18, for one, takes any later clone3 into a cgroup
+// that has been killed for such a fork.
 func (g *cgroup) kill() {
+	g.killed.Store(true)
 	_ = os.WriteFile(filepath.Join(g.path, "cgroup.kill"), []byte("1"), 0)
 }
