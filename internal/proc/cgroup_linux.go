@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxFree is how many empty cgroups are kept for the next processes: making and
@@ -125,6 +127,7 @@ func (c *cgroups) give(g *cgroup) {
 		return
 	}
 	c.limited.sweep()
+	g.used = true
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.left = append(c.left, g)
@@ -163,6 +166,8 @@ type cgroup struct {
 	path    string
 	dir     *os.File
 	events  *os.File
+	killer  *os.File // cgroup.kill: ending a tree must not need a descriptor that may not be had
+	used    bool     // by an exec before
 	killed  atomic.Bool
 	limited bool // one exec's, whose limits it has
 	late    []setting
@@ -180,20 +185,43 @@ func newCgroup(path string) (*cgroup, error) {
 	if err != nil {
 		return nil, errors.Join(err, dir.Close(), os.Remove(path))
 	}
-	return &cgroup{path: path, dir: dir, events: events}, nil
+	killer, err := os.OpenFile(filepath.Join(path, "cgroup.kill"), os.O_WRONLY, 0)
+	if err != nil {
+		return nil, errors.Join(err, events.Close(), dir.Close(), os.Remove(path))
+	}
+	return &cgroup{path: path, dir: dir, events: events, killer: killer}, nil
 }
 
 func (g *cgroup) fd() int { return int(g.dir.Fd()) }
 
 func (g *cgroup) remove() error {
-	return errors.Join(g.events.Close(), g.dir.Close(), os.Remove(g.path))
+	err := os.Remove(g.path)
+	if errors.Is(err, os.ErrNotExist) { // somebody else has
+		err = nil
+	}
+	return errors.Join(g.killer.Close(), g.events.Close(), g.dir.Close(), err)
 }
 
 // empty says whether no process lives in it.
 func (g *cgroup) empty() bool {
 	var text [256]byte
-	n, _ := g.events.ReadAt(text[:], 0)
-	return bytes.Contains(text[:n], []byte("populated 0"))
+	n, err := g.events.ReadAt(text[:], 0)
+	return bytes.Contains(text[:n], []byte("populated 0")) || errors.Is(err, unix.ENODEV) // removed
+}
+
+// spoilt says whether err, of a fork, says that the cgroup takes no process: it
+// has controllers for cgroups below it, is threaded, is in a hierarchy that is
+// read-only by now, or has been removed.
+func (g *cgroup) spoilt(err error) bool {
+	switch {
+	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EROFS):
+		return true
+	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOENT): // the latter is said of a program too
+		_, err := g.events.ReadAt(make([]byte, 1), 0)
+		return errors.Is(err, unix.ENODEV)
+	default:
+		return false
+	}
 }
 
 // members returns the processes in it, but not those below it.
@@ -213,5 +241,5 @@ func (g *cgroup) members() []int {
 // that has been killed for such a fork.
 func (g *cgroup) kill() {
 	g.killed.Store(true)
-	_ = os.WriteFile(filepath.Join(g.path, "cgroup.kill"), []byte("1"), 0)
+	_, _ = g.killer.WriteAt([]byte("1"), 0)
 }

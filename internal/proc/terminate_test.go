@@ -120,3 +120,12 @@ func TestTerminatedSaysWhetherItWas(t *testing.T) {
 		t.Error("after Terminate")
 	}
 }
+
+func TestTerminatedIsNotTrueOfWhatHadExited(t *testing.T) {
+	c := start(t, newSpawner(t), proc.Spec{Argv: shell("exit 3")})
+	eventually(t, "a zombie", func() bool { return statOf(c.PID()).state == "Z" })
+	c.Terminate(0)
+	if got := c.finish(t); got.Code != 3 || c.Terminated() {
+		t.Errorf("got %+v, terminated: %v", got.Exit, c.Terminated())
+	}
+}
