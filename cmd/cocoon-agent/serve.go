@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -38,6 +39,9 @@ SIGTERM and SIGINT end it: no new commands, running ones get SIGTERM and, after
 
 // Run serves until a signal ends it.
 func (s *serveCommand) Run() error {
+	if os.Getpid() == 1 {
+		return initRun()
+	}
 	log := newLogger(s.LogLevel)
 	addresses, err := s.addresses()
 	if err != nil {
@@ -48,6 +52,7 @@ func (s *serveCommand) Run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	survive()
 	spawner, err := proc.NewSpawner()
 	if err != nil {
 		return err
