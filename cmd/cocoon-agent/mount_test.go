@@ -251,7 +251,11 @@ func TestCgroupsTurnReadOnly(t *testing.T) {
 	g.ends(t)
 	limited := g.Command("true")
 	limited.Limits.PIDs = 10
-	wantRefused(t, limited.Run(), client.Unsupported, "limits cannot be set")
+	err := limited.Run()
+	wantRefused(t, err, client.Unsupported, "limits cannot be set")
+	if strings.Count(err.Error(), "cannot") != 1 {
+		t.Errorf("it says so twice: %v", err)
+	}
 	g.in(t, "umount "+mount)
 	g.recovers(t)
 }

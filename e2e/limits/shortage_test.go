@@ -49,7 +49,7 @@ func TestForkBombThatTakesAllProcessesLeavesTheAgent(t *testing.T) {
 	dir := service(t, root)
 	a := serve(t, dir, "agent")
 	bomb := a.command(t, client.Limits{}, "sh", "-c", "bomb() { bomb | bomb & }; bomb; exec sleep 1000")
-	write(t, filepath.Join(dir, "pids.max"), "100")
+	write(t, filepath.Join(dir, "pids.max"), "60")
 	if err := bomb.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -57,8 +57,8 @@ func TestForkBombThatTakesAllProcessesLeavesTheAgent(t *testing.T) {
 		return number(t, dir, "pids.events", "max") > 200
 	})
 	refused := 0
-	for range 5 {
-		const many = 32
+	for range 2 {
+		const many = 16
 		errs := make(chan error, many)
 		for range many {
 			go func() { errs <- a.command(t, client.Limits{}, "true").Run() }() // ends by the agent's answer

@@ -150,7 +150,7 @@ func (p *Process) takeCgroup(limits Limits) (err error) {
 	}
 	if p.noCgroup == nil {
 		p.cgroup, err = p.spawner.cgroups.take(limits)
-		if err == nil || scarce(err) {
+		if err == nil || scarce(err) || errors.Is(err, ErrUnsupported) {
 			return err
 		}
 		p.noCgroup = err
