@@ -75,7 +75,9 @@ func TestTerminateKillsWhatIgnoresIt(t *testing.T) {
 
 func TestTerminateWakesAStoppedProcess(t *testing.T) {
 	bothWays(t, func(t *testing.T, s *proc.Spawner) {
-		c := ready(t, s, "trap 'exit 3' TERM; echo ready"+forever, 1)
+		// It forks nothing: one whose vfork is stopped before the exec waits for
+		// that (D), and does not stop itself.
+		c := ready(t, s, "trap 'exit 3' TERM; echo ready; while :; do :; done", 1)
 		if err := c.Signal(unix.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
