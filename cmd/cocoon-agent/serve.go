@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"os/signal"
 	"syscall"
 	"time"
@@ -40,6 +41,9 @@ SIGTERM and SIGINT end it: no new commands, running ones get SIGTERM and, after
 
 // Run serves until a signal ends it.
 func (s *serveCommand) Run() error {
+	if os.Getpid() == 1 {
+		return initRun()
+	}
 	log := newLogger(s.LogLevel)
 	notifier, err := systemd.NewNotifier()
 	if err != nil {
@@ -58,6 +62,7 @@ func (s *serveCommand) Run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	survive()
 	spawner, err := proc.NewSpawner()
 	if err != nil {
 		return err

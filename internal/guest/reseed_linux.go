@@ -20,6 +20,9 @@ var (
 
 	// ErrNotPermitted says that the agent lacks a privilege.
 	ErrNotPermitted = errors.New("not permitted")
+
+	// ErrResources says that the disk is full, or the agent out of descriptors.
+	ErrResources = errors.New("out of resources")
 )
 
 // How many bytes of entropy Reseed takes.
@@ -49,6 +52,11 @@ func Reseed(entropy []byte, machineID bool) error {
 func classed(err error) error {
 	if errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("%w: %w", ErrNotPermitted, err)
+	}
+	for _, errno := range []error{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w: %w", ErrResources, err)
+		}
 	}
 	return err
 }

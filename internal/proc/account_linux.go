@@ -2,6 +2,7 @@ package proc
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -22,10 +23,10 @@ type account struct {
 }
 
 // ownAccount is the agent's own user. It always succeeds: a guest without
-// /etc/passwd has one too.
+// /etc/passwd, or one that cannot be read, has one too.
 func ownAccount() account {
 	uid, gid := uint32(os.Geteuid()), uint32(os.Getegid())
-	a, ok := findUser(func(e []string) bool { return e[2] == id(uid) })
+	a, ok, _ := findUser(func(e []string) bool { return e[2] == id(uid) })
 	if !ok {
 		a = account{name: id(uid), home: "/", shell: "/bin/sh"}
 		if uid == 0 {
@@ -63,15 +64,17 @@ func (s *Spawner) account(user string) (account, error) {
 }
 
 func accountOf(name string) (account, error) {
-	if a, ok := findUser(func(e []string) bool { return e[0] == name }); ok {
-		return a, nil
+	a, ok, err := findUser(func(e []string) bool { return e[0] == name })
+	if ok || err != nil {
+		return a, err
 	}
 	uid, err := parseID(name)
 	if err != nil {
 		return account{}, invalidError{fmt.Errorf("user %q: %w", name, err)}
 	}
-	if a, ok := findUser(func(e []string) bool { return e[2] == id(uid) }); ok {
-		return a, nil
+	a, ok, err = findUser(func(e []string) bool { return e[2] == id(uid) })
+	if ok || err != nil {
+		return a, err
 	}
 	return account{name: id(uid), home: "/", shell: "/bin/sh", uid: uid}, nil
 }
@@ -80,13 +83,16 @@ func gidOf(group string) (uint32, error) {
 	var gid uint32
 	var err error
 	found := false
-	eachLine("/etc/group", 3, func(e []string) bool {
+	unread := eachLine("/etc/group", 3, func(e []string) bool {
 		if e[0] == group {
 			gid, err = parseID(e[2])
 			found = true
 		}
 		return !found
 	})
+	if unread != nil {
+		return 0, unread
+	}
 	if !found {
 		gid, err = parseID(group)
 	}
@@ -108,10 +114,10 @@ func parseID(s string) (uint32, error) {
 }
 
 // findUser returns the first account of /etc/passwd that match takes, with its groups.
-func findUser(match func(entry []string) bool) (account, bool) {
+func findUser(match func(entry []string) bool) (account, bool, error) {
 	var a account
 	found := false
-	eachLine("/etc/passwd", 7, func(e []string) bool {
+	err := eachLine("/etc/passwd", 7, func(e []string) bool {
 		uid, err := parseID(e[2])
 		gid, err2 := parseID(e[3])
 		if err != nil || err2 != nil || !match(e) {
@@ -121,36 +127,47 @@ func findUser(match func(entry []string) bool) (account, bool) {
 		found = true
 		return false
 	})
-	if !found {
-		return a, false
+	if !found || err != nil {
+		return account{}, false, err
 	}
 	if a.shell == "" {
 		a.shell = "/bin/sh" // passwd(5)
 	}
-	eachLine("/etc/group", 4, func(e []string) bool {
+	err = eachLine("/etc/group", 4, func(e []string) bool {
 		if gid, err := parseID(e[2]); err == nil && slices.Contains(strings.Split(e[3], ","), a.name) {
 			a.groups = append(a.groups, gid)
 		}
 		return true
 	})
-	return a, true
+	return a, err == nil, err
 }
 
 // eachLine calls f with the fields of each line of a colon-separated file that
-// has at least n, until f returns false. A file that cannot be read has none.
-func eachLine(path string, n int, f func(fields []string) bool) {
+// has at least n, until f returns false. A file that is not there has none. One
+// that cannot be read is an error: a user must not lose a group, or get gid 0,
+// because the agent is out of descriptors.
+func eachLine(path string, n int, f func(fields []string) bool) error {
 	file, err := os.Open(path)
-	if err != nil {
-		return
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%w: %w", ErrNotPermitted, err)
+	case err != nil:
+		return startError(err)
 	}
 	defer file.Close()
 	lines := bufio.NewScanner(file)
 	lines.Buffer(nil, 1<<20) // groups may have many members
 	for lines.Scan() {
 		if fields := strings.Split(lines.Text(), ":"); len(fields) >= n && !f(fields) {
-			return
+			return nil
 		}
 	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("%s: %w", path, startError(err))
+	}
+	return nil
 }
 
 // members is the set of groups that the account is a member of.
@@ -173,8 +190,8 @@ func (s *Spawner) credential(a account) (*syscall.Credential, error) {
 }
 
 // protected says whether the agent is kept from the OOM killer, which its
-// children inherit.
+// children inherit. Where that cannot be read it may be.
 var protected = sync.OnceValue(func() bool {
 	text, err := os.ReadFile("/proc/self/oom_score_adj")
-	return err == nil && strings.TrimSpace(string(text)) != "0"
+	return err != nil || strings.TrimSpace(string(text)) != "0"
 })

@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxFree is how many empty cgroups are kept for the next processes: making and
@@ -19,7 +22,7 @@ const maxFree = 64
 //
 // A cgroup goes through: free → taken → free again, or → left, where a daemon
 // lives on in it after a normal exit, → free once it is empty. What is left is
-// looked at when another one is given back.
+// looked at when another one is given back. One that has been killed is removed.
 type cgroups struct {
 	dir     string
 	limited *limited // those of execs with limits
@@ -124,6 +127,7 @@ func (c *cgroups) give(g *cgroup) {
 		return
 	}
 	c.limited.sweep()
+	g.used = true
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.left = append(c.left, g)
@@ -132,7 +136,7 @@ func (c *cgroups) give(g *cgroup) {
 		switch {
 		case !g.empty():
 			still = append(still, g)
-		case len(c.free) < maxFree:
+		case len(c.free) < maxFree && !g.killed.Load():
 			c.free = append(c.free, g)
 		default:
 			_ = g.remove()
@@ -162,6 +166,9 @@ type cgroup struct {
 	path    string
 	dir     *os.File
 	events  *os.File
+	killer  *os.File // cgroup.kill: ending a tree must not need a descriptor that may not be had
+	used    bool     // by an exec before
+	killed  atomic.Bool
 	limited bool // one exec's, whose limits it has
 	late    []setting
 }
@@ -178,20 +185,43 @@ func newCgroup(path string) (*cgroup, error) {
 	if err != nil {
 		return nil, errors.Join(err, dir.Close(), os.Remove(path))
 	}
-	return &cgroup{path: path, dir: dir, events: events}, nil
+	killer, err := os.OpenFile(filepath.Join(path, "cgroup.kill"), os.O_WRONLY, 0)
+	if err != nil {
+		return nil, errors.Join(err, events.Close(), dir.Close(), os.Remove(path))
+	}
+	return &cgroup{path: path, dir: dir, events: events, killer: killer}, nil
 }
 
 func (g *cgroup) fd() int { return int(g.dir.Fd()) }
 
 func (g *cgroup) remove() error {
-	return errors.Join(g.events.Close(), g.dir.Close(), os.Remove(g.path))
+	err := os.Remove(g.path)
+	if errors.Is(err, os.ErrNotExist) { // somebody else has
+		err = nil
+	}
+	return errors.Join(g.killer.Close(), g.events.Close(), g.dir.Close(), err)
 }
 
 // empty says whether no process lives in it.
 func (g *cgroup) empty() bool {
 	var text [256]byte
-	n, _ := g.events.ReadAt(text[:], 0)
-	return bytes.Contains(text[:n], []byte("populated 0"))
+	n, err := g.events.ReadAt(text[:], 0)
+	return bytes.Contains(text[:n], []byte("populated 0")) || errors.Is(err, unix.ENODEV) // removed
+}
+
+// spoilt says whether err, of a fork, says that the cgroup takes no process: it
+// has controllers for cgroups below it, is threaded, is in a hierarchy that is
+// read-only by now, or has been removed.
+func (g *cgroup) spoilt(err error) bool {
+	switch {
+	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EROFS):
+		return true
+	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOENT): // the latter is said of a program too
+		_, err := g.events.ReadAt(make([]byte, 1), 0)
+		return errors.Is(err, unix.ENODEV)
+	default:
+		return false
+	}
 }
 
 // members returns the processes in it, but not those below it.
@@ -206,7 +236,10 @@ func (g *cgroup) members() []int {
 	return pids
 }
 
-// kill sends SIGKILL to everything in it and below, forks under way included.
+// kill sends SIGKILL to everything in it and below, forks under way included. It
+// is not used again: Linux 6.18, for one, takes any later clone3 into a cgroup
+// that has been killed for such a fork.
 func (g *cgroup) kill() {
-	_ = os.WriteFile(filepath.Join(g.path, "cgroup.kill"), []byte("1"), 0)
+	g.killed.Store(true)
+	_, _ = g.killer.WriteAt([]byte("1"), 0)
 }

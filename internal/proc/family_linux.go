@@ -2,6 +2,7 @@ package proc
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strconv"
 	"sync"
@@ -24,16 +25,20 @@ type family struct {
 // its place was read, by a parent that exited before its own was.
 func (f *family) empty() bool {
 	for range 2 {
-		if len(f.members()) > 0 {
+		if pids, err := f.members(); len(pids) > 0 || err != nil {
 			return false
 		}
 	}
 	return true
 }
 
-// members returns the living ones. Where /proc cannot be read it finds none.
-func (f *family) members() []int {
-	all := processes()
+// members returns the living ones. Where there is no /proc it finds none; where
+// /proc cannot be read for the moment, that is an error.
+func (f *family) members() ([]int, error) {
+	all, err := processes()
+	if err != nil {
+		return nil, err
+	}
 	in := map[int]uint64{}
 	for grown := true; grown; {
 		grown = false
@@ -50,7 +55,7 @@ func (f *family) members() []int {
 			pids = append(pids, s.pid)
 		}
 	}
-	return pids
+	return pids, nil
 }
 
 func (f *family) has(s stat, in map[int]uint64) bool {
@@ -73,6 +78,7 @@ type stat struct {
 type survey struct {
 	once sync.Once
 	all  []stat
+	err  error
 }
 
 var surveys struct {
@@ -82,7 +88,7 @@ var surveys struct {
 }
 
 // processes returns all processes, as they are at some moment after the call.
-func processes() []stat {
+func processes() ([]stat, error) {
 	surveys.mu.Lock()
 	if surveys.next == nil {
 		surveys.next = new(survey)
@@ -95,40 +101,53 @@ func processes() []stat {
 		surveys.mu.Lock()
 		surveys.next = nil
 		surveys.mu.Unlock()
-		s.all = readProcesses()
+		s.all, s.err = readProcesses()
 	})
-	return s.all
+	return s.all, s.err
 }
 
-func readProcesses() []stat {
-	dir, err := os.Open("/proc")
-	if err != nil {
-		return nil
+// readProcesses fails where the agent is out of something.
+func readProcesses() ([]stat, error) {
+	names, err := readNames("/proc")
+	if scarce(err) {
+		return nil, err
 	}
-	defer dir.Close()
-	names, _ := dir.Readdirnames(-1)
 	var all []stat
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
 			continue
 		}
-		if s, ok := readStat(pid); ok {
+		s, err := readStat(pid)
+		switch {
+		case err == nil:
 			all = append(all, s)
+		case scarce(err):
+			return nil, err
 		}
 	}
-	return all
+	return all, nil
 }
 
-func readStat(pid int) (stat, bool) {
+func readNames(path string) ([]string, error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return dir.Readdirnames(-1)
+}
+
+// readStat fails where the process has gone.
+func readStat(pid int) (stat, error) {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return stat{}, false
+		return stat{}, err
 	}
 	// The name, in parentheses, may hold anything; the rest does not.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	if len(fields) < 20 {
-		return stat{}, false
+		return stat{}, fmt.Errorf("/proc/%d/stat: %q", pid, text)
 	}
 	number := func(i int) int { n, _ := strconv.Atoi(string(fields[i])); return n }
 	started, _ := strconv.ParseUint(string(fields[19]), 10, 64)
@@ -139,5 +158,5 @@ func readStat(pid int) (stat, bool) {
 		parent:  number(1),
 		group:   number(2),
 		session: number(3),
-	}, true
+	}, nil
 }

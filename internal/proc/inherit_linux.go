@@ -1,11 +1,11 @@
 package proc
 
 import (
+	"math"
 	"os"
 	"os/signal"
 	"runtime"
 	"strconv"
-	"strings"
 	"syscall"
 	"unsafe"
 
@@ -17,7 +17,11 @@ import (
 
 // closeOnExec keeps the files that the agent was started with, but for the
 // standard three, from its children. Those that it opens have the flag already.
+// Kernels before 5.11 cannot do it by themselves: /proc tells what is open there.
 func closeOnExec() {
+	if unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
 	fds, _ := os.ReadDir("/proc/self/fd")
 	for _, entry := range fds {
 		if fd, err := strconv.Atoi(entry.Name()); err == nil && fd > 2 {
@@ -32,13 +36,9 @@ func closeOnExec() {
 // runtime does not catch; they are reset in the agent already, where nobody
 // sends them.
 func catchIgnored() {
-	status, _ := os.ReadFile("/proc/self/status")
-	_, after, _ := strings.Cut(string(status), "\nSigIgn:\t")
-	digits, _, _ := strings.Cut(after, "\n")
-	ignored, _ := strconv.ParseUint(digits, 16, 64)
 	for sig := 1; sig <= maxSignal; sig++ {
 		switch {
-		case ignored>>(sig-1)&1 == 0:
+		case !ignored(sig):
 		case sig >= firstLibrarySignal && sig <= lastLibrarySignal:
 			resetSignal(sig)
 		default:
@@ -53,9 +53,20 @@ const (
 	lastLibrarySignal  = 34
 )
 
+// A sigaction is the kernel's: handler, flags, restorer, mask.
+type sigaction [4]uint64
+
+// ignored needs no /proc, which a guest may be without.
+func ignored(sig int) bool {
+	const ignore = 1 // SIG_IGN
+	var action sigaction
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&action)), 8, 0, 0)
+	return errno == 0 && action[0] == ignore
+}
+
 // resetSignal is sigaction(sig, SIG_DFL).
 func resetSignal(sig int) {
-	var action [4]uint64 // the kernel's struct sigaction: handler, flags, restorer, mask
+	var action sigaction
 	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
 }
 

@@ -16,7 +16,7 @@ type Input struct {
 }
 
 func newInput(f *os.File) (*Input, error) {
-	raw, err := f.SyscallConn()
+	raw, err := pollable(f)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

@@ -72,22 +72,27 @@ func (l *limited) prepare(settings []setting) error {
 
 // enable has dir hand on a controller to the cgroups in it.
 func enable(dir, controller string) error {
+	on, err := lists(dir, "cgroup.subtree_control", controller)
+	if on || err != nil {
+		return err
+	}
+	there, err := lists(dir, "cgroup.controllers", controller)
 	switch {
-	case lists(dir, "cgroup.subtree_control", controller):
-		return nil
-	case !lists(dir, "cgroup.controllers", controller):
+	case err != nil:
+		return err
+	case !there:
 		return fmt.Errorf("the cgroup %s has no %s controller: it is not delegated, held by cgroup v1, or not in the kernel", dir, controller)
 	}
-	err := writeControl(filepath.Join(dir, "cgroup.subtree_control"), "+"+controller)
+	err = writeControl(filepath.Join(dir, "cgroup.subtree_control"), "+"+controller)
 	if errors.Is(err, unix.EBUSY) {
 		return fmt.Errorf("the cgroup %s has processes of its own: %w", dir, err)
 	}
 	return err
 }
 
-func lists(dir, file, controller string) bool {
-	text, _ := os.ReadFile(filepath.Join(dir, file))
-	return slices.Contains(strings.Fields(string(text)), controller)
+func lists(dir, file, controller string) (bool, error) {
+	text, err := os.ReadFile(filepath.Join(dir, file))
+	return slices.Contains(strings.Fields(string(text)), controller), err
 }
 
 // give takes a cgroup back.

@@ -22,7 +22,7 @@ type Output struct {
 }
 
 func newOutput(f *os.File) (*Output, error) {
-	raw, err := f.SyscallConn()
+	raw, err := pollable(f)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

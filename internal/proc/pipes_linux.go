@@ -1,7 +1,11 @@
 package proc
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,17 +22,22 @@ type pipes struct {
 }
 
 // openStreams makes what the Spec wants.
-func openStreams(spec Spec, user account, null *os.File) (*pipes, error) {
+func openStreams(spec Spec, user account, null *nullDevice) (*pipes, error) {
 	if spec.Terminal != nil {
 		return openTerminal(*spec.Terminal, user)
 	}
 	return openPipes(spec, null)
 }
 
-func openPipes(spec Spec, null *os.File) (*pipes, error) {
-	p := &pipes{child: [3]uintptr{null.Fd(), null.Fd(), null.Fd()}}
+func openPipes(spec Spec, null *nullDevice) (*pipes, error) {
+	p := &pipes{}
 	var err error
-	if spec.Stdin {
+	if !spec.Stdin || !spec.Stdout || !spec.Stderr && !spec.Merge {
+		var fd uintptr
+		fd, err = null.open()
+		p.child = [3]uintptr{fd, fd, fd}
+	}
+	if spec.Stdin && err == nil {
 		p.stdin, err = p.input()
 	}
 	if spec.Stdout && err == nil {
@@ -99,4 +108,13 @@ func (p *pipes) closeParent() {
 			_ = o.file.Close()
 		}
 	}
+}
+
+// pollable returns what waits for f in the runtime's poller, where that has f: the
+// kernel may refuse it for want of memory, or by epoll(7)'s max_user_watches.
+func pollable(f *os.File) (syscall.RawConn, error) {
+	if errors.Is(f.SetDeadline(time.Time{}), os.ErrNoDeadline) {
+		return nil, fmt.Errorf("%s: %w: the kernel polls no more files", f.Name(), ErrResources)
+	}
+	return f.SyscallConn()
 }

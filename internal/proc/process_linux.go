@@ -2,6 +2,7 @@ package proc
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,8 @@ type Process struct {
 	spawner *Spawner
 	cgroup  *cgroup // nil: none
 
+	noCgroup error // why there is none, where others have one
+
 	stdin          *Input
 	stdout, stderr *Output
 	terminal       *terminal // nil: none
@@ -31,7 +34,7 @@ type Process struct {
 	force     chan struct{} // closed: no grace any more
 	forced    sync.Once
 	ended     chan struct{} // closed when the tree has been terminated
-	asked     atomic.Bool   // Terminate has been called
+	asked     atomic.Bool   // Terminate has been called in time
 
 	mu     sync.Mutex
 	reaped bool // the pid may belong to another process
@@ -63,7 +66,16 @@ func (p *Process) Stdout() *Output { return p.stdout }
 // Stderr is nil where the Spec does not want it, or there is a terminal.
 func (p *Process) Stderr() *Output { return p.stderr }
 
-// Wait blocks until the main process has exited. It may be called once.
+// NoCgroup says why the process has no cgroup, though the Spawner uses them: its
+// tree is found as without. nil: it has one, or none has.
+func (p *Process) NoCgroup() error { return p.noCgroup }
+
+// ErrStuck says that the main process has not ended though it has been sent
+// SIGKILL: it is stuck in the kernel, or frozen.
+var ErrStuck = fmt.Errorf("the process has not ended within %v of SIGKILL", killPatience)
+
+// Wait blocks until the main process has exited, or, with [ErrStuck], until
+// Terminate has given up on it. It may be called once.
 func (p *Process) Wait() error {
 	if p.pidfd == nil {
 		return p.waitBlocking()
@@ -79,13 +91,26 @@ func (p *Process) Wait() error {
 		exited, waitErr = p.poll(unix.WNOHANG)
 		return exited || waitErr != nil
 	})
+	if errors.Is(err, os.ErrDeadlineExceeded) { // giveUp
+		if exited, err := p.poll(unix.WNOHANG); exited || err != nil {
+			return err
+		}
+		return ErrStuck
+	}
 	if err != nil {
 		return p.waitBlocking() // the runtime's poller has not taken the pidfd
 	}
 	return waitErr
 }
 
-// waitBlocking costs a thread.
+// giveUp wakes Wait, where the main process has not exited.
+func (p *Process) giveUp() {
+	if p.pidfd != nil {
+		_ = p.pidfd.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// waitBlocking costs a thread, and cannot be woken.
 func (p *Process) waitBlocking() error {
 	_, err := p.poll(0)
 	return err
@@ -115,29 +140,43 @@ func (p *Process) Drain() {
 
 // Reap takes the zombie away and says how the process ended. It is called once,
 // after Wait, when the outputs have been copied. Where the tree is being
-// terminated, Reap waits until that is done.
+// terminated, Reap waits until that is done. A process that is stuck is reaped
+// when it does end, and until then Reap's answer is [ErrStuck].
 func (p *Process) Reap() (Exit, error) {
 	if p.stdin != nil {
 		_ = p.stdin.file.Close()
 	}
 	outOfMemory := p.outOfMemory()
 	p.settle()
+	e, err := p.reap()
+	if errors.Is(err, ErrStuck) {
+		go p.reapLate() // ends when the process does; nobody waits for it
+	}
+	e.OOMKilled = outOfMemory && e.Signal == int(unix.SIGKILL)
+	return e, err
+}
+
+func (p *Process) reap() (Exit, error) {
 	var status unix.WaitStatus
 	var usage unix.Rusage
 	p.mu.Lock()
 	pid, err := wait4(p.pid, &status, &usage)
+	if pid == 0 && err == nil {
+		p.mu.Unlock()
+		return Exit{}, ErrStuck
+	}
 	p.reaped = true
 	p.mu.Unlock()
 	p.giveCgroup()
 	if err != nil {
 		return Exit{}, os.NewSyscallError("wait4", err)
 	}
-	if pid != p.pid {
-		return Exit{}, errors.New("reaped before it had exited")
-	}
-	e := exitOf(status, usage)
-	e.OOMKilled = outOfMemory && e.Signal == int(unix.SIGKILL)
-	return e, nil
+	return exitOf(status, usage), nil
+}
+
+func (p *Process) reapLate() {
+	_ = p.waitBlocking()
+	_, _ = p.reap()
 }
 
 // settle sees to it that no termination is under way, nor can begin any more.

@@ -13,7 +13,7 @@ import (
 
 // A Spawner starts processes. It is safe for concurrent use.
 type Spawner struct {
-	null      *os.File
+	null      nullDevice
 	base      []string // environment
 	own       []string // environment of a process of which nothing else is asked
 	cgroups   *cgroups // nil: none to be had
@@ -26,17 +26,14 @@ type Spawner struct {
 // [Spawner.UseCgroups] it finds a tree by process group, session and parents.
 // Files that are open by then are closed in all children of this program.
 func NewSpawner() (*Spawner, error) {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
 	closeOnExec()
 	catchIgnored()
 	s := &Spawner{
-		null: null, base: baseEnv(os.Environ()), self: ownAccount(), thread: currentThread(),
+		base: baseEnv(os.Environ()), self: ownAccount(), thread: currentThread(),
 		noCgroups: errors.New("it was not told to use any"),
 	}
 	s.own = slices.Clip(environ(s.base, s.self, Spec{}))
+	_, _ = s.null.open() // what it opens now, nobody can take away
 	return s, nil
 }
 
@@ -57,7 +54,7 @@ func (s *Spawner) UseCgroups() error {
 // Close frees what the Spawner holds. Its processes must have been reaped.
 // Cgroups in which daemons live on are left to them.
 func (s *Spawner) Close() error {
-	err := s.null.Close()
+	err := s.null.close()
 	if s.cgroups != nil {
 		err = errors.Join(err, s.cgroups.close())
 	}
@@ -94,7 +91,7 @@ func (s *Spawner) Start(spec Spec) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	streams, err := openStreams(spec, user, s.null)
+	streams, err := openStreams(spec, user, &s.null)
 	if err != nil {
 		return nil, startError(err)
 	}
@@ -113,25 +110,69 @@ func (s *Spawner) start(spec Spec, path string, pipes *pipes, attr *syscall.Proc
 		stdin: pipes.stdin, stdout: pipes.stdout, stderr: pipes.stderr, terminal: pipes.terminal,
 		spawner: s,
 	}
-	if s.cgroups != nil {
-		if p.cgroup, err = s.cgroups.take(spec.Limits); err != nil {
-			pipes.closeParent()
-			return nil, startError(err)
-		}
-		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, p.cgroup.fd()
-	}
 	pidfd := -1
 	attr.Sys.PidFD = &pidfd
-	p.pid, err = s.forkExec(path, spec.Argv, attr)
-	if err != nil {
+	if err := p.fork(path, spec, attr); err != nil {
 		pipes.closeParent()
 		p.giveCgroup()
-		return nil, execError(path, attr, err)
+		return nil, err
 	}
 	p.watch(pidfd)
 	ordinary(p.pid)
 	p.constrain()
 	return p, nil
+}
+
+// fork starts the process in a cgroup of its own, where one is to be had. One that
+// was used before may be spoilt: a command can have given it children of its own,
+// and anybody with the privilege can remove it. It is done away with then.
+func (p *Process) fork(path string, spec Spec, attr *syscall.ProcAttr) (err error) {
+	for {
+		if err = p.takeCgroup(spec.Limits); err != nil {
+			return startError(err)
+		}
+		if p.pid, err = p.forkExec(path, spec.Argv, attr); err == nil {
+			return nil
+		}
+		if p.cgroup == nil || !p.cgroup.spoilt(err) {
+			return execError(path, attr, err)
+		}
+		g := p.cgroup
+		p.cgroup = nil
+		_ = g.remove() // it stays where a cgroup is in it
+		if !g.used {
+			p.noCgroup = fmt.Errorf("%s: %w", g.path, err)
+		}
+	}
+}
+
+// takeCgroup leaves p without a cgroup where none is to be had: the hierarchy has
+// gone, or is read-only by now. That such a VM can be entered is worth more than
+// that every daemon is found. A shortage is another matter, and passes; and
+// limits cannot be without.
+func (p *Process) takeCgroup(limits Limits) (err error) {
+	if p.spawner.cgroups == nil {
+		return nil
+	}
+	if p.noCgroup == nil {
+		p.cgroup, err = p.spawner.cgroups.take(limits)
+		if err == nil || scarce(err) || errors.Is(err, ErrUnsupported) {
+			return err
+		}
+		p.noCgroup = err
+	}
+	if limits != (Limits{}) {
+		return limitsError{p.noCgroup}
+	}
+	return nil
+}
+
+func (p *Process) forkExec(path string, argv []string, attr *syscall.ProcAttr) (int, error) {
+	attr.Sys.UseCgroupFD = p.cgroup != nil
+	if p.cgroup != nil {
+		attr.Sys.CgroupFD = p.cgroup.fd()
+	}
+	return p.spawner.forkExec(path, argv, attr)
 }
 
 // ordinary undoes what the child has inherited from an agent that is protected
@@ -162,12 +203,21 @@ func checkStrings(spec Spec) error {
 
 // startError classes what failed before there was a process.
 func startError(err error) error {
-	for _, errno := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN, unix.ENOSPC} {
-		if errors.Is(err, errno) {
-			return fmt.Errorf("%w: %w", ErrResources, err)
-		}
+	if scarce(err) {
+		return fmt.Errorf("%w: %w", ErrResources, err)
 	}
 	return err
+}
+
+// scarce says whether the kernel has run out of something, which it may have
+// again.
+func scarce(err error) bool {
+	for _, errno := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN, unix.ENOSPC} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 // execError classes what fork, chdir, setuid or execve said.

@@ -41,7 +41,7 @@ func openTerminal(t Terminal, user account) (*pipes, error) {
 		return nil, errors.Join(err, unix.Close(master))
 	}
 	file := os.NewFile(uintptr(master), "terminal")
-	raw, err := file.SyscallConn()
+	raw, err := pollable(file)
 	if err != nil {
 		p.closeChild()
 		return nil, errors.Join(err, file.Close())

@@ -110,7 +110,7 @@ func TestControlCReachesTheForegroundJobOnly(t *testing.T) {
 		"bash", "--norc", "--noprofile", "-i",
 	}, Env: []string{"PS1=$ "}})
 	press("sleep 1000\n")
-	eventually(t, "sleep is in the foreground", func() bool { return c.Foreground() != c.PID() })
+	eventually(t, "sleep is in the foreground", func() bool { return statOf(c.Foreground()).name == "sleep" })
 	press("\x03")
 	press("echo status=$?\n")
 	c.stdout.awaitText(t, "status=130")
@@ -212,7 +212,7 @@ func TestTerminateHangsUpAnInteractiveShell(t *testing.T) {
 		c, press := terminal(t, s, proc.Spec{Argv: []string{"bash", "--norc", "--noprofile", "-i"}, Env: []string{"PS1=$ "}})
 		press("sleep 1000 &\n")
 		press("sleep 1000\n")
-		eventually(t, "sleep is in the foreground", func() bool { return c.Foreground() != c.PID() })
+		eventually(t, "sleep is in the foreground", func() bool { return statOf(c.Foreground()).name == "sleep" })
 		c.Terminate(patience) // bash would ignore a SIGTERM for as long
 		if r := c.finish(t); r.Signal != int(unix.SIGHUP) {
 			t.Errorf("exit %+v, output %q", r.Exit, r.stdout)

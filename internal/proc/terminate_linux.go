@@ -57,14 +57,18 @@ func killError(err error) error {
 // at once. A later call can only shorten the grace to nothing. After Reap it
 // does nothing.
 func (p *Process) Terminate(grace time.Duration) {
-	p.asked.Store(true)
+	if exited, err := p.poll(unix.WNOHANG); !exited && err == nil {
+		p.asked.Store(true)
+	}
 	if grace <= 0 {
 		p.forced.Do(func() { close(p.force) })
 	}
 	p.terminate.Do(func() { go p.endTree(grace) })
 }
 
-// Terminated says whether Terminate has been called.
+// Terminated says whether Terminate has been called while the main process was
+// running. One that exits by itself between that look at it and the first signal
+// is not told from one that the signal has ended.
 func (p *Process) Terminated() bool { return p.asked.Load() }
 
 // endTree is stopped by the end of the tree, or by killPatience; Reap waits for it.
@@ -89,6 +93,7 @@ func (p *Process) endTree(grace time.Duration) {
 		}
 		t.kill() // what forked while it was being killed
 	}
+	p.giveUp()
 }
 
 // gone waits until t is empty, for at most d or until hurry is closed.
@@ -124,11 +129,11 @@ func (p *Process) tree() *tree { return &tree{main: p, family: family{pid: p.pid
 // signal sends sig to each process once: to many programs a second SIGTERM is
 // an order to drop everything. The error is why none has got it.
 func (t *tree) signal(sig syscall.Signal) error {
-	pids := t.family.members()
+	pids, _ := t.family.members()
 	if t.main.cgroup != nil {
 		pids = append(pids, t.main.cgroup.members()...)
 	}
-	if len(pids) == 0 { // no /proc
+	if len(pids) == 0 { // no /proc, or no descriptor to read it by
 		return killError(unix.Kill(-t.main.pid, sig))
 	}
 	slices.Sort(pids)

@@ -75,7 +75,9 @@ func TestTerminateKillsWhatIgnoresIt(t *testing.T) {
 
 func TestTerminateWakesAStoppedProcess(t *testing.T) {
 	bothWays(t, func(t *testing.T, s *proc.Spawner) {
-		c := ready(t, s, "trap 'exit 3' TERM; echo ready"+forever, 1)
+		// It forks nothing: one whose vfork is stopped before the exec waits for
+		// that (D), and does not stop itself.
+		c := ready(t, s, "trap 'exit 3' TERM; echo ready; while :; do :; done", 1)
 		if err := c.Signal(unix.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
@@ -118,5 +120,14 @@ func TestTerminatedSaysWhetherItWas(t *testing.T) {
 	c.Terminate(long)
 	if !c.Terminated() {
 		t.Error("after Terminate")
+	}
+}
+
+func TestTerminatedIsNotTrueOfWhatHadExited(t *testing.T) {
+	c := start(t, newSpawner(t), proc.Spec{Argv: shell("exit 3")})
+	eventually(t, "a zombie", func() bool { return statOf(c.PID()).state == "Z" })
+	c.Terminate(0)
+	if got := c.finish(t); got.Code != 3 || c.Terminated() {
+		t.Errorf("got %+v, terminated: %v", got.Exit, c.Terminated())
 	}
 }

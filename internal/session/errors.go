@@ -33,6 +33,7 @@ func kindOf(err error) wire.ErrorKind {
 		{proc.ErrExited, wire.NotFound},
 		{guest.ErrEntropy, wire.BadRequest},
 		{guest.ErrNotPermitted, wire.PermissionDenied},
+		{guest.ErrResources, wire.Limit},
 		{mux.ErrNoStream, wire.BadRequest},
 		{errNoExec, wire.NotFound},
 		{errBadRequest, wire.BadRequest},

@@ -4,7 +4,6 @@ package session
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -154,7 +153,7 @@ func (e *execution) follow() *wire.Exited {
 	handle := make([]byte, 16)
 	_, _ = rand.Read(handle) // never fails
 	e.conn.log.Info().Uint64("exec", e.req.ID).Str("argv0", e.argv0()).Int("argc", len(e.req.Argv)).
-		Str("user", e.req.User).Int("pid", e.process.PID()).Msg("exec started")
+		Str("user", e.req.User).Int("pid", e.process.PID()).AnErr("no_cgroup", e.process.NoCgroup()).Msg("exec started")
 	e.conn.send(&wire.Started{Head: wire.Head{ID: e.req.ID}, PID: e.process.PID(), Handle: handle})
 
 	if e.stdin != nil {
@@ -170,12 +169,18 @@ func (e *execution) follow() *wire.Exited {
 	}
 	waitErr := e.process.Wait()
 	stop()
-	reason := e.reason.Load()
+	var reason *wire.Reason
+	if e.process.Terminated() { // what came after the exit is not why it exited
+		reason = e.reason.Load()
+	}
 	e.process.Drain()
 	pumps.Wait()
 	exit, err := e.process.Reap()
 	x := e.exited(exit, reason)
-	if err := errors.Join(waitErr, err); err != nil {
+	if waitErr != nil {
+		err = waitErr
+	}
+	if err != nil {
 		e.conn.log.Error().Uint64("exec", e.req.ID).Err(err).Msg("exit status lost")
 		x.Code, x.Reason = -1, wire.ReasonLost
 	}

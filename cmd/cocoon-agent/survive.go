@@ -1,0 +1,40 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"runtime"
+	"sync"
+	"syscall"
+)
+
+// spareThreads is how many threads the agent has made before it serves, besides
+// one for each CPU: 0.3 MB. The Go runtime keeps threads, and ends the process
+// where it needs one that it cannot have. It needs one for each system call that
+// takes its time, of which there are few at once: one fork at a time, and short
+// reads and writes.
+const spareThreads = 16
+
+// survive prepares the agent for a guest that is out of processes, and for a log
+// that nobody reads any more.
+func survive() {
+	makeThreads(spareThreads + runtime.GOMAXPROCS(0))
+	// A write to standard error then fails and does not end the agent. It is
+	// caught, not ignored: commands must not inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+}
+
+// makeThreads has n threads made, which the runtime keeps for when it needs them.
+func makeThreads(n int) {
+	var all, done sync.WaitGroup
+	all.Add(n)
+	for range n {
+		done.Go(func() { // ends when all have a thread of their own
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread() // a thread that is still locked is ended with its goroutine
+			all.Done()
+			all.Wait()
+		})
+	}
+	done.Wait()
+}
