@@ -135,6 +135,9 @@ func (s *serving) dial(t *testing.T, i int) *client.Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
+	if err := c.Ready(t.Context()); err != nil { // it has been accepted
+		t.Fatal(err)
+	}
 	return c
 }
 
