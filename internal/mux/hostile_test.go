@@ -96,6 +96,23 @@ func TestResetIsNoEndAndLosesNothingThatHasCome(t *testing.T) {
 	}
 }
 
+func TestStreamThatIsResetBeforeItIsClaimedIsForgotten(t *testing.T) {
+	peer, agent := hostileHost(t)
+	for id := uint32(3); id < 103; id += 2 {
+		peer.send(t, yamuxFrame{Kind: yamuxWindowUpdate, Flags: yamuxSYN | yamuxRST, Stream: id}, "")
+		peer.expect(t, yamuxFrame{Kind: yamuxWindowUpdate, Flags: yamuxACK, Stream: id})
+	}
+	peer.settle(t)
+	if n := agent.NumStreams(); n != 1 {
+		t.Errorf("%d streams", n)
+	}
+	for id := uint32(3); id < 103; id += 2 {
+		if agent.Take(id) != nil {
+			t.Errorf("stream %d waits to be claimed", id)
+		}
+	}
+}
+
 func TestGoAwayOfTheAgentEndsOpening(t *testing.T) {
 	peer, host, _ := hostileAgent(t)
 	peer.send(t, yamuxFrame{Kind: yamuxGoAway}, "")

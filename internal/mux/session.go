@@ -113,6 +113,9 @@ func (s *Session) take(h header) error {
 	case h.flags&flagRST != 0:
 		s.forget(h.stream)
 		stream.lose(true)
+		if s.inbox != nil {
+			s.inbox.take(h.stream) // it does not count any more, and so must not wait
+		}
 	case h.flags&flagFIN != 0 && stream.finish():
 		s.forget(h.stream)
 	}
