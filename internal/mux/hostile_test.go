@@ -113,11 +113,11 @@ func TestStreamThatIsResetBeforeItIsClaimedIsForgotten(t *testing.T) {
 	}
 }
 
-func TestGoAwayOfTheAgentEndsOpening(t *testing.T) {
+func TestGoAwayOfTheAgentEndsTheSession(t *testing.T) {
 	peer, host, _ := hostileAgent(t)
 	peer.send(t, yamuxFrame{Kind: yamuxGoAway}, "")
-	peer.settle(t)
-	if _, err := host.Open(); !errors.Is(err, mux.ErrProtocol) {
+	within(t, "the session's end", func() { <-host.Done() })
+	if err := host.Err(); !errors.Is(err, mux.ErrProtocol) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -21,7 +21,6 @@ type Session struct {
 	mu      sync.Mutex
 	streams map[uint32]*Stream // open in a direction or both
 	last    uint32             // id that was opened last, on the host's side
-	refused bool               // the peer takes no streams any more
 	over    bool               // no stream is added any more
 	closed  bool               // Close has been called
 	err     error              // why the connection ended
@@ -87,10 +86,10 @@ func (s *Session) take(h header) error {
 		}
 		return nil
 	case kindGoAway:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.refused = true
-		return nil
+		if s.inbox == nil {
+			return fmt.Errorf("%w: the agent takes no streams any more", ErrProtocol)
+		}
+		return nil // the agent's side opens none
 	case kindData, kindWindow:
 	}
 	stream, err := s.find(h)
@@ -206,8 +205,6 @@ func (s *Session) Open() (*Stream, error) {
 	switch {
 	case s.over:
 		return nil, fmt.Errorf("open stream: %w", s.lostLocked())
-	case s.refused:
-		return nil, fmt.Errorf("open stream: %w: the peer takes no more streams", ErrProtocol)
 	case s.last > 1<<32-3:
 		return nil, errors.New("open stream: all stream ids have been used")
 	}
