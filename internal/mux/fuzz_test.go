@@ -30,7 +30,8 @@ func FuzzFrames(f *testing.F) {
 	}
 	syn := frame(yamuxWindowUpdate, yamuxSYN, 1, 0, "")
 	for _, seed := range [][]byte{
-		{}, syn, append(bytes.Clone(syn), frame(yamuxData, 0, 1, 5, "hello")...),
+		{},
+		syn, append(bytes.Clone(syn), frame(yamuxData, 0, 1, 5, "hello")...),
 		bytes.Join([][]byte{syn, frame(yamuxWindowUpdate, yamuxSYN, 3, 1<<20, ""), frame(yamuxData, yamuxFIN, 3, 3, "end")}, nil),
 		bytes.Join([][]byte{syn, frame(yamuxWindowUpdate, yamuxRST, 1, 0, ""), frame(yamuxPing, yamuxSYN, 0, 7, "")}, nil),
 		frame(yamuxGoAway, 0, 0, 2, ""), frame(yamuxData, yamuxSYN, 1, 1<<32-1, "x"), frame(9, 0, 0, 0, ""),
