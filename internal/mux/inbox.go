@@ -49,6 +49,15 @@ func (b *inbox) expire(id uint32) {
 	}
 }
 
+// hasten has a stream that waits expire now.
+func (b *inbox) hasten(id uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if w, ok := b.waiting[id]; ok {
+		w.expiry.Reset(0)
+	}
+}
+
 func (b *inbox) take(id uint32) *Stream {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -35,11 +35,6 @@ const (
 	// MaxFrame is the longest frame written, in bytes of its body.
 	MaxFrame = 64 << 10
 
-	// MaxStreams is how many streams one connection may have. An agent closes
-	// a connection with more. It is three streams each for some 5,000
-	// concurrent processes.
-	MaxStreams = 16384
-
 	// ClaimTimeout is how long a stream that the host has opened waits for the
 	// request that names it.
 	ClaimTimeout = 10 * time.Second
@@ -70,9 +65,6 @@ var (
 
 	// ErrClosed is wrapped, along with ErrLost, once this side has called Close.
 	ErrClosed = errors.New("closed on this side")
-
-	// ErrTooManyStreams says that the peer has opened more than MaxStreams.
-	ErrTooManyStreams = errors.New("too many streams on one connection")
 
 	// ErrNoStream says that no stream of that id waits to be claimed.
 	ErrNoStream = errors.New("no such stream")

@@ -17,6 +17,7 @@ type Session struct {
 	yamux *yamux.Session
 	out   *writer
 	inbox *inbox        // agent's side only
+	quota *ledger       // likewise: this session's part of it
 	ended chan struct{} // closed after err has been set
 
 	mu     sync.Mutex
@@ -28,7 +29,7 @@ type Session struct {
 // It blocks for as long as conn does not take the first few bytes. The session
 // owns conn, and closes it on failure too.
 func Client(conn io.ReadWriteCloser) (*Session, *Stream, error) {
-	s, err := newSession(conn, yamux.Client, hostWindow)
+	s, err := newSession(conn, yamux.Client, hostWindow, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -45,29 +46,24 @@ func Client(conn io.ReadWriteCloser) (*Session, *Stream, error) {
 	return s, control, nil
 }
 
-// Server makes conn the agent's side of a session. The session owns conn.
-func Server(conn io.ReadWriteCloser) (*Session, error) {
-	s, err := newSession(conn, yamux.Server, agentWindow)
-	if err != nil {
-		return nil, err
-	}
-	s.inbox = newInbox()
-	s.out.allowReads()
-	go s.accept()
-	return s, nil
-}
+// Server is [Quota.Server] with a quota of the session's own.
+func Server(conn io.ReadWriteCloser) (*Session, error) { return NewQuota(Limits{}).Server(conn) }
 
 func newSession(
 	conn io.ReadWriteCloser,
 	side func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error),
 	window uint32,
+	quota *ledger, // nil on the host's side
 ) (*Session, error) {
 	out := newWriter(conn)
+	if quota != nil {
+		out.intake = &intake{ledger: quota}
+	}
 	y, err := side(out, config(window))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start yamux: %w", err), out.Close())
 	}
-	return &Session{yamux: y, out: out, ended: make(chan struct{})}, nil
+	return &Session{yamux: y, out: out, quota: quota, ended: make(chan struct{})}, nil
 }
 
 func (s *Session) abandon(err error) error {
@@ -96,11 +92,12 @@ func (s *Session) accept() {
 			s.end(err)
 			return
 		}
-		if s.yamux.NumStreams() > MaxStreams {
-			s.fail(ErrTooManyStreams)
-			continue // AcceptStream now tells of the end
+		stream := newStream(s, y)
+		s.quota.accepted(stream)
+		if stream.account.isRefused() {
+			stream.Discard() // Claim says why
 		}
-		s.inbox.put(newStream(s, y))
+		s.inbox.put(stream)
 	}
 }
 
@@ -127,6 +124,9 @@ func (s *Session) end(cause error) {
 		s.inbox.close()
 	}
 	close(s.ended)
+	if s.quota != nil {
+		s.quota.end()
+	}
 }
 
 // translate is where yamux's errors about the whole session become this
@@ -171,14 +171,34 @@ func (s *Session) Control(ctx context.Context) (*Stream, error) {
 // then the caller. The host opens a stream before it names it, but the accept
 // loop may be behind: Claim waits for it, for at most [ClaimTimeout], and then
 // returns an error that wraps [ErrNoStream]: the host never opened it, or it
-// has been claimed already, or nobody claimed it in time.
+// has been claimed already, or nobody claimed it in time. A stream beyond a limit
+// gives [ErrTooManyStreams], one that has lost input [ErrInput]; it has been
+// discarded.
 func (s *Session) Claim(id uint32) (*Stream, error) {
 	stream, err := s.inbox.claim(id, s.ended)
-	if err != nil {
-		return nil, fmt.Errorf("claim stream %d: %w", id, err)
+	switch {
+	case err != nil:
+	case stream.account.isRefused():
+		err = ErrTooManyStreams
+	case stream.overran.Load():
+		err = ErrInput
+	default:
+		return stream, nil
 	}
-	return stream, nil
+	return nil, fmt.Errorf("claim stream %d: %w", id, err)
 }
+
+// Disclaim says that nobody will claim stream id: it is discarded now, or where
+// it has not come yet, when it would be anyway. It does not block.
+func (s *Session) Disclaim(id uint32) { s.inbox.hasten(id) }
+
+// Reserve counts n bytes of memory that the caller holds for the host, such as
+// a request's, as input, until [Session.Release]. Where there is no room it
+// returns [ErrInput].
+func (s *Session) Reserve(n int) error { return s.quota.reserve(n) }
+
+// Release undoes Reserve.
+func (s *Session) Release(n int) { s.quota.release(n) }
 
 // NumStreams returns how many streams are open, the control stream included.
 // A stream counts until both sides have closed it.

@@ -103,27 +103,6 @@ func TestEverythingFailsWithErrLostOnceTheConnectionHasEnded(t *testing.T) {
 	}
 }
 
-func TestMoreThanMaxStreamsEndTheConnection(t *testing.T) {
-	p := newPair(t)
-	within(t, "opening streams", func() {
-		for {
-			s, err := p.host.Open()
-			if err != nil {
-				wantLost(t, "Open", err)
-				return
-			}
-			if s.ID() > 4*mux.MaxStreams {
-				t.Error("the agent has taken them all")
-				return
-			}
-		}
-	})
-	<-p.agent.Done()
-	if err := p.agent.Err(); !errors.Is(err, mux.ErrTooManyStreams) {
-		t.Error(err)
-	}
-}
-
 // A cut is a connection that ends after its first bytes.
 type cut struct {
 	net.Conn

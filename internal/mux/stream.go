@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -32,6 +33,13 @@ type Stream struct {
 
 	discarded     chan struct{} // closed by Discard
 	discardedOnce sync.Once
+
+	account *account    // nil on the host's side
+	owned   atomic.Bool // it is being read
+	overran atomic.Bool // it has lost input
+
+	mu        sync.Mutex
+	onOverrun func()
 }
 
 func newStream(s *Session, y *yamux.Stream) *Stream {
@@ -55,7 +63,9 @@ func (s *Stream) Read(p []byte) (int, error) {
 	if s.isDiscarded() {
 		return 0, os.ErrClosed
 	}
+	s.owned.Store(true)
 	n, err := s.yamux.Read(p)
+	s.account.took(n)
 	if err == nil || n > 0 {
 		// The window update that follows a read may fail; the bytes count.
 		return n, nil
@@ -68,6 +78,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 	case errors.Is(err, io.EOF) && !s.session.yamux.IsClosed():
 		return 0, io.EOF
 	default:
+		s.account.end(true)
 		return 0, s.session.lost(err)
 	}
 }
@@ -104,6 +115,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 // before a Write has returned whose bytes count. It blocks only while the
 // connection takes no bytes.
 func (s *Stream) Close() error {
+	defer s.account.end(false)
 	return s.yamux.Close() // always nil in v0.1.2
 }
 
@@ -139,5 +151,56 @@ func (s *Stream) isDiscarded() bool {
 func (s *Stream) drain() {
 	s.reading <- struct{}{} // for good
 	s.SetReadDeadline(time.Time{})
-	_, _ = io.Copy(io.Discard, s.yamux)
+	s.empty()
+}
+
+// purge throws away what a stream holds whose session has ended.
+func (s *Stream) purge() {
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+		s.empty()
+	case <-s.discarded: // drain does it
+	}
+}
+
+func (s *Stream) empty() {
+	_, _ = io.Copy(io.Discard, taking{s})
+	s.account.end(true)
+	s.yamux.Shrink()
+}
+
+// taking is a stream whose reads are counted.
+type taking struct{ *Stream }
+
+func (t taking) Read(p []byte) (int, error) {
+	n, err := t.yamux.Read(p)
+	t.account.took(n)
+	return n, err
+}
+
+// OnOverrun has f called, once, when the stream loses what it holds because the
+// agent's memory for input is used up and nobody reads the stream. It has then
+// been discarded. Where that has happened already f is called at once. f may be
+// called from any goroutine.
+func (s *Stream) OnOverrun(f func()) {
+	s.mu.Lock()
+	s.onOverrun = f
+	overran := s.overran.Load()
+	s.mu.Unlock()
+	if overran {
+		f()
+	}
+}
+
+// overrun discards the stream for want of memory.
+func (s *Stream) overrun() {
+	s.mu.Lock()
+	s.overran.Store(true)
+	f := s.onOverrun
+	s.mu.Unlock()
+	if f != nil {
+		f()
+	}
+	s.Discard()
 }

@@ -26,8 +26,9 @@ const smallPending = 4 << 10
 const (
 	frameHeader = 12
 	frameType   = 1
+	frameFlags  = 2
+	frameStream = 4
 	frameLength = 8
-	frameIsData = 0
 )
 
 // A writer is the connection that yamux writes to. yamux writes a frame's
@@ -47,6 +48,7 @@ type writer struct {
 	mayRead  chan struct{} // closed when yamux may read
 	readOnce sync.Once
 	heard    atomic.Int64 // when bytes last came, as since began
+	intake   *intake      // nil on the host's side
 
 	mu      sync.Mutex
 	change  *sync.Cond // broadcast when a field below changes
@@ -85,6 +87,11 @@ func (w *writer) Read(p []byte) (int, error) {
 	if n > 0 {
 		w.heard.Store(int64(time.Since(began)))
 	}
+	if w.intake != nil {
+		if err := w.intake.scan(p[:n]); err != nil {
+			return 0, err
+		}
+	}
 	return n, err
 }
 
@@ -117,6 +124,8 @@ func (w *writer) Write(p []byte) (int, error) {
 		w.body -= len(p)
 	case len(p) == frameHeader && p[frameType] == frameIsData:
 		w.body = int(binary.BigEndian.Uint32(p[frameLength:]))
+	case w.intake != nil:
+		w.intake.sent(p)
 	}
 	if w.body == 0 {
 		w.change.Broadcast()
@@ -221,6 +230,9 @@ func (w *writer) Close() error {
 	w.change.Broadcast()
 	w.mu.Unlock()
 	defer w.allowReads()
+	if w.intake != nil {
+		w.intake.ledger.stop()
+	}
 	return w.ReadWriteCloser.Close()
 }
 
