@@ -40,7 +40,7 @@ func flood(t *testing.T, target string, streams int, done chan<- struct{}) {
 	// As a host that reads does, until the agent ends the connection.
 	go func() { _, _ = io.Copy(io.Discard, conn) }()
 	out := bufio.NewWriter(conn)
-	_, _ = io.WriteString(out, wire.Preface)
+	_, _ = out.WriteString(wire.Preface)
 	const window = 256 << 10
 	body := make([]byte, window)
 	frame := func(kind byte, flags uint16, id, length uint32) {

@@ -2,6 +2,8 @@ package mux
 
 import (
 	"encoding/binary"
+	"errors"
+	"net"
 	"sync/atomic"
 )
 
@@ -22,6 +24,7 @@ const (
 type intake struct {
 	ledger *ledger
 	pings  atomic.Int32 // unanswered
+	broken atomic.Pointer[error]
 
 	header [frameHeader]byte
 	have   int // bytes of the header
@@ -46,8 +49,17 @@ func (in *intake) scan(p []byte) error {
 		}
 		in.have = 0
 		if err := in.frame(); err != nil {
+			in.broken.Store(&err)
 			return err
 		}
+	}
+	return nil
+}
+
+// failure returns why scan has failed, or nil.
+func (in *intake) failure() error {
+	if err := in.broken.Load(); err != nil && !errors.Is(*err, net.ErrClosed) {
+		return *err
 	}
 	return nil
 }

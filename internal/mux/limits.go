@@ -36,8 +36,8 @@ const (
 const (
 	// refusable is how many streams beyond its limit a host may have open, which
 	// hold nothing and wait for the host to close them: as many as a burst of
-	// execs that are all refused has. Beyond that the connection ends.
-	refusable = 1024
+	// some 80 execs has. Beyond that the connection ends. Each is a goroutine.
+	refusable = 256
 
 	// maxPings is how many of yamux's pings may be unanswered. Each is a
 	// goroutine of yamux's for as long as the host does not read.

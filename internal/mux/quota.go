@@ -225,6 +225,9 @@ func (q *Quota) relieve(l *ledger) {
 
 // reserve counts n bytes that are held elsewhere.
 func (l *ledger) reserve(n int) error {
+	if n == 0 {
+		return nil // whatever there is room for
+	}
 	q := l.quota
 	q.mu.Lock()
 	defer q.mu.Unlock()

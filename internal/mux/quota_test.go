@@ -296,9 +296,38 @@ func TestReservedMemoryIsInput(t *testing.T) {
 	if err := p.agent.Reserve(1); !errors.Is(err, mux.ErrInput) {
 		t.Errorf("beyond the limit: %v", err)
 	}
+	if err := p.agent.Reserve(0); err != nil {
+		t.Errorf("nothing: %v", err)
+	}
 	p.agent.Release(1 << 20)
 	if err := p.agent.Reserve(1); err != nil {
 		t.Error(err)
 	}
 	p.agent.Release(1)
+}
+
+// What a guest can make its host hold is the windows of the streams that the
+// host has opened.
+func TestPeerCannotExceedTheHostsWindow(t *testing.T) {
+	near, far := socketpair(t)
+	host, control, err := mux.Client(near)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = host.Close() })
+	go func() { _, _ = io.Copy(io.Discard, far) }() // ends with the connection
+	const hostWindow = 1 << 20
+	data := yamuxFrame{Kind: yamuxData, Flags: yamuxACK, Stream: control.ID(), Length: hostWindow}
+	if err := yamuxSend(far, data, make([]byte, hostWindow)); err != nil {
+		t.Fatal(err)
+	}
+	if err := control.Await(); err != nil {
+		t.Fatalf("a full window: %v", err)
+	}
+	data.Flags, data.Length = 0, 1
+	if err := yamuxSend(far, data, []byte{0}); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the end", func() { <-host.Done() })
+	wantLost(t, "Err", host.Err())
 }

@@ -115,6 +115,9 @@ func (s *Session) fail(reason error) {
 func (s *Session) end(cause error) {
 	failure := s.out.failure()
 	s.mu.Lock()
+	if s.out.intake != nil && s.err == nil {
+		s.err = s.out.intake.failure() // yamux may have forgotten it
+	}
 	if s.err == nil {
 		s.err = s.translate(cause, failure)
 	}

@@ -194,7 +194,8 @@ func TestCommandThatLosesItsInputIsEndedAndToldApart(t *testing.T) {
 		for {
 			m := h.receive()
 			if x, ok := m.(*wire.Exited); ok {
-				if lost++; x.Reason != wire.ReasonLimit || x.ID < 2 {
+				lost++
+				if x.Reason != wire.ReasonLimit || x.ID < 2 {
 					t.Fatalf("%+v", x)
 				}
 			}
@@ -206,7 +207,14 @@ func TestCommandThatLosesItsInputIsEndedAndToldApart(t *testing.T) {
 	for id := range uint64(greedy) {
 		in := h.open()
 		h.send(&wire.Exec{Head: wire.Head{ID: id + 2}, Argv: []string{"sleep", "1000"}, Stdin: in.ID()})
-		await(func(m wire.Message) bool { _, ok := m.(*wire.Started); return ok })
+		await(func(m wire.Message) bool {
+			e, refused := m.(*wire.Error)
+			if refused && e.Kind != wire.Limit {
+				t.Fatalf("%+v", e)
+			}
+			_, started := m.(*wire.Started)
+			return started || refused
+		})
 		go func() { _, _ = in.Write(make([]byte, 2<<20)) }() // ends with the command, or the connection
 	}
 	if lost == 0 {

@@ -77,11 +77,11 @@ func headOf(first []byte) (h Head) {
 	n, err := f.d.DecodeMapLen()
 	f.note(err)
 	for ; n > 0 && f.err == nil && (h.Type == "" || h.ID == 0); n-- {
-		if key := f.text(); key == "type" || key == "id" {
-			h.set(key, &f)
-		} else {
-			break // what is longer than this may follow
+		key := f.text()
+		if key != "type" && key != "id" {
+			break // it may be longer than what is there
 		}
+		h.set(key, &f)
 	}
 	if f.err != nil {
 		return Head{}
