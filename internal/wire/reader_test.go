@@ -65,7 +65,7 @@ func TestReaderFailsWhereWhatIsTooLongHidesItsID(t *testing.T) {
 
 func TestReaderTellsACutFromTheEnd(t *testing.T) {
 	frame := framed(t, &wire.Exec{Head: wire.Head{ID: 7}, Argv: []string{strings.Repeat("x", 6000)}})
-	for n := range len(frame) {
+	for n := range frame {
 		r := wire.Reader{R: bytes.NewReader(frame[:n]), Max: 100}
 		_, _, err := r.Read()
 		if want := map[bool]error{true: io.EOF, false: io.ErrUnexpectedEOF}[n == 0]; !errors.Is(err, want) {
