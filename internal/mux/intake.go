@@ -49,7 +49,8 @@ func (in *intake) scan(p []byte) error {
 		}
 		in.have = 0
 		if err := in.frame(); err != nil {
-			in.broken.Store(&err)
+			reason := err // on the heap only here
+			in.broken.Store(&reason)
 			return err
 		}
 	}
