@@ -278,7 +278,7 @@ func (c *Cmd) send() error {
 // unanswered is the error of a request that was sent, or partly, and whose
 // answer err has kept from coming.
 func unanswered(err error) error {
-	if errors.Is(err, ErrNotSpoken) {
+	if _, ok := errors.AsType[*refusedError](err); ok || errors.Is(err, ErrNotSpoken) {
 		return err // the agent has read no request
 	}
 	return &MaybeStartedError{Err: err}

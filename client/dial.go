@@ -140,15 +140,21 @@ func (c *answered) refusal(first []byte) error {
 		}
 	}
 	line, _, _ = bytes.Cut(line, []byte("\n"))
-	message, ok := wire.ParseErrorLine(line)
-	if !ok {
-		message = fmt.Sprintf("this is no cocoon-agent: it answered %.64q", line)
+	kind, message, ok := wire.ParseRefusal(line)
+	switch {
+	case !ok:
+		return &refusedError{fmt.Errorf("%w: this is no cocoon-agent: it answered %.64q", ErrNotSpoken, line)}
+	case kind == "":
+		return &refusedError{fmt.Errorf("%w: %s", ErrNotSpoken, message)}
+	default:
+		return &refusedError{remoteError(&wire.Error{Kind: kind, Message: message})}
 	}
-	return &refusedError{message}
 }
 
-// A refusedError is the answer of a peer that does not speak the protocol.
-type refusedError struct{ message string }
+// A refusedError is the answer of a peer that has read no request: it does not
+// speak the protocol, which is ErrNotSpoken, or takes no more connections,
+// which is a RemoteError.
+type refusedError struct{ err error }
 
-func (e *refusedError) Error() string { return fmt.Sprintf("%v: %s", ErrNotSpoken, e.message) }
-func (e *refusedError) Unwrap() error { return ErrNotSpoken }
+func (e *refusedError) Error() string { return e.err.Error() }
+func (e *refusedError) Unwrap() error { return e.err }

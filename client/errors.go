@@ -192,8 +192,8 @@ func (s *ProcessState) CoreDumped() bool { return s.exited.CoreDumped }
 // up [Limits.Memory].
 func (s *ProcessState) OOMKilled() bool { return s.exited.OOMKilled }
 
-// Reason says why the command ended: "exit", "signal", "timeout", "killed" or
-// "shutdown" (docs/protocol.md).
+// Reason says why the command ended: "exit", "signal", "timeout", "killed",
+// "shutdown" or "limit" (docs/protocol.md).
 func (s *ProcessState) Reason() string { return string(s.exited.Reason) }
 
 // OutputCut says whether processes that the command left behind may have
@@ -236,6 +236,8 @@ func (s *ProcessState) String() string {
 		text += " (ended by the host)"
 	case wire.ReasonShutdown:
 		text += " (agent shut down)"
+	case wire.ReasonLimit:
+		text += " (ended by the agent: it did not read its input, for which there is no more memory)"
 	case wire.ReasonExit, wire.ReasonSignal, wire.ReasonLost:
 	}
 	return text
@@ -245,7 +247,7 @@ func (s *ProcessState) String() string {
 // that was not the agent's.
 func (s *ProcessState) byItself() bool {
 	switch s.exited.Reason {
-	case wire.ReasonTimeout, wire.ReasonKilled, wire.ReasonShutdown:
+	case wire.ReasonTimeout, wire.ReasonKilled, wire.ReasonShutdown, wire.ReasonLimit:
 		return false
 	default:
 		return true

@@ -21,6 +21,9 @@ type serveCommand struct {
 	AllowCID      []uint32      `name:"allow-cid" placeholder:"N" help:"Serve vsock peers with CID N too, besides the host (2). Repeatable. CID 1 is every process of this guest, which is then root."`
 	ShutdownGrace time.Duration `default:"5s" help:"How long commands have between SIGTERM and SIGKILL when the agent is shut down."`
 	LogLevel      logLevel      `default:"info" placeholder:"LEVEL" env:"AGENT_LOG_LEVEL" help:"debug, info, warn or error. Default: info."`
+
+	capFlags    `embed:""`
+	policyFlags `embed:""`
 }
 
 // Help is what --help says besides the flags.
@@ -60,6 +63,15 @@ func (s *serveCommand) Run() error {
 	if s.ShutdownGrace < 0 {
 		return fmt.Errorf("--shutdown-grace %v is negative", s.ShutdownGrace)
 	}
+	caps, err := s.caps()
+	if err != nil {
+		return err
+	}
+	policy, err := s.policy()
+	if err != nil {
+		return err
+	}
+	s.collectInTime()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	survive()
@@ -82,6 +94,9 @@ func (s *serveCommand) Run() error {
 		Version:       version,
 		Admit:         admit(transport.Policy{CIDs: s.AllowCID}),
 		ShutdownGrace: s.ShutdownGrace,
+		Caps:          caps,
+		Policy:        policy,
+		LogArgs:       s.LogArgs,
 	})
 	d := daemon{log, server, notifier}
 	return d.run(ctx, stop, endpoints)

@@ -39,7 +39,13 @@ type Agent struct {
 // Start starts an agent, which the end of the test shuts down.
 func Start(tb testing.TB) *Agent {
 	tb.Helper()
-	a, err := New()
+	return StartWith(tb, func(*session.Config) {})
+}
+
+// StartWith is Start with a configuration that change has changed.
+func StartWith(tb testing.TB, change func(*session.Config)) *Agent {
+	tb.Helper()
+	a, err := newAgent(change)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -56,7 +62,9 @@ func Start(tb testing.TB) *Agent {
 }
 
 // New starts an agent. The caller closes it.
-func New() (*Agent, error) {
+func New() (*Agent, error) { return newAgent(func(*session.Config) {}) }
+
+func newAgent(change func(*session.Config)) (*Agent, error) {
 	dir, err := os.MkdirTemp("", "agent") // a Unix socket's path is short
 	if err != nil {
 		return nil, err
@@ -66,13 +74,15 @@ func New() (*Agent, error) {
 	if a.spawner, err = proc.NewSpawner(); err != nil {
 		return nil, err
 	}
-	a.server = session.NewServer(session.Config{
+	config := session.Config{
 		Log:           zerolog.New(a.Log),
 		Spawner:       a.spawner,
 		Version:       "test",
 		Admit:         admit,
 		ShutdownGrace: time.Second,
-	})
+	}
+	change(&config)
+	a.server = session.NewServer(config)
 	ln, err := transport.Listen(transport.Address{Scheme: "unix", Path: a.Path})
 	if err != nil {
 		return nil, err

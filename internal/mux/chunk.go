@@ -15,15 +15,15 @@ var (
 	largeChunks  = sync.Pool{New: func() any { b := make([]byte, largeChunk); return &b }}
 )
 
-// chunksOf returns the pool of chunks for n bytes, or of the largest.
-func chunksOf(n int) *sync.Pool {
+// chunksOf returns the pool of chunks for n bytes, or of the largest, and their size.
+func chunksOf(n int) (pool *sync.Pool, size int) {
 	switch {
 	case n <= smallChunk:
-		return &smallChunks
+		return &smallChunks, smallChunk
 	case n <= mediumChunk:
-		return &mediumChunks
+		return &mediumChunks, mediumChunk
 	default:
-		return &largeChunks
+		return &largeChunks, largeChunk
 	}
 }
 
@@ -34,16 +34,28 @@ type chunk struct {
 }
 
 // newChunk returns one that has room for n bytes, or for as many as a chunk can
-// have.
-func newChunk(n int) chunk {
-	return chunk{buf: chunksOf(n).Get().(*[]byte)}
+// have. It waits until the quota has room for it. It must not be called with mu
+// held.
+func (s *Stream) newChunk(n int) (chunk, error) {
+	pool, size := chunksOf(n)
+	if l := s.session.ledger; l != nil {
+		if err := l.hold(s, size); err != nil {
+			return chunk{}, err
+		}
+	}
+	return chunk{buf: pool.Get().(*[]byte)}, nil
+}
+
+// free gives a chunk back.
+func (s *Stream) free(c *chunk) {
+	pool, size := chunksOf(len(*c.buf))
+	pool.Put(c.buf)
+	c.buf = nil
+	if l := s.session.ledger; l != nil {
+		l.free(s, size)
+	}
 }
 
 func (c *chunk) bytes() []byte { return (*c.buf)[c.first:c.next] }
 
 func (c *chunk) room() []byte { return (*c.buf)[c.next:] }
-
-func (c *chunk) free() {
-	chunksOf(len(*c.buf)).Put(c.buf)
-	c.buf = nil
-}

@@ -111,12 +111,14 @@ func (b *inbox) look(id uint32) (*Stream, <-chan struct{}) {
 	return nil, b.arrived
 }
 
-// close stops the timers of what was never claimed. The streams end with the session.
+// close discards what was never claimed.
 func (b *inbox) close() {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, w := range b.waiting {
+	unclaimed := b.waiting
+	b.waiting = nil
+	b.mu.Unlock()
+	for _, w := range unclaimed {
 		w.expiry.Stop()
+		w.stream.Discard()
 	}
-	clear(b.waiting)
 }

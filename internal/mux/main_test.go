@@ -50,7 +50,12 @@ type pair struct {
 // connect makes a session over a connection; the end of the test closes it.
 func connect(tb testing.TB, near, far io.ReadWriteCloser) *pair {
 	tb.Helper()
-	agent := mux.Server(far)
+	return connectBy(tb, near, far, mux.Server)
+}
+
+func connectBy(tb testing.TB, near, far io.ReadWriteCloser, server func(io.ReadWriteCloser) *mux.Session) *pair {
+	tb.Helper()
+	agent := server(far)
 	tb.Cleanup(func() { _ = agent.Close() })
 	host, control, err := mux.Client(near, "")
 	if err != nil {

@@ -16,7 +16,7 @@
 //     body that have come before it.
 //   - Only [Stream.Write] is held up by a peer that does not read.
 //   - A peer can make this side keep no more than a window for each stream, and
-//     a chunk.
+//     a chunk; the hosts of an agent altogether no more than its [Quota].
 //   - Close sends what has been written before it closes, for at most
 //     [CloseTimeout].
 //
@@ -35,11 +35,6 @@ import (
 const (
 	// MaxFrame is the longest frame written, in bytes of its body.
 	MaxFrame = 64 << 10
-
-	// MaxStreams is how many streams one connection may have. An agent closes
-	// a connection with more. It is three streams each for some 5,000
-	// concurrent processes.
-	MaxStreams = 16384
 
 	// ClaimTimeout is how long a stream that the host has opened waits for the
 	// request that names it.
@@ -65,9 +60,6 @@ var (
 
 	// ErrClosed is wrapped, along with ErrLost, once this side has called Close.
 	ErrClosed = errors.New("closed on this side")
-
-	// ErrTooManyStreams says that the peer has opened more than MaxStreams.
-	ErrTooManyStreams = errors.New("too many streams on one connection")
 
 	// ErrProtocol is wrapped where the peer has broken yamux's rules.
 	ErrProtocol = errors.New("protocol violation")

@@ -19,10 +19,10 @@ const (
 	// saved is a packet, a VM exit and a wake-up of the peer.
 	patientTime = time.Millisecond
 
-	// maxSmall bounds what waits for a peer that does not read. It is more than
-	// a frame for each stream in each direction; what exceeds it is a flood of
-	// frames that must be answered.
-	maxSmall = 4 * MaxStreams * headerSize
+	// maxSmall bounds what waits for a peer that does not read, in bytes. It is
+	// several frames for each of the streams that a peer may have as a rule; what
+	// exceeds it is a flood of frames that must be answered.
+	maxSmall = 8 * DefaultStreams * headerSize
 
 	// joinedBody is the longest body that is copied behind its header, or put
 	// down, rather than written from where it is.

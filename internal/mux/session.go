@@ -14,13 +14,14 @@ import (
 type Session struct {
 	out    *outlet
 	in     *inlet
+	ledger *ledger       // agent's side only: of its quota
 	window int           // that each stream begins with on this side
 	inbox  *inbox        // agent's side only
 	ended  chan struct{} // closed after err has been set
 
 	mu      sync.Mutex
 	streams map[uint32]*Stream // open in a direction or both
-	last    uint32             // id that was opened last, on the host's side
+	last    uint32             // id that was opened last, or on the agent's side first
 	over    bool               // no stream is added any more
 	closed  bool               // Close has been called
 	err     error              // why the connection ended
@@ -32,7 +33,7 @@ type Session struct {
 // The session owns conn; Close of conn must end a Read and a Write that are
 // blocked.
 func Client(conn io.ReadWriteCloser, preface string) (*Session, *Stream, error) {
-	s := newSession(conn, preface, hostWindow, flagSYN)
+	s := newSession(conn, preface, nil)
 	s.out.put(header{kind: kindGoAway}) // this side takes no streams
 	control, err := s.Open()
 	if err != nil {
@@ -42,23 +43,22 @@ func Client(conn io.ReadWriteCloser, preface string) (*Session, *Stream, error) 
 	return s, control, nil
 }
 
-// Server makes conn the agent's side of a session. The session owns conn, as
-// [Client]'s does.
-func Server(conn io.ReadWriteCloser) *Session {
-	return newSession(conn, "", agentWindow, flagACK|flagFIN)
-}
+// Server is [Quota.Server] with a quota of the session's own.
+func Server(conn io.ReadWriteCloser) *Session { return NewQuota(Limits{}).Server(conn) }
 
-func newSession(conn io.ReadWriteCloser, preface string, window int, patient frameFlags) *Session {
+// newSession makes the agent's side of a session, or, without a ledger, the host's.
+func newSession(conn io.ReadWriteCloser, preface string, l *ledger) *Session {
 	s := &Session{
 		in:      newInlet(conn),
-		window:  window,
 		ended:   make(chan struct{}),
 		streams: make(map[uint32]*Stream),
 	}
-	if patient != flagSYN {
-		s.inbox = newInbox()
+	if l == nil {
+		s.window, s.out = hostWindow, newOutlet(conn, preface, flagSYN)
+	} else {
+		s.window, s.out = agentWindow, newOutlet(conn, preface, flagACK|flagFIN)
+		s.ledger, s.inbox, l.session = l, newInbox(), s
 	}
-	s.out = newOutlet(conn, preface, patient)
 	go s.receive() // stopped by the end of the connection, which Close brings about; Close waits for it
 	return s
 }
@@ -142,14 +142,22 @@ func (s *Session) admit(id uint32) (*Stream, error) {
 	switch {
 	case id%2 == 0 || s.streams[id] != nil:
 		return nil, fmt.Errorf("%w: the host opens stream %d, which it may not, or has opened already", ErrProtocol, id)
-	case len(s.streams) >= MaxStreams:
-		return nil, ErrTooManyStreams
 	case s.over:
 		return nil, nil
 	}
 	stream := newStream(s, id)
+	if s.last == 0 { // the control stream
+		s.last, stream.urgent = id, true
+	}
+	var err error
+	if stream.refused, err = s.ledger.open(); err != nil {
+		return nil, err
+	}
 	s.streams[id] = stream
 	s.inbox.put(stream)
+	if stream.refused {
+		go stream.Discard() // ends at once; Claim says why
+	}
 	return stream, s.out.answer(header{kind: kindWindow, flags: flagACK, stream: id, length: uint32(s.window - initialWindow)})
 }
 
@@ -157,7 +165,29 @@ func (s *Session) admit(id uint32) (*Stream, error) {
 func (s *Session) forget(id uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	stream, ok := s.streams[id]
 	delete(s.streams, id)
+	if ok && s.ledger != nil {
+		s.ledger.close(stream.refused)
+	}
+}
+
+// fail ends the session for a reason of this side's.
+func (s *Session) fail(reason error) {
+	s.mu.Lock()
+	if s.err == nil {
+		s.err = reason
+	}
+	s.mu.Unlock()
+	s.shut()
+}
+
+// shut closes the connection.
+func (s *Session) shut() {
+	if s.ledger != nil {
+		s.ledger.stop()
+	}
+	s.out.close()
 }
 
 // end records why the connection ended, and ends everything that waits for it.
@@ -170,12 +200,15 @@ func (s *Session) end(cause error) {
 	s.over = true
 	streams := s.streams
 	s.streams = nil
+	if s.ledger != nil {
+		s.ledger.end()
+	}
 	s.mu.Unlock()
-	s.out.close()
+	s.shut()
+	close(s.ended)
 	if s.inbox != nil {
 		s.inbox.close()
 	}
-	close(s.ended)
 	for _, stream := range streams {
 		stream.lose(false)
 	}
@@ -197,7 +230,7 @@ func (s *Session) translate(cause, writeFailure error) error {
 	}
 }
 
-// Open opens a stream, of which the peer learns with the next frame that has a
+// Open opens a stream on the host's side, of which the peer learns with the next frame that has a
 // body. It never blocks.
 func (s *Session) Open() (*Stream, error) {
 	s.mu.Lock()
@@ -205,6 +238,8 @@ func (s *Session) Open() (*Stream, error) {
 	switch {
 	case s.over:
 		return nil, fmt.Errorf("open stream: %w", s.lostLocked())
+	case s.inbox != nil:
+		return nil, fmt.Errorf("open stream: %w: the agent's side opens none", ErrProtocol)
 	case s.last > 1<<32-3:
 		return nil, errors.New("open stream: all stream ids have been used")
 	}
@@ -224,7 +259,6 @@ func (s *Session) Open() (*Stream, error) {
 func (s *Session) Control(ctx context.Context) (*Stream, error) {
 	select {
 	case stream := <-s.inbox.first:
-		stream.urgent = true
 		return stream, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for the control stream: %w", ctx.Err())
@@ -233,8 +267,22 @@ func (s *Session) Control(ctx context.Context) (*Stream, error) {
 	}
 }
 
-// Take is a Claim that does not wait: it returns nil where the stream is not there.
-func (s *Session) Take(id uint32) *Stream { return s.inbox.take(id) }
+// Take is a Claim that does not wait: it returns nil, and no error, where the
+// stream is not there.
+func (s *Session) Take(id uint32) (*Stream, error) {
+	stream := s.inbox.take(id)
+	if stream == nil {
+		return nil, nil
+	}
+	return usable(id, stream)
+}
+
+func usable(id uint32, stream *Stream) (*Stream, error) {
+	if err := stream.unusable(); err != nil {
+		return nil, fmt.Errorf("claim stream %d: %w", id, err)
+	}
+	return stream, nil
+}
 
 // Claim returns the stream that the host has opened under id, whose owner is
 // then the caller. The host opens a stream before it names it, but the receiving
@@ -242,14 +290,31 @@ func (s *Session) Take(id uint32) *Stream { return s.inbox.take(id) }
 // then returns an error that wraps [ErrNoStream]: the host never opened it, or
 // it has been claimed already, or nobody claimed it in time. (Time passes only
 // while the reader of the control stream waits for more: a request that names
-// the stream may have come, and not been read.)
+// the stream may have come, and not been read.) A stream beyond a limit gives
+// [ErrTooManyStreams], one that has lost input [ErrInput]; it has been discarded.
 func (s *Session) Claim(id uint32) (*Stream, error) {
 	stream, err := s.inbox.claim(id, s.ended)
 	if err != nil {
 		return nil, fmt.Errorf("claim stream %d: %w", id, err)
 	}
-	return stream, nil
+	return usable(id, stream)
 }
+
+// Disclaim says that nobody will claim stream id: it is discarded now, or where
+// it has not come yet, when it would be anyway. It does not block.
+func (s *Session) Disclaim(id uint32) {
+	if stream := s.inbox.take(id); stream != nil {
+		stream.Discard()
+	}
+}
+
+// Reserve counts n bytes of memory that the caller holds for the host, such as
+// a request's, as input, until [Session.Release]. Where there is no room it
+// returns [ErrInput].
+func (s *Session) Reserve(n int) error { return s.ledger.reserve(n) }
+
+// Release undoes Reserve.
+func (s *Session) Release(n int) { s.ledger.release(n) }
 
 // NumStreams returns how many streams are open, the control stream included.
 // A stream counts until both sides have closed it.
@@ -287,7 +352,7 @@ func (s *Session) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.out.close()
+	s.shut()
 	<-s.ended
 	s.out.wait()
 	return nil

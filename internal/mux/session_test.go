@@ -100,19 +100,6 @@ func TestEverythingFailsWithErrLostOnceTheConnectionHasEnded(t *testing.T) {
 	}
 }
 
-func TestMoreThanMaxStreamsEndTheConnection(t *testing.T) {
-	p := newPair(t)
-	for range mux.MaxStreams {
-		if _, err := p.host.Open(); err != nil {
-			wantLost(t, "Open", err)
-		}
-	}
-	<-p.agent.Done()
-	if err := p.agent.Err(); !errors.Is(err, mux.ErrTooManyStreams) {
-		t.Error(err)
-	}
-}
-
 // A cut is a connection that ends after its first bytes.
 type cut struct {
 	net.Conn

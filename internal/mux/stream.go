@@ -44,6 +44,10 @@ type Stream struct {
 
 	reset bool // by the peer
 	lost  bool // the session has ended
+
+	refused   bool // it is one too many, and has been discarded; never changes
+	overran   bool // it has lost what it held, and has been discarded
+	onOverrun func()
 }
 
 func newStream(s *Session, id uint32) *Stream {
@@ -71,7 +75,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 		m := copy(p[n:], c.bytes())
 		c.first += m
 		if n += m; c.first == c.next {
-			c.free()
+			s.free(c)
 			s.shift()
 		}
 	}
@@ -96,7 +100,7 @@ func (s *Stream) WriteTo(w io.Writer) (written int64, err error) {
 		}
 		size := len(c.bytes())
 		n, err := w.Write(c.bytes())
-		c.free()
+		s.free(&c)
 		written += int64(n)
 		if err == nil && n < size {
 			err = io.ErrShortWrite
@@ -283,7 +287,7 @@ func (s *Stream) Discard() {
 		s.discarded = true
 		for i := range s.received {
 			delta += len(s.received[i].bytes())
-			s.received[i].free()
+			s.free(&s.received[i])
 		}
 		s.received = nil
 		delta = s.repay(delta)
@@ -291,6 +295,46 @@ func (s *Stream) Discard() {
 	}
 	s.mu.Unlock()
 	s.grant(delta)
+}
+
+// OnOverrun has f called, once, when the stream loses what it holds because the
+// agent's memory for input is used up and nobody reads the stream. It has then
+// been discarded. Where that has happened already f is called at once. f may be
+// called from any goroutine, and must not block.
+func (s *Stream) OnOverrun(f func()) {
+	s.mu.Lock()
+	s.onOverrun = f
+	overran := s.overran
+	s.mu.Unlock()
+	if overran {
+		f()
+	}
+}
+
+// overrun discards the stream for want of memory.
+func (s *Stream) overrun() {
+	s.mu.Lock()
+	s.overran = true
+	f := s.onOverrun
+	s.mu.Unlock()
+	s.Discard()
+	if f != nil {
+		f()
+	}
+}
+
+// unusable says why nobody gets a stream that is there.
+func (s *Stream) unusable() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.refused:
+		return ErrTooManyStreams
+	case s.overran:
+		return ErrInput
+	default:
+		return nil
+	}
 }
 
 // The methods below are called by the receiving goroutine.
@@ -334,10 +378,13 @@ func (s *Stream) fill(in *inlet, n int) (int, error) {
 	if n <= packed {
 		return n, s.pack(in, n)
 	}
-	c := newChunk(n)
+	c, err := s.newChunk(n)
+	if err != nil {
+		return 0, err
+	}
 	n = min(n, len(c.room()))
 	if err := in.body(c.room()[:n]); err != nil {
-		c.free()
+		s.free(&c)
 		return 0, err
 	}
 	c.next = n
@@ -356,24 +403,41 @@ func (s *Stream) pack(in *inlet, n int) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if i := len(s.received) - 1; i >= 0 && len(s.received[i].room()) >= n {
-		s.received[i].next += copy(s.received[i].room(), body)
-		s.change.Broadcast()
+	if s.top(body) {
 		return nil
 	}
-	c := newChunk(n)
+	c, err := s.newChunk(n)
+	if err != nil {
+		return err
+	}
 	c.next = copy(c.room(), body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.keep(c)
 	return nil
+}
+
+// top takes a body to the last chunk, where it fits.
+func (s *Stream) top(body []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.received) == 0 {
+		return false
+	}
+	last := &s.received[len(s.received)-1]
+	if len(last.room()) < len(body) {
+		return false
+	}
+	last.next += copy(last.room(), body)
+	s.change.Broadcast()
+	return true
 }
 
 // keep adds a chunk. It is called with mu held.
 func (s *Stream) keep(c chunk) {
 	if s.discarded {
 		s.owed += len(c.bytes()) // given back with the next
-		c.free()
+		s.free(&c)
 		return
 	}
 	s.received = append(s.received, c)

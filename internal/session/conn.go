@@ -27,6 +27,9 @@ type conn struct {
 	net    net.Conn
 	log    zerolog.Logger
 
+	arrival uint64 // of all connections, in which order
+	stage   stage  // guarded by the server's mu
+
 	mux     *mux.Session
 	control *mux.Stream
 
@@ -86,17 +89,20 @@ func (c *conn) serve() {
 func (c *conn) broken(err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.execs) > 0 || !errors.Is(err, io.EOF) && !errors.Is(err, mux.ErrLost) && !errors.Is(err, errShutdown)
+	return len(c.execs) > 0 || kindOf(err) == wire.Limit || !errors.Is(err, io.EOF) && !errors.Is(err, mux.ErrLost) && !errors.Is(err, errShutdown)
 }
 
 // greet brings a connection to where requests are read.
 func (c *conn) greet() error {
 	nc, err := readPreface(c.net)
+	if err == nil {
+		err = c.server.preface(c)
+	}
 	if err != nil {
 		refuse(c.net, err)
 		return err
 	}
-	c.mux = mux.Server(nc)
+	c.mux = c.server.quota.Server(nc)
 	if err := c.hello(); err != nil {
 		return errors.Join(err, c.mux.Close())
 	}
@@ -144,10 +150,14 @@ func (c *conn) dispatch() error {
 	if err := c.readHello(in); err != nil {
 		return err
 	}
+	c.server.advance(c, greeted)
+	requests := wire.Reader{R: in, Max: c.server.caps.Message, Hold: func(size int) error {
+		return c.mux.Reserve(requestCost(size))
+	}}
 	for {
-		m, err := wire.Read(in)
+		m, size, err := requests.Read()
 		if err == nil {
-			err = c.handle(m)
+			err = c.handle(m, requestCost(size))
 		}
 		if err != nil {
 			return c.cause(err)
@@ -210,6 +220,7 @@ func (c *conn) end(cause error) {
 	c.mu.Unlock()
 	c.bye(cause)
 	_ = c.mux.Close()
+	c.server.advance(c, departed)
 	c.replying.Wait()
 	c.running.Wait()
 	c.feeding.Wait()
@@ -231,6 +242,8 @@ func (c *conn) bye(cause error) {
 		kind = wire.ShuttingDown
 	case errors.Is(cause, errNoVersion):
 		kind = wire.Unsupported
+	case kindOf(cause) == wire.Limit:
+		kind = wire.Limit
 	}
 	timer := time.AfterFunc(lingerTime, c.cut)
 	defer timer.Stop()

@@ -3,6 +3,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 
@@ -12,11 +13,23 @@ import (
 )
 
 // handle carries out one request, or begins to. It never waits for the host or
-// for a process. An error ends the connection.
-func (c *conn) handle(m wire.Message) error {
+// for a process. An error ends the connection. cost is the memory that has been
+// reserved for the request.
+func (c *conn) handle(m wire.Message, cost int) error {
+	denied, err := c.denied(m)
+	if exec, ok := m.(*wire.Exec); ok && !denied {
+		return c.exec(exec, cost)
+	}
+	defer c.mux.Release(cost)
+	if denied {
+		return err
+	}
+	return c.request(m)
+}
+
+// request carries out what is not an exec.
+func (c *conn) request(m wire.Message) error {
 	switch m := m.(type) {
-	case *wire.Exec:
-		return c.exec(m)
 	case *wire.Signal:
 		return c.signal(m)
 	case *wire.Resize:
@@ -29,6 +42,8 @@ func (c *conn) handle(m wire.Message) error {
 		return c.info(m)
 	case *wire.Reseed:
 		return c.reseed(m)
+	case *wire.TooLong:
+		return c.answer(failure(m.ID, wire.Limit, m.Err.Error()))
 	case *wire.Error: // the host's goodbye; it closes the connection
 		return nil
 	case *wire.Unknown:
@@ -43,7 +58,21 @@ func (c *conn) handle(m wire.Message) error {
 
 // exec begins an execution. Its goroutine is stopped by the process's end,
 // which the connection's end sees to, and waited for by conn.end.
-func (c *conn) exec(m *wire.Exec) error {
+func (c *conn) exec(m *wire.Exec, cost int) error {
+	err := c.begin(m, cost)
+	if err == nil {
+		return nil
+	}
+	c.mux.Release(cost)
+	if errors.Is(err, errProtocol) {
+		return err
+	}
+	c.discard(m)
+	c.refused(err, c.server.describe(m))
+	return c.answer(failure(m.ID, kindOf(err), err.Error()))
+}
+
+func (c *conn) begin(m *wire.Exec, cost int) error {
 	if m.ID == 0 {
 		return fmt.Errorf("%w: exec without an id", errProtocol)
 	}
@@ -53,10 +82,20 @@ func (c *conn) exec(m *wire.Exec) error {
 		return fmt.Errorf("%w: exec with the id %d of one that is running", errProtocol, m.ID)
 	}
 	if c.draining {
-		c.discard(m)
-		return c.answer(failure(m.ID, wire.ShuttingDown, errShutdown.Error()))
+		return errShutdown
 	}
-	e := newExecution(c, m)
+	lists := listCost(len(m.Argv) + len(m.Env))
+	if err := c.mux.Reserve(lists); err != nil {
+		return err
+	}
+	if err := c.server.addExec(c); err != nil {
+		c.mux.Release(lists)
+		return err
+	}
+	if m.User == "" {
+		m.User = c.server.Policy.User
+	}
+	e := newExecution(c, m, cost+lists)
 	e.take()
 	c.execs[m.ID] = e
 	c.running.Add(1)
@@ -67,22 +106,17 @@ func (c *conn) exec(m *wire.Exec) error {
 // discard does away with the streams of an exec that will not be.
 func (c *conn) discard(m *wire.Exec) {
 	for _, id := range []uint32{m.Stdin, m.Stdout, m.Stderr} {
-		if id == 0 {
-			continue
-		}
-		go func() { // ends within mux.ClaimTimeout, or with the connection
-			if s, err := c.mux.Claim(id); err == nil {
-				s.Discard()
-			}
-		}()
+		c.mux.Disclaim(id)
 	}
 }
 
+// forget has e no longer count. The host, which learns of its end after that, may
+// use its id again.
 func (c *conn) forget(e *execution) {
 	c.mu.Lock()
 	delete(c.execs, e.req.ID)
 	c.mu.Unlock()
-	c.running.Done()
+	c.server.execs.Add(-1)
 }
 
 func (c *conn) find(id uint64) (*execution, error) {
@@ -113,6 +147,9 @@ func (c *conn) withProcess(id, exec uint64, do func(*proc.Process) error) error 
 	if err != nil {
 		return c.done(id, err)
 	}
+	if e.crowded() {
+		return c.done(id, overLimit(maxPending, "requests that wait for one exec to start"))
+	}
 	e.whenStarted(func(p *proc.Process) {
 		err := fmt.Errorf("%w: exec %d has not started", errNoExec, exec)
 		if p != nil {
@@ -132,6 +169,9 @@ func (c *conn) kill(m *wire.Kill) error {
 	grace := DefaultGrace
 	if m.Force {
 		grace = 0
+	}
+	if e.crowded() {
+		return c.done(m.ID, overLimit(maxPending, "requests that wait for one exec to start"))
 	}
 	e.terminate(wire.ReasonKilled, grace)
 	return c.done(m.ID, nil)
@@ -164,17 +204,18 @@ func (c *conn) reseed(m *wire.Reseed) error {
 	if c.draining {
 		return c.done(m.ID, errShutdown)
 	}
+	if c.server.reseeds.Add(1) > maxReseeds {
+		c.server.reseeds.Add(-1)
+		return c.done(m.ID, overLimit(maxReseeds, "reseed requests"))
+	}
 	c.running.Add(1)
 	go func() {
 		defer c.running.Done()
 		err := guest.Reseed(m.Entropy, m.MachineID)
+		c.server.reseeds.Add(-1)
 		c.log.Info().Int("entropy_bytes", len(m.Entropy)).Bool("machine_id", m.MachineID).Err(err).Msg("reseeded")
 		clear(m.Entropy)
-		if err != nil {
-			c.send(failure(m.ID, kindOf(err), err.Error()))
-			return
-		}
-		c.send(&wire.Done{Head: m.Head})
+		_ = c.done(m.ID, err) // a host that does not read is told by dispatch
 	}()
 	return nil
 }

@@ -38,6 +38,10 @@ func kindOf(err error) wire.ErrorKind {
 		{errNoExec, wire.NotFound},
 		{errBadRequest, wire.BadRequest},
 		{errUnsupported, wire.Unsupported},
+		{errDenied, wire.PermissionDenied},
+		{errLimit, wire.Limit},
+		{mux.ErrTooManyStreams, wire.Limit},
+		{mux.ErrInput, wire.Limit},
 		{errShutdown, wire.ShuttingDown},
 	} {
 		if errors.Is(err, k.is) {
@@ -52,8 +56,9 @@ func failure(id uint64, kind wire.ErrorKind, message string) *wire.Error {
 }
 
 // clip bounds what a host's text adds to a message or a log.
-func clip(s string) string {
-	const longest = 64
+func clip(s string) string { return clipTo(s, 64) }
+
+func clipTo(s string, longest int) string {
 	if len(s) > longest {
 		return s[:longest] + "…"
 	}

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -21,9 +23,13 @@ import (
 //	starting → refused
 type execution struct {
 	conn *conn
-	req  *wire.Exec
+	req  *wire.Exec // without its lists, once it has started
+	cost int        // memory that is reserved for them
+
+	describe func(*zerolog.Event) *zerolog.Event
 
 	stdin, stdout, stderr *mux.Stream // nil: not wanted
+	refusal               error       // why one of them cannot be had, or nil
 	process               *proc.Process
 	begun                 time.Time
 
@@ -34,14 +40,20 @@ type execution struct {
 	waiting []func(*proc.Process)
 }
 
-func newExecution(c *conn, req *wire.Exec) *execution {
-	return &execution{conn: c, req: req, begun: time.Now()}
+func newExecution(c *conn, req *wire.Exec, cost int) *execution {
+	return &execution{conn: c, req: req, cost: cost, describe: c.server.describe(req), begun: time.Now()}
 }
 
 // run is the execution's goroutine.
 func (e *execution) run() {
-	defer e.conn.forget(e)
+	defer e.conn.running.Done()
 	err := e.start()
+	if err == nil {
+		record := e.conn.server.arguments(e.describe(e.conn.log.Info()), e.req)
+		record.Int("pid", e.process.PID()).AnErr("no_cgroup", e.process.NoCgroup()).Msg("exec started")
+	}
+	e.req.Argv, e.req.Env = nil, nil
+	e.conn.mux.Release(e.cost)
 	if err != nil {
 		e.setStarted(nil)
 		e.refuse(err)
@@ -64,6 +76,8 @@ func (e *execution) start() error {
 	}
 	if r := e.reason.Load(); r != nil && *r == wire.ReasonShutdown {
 		return errShutdown
+	} else if r != nil && *r == wire.ReasonLimit {
+		return mux.ErrInput
 	} else if r != nil {
 		return fmt.Errorf("%w: killed before it had started", errBadRequest)
 	}
@@ -108,14 +122,19 @@ func (e *execution) wanted() [3]wanted {
 // the next request is read: so that none expires whose request has come.
 func (e *execution) take() {
 	for _, w := range e.wanted() {
-		if w.id != 0 {
-			*w.to = e.conn.mux.Take(w.id)
+		if w.id == 0 || e.refusal != nil {
+			continue
 		}
+		*w.to, e.refusal = e.conn.mux.Take(w.id)
+		e.own(*w.to)
 	}
 }
 
 // claim waits for those that are not.
 func (e *execution) claim() error {
+	if e.refusal != nil {
+		return e.refusal
+	}
 	for _, w := range e.wanted() {
 		if w.id == 0 || *w.to != nil {
 			continue
@@ -124,6 +143,7 @@ func (e *execution) claim() error {
 		if *w.to, err = e.conn.mux.Claim(w.id); err != nil {
 			return err
 		}
+		e.own(*w.to)
 	}
 	if e.stdin != nil {
 		_ = e.stdin.Close() // the agent writes nothing to it
@@ -131,20 +151,32 @@ func (e *execution) claim() error {
 	return nil
 }
 
+// own has a stream that loses what it holds end the process.
+func (e *execution) own(s *mux.Stream) {
+	if s != nil {
+		s.OnOverrun(func() { e.terminate(wire.ReasonLimit, DefaultGrace) })
+	}
+}
+
 // merged says whether stderr goes where stdout goes.
 func (e *execution) merged() bool { return e.req.Stderr != 0 && e.req.Stderr == e.req.Stdout }
 
 // refuse answers for an exec that has not run.
 func (e *execution) refuse(err error) {
-	kind := kindOf(err)
-	e.conn.log.Warn().Uint64("exec", e.req.ID).Str("argv0", e.argv0()).Int("argc", len(e.req.Argv)).
-		Str("user", e.req.User).Str("kind", string(kind)).Err(err).Msg("exec refused")
-	e.conn.send(failure(e.req.ID, kind, err.Error()))
+	e.conn.refused(err, e.describe)
+	e.conn.forget(e)
+	e.conn.send(failure(e.req.ID, kindOf(err), err.Error()))
 	for _, s := range []*mux.Stream{e.stdin, e.stdout, e.stderr} {
 		if s != nil {
 			s.Discard()
 		}
 	}
+	e.conn.discard(e.req) // those that were not claimed
+}
+
+// refused leaves a record of an exec that has not run.
+func (c *conn) refused(err error, describe func(*zerolog.Event) *zerolog.Event) {
+	describe(c.log.Warn()).Str("kind", string(kindOf(err))).Err(err).Msg("exec refused")
 }
 
 // follow moves the process's bytes until its end, and returns that.
@@ -152,8 +184,6 @@ func (e *execution) follow() *wire.Exited {
 	stop := e.armTimeout() // before anything that waits for the host
 	handle := make([]byte, 16)
 	_, _ = rand.Read(handle) // never fails
-	e.conn.log.Info().Uint64("exec", e.req.ID).Str("argv0", e.argv0()).Int("argc", len(e.req.Argv)).
-		Str("user", e.req.User).Int("pid", e.process.PID()).AnErr("no_cgroup", e.process.NoCgroup()).Msg("exec started")
 	e.conn.send(&wire.Started{Head: wire.Head{ID: e.req.ID}, PID: e.process.PID(), Handle: handle})
 
 	if e.stdin != nil {
@@ -222,18 +252,19 @@ func (e *execution) exited(exit proc.Exit, reason *wire.Reason) *wire.Exited {
 
 // report tells the log and the host how it ended.
 func (e *execution) report(x *wire.Exited) {
-	e.conn.log.Info().Uint64("exec", e.req.ID).Str("argv0", e.argv0()).Int("pid", e.process.PID()).
+	e.describe(e.conn.log.Info()).Int("pid", e.process.PID()).
 		Int("code", x.Code).Str("signal", x.Signal).Str("reason", string(x.Reason)).
 		Uint64("stdout_bytes", x.StdoutBytes).Uint64("stderr_bytes", x.StderrBytes).Bool("cut", x.Cut).Bool("oom_killed", x.OOMKilled).
 		Dur("duration_ms", time.Since(e.begun)).Msg("exec ended")
+	e.conn.forget(e)
 	e.conn.send(x)
 }
 
-func (e *execution) argv0() string {
-	if len(e.req.Argv) == 0 {
-		return ""
-	}
-	return clip(e.req.Argv[0])
+// crowded says whether enough requests wait for the exec to start.
+func (e *execution) crowded() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.waiting) >= maxPending
 }
 
 // whenStarted calls f with the process once it has been started, or with nil
@@ -303,5 +334,7 @@ func (p *pump) run() {
 // kept, by its rule.
 func (e *execution) feed() {
 	defer e.conn.feeding.Done()
-	_ = e.process.Stdin().CopyFrom(e.stdin)
+	stdin := e.stdin
+	e.stdin = nil // nobody else has it: what it holds ends with the copy
+	_ = e.process.Stdin().CopyFrom(stdin)
 }

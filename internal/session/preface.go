@@ -53,12 +53,12 @@ func (p *prefixed) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// refuse tells a peer whose first line is wrong why it is not served, and
-// closes the connection.
+// refuse tells a peer whose first line is wrong, or that is one too many, why it
+// is not served, and closes the connection.
 func refuse(nc net.Conn, err error) {
 	defer nc.Close()
 	_ = nc.SetDeadline(time.Now().Add(lingerTime))
-	if _, err := nc.Write(wire.AppendErrorLine(nil, refusal(err))); err != nil {
+	if _, err := nc.Write(wire.AppendRefusal(nil, refusalKind(err), refusal(err))); err != nil {
 		return
 	}
 	// What the peer has sent is read: closing a socket with unread input may
@@ -66,10 +66,19 @@ func refuse(nc net.Conn, err error) {
 	_, _ = io.Copy(io.Discard, nc)
 }
 
+// refusalKind is empty where the peer has not said what this agent speaks.
+func refusalKind(err error) wire.ErrorKind {
+	if errors.Is(err, errLimit) {
+		return wire.Limit
+	}
+	return ""
+}
+
 func refusal(err error) string {
 	var protocol *wire.ProtocolError
 	switch {
 	case errors.As(err, &protocol),
+		errors.Is(err, errLimit),
 		errors.Is(err, wire.ErrPrefaceTooLong), errors.Is(err, wire.ErrPrefaceInvalid):
 		return err.Error()
 	default:

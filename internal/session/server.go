@@ -15,11 +15,13 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
@@ -43,6 +45,10 @@ type Config struct {
 	// ShutdownGrace is how long running processes have between SIGTERM and
 	// SIGKILL when the server shuts down. 0: SIGKILL at once.
 	ShutdownGrace time.Duration
+
+	Caps    Caps
+	Policy  Policy
+	LogArgs bool // the log has the arguments of commands
 }
 
 // A Server serves connections from hosts. It is safe for concurrent use.
@@ -51,12 +57,18 @@ type Config struct {
 type Server struct {
 	Config
 
+	caps    Caps // with defaults
+	quota   *mux.Quota
+	execs   atomic.Int64 // on all connections
+	reseeds atomic.Int32
+
 	stopping chan struct{} // closed with closing
 
 	mu        sync.Mutex
 	closing   bool
 	listeners map[net.Listener]bool
 	conns     map[*conn]bool
+	arrivals  uint64
 	serving   sync.WaitGroup // connections, counted under mu while not closing
 }
 
@@ -64,6 +76,8 @@ type Server struct {
 func NewServer(c Config) *Server {
 	return &Server{
 		Config:    c,
+		caps:      c.Caps.withDefaults(),
+		quota:     mux.NewQuota(c.Caps.Limits),
 		stopping:  make(chan struct{}),
 		listeners: make(map[net.Listener]bool),
 		conns:     make(map[*conn]bool),
@@ -124,7 +138,7 @@ func (s *Server) start(nc net.Conn) {
 		_ = nc.Close()
 		return
 	}
-	s.conns[c] = true
+	s.arrive(c)
 	s.serving.Add(1)
 	go s.serve(c)
 }

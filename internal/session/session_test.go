@@ -508,3 +508,15 @@ func TestBurstOfRequestsIsAnsweredInFull(t *testing.T) {
 		}
 	}
 }
+
+func TestIDMayBeUsedAgainOnceItsExecHasBeenAnswered(t *testing.T) {
+	h := connect(t, agenttest.Start(t))
+	for range 200 {
+		h.exec(1, "true")
+		if x, ok := h.receive().(*wire.Exited); !ok || x.ID != 1 {
+			t.Fatalf("%+v", x)
+		}
+		h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"no-such-command"}})
+		wantError(t, h.receive(), 1, wire.NotFound, "no-such-command")
+	}
+}

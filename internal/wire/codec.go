@@ -70,22 +70,39 @@ func Write(w io.Writer, m Message) error {
 // [ErrMessageTooLong] or [ErrMalformed] where the peer breaks the rules, and
 // r's own errors. After any error r is of no more use.
 func Read(r io.Reader) (Message, error) {
+	size, err := readLength(r)
+	if err != nil {
+		return nil, err
+	}
+	return readMessage(r, size)
+}
+
+func readLength(r io.Reader) (int, error) {
 	var length [lengthSize]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
-		return nil, err
+		return 0, err
 	}
 	size := binary.BigEndian.Uint32(length[:])
 	if size > MaxMessage {
-		return nil, fmt.Errorf("length %d: %w", size, ErrMessageTooLong)
+		return 0, fmt.Errorf("length %d: %w", size, ErrMessageTooLong)
 	}
-	body, err := readBody(r, int(size))
+	return int(size), nil
+}
+
+func readMessage(r io.Reader, size int) (Message, error) {
+	body, err := readBody(r, size)
 	if err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
+		return nil, within(err)
 	}
 	return Decode(body)
+}
+
+// within is the error of a message that has begun.
+func within(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 func readBody(r io.Reader, size int) ([]byte, error) {

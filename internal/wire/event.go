@@ -92,6 +92,7 @@ const (
 	ReasonTimeout  Reason = "timeout"  // the exec's timeout ran out
 	ReasonKilled   Reason = "killed"   // the host asked for it, or went away
 	ReasonShutdown Reason = "shutdown" // the agent was shutting down
+	ReasonLimit    Reason = "limit"    // the agent has no memory for its input, which it did not read
 	ReasonLost     Reason = "lost"     // the kernel did not say: code is -1 and means nothing
 )
 

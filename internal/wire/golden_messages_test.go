@@ -120,6 +120,9 @@ func goldenEvents() []goldenMessage {
 		{name: "exited-shutdown", about: "exited because the agent was shutting down", message: &wire.Exited{
 			Head: head(7), Code: -1, Signal: "KILL", SignalNumber: 9, Reason: wire.ReasonShutdown,
 		}},
+		{name: "exited-limit", about: "exited because it did not read its input, for which the agent had no memory", message: &wire.Exited{
+			Head: head(1), Code: -1, Signal: "TERM", SignalNumber: 15, Reason: wire.ReasonLimit,
+		}},
 		{name: "exited-lost", about: "exited, and nobody knows how: code means nothing", message: &wire.Exited{
 			Head: head(8), Code: -1, Reason: wire.ReasonLost,
 		}},

@@ -63,15 +63,20 @@ func ReadPreface(r *bufio.Reader) error {
 // errorLine is the terminal frame of protocol version 1, which is also how a
 // connection is refused before a protocol has been agreed on.
 type errorLine struct {
-	Type    string `json:"type"`
-	Message string `json:"message"`
+	Type    string    `json:"type"`
+	Message string    `json:"message"`
+	Kind    ErrorKind `json:"kind,omitempty"` // empty: the protocol is not spoken
 }
 
 // AppendErrorLine appends the line that refuses a connection before a protocol
 // has been agreed on.
-func AppendErrorLine(dst []byte, message string) []byte {
-	line, err := json.Marshal(errorLine{Type: string(TypeError), Message: message})
-	if err != nil { // a struct of two strings always marshals
+func AppendErrorLine(dst []byte, message string) []byte { return AppendRefusal(dst, "", message) }
+
+// AppendRefusal appends such a line for a host that speaks the protocol, and is
+// refused for a reason of another kind.
+func AppendRefusal(dst []byte, kind ErrorKind, message string) []byte {
+	line, err := json.Marshal(errorLine{Type: string(TypeError), Message: message, Kind: kind})
+	if err != nil { // a struct of three strings always marshals
 		panic(err)
 	}
 	return append(append(dst, line...), '\n')
@@ -80,11 +85,18 @@ func AppendErrorLine(dst []byte, message string) []byte {
 // ParseErrorLine returns the message of a line that refuses a connection, and
 // whether line is one.
 func ParseErrorLine(line []byte) (string, bool) {
+	_, message, ok := ParseRefusal(line)
+	return message, ok
+}
+
+// ParseRefusal returns the kind, too, which is empty where the protocol is not
+// spoken.
+func ParseRefusal(line []byte) (kind ErrorKind, message string, ok bool) {
 	var e errorLine
 	if err := json.Unmarshal(bytes.TrimSpace(line), &e); err != nil || e.Type != string(TypeError) {
-		return "", false
+		return "", "", false
 	}
-	return e.Message, true
+	return e.Kind, e.Message, true
 }
 
 // clip bounds what a peer's text adds to a message.

@@ -1,0 +1,93 @@
+//go:build linux
+
+package client_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/session"
+)
+
+func TestAgentWithTooManyConnectionsIsALimitAndNothingHasStarted(t *testing.T) {
+	a := agenttest.StartWith(t, func(c *session.Config) { c.Caps.Connections = 1 })
+	first := connect(t, a.Target)
+	if err := first.Ping(patiently(t)); err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.Dial(t.Context(), a.Target)
+	if err == nil {
+		defer c.Close()
+		err = c.Command("true").Run()
+	}
+	wantKind(t, err, client.Limit)
+	if _, ok := errors.AsType[*client.MaybeStartedError](err); ok || !errors.Is(err, client.ErrLost) || errors.Is(err, client.ErrNotSpoken) {
+		t.Errorf("error %v (%T)", err, err)
+	}
+	if !strings.Contains(err.Error(), "1 connections at a time") {
+		t.Errorf("error %v", err)
+	}
+	if err := first.Command("true").Run(); err != nil {
+		t.Errorf("the one that was there: %v", err)
+	}
+}
+
+func TestPoolsConnectionThatIsOneTooManyIsADialError(t *testing.T) {
+	a := agenttest.StartWith(t, func(c *session.Config) { c.Caps.Connections = 1 })
+	first := connect(t, a.Target)
+	if err := first.Ping(patiently(t)); err != nil {
+		t.Fatal(err)
+	}
+	pool := client.NewPool(client.PoolConfig{})
+	defer pool.Close()
+	_, err := pool.Get(t.Context(), a.Target)
+	wantKind(t, err, client.Limit)
+	if _, ok := errors.AsType[*client.DialError](err); !ok {
+		t.Errorf("error %v (%T)", err, err)
+	}
+	_ = first.Close()
+	eventually(t, "the pool gets through", func() bool {
+		c, err := pool.Get(patiently(t), a.Target)
+		return err == nil && c.Command("true").Run() == nil
+	})
+}
+
+func TestTwoThousandCommandsRunOverOneConnectionByDefault(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts 2,000 processes")
+	}
+	c, _ := dial(t)
+	const commands = 2000
+	var all []*client.Cmd
+	for range commands {
+		cmd := c.Command("sleep", "1000")
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = in.Close() })
+		cmd.Stdout, cmd.Stderr = new(strings.Builder), new(strings.Builder)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(fmt.Errorf("command %d: %w", len(all), err))
+		}
+		all = append(all, cmd)
+	}
+	if err := c.Ping(patiently(t)); err != nil {
+		t.Error(err)
+	}
+	for _, cmd := range all {
+		if err := cmd.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, cmd := range all {
+		exit, ok := errors.AsType[*client.ExitError](cmd.Wait())
+		if !ok || exit.Signal() != "KILL" {
+			t.Fatalf("%v", exit)
+		}
+	}
+}

@@ -1,0 +1,92 @@
+//go:build linux
+
+package session
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// Caps bound what hosts can have of an agent at a time. 0 stands for the
+// default. What is beyond one is refused with the error kind limit, and
+// everything else goes on.
+type Caps struct {
+	Connections int // that have sent the preface
+	Greetings   int // besides those, that have not
+	Execs       int // running or starting, for each connection
+	AllExecs    int // on all connections
+	Message     int // bytes of a request
+	mux.Limits      // streams, and memory for input
+}
+
+// Defaults of [Caps], and of [mux.Limits]. They suit a guest with 128 MiB, in
+// which it is the commands that need the memory: the agent needs about 24 KiB
+// for one that is silent.
+const (
+	DefaultConnections = 256
+	DefaultGreetings   = 64
+	DefaultExecs       = 2048
+	DefaultAllExecs    = 2 * DefaultExecs
+	DefaultMessage     = wire.MaxMessage
+
+	// MinMessage is room for every request but exec and reseed.
+	MinMessage = 4 << 10
+)
+
+const (
+	// maxReseeds is how many requests may be at it at the same time.
+	maxReseeds = 8
+
+	// maxPending is how many requests may wait for one exec to have started.
+	maxPending = 1024
+
+	// smallRequest is what no memory is reserved for: room for every request but
+	// exec and reseed, so that these are heard when there is none.
+	smallRequest = 1 << 10
+)
+
+func (c Caps) withDefaults() Caps {
+	return Caps{
+		Connections: cmp.Or(c.Connections, DefaultConnections),
+		Greetings:   cmp.Or(c.Greetings, DefaultGreetings),
+		Execs:       cmp.Or(c.Execs, DefaultExecs),
+		AllExecs:    cmp.Or(c.AllExecs, DefaultAllExecs),
+		Message:     cmp.Or(c.Message, DefaultMessage),
+		Limits:      c.Limits,
+	}
+}
+
+var errLimit = errors.New("limit reached")
+
+func overLimit(n int, what string) error {
+	return fmt.Errorf("%w: this agent has %d %s at a time", errLimit, n, what)
+}
+
+// requestCost is how much memory a request of size bytes takes until it has
+// been carried out: as it came, decoded, and as the kernel gets it.
+func requestCost(size int) int {
+	if size <= smallRequest {
+		return 0
+	}
+	return 4 * size
+}
+
+// listCost is what a list of n strings takes besides their bytes: a string and
+// a pointer, twice.
+func listCost(n int) int { return 48 * n }
+
+// addExec counts an exec of c. It is called with c's mu held.
+func (s *Server) addExec(c *conn) error {
+	if len(c.execs) >= s.caps.Execs {
+		return overLimit(s.caps.Execs, "execs for each connection")
+	}
+	if s.execs.Add(1) > int64(s.caps.AllExecs) {
+		s.execs.Add(-1)
+		return overLimit(s.caps.AllExecs, "execs on all connections")
+	}
+	return nil
+}

@@ -1,0 +1,76 @@
+//go:build linux
+
+package session
+
+// A stage is how far a connection has come. It is guarded by the server's mu.
+//
+//	arrived → prefaced → greeted
+//
+// One that is refused stays where it is until it is closed.
+type stage int
+
+const (
+	arrived  stage = iota // nothing has been heard of it
+	prefaced              // it has sent the first line, and counts as a connection
+	greeted               // it has said hello
+	departed              // it has ended; commands that it has kept may still run
+)
+
+// arrive makes room for a connection of which nothing has been heard: where
+// there are too many, the one that has been silent for longest is closed. It is
+// called with mu held.
+func (s *Server) arrive(c *conn) {
+	if s.count(arrived) >= s.caps.Greetings {
+		silent := s.oldest(arrived)
+		silent.stage = departed
+		silent.cut()
+	}
+	s.arrivals++
+	c.arrival = s.arrivals
+	s.conns[c] = true
+}
+
+// preface counts c as a connection. Where there are too many, the one that has
+// not said hello for longest gives way; where all have, c is refused.
+func (s *Server) preface(c *conn) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.count(prefaced)+s.count(greeted) >= s.caps.Connections {
+		silent := s.oldest(prefaced)
+		if silent == nil {
+			return overLimit(s.caps.Connections, "connections")
+		}
+		silent.stage = departed
+		silent.cut()
+	}
+	c.stage = prefaced
+	return nil
+}
+
+// advance moves c on, unless it has been made to give way.
+func (s *Server) advance(c *conn, to stage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.stage = max(c.stage, to)
+}
+
+func (s *Server) count(at stage) int {
+	n := 0
+	for c := range s.conns {
+		if c.stage == at {
+			n++
+		}
+	}
+	return n
+}
+
+// oldest returns the connection that has come first of those at a stage, or nil.
+func (s *Server) oldest(at stage) *conn {
+	var first *conn
+	for c := range s.conns {
+		if c.stage == at && (first == nil || c.arrival < first.arrival) {
+			first = c
+		}
+	}
+	return first
+}

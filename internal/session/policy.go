@@ -1,0 +1,103 @@
+//go:build linux
+
+package session
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// Verbs are the requests that a [Policy] may deny. Others are always allowed:
+// ping, which asks for nothing but an answer, and a refusal is one too.
+var Verbs = []wire.Type{
+	wire.TypeExec, wire.TypeSignal, wire.TypeResize, wire.TypeKill, wire.TypeInfo, wire.TypeReseed,
+}
+
+// A Policy says what hosts may ask for. Its zero value allows everything.
+type Policy struct {
+	Denied []wire.Type
+
+	// User is whom commands run as whose request names nobody. "": the agent's
+	// own user. A request may name another.
+	User string
+}
+
+var errDenied = errors.New("not allowed by this agent's policy")
+
+// Deny returns the Denied of a Policy in which verbs are denied. An unknown one
+// is an error.
+func Deny(verbs []string) ([]wire.Type, error) {
+	var denied []wire.Type
+	for _, v := range verbs {
+		if wire.Type(v) == wire.TypePing {
+			return nil, errors.New("ping cannot be denied: a refusal answers it as well")
+		}
+		if err := checkVerb(v); err != nil {
+			return nil, err
+		}
+		denied = append(denied, wire.Type(v))
+	}
+	return denied, nil
+}
+
+// Allow returns the Denied of a Policy in which all but verbs are denied.
+func Allow(verbs []string) ([]wire.Type, error) {
+	for _, v := range verbs {
+		if err := checkVerb(v); err != nil {
+			return nil, err
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(Verbs), func(t wire.Type) bool {
+		return slices.Contains(verbs, string(t))
+	}), nil
+}
+
+func checkVerb(verb string) error {
+	if slices.Contains(Verbs, wire.Type(verb)) || wire.Type(verb) == wire.TypePing {
+		return nil
+	}
+	var known []string
+	for _, t := range append(slices.Clone(Verbs), wire.TypePing) {
+		known = append(known, string(t))
+	}
+	return fmt.Errorf("unknown verb %q: want one of %s", verb, strings.Join(known, ", "))
+}
+
+// verb returns what a request asks for, and its id.
+func verb(m wire.Message) (wire.Type, uint64) {
+	switch m := m.(type) {
+	case *wire.Exec:
+		return wire.TypeExec, m.ID
+	case *wire.Signal:
+		return wire.TypeSignal, m.ID
+	case *wire.Resize:
+		return wire.TypeResize, m.ID
+	case *wire.Kill:
+		return wire.TypeKill, m.ID
+	case *wire.Info:
+		return wire.TypeInfo, m.ID
+	case *wire.Reseed:
+		return wire.TypeReseed, m.ID
+	default:
+		return "", 0
+	}
+}
+
+// denied answers a request that the policy denies, and leaves a record of it.
+func (c *conn) denied(m wire.Message) (denied bool, err error) {
+	verb, id := verb(m)
+	if id == 0 || !slices.Contains(c.server.Policy.Denied, verb) {
+		return false, nil
+	}
+	record := c.log.Warn().Str("verb", string(verb)).Uint64("id", id)
+	if m, ok := m.(*wire.Exec); ok {
+		record = c.server.describe(m)(record)
+		c.discard(m)
+	}
+	record.Msg("request denied")
+	return true, c.answer(failure(id, wire.PermissionDenied, fmt.Sprintf("%s: %v", verb, errDenied)))
+}

@@ -1,0 +1,136 @@
+//go:build linux
+
+package session_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/session"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+func governed(tb testing.TB, p session.Policy) *agenttest.Agent {
+	tb.Helper()
+	return agenttest.StartWith(tb, func(c *session.Config) { c.Policy = p })
+}
+
+func requests() map[wire.Type]wire.Message {
+	head := wire.Head{ID: 7}
+	return map[wire.Type]wire.Message{
+		wire.TypeExec:   &wire.Exec{Head: head, Argv: []string{"true", "secret"}},
+		wire.TypeSignal: &wire.Signal{Head: head, Exec: 1, Signal: "TERM"},
+		wire.TypeResize: &wire.Resize{Head: head, Exec: 1},
+		wire.TypeKill:   &wire.Kill{Head: head, Exec: 1},
+		wire.TypeInfo:   &wire.Info{Head: head},
+		wire.TypeReseed: &wire.Reseed{Head: head, Entropy: make([]byte, 1)},
+	}
+}
+
+func TestEveryVerbCanBeDeniedAndLeavesARecord(t *testing.T) {
+	if len(requests()) != len(session.Verbs) {
+		t.Fatalf("the test knows %d verbs, there are %d", len(requests()), len(session.Verbs))
+	}
+	for _, verb := range session.Verbs {
+		t.Run(string(verb), func(t *testing.T) {
+			denied, err := session.Deny([]string{string(verb)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := governed(t, session.Policy{Denied: denied})
+			h := connect(t, a)
+			h.send(requests()[verb])
+			wantError(t, h.receive(), 7, wire.PermissionDenied, string(verb)+": not allowed by this agent's policy")
+			log := a.Log.String()
+			for _, want := range []string{`"request denied"`, `"verb":"` + string(verb) + `"`, `"peer":"unix:uid=`} {
+				if !strings.Contains(log, want) {
+					t.Errorf("no %s in the log: %s", want, log)
+				}
+			}
+			if strings.Contains(log, "secret") {
+				t.Errorf("the log has arguments: %s", log)
+			}
+			h.send(&wire.Ping{Head: wire.Head{ID: 8}})
+			if m, ok := h.receive().(*wire.Done); !ok || m.ID != 8 {
+				t.Errorf("answer to ping: %+v", m)
+			}
+		})
+	}
+}
+
+func TestOnlyWhatIsAllowedIsNotDenied(t *testing.T) {
+	denied, err := session.Allow([]string{"exec", "ping"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := connect(t, governed(t, session.Policy{Denied: denied}))
+	h.exec(1, "sleep", "1000")
+	for verb, m := range requests() {
+		if verb == wire.TypeExec {
+			continue
+		}
+		h.send(m)
+		wantError(t, h.receive(), 7, wire.PermissionDenied, string(verb))
+	}
+	h.send(&wire.Ping{Head: wire.Head{ID: 8}})
+	if m, ok := h.receive().(*wire.Done); !ok || m.ID != 8 {
+		t.Errorf("answer to ping: %+v", m)
+	}
+}
+
+func TestUnknownVerbsAndPingAreNoPolicy(t *testing.T) {
+	if _, err := session.Deny([]string{"exec", "fly"}); err == nil || !strings.Contains(err.Error(), `unknown verb "fly": want one of exec`) {
+		t.Error(err)
+	}
+	if _, err := session.Allow([]string{""}); err == nil || !strings.Contains(err.Error(), `unknown verb ""`) {
+		t.Error(err)
+	}
+	if _, err := session.Deny([]string{"ping"}); err == nil || !strings.Contains(err.Error(), "cannot be denied") {
+		t.Error(err)
+	}
+}
+
+func TestPolicysUserIsOnlyForRequestsThatNameNone(t *testing.T) {
+	h := connect(t, governed(t, session.Policy{User: "no-such-user-1"}))
+	h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"true"}})
+	wantError(t, h.receive(), 1, wire.BadRequest, "no-such-user-1")
+	h.send(&wire.Exec{Head: wire.Head{ID: 2}, Argv: []string{"true"}, User: "no-such-user-2"})
+	wantError(t, h.receive(), 2, wire.BadRequest, "no-such-user-2")
+}
+
+func TestArgumentsAreLoggedWhereTheOperatorAsksForThem(t *testing.T) {
+	a := agenttest.StartWith(t, func(c *session.Config) { c.LogArgs = true })
+	h := connect(t, a)
+	long := strings.Repeat("x", 1000)
+	argv := append([]string{"sh", "-c", "exit 3", "two words", long}, strings.Fields(strings.Repeat("many ", 100))...)
+	h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: append(argv, "last"), Env: []string{"TOKEN=secret"}})
+	h.receive()
+	h.receive()
+	log := a.Log.String()
+	if !strings.Contains(log, `"argv":["sh","-c","exit 3","two words","`+long[:256]+`…","many",`) {
+		t.Errorf("no arguments in the log: %s", log)
+	}
+	for _, unwanted := range []string{long[:257], "last", "secret"} {
+		if strings.Contains(log, unwanted) {
+			t.Errorf("%.9s in the log: %s", unwanted, log)
+		}
+	}
+}
+
+func TestBothRecordsOfACommandSayWhatItWas(t *testing.T) {
+	a := agenttest.Start(t)
+	h := connect(t, a)
+	h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"true", "1", "2"}, User: "0", TTY: &wire.TTY{}})
+	for done := false; !done; {
+		switch h.receive().(type) {
+		case *wire.Exited, *wire.Error:
+			done = true
+		}
+	}
+	for line := range strings.Lines(a.Log.String()) {
+		if strings.Contains(line, `"exec `) && !strings.Contains(line, `"exec":1,"argv0":"true","argc":3,"user":"0","tty":true`) {
+			t.Errorf("a record without it: %s", line)
+		}
+	}
+}
