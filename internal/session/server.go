@@ -15,6 +15,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -52,6 +53,9 @@ type Server struct {
 	Config
 
 	stopping chan struct{} // closed with closing
+
+	reseeding sync.Mutex    // one clone is made a machine of its own at a time
+	resumes   atomic.Uint64 // how many times that has succeeded
 
 	mu        sync.Mutex
 	closing   bool

@@ -85,7 +85,11 @@ func Read(r io.Reader) (Message, error) {
 		}
 		return nil, err
 	}
-	return Decode(body)
+	m, err := Decode(body)
+	if _, secret := m.(*Reseed); secret {
+		clear(body) // the message has a copy of the entropy, which its receiver wipes
+	}
+	return m, err
 }
 
 func readBody(r io.Reader, size int) ([]byte, error) {
