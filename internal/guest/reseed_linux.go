@@ -116,11 +116,12 @@ func classed(err error) error {
 	return err
 }
 
-// remove removes a file, if it is there.
+// remove removes a file, if it is there. A read-only file system would not say
+// that it is not.
 func remove(path string) (changed bool, note string, err error) {
-	err = os.Remove(path)
-	if errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
 		return false, "there is none", nil
 	}
+	err = os.Remove(path)
 	return err == nil, "", err
 }
