@@ -42,17 +42,24 @@ func prepare(t *testing.T, script, undo string) {
 	t.Cleanup(func() { sh(t, undo) })
 }
 
-// writable gives the guest an /etc and a /var/lib of its own, as its original
-// left them.
+// state gives the guest a /var/lib of its own.
+func state(t *testing.T) {
+	t.Helper()
+	prepare(t, "mount -t tmpfs tmpfs /var/lib && mkdir /var/lib/systemd /var/lib/dbus", "umount /var/lib")
+}
+
+// writable gives the guest an /etc of its own too, and leaves it as the original
+// of a clone did.
 func writable(t *testing.T) {
 	t.Helper()
+	state(t)
 	prepare(t, `
 		mkdir /tmp/etc && cp -a /etc/. /tmp/etc && mount --bind /tmp/etc /etc
-		mount -t tmpfs tmpfs /var/lib && mkdir -p /var/lib/systemd /var/lib/dbus
 		echo seed >/var/lib/systemd/random-seed
 		rm -f /etc/machine-id && echo 0123456789abcdef0123456789abcdef >/etc/machine-id && cp /etc/machine-id /var/lib/dbus
 		echo original >/etc/hostname && hostname original
-	`, `umount /etc /var/lib && rm -r /tmp/etc`)
+		if test -x /usr/sbin/sshd; then rm -f /etc/ssh/ssh_host_* && ssh-keygen -A; fi
+	`, `umount /etc && rm -r /tmp/etc`)
 }
 
 // serve starts an agent, and returns a connection and how the program reaches it.
@@ -113,7 +120,7 @@ func wantResumes(t *testing.T, c *client.Client, want uint64) {
 
 func TestResumeMakesACloneAMachineOfItsOwn(t *testing.T) {
 	writable(t)
-	sshd := sh(t, "if test -x /usr/sbin/sshd; then rm -f /etc/ssh/ssh_host_*; ssh-keygen -A >&2; cat /etc/ssh/ssh_host_*_key.pub; fi")
+	sshd := sh(t, "cat /etc/ssh/ssh_host_*_key.pub 2>/dev/null || true")
 	c, a, served := serve(t)
 	traced := trace(t, served.Process.Pid)
 
@@ -156,6 +163,32 @@ func TestResumeMakesACloneAMachineOfItsOwn(t *testing.T) {
 	wantResumes(t, c, 1)
 }
 
+// A running sshd has read its keys when it began.
+func TestSSHDThatRunsShowsTheNewKeys(t *testing.T) {
+	if _, err := os.Stat("/usr/sbin/sshd"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("no sshd: apt-get install openssh-server")
+		}
+		t.Skip("no sshd is installed")
+	}
+	writable(t)
+	prepare(t, "mkdir -p /run/sshd && /usr/sbin/sshd -f /dev/null -o Port=2222 -o ListenAddress=127.0.0.1 -o PidFile=/run/sshd.pid", "kill $(cat /run/sshd.pid)")
+	shown := func() string {
+		out, _ := exec.Command("ssh-keyscan", "-t", "ed25519", "-p", "2222", "127.0.0.1").Output()
+		return string(out)
+	}
+	var before string
+	checks.Eventually(t, "sshd shows its key", func() bool { before = shown(); return before != "" })
+	c, _, _ := serve(t)
+	if _, err := c.Resume(patiently(t), client.ResumeOptions{SSHKeys: true}); err != nil {
+		t.Fatal(err)
+	}
+	checks.Eventually(t, "sshd shows a new key", func() bool { after := shown(); return after != "" && after != before })
+	if key := strings.Fields(shown())[2]; !strings.Contains(read(t, "/etc/ssh/ssh_host_ed25519_key.pub"), key) {
+		t.Errorf("it is not the one on disk: %s", key)
+	}
+}
+
 // trace has strace follow a process, and returns what checks that it gave the
 // kernel entropy and had it reseed.
 func trace(t *testing.T, pid int) (check func()) {
@@ -183,6 +216,7 @@ func trace(t *testing.T, pid int) (check func()) {
 }
 
 func TestClockIsSetToTheHosts(t *testing.T) {
+	state(t)
 	c, _, _ := serve(t)
 	begun := time.Now()
 	host := func(ahead time.Duration) func() time.Time { // a clock that does not go by the guest's
@@ -214,6 +248,7 @@ func TestClockIsSetToTheHosts(t *testing.T) {
 }
 
 func TestReadOnlyEtcFailsItsStepsAndNoOthers(t *testing.T) {
+	state(t)
 	c, a, _ := serve(t)
 	before := read(t, "/etc/machine-id")
 	got := reseed(t, a, "--machine-id", "--hostname", "clone-8")
@@ -238,6 +273,7 @@ func TestReadOnlyEtcFailsItsStepsAndNoOthers(t *testing.T) {
 }
 
 func TestMachineIDThatIsAMountIsWrittenInPlace(t *testing.T) {
+	state(t)
 	for name, mount := range map[string]string{
 		"bound":                   "mount --bind /run/machine-id /etc/machine-id",
 		"bound and read-only":     "mount --bind /run/machine-id /etc/machine-id && mount -o remount,bind,ro /etc/machine-id",
@@ -285,6 +321,7 @@ func TestWithoutThePrivilegeEachStepIsRefused(t *testing.T) {
 }
 
 func TestEntropyOfTheWrongLengthIsABadRequest(t *testing.T) {
+	state(t)
 	c, _, _ := serve(t)
 	for _, n := range []int{1, 15, 513, 4096} {
 		_, err := c.Resume(patiently(t), client.ResumeOptions{Entropy: make([]byte, n), Hostname: "no-clone"})
