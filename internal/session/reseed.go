@@ -73,7 +73,7 @@ func (c *conn) logReseed(steps []guest.Step, err error) {
 			entry = entry.Str(s.Name, "unchanged")
 		}
 	}
-	entry.Msg("reseeded")
+	entry.Msg("reseed")
 }
 
 // told makes the answer of what has become of the steps: an error, of the kind
