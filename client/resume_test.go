@@ -3,6 +3,7 @@
 package client_test
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 	"time"
@@ -66,7 +67,7 @@ func TestResumeSendsWhatIsAskedFor(t *testing.T) {
 func TestResumeDrawsOtherEntropyEachTimeAndLeavesTheClock(t *testing.T) {
 	_, one, _ := resume(t, client.ResumeOptions{})
 	_, other, _ := resume(t, client.ResumeOptions{})
-	if string(one.Entropy) == string(other.Entropy) || one.ClockNS != 0 {
+	if bytes.Equal(one.Entropy, other.Entropy) || one.ClockNS != 0 {
 		t.Errorf("%+v, %+v", one, other)
 	}
 }

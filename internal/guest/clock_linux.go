@@ -12,7 +12,7 @@ import (
 // take time that goes back badly.
 func (s *Seed) setClock() (changed bool, note string, err error) {
 	now := s.Clock.Add(time.Since(s.Received)) // without a monotonic reading, as s.Clock is
-	ahead := now.Sub(time.Now())
+	ahead := time.Until(now)
 	if ahead <= 0 && !s.ClockBack {
 		return false, fmt.Sprintf("it is %v ahead, and not set back", -ahead), nil
 	}

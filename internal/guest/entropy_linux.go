@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 	"unsafe"
 
@@ -57,5 +56,5 @@ func privileged(err error, errno syscall.Errno) error {
 // dropRandomSeed removes what systemd has kept of the random state at shutdown,
 // to give it to the kernel at the next boot: it is every clone's.
 func dropRandomSeed(root string) (changed bool, note string, err error) {
-	return remove(filepath.Join(root, "var/lib/systemd/random-seed"))
+	return remove(root + "/var/lib/systemd/random-seed")
 }

@@ -28,7 +28,7 @@ func newHostKeys(root string) (changed bool, note string, err error) {
 	if generator == "" {
 		return false, "", errors.New("ssh-keygen is not installed")
 	}
-	dir := filepath.Join(root, "etc/ssh")
+	dir := root + "/etc/ssh"
 	made, err := os.MkdirTemp(dir, ".new-*")
 	if err != nil {
 		return false, "", err
@@ -37,16 +37,16 @@ func newHostKeys(root string) (changed bool, note string, err error) {
 	if err := generate(generator, made); err != nil {
 		return false, "", err
 	}
-	if err := exchange(dir, filepath.Join(made, "etc/ssh")); err != nil {
+	if err := exchange(dir, made+"/etc/ssh"); err != nil {
 		return true, "", err
 	}
-	return true, "", reload(filepath.Join(root, "run/sshd.pid"))
+	return true, "", reload(root + "/run/sshd.pid")
 }
 
 // installed returns the path of a program, or "".
 func installed(root, program string) string {
-	for _, dir := range []string{"usr/sbin", "usr/bin", "usr/local/sbin", "usr/local/bin"} {
-		path := filepath.Join(root, dir, program)
+	for _, dir := range []string{"/usr/sbin/", "/usr/bin/", "/usr/local/sbin/", "/usr/local/bin/"} {
+		path := root + dir + program
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 			return path
 		}
@@ -56,7 +56,7 @@ func installed(root, program string) string {
 
 // generate makes keys of each type below prefix: etc/ssh/ssh_host_*_key and .pub.
 func generate(generator, prefix string) error {
-	if err := os.MkdirAll(filepath.Join(prefix, "etc/ssh"), 0o700); err != nil {
+	if err := os.MkdirAll(prefix+"/etc/ssh", 0o700); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), keysTime)
@@ -113,7 +113,7 @@ func reload(pidFile string) error {
 		return err
 	}
 	defer func() { _ = p.Release() }()
-	name, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
+	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	if string(name) != "sshd\n" {
 		return nil // a file that was left behind
 	}

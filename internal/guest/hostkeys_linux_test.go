@@ -22,21 +22,18 @@ func sshGuest(t *testing.T, keygen string) string {
 // sshFiles are the texts of the files in etc/ssh.
 func sshFiles(t *testing.T, root string) map[string]string {
 	t.Helper()
-	dir := os.DirFS(filepath.Join(root, "etc/ssh")).(interface {
-		ReadDir(string) ([]os.DirEntry, error)
-		ReadFile(string) ([]byte, error)
-	})
-	entries, err := dir.ReadDir(".")
+	paths, err := filepath.Glob(root + "/etc/ssh/*")
 	if err != nil {
 		t.Fatal(err)
 	}
+	hidden, _ := filepath.Glob(root + "/etc/ssh/.*")
 	texts := map[string]string{}
-	for _, e := range entries {
-		text, err := dir.ReadFile(e.Name())
+	for _, path := range append(paths, hidden...) {
+		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		texts[e.Name()] = string(text)
+		texts[filepath.Base(path)] = string(text)
 	}
 	return texts
 }

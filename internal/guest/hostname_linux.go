@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +31,7 @@ func checkHostname(name string) error {
 
 // setHostname sets the kernel's and the one of the next boot.
 func setHostname(root, name string) (changed bool, note string, err error) {
-	path := filepath.Join(root, "etc/hostname")
+	path := root + "/etc/hostname"
 	now, _ := os.Hostname()
 	next, _ := os.ReadFile(path)
 	if now == name && strings.TrimSpace(string(next)) == name {

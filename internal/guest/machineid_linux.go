@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,9 +23,9 @@ func newMachineID(root string, entropy []byte) (changed bool, note string, err e
 	id[8] = id[8]&0x3f | 0x80 // machine-id(5) recommends
 	text := hex.EncodeToString(id) + "\n"
 
-	path := filepath.Join(root, "etc/machine-id")
+	path := root + "/etc/machine-id"
 	err = replaceFile(path, text, 0o444)
-	if transient := filepath.Join(root, "run/machine-id"); errors.Is(err, unix.EROFS) && sameFile(path, transient) {
+	if transient := root + "/run/machine-id"; errors.Is(err, unix.EROFS) && sameFile(path, transient) {
 		err = overwrite(transient, text)
 		note = "until the next boot: /etc is read-only"
 	}
@@ -44,7 +43,7 @@ func sameFile(path, transient string) bool {
 // dropBusID removes D-Bus's own copy of the machine-id, without which it reads
 // the original. A symbolic link to that stays.
 func dropBusID(root string) (changed bool, note string, err error) {
-	path := filepath.Join(root, "var/lib/dbus/machine-id")
+	path := root + "/var/lib/dbus/machine-id"
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
 		return false, "it is no copy", nil
 	}

@@ -67,12 +67,13 @@ func Reseed(s Seed) ([]Step, error) {
 			return nil, err
 		}
 	}
-	return s.take("/"), nil
+	return s.take(""), nil
 }
 
-// take takes the steps below root. What is random comes after entropy.
+// take takes the steps below root, which is empty for /. What is random comes
+// after entropy.
 func (s *Seed) take(root string) []Step {
-	seeded := false
+	var unseeded error
 	var taken []Step
 	for _, step := range []struct {
 		name   string
@@ -80,9 +81,8 @@ func (s *Seed) take(root string) []Step {
 		do     func() (changed bool, note string, err error)
 	}{
 		{"entropy", true, func() (bool, string, error) {
-			err := addEntropy(s.Entropy)
-			seeded = err == nil
-			return seeded, "", err
+			unseeded = addEntropy(s.Entropy)
+			return unseeded == nil, "", unseeded
 		}},
 		{"random_seed", true, func() (bool, string, error) { return dropRandomSeed(root) }},
 		{"machine_id", s.MachineID, func() (bool, string, error) { return newMachineID(root, s.Entropy) }},
@@ -90,8 +90,8 @@ func (s *Seed) take(root string) []Step {
 		{"clock", !s.Clock.IsZero(), s.setClock},
 		{"hostname", s.Hostname != "", func() (bool, string, error) { return setHostname(root, s.Hostname) }},
 		{"ssh_keys", s.SSHKeys, func() (bool, string, error) {
-			if !seeded {
-				return false, "", errors.New("not tried: without new entropy they may be those of another clone")
+			if unseeded != nil {
+				return false, "", fmt.Errorf("not tried, as they may be those of another clone: entropy: %w", unseeded)
 			}
 			return newHostKeys(root)
 		}},
