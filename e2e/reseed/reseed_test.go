@@ -225,9 +225,10 @@ func TestClockIsSetToTheHosts(t *testing.T) {
 	t.Cleanup(func() { _, _ = c.Resume(context.Background(), client.ResumeOptions{ClockBack: true, Now: host(0)}) })
 	off := func(now func() time.Time) time.Duration { return time.Now().Round(0).Sub(now()) }
 
+	ctx := patiently(t)
 	forward, o := host(time.Hour), client.ResumeOptions{Clock: true}
 	for o.Now = forward; ; o.ClockBack = true { // a machine that is busy may be late
-		if _, err := c.Resume(patiently(t), o); err != nil {
+		if _, err := c.Resume(ctx, o); err != nil {
 			t.Fatal(err)
 		}
 		if d := off(forward).Abs(); d < 5*time.Millisecond {

@@ -29,8 +29,9 @@ func newHostKeys(root string) (changed bool, note string, err error) {
 		return false, "", errors.New("ssh-keygen is not installed")
 	}
 	dir := root + "/etc/ssh"
-	made, err := os.MkdirTemp(dir, ".new-*")
-	if err != nil {
+	made := dir + "/.cocoon-agent"
+	_ = os.RemoveAll(made) // of an agent that was killed meanwhile
+	if err := os.Mkdir(made, 0o700); err != nil {
 		return false, "", err
 	}
 	defer os.RemoveAll(made)
@@ -64,6 +65,9 @@ func generate(generator, prefix string) error {
 	cmd := exec.CommandContext(ctx, generator, "-A", "-f", prefix)
 	cmd.WaitDelay = time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("ssh-keygen -A: not done within %v", keysTime)
+		}
 		out = bytes.TrimSpace(out)
 		return fmt.Errorf("ssh-keygen -A: %w: %s", err, out[bytes.LastIndexByte(out, '\n')+1:])
 	}

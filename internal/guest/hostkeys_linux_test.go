@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -81,7 +82,7 @@ func TestSSHDWithoutKeygenIsAnError(t *testing.T) {
 
 func TestReloadSparesAProcessThatIsNoSSHD(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
-	for _, text := range []string{"", "1", "none"} { // "": no file; 1 is no sshd
+	for _, text := range []string{"", strconv.Itoa(os.Getpid()), "none"} { // "": no file
 		if text != "" {
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)

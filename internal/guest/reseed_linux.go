@@ -21,7 +21,8 @@ var (
 	// system is read-only.
 	ErrNotPermitted = errors.New("not permitted")
 
-	// ErrResources says that the disk is full, or the agent out of descriptors.
+	// ErrResources says that the disk is full, or the agent out of descriptors
+	// or processes.
 	ErrResources = errors.New("out of resources")
 )
 
@@ -108,7 +109,7 @@ func classed(err error) error {
 	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
 		return fmt.Errorf("%w: %w", ErrNotPermitted, err)
 	}
-	for _, errno := range []error{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
+	for _, errno := range []error{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN} {
 		if errors.Is(err, errno) {
 			return fmt.Errorf("%w: %w", ErrResources, err)
 		}
