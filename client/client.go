@@ -69,16 +69,6 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
-// Reseed has the guest's kernel credit entropy, 16 to 512 bytes that no other
-// clone of its snapshot gets, to its random number generator, and reseed it.
-// regenMachineID has it write a new random /etc/machine-id after that.
-func (c *Client) Reseed(ctx context.Context, entropy []byte, regenMachineID bool) error {
-	_, err := c.request(ctx, func(h wire.Head) wire.Message {
-		return &wire.Reseed{Head: h, Entropy: entropy, MachineID: regenMachineID}
-	})
-	return err
-}
-
 // Ready waits for the agent's greeting, with which an agent that serves this
 // host has shown that it is there. Nothing needs it: requests may go out before.
 func (c *Client) Ready(ctx context.Context) error {
@@ -222,7 +212,7 @@ func (c *Client) deliver(m wire.Message) error {
 		return c.pass(m.ID, m, true)
 	case *wire.Error:
 		if m.ID == 0 {
-			return remoteError(m)
+			return remoteError(m.Kind, m.Message)
 		}
 		return c.pass(m.ID, m, true)
 	case *wire.Unknown:
@@ -318,7 +308,7 @@ func (c *Client) ask(ctx context.Context, message func(wire.Head) wire.Message) 
 	case *wire.Done:
 		return m, nil
 	case *wire.Error:
-		return nil, remoteError(m)
+		return nil, requestError(m)
 	default:
 		return nil, fmt.Errorf("%w: %T answers no such request", ErrProtocol, m)
 	}

@@ -327,7 +327,7 @@ func (c *Cmd) awaitStart() (pid int, err error) {
 	case *wire.Started:
 		return m.PID, nil
 	case *wire.Error:
-		return 0, remoteError(m)
+		return 0, remoteError(m.Kind, m.Message)
 	default:
 		return 0, &MaybeStartedError{Err: fmt.Errorf("%w: %T before started", ErrProtocol, m)}
 	}

@@ -32,6 +32,11 @@
 //   - the error of the caller's own Writer or Reader: it has run, and was ended.
 //
 // The library never runs a command twice.
+//
+// # Clones
+//
+// VMs that are cloned from a snapshot have the same random state, ids, keys and
+// clock. [Client.Resume] is to be called first, before any command runs.
 package client
 
 import "github.com/cocoonstack/cocoon-agent/internal/wire"

@@ -55,14 +55,14 @@ type RemoteError struct {
 func (e *RemoteError) Error() string { return e.Message }
 
 // remoteError makes an error of the agent's. A kind that is not known is Internal.
-func remoteError(m *wire.Error) error {
-	k := Kind(m.Kind)
+func remoteError(kind wire.ErrorKind, message string) *RemoteError {
+	k := Kind(kind)
 	switch k {
 	case BadRequest, NotFound, PermissionDenied, Unsupported, Limit, ShuttingDown, Internal:
 	default:
 		k = Internal
 	}
-	return &RemoteError{Kind: k, Message: m.Message}
+	return &RemoteError{Kind: k, Message: message}
 }
 
 // A DialError says that no connection to an agent was made: nothing has run.

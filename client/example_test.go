@@ -184,3 +184,23 @@ func ExampleCmd_Resize() {
 	close(changes)
 	fmt.Println(err)
 }
+
+// What a clone needs before anything else, as cocoon-agent reseed --resume does it.
+func ExampleClient_Resume() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := client.Dial(ctx, "hvsock:///run/vm/clone-17.sock")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	_, err = c.Resume(ctx, client.ResumeOptions{MachineID: true, Clock: true, Hostname: "web-17", SSHKeys: true})
+	if failed, ok := errors.AsType[*client.ResumeError](err); ok {
+		for _, step := range failed.Failed() {
+			log.Println(step.Name, step.Err)
+		}
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}

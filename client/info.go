@@ -20,6 +20,10 @@ type Info struct {
 	Arch     string // as GOARCH has it
 	BootID   string // another one after each boot; a clone has its original's
 
+	// Resumes is how many times a Resume or Reseed has succeeded since the agent
+	// started. A clone begins with its original's.
+	Resumes uint64
+
 	Uptime          time.Duration // since boot
 	CPUs            int           // online
 	MemoryTotal     uint64        // bytes
@@ -48,7 +52,7 @@ func (c *Client) Info(ctx context.Context) (*Info, error) {
 	clock := time.Unix(0, int64(g.ClockNS))
 	return &Info{
 		Version: g.Version, Protocol: ProtocolMax,
-		Hostname: g.Hostname, OS: g.OS, Kernel: g.Kernel, Arch: g.Arch, BootID: g.BootID,
+		Hostname: g.Hostname, OS: g.OS, Kernel: g.Kernel, Arch: g.Arch, BootID: g.BootID, Resumes: g.Resumes,
 		Uptime:      time.Duration(g.UptimeMS) * time.Millisecond,
 		CPUs:        int(g.CPUs),
 		MemoryTotal: g.MemoryTotal, MemoryAvailable: g.MemoryAvailable,

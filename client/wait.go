@@ -150,7 +150,7 @@ func exitedOf(m wire.Message) (*wire.Exited, error) {
 	case *wire.Exited:
 		return m, nil
 	case *wire.Error:
-		return nil, remoteError(m)
+		return nil, remoteError(m.Kind, m.Message)
 	default:
 		return nil, fmt.Errorf("%w: %T instead of exited", ErrProtocol, m)
 	}

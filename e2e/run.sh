@@ -26,5 +26,6 @@ export COCOON_AGENT=$dir/cocoon-agent
 "$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/loopback
 "$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/limits
 "$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/systemd
+"$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/reseed
 "$go" test -count=1 -v -run Limits -exec "$dir/uml" ./internal/proc
 "$go" test -tags e2e -count=1 -v ./e2e/hybrid

@@ -71,6 +71,7 @@ func printInfo(out io.Writer, i *client.Info) error {
 		{"system", i.OS},
 		{"kernel", strings.TrimSpace(i.Kernel + " " + i.Arch)},
 		{"boot id", i.BootID},
+		{"resumes", fmt.Sprint(i.Resumes)},
 		{"uptime", known(i.Uptime != 0, i.Uptime.Truncate(time.Second))},
 		{"CPUs", known(i.CPUs != 0, i.CPUs)},
 		{"memory", known(i.MemoryTotal != 0, mebibytes(i.MemoryAvailable)+" of "+mebibytes(i.MemoryTotal)+" available")},
@@ -115,6 +116,7 @@ func printJSON(out io.Writer, i *client.Info) error {
 		Kernel          string     `json:"kernel"`
 		Arch            string     `json:"arch"`
 		BootID          string     `json:"boot_id"`
+		Resumes         uint64     `json:"resumes"`
 		Uptime          float64    `json:"uptime_seconds"`
 		CPUs            int        `json:"cpus"`
 		MemoryTotal     uint64     `json:"memory_total"`
@@ -124,7 +126,7 @@ func printJSON(out io.Writer, i *client.Info) error {
 		ClockOffset     float64    `json:"clock_offset_seconds"`
 		RoundTrip       float64    `json:"round_trip_seconds"`
 	}{
-		i.Version, i.Protocol, i.Hostname, i.OS, i.Kernel, i.Arch, i.BootID, i.Uptime.Seconds(), i.CPUs,
+		i.Version, i.Protocol, i.Hostname, i.OS, i.Kernel, i.Arch, i.BootID, i.Resumes, i.Uptime.Seconds(), i.CPUs,
 		i.MemoryTotal, i.MemoryAvailable, i.Load, i.Clock.UTC(), i.ClockOffset.Seconds(), i.RoundTrip.Seconds(),
 	})
 }

@@ -24,6 +24,7 @@ type grammar struct {
 	Client  clientCommand  `cmd:"" help:"Run a command in a guest."`
 	Ping    pingCommand    `cmd:"" help:"Measure round trips to an agent."`
 	Info    infoCommand    `cmd:"" help:"Print what an agent and its guest are."`
+	Reseed  reseedCommand  `cmd:"" help:"After a snapshot: make a clone a machine of its own."`
 	Version versionCommand `cmd:"" help:"Print version, revision and protocol range."`
 }
 
@@ -31,7 +32,8 @@ const description = `Run commands inside a microVM from its host, over virtio-vs
 
 "serve" is the daemon in the guest. "client" runs one command there, with its
 standard streams and exit status those of the command. "ping" and "info" say
-whether an agent is there, and what it is.`
+whether an agent is there, and what it is. "reseed" comes first after a VM has been
+restored from a snapshot.`
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 

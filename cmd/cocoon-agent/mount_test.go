@@ -208,7 +208,8 @@ func TestDiskIsReadOnlyAndTmpIsFull(t *testing.T) {
 func TestDiskIsFullWhenAMachineIDIsWritten(t *testing.T) {
 	target, cmd := agentAfter(t, "true")
 	g := newGuest(t, target, cmd)
-	g.in(t, "mount -t tmpfs -o size=4k tmpfs /etc; echo old >/etc/machine-id")
+	g.in(t, "mount -t tmpfs tmpfs /var/lib; "+ // the random seed of this machine stays
+		"mount -t tmpfs -o size=4k tmpfs /etc; echo old >/etc/machine-id")
 	reseed := func() error { return g.Reseed(t.Context(), bytes.Repeat([]byte{7}, 32), true) }
 	wantRefused(t, reseed(), client.Limit, "no space left on device")
 	g.in(t, "[ $(cat /etc/machine-id) = old ]; [ $(ls -A /etc | wc -l) = 1 ]; mount -o remount,size=1m /etc")

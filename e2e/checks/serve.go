@@ -56,6 +56,14 @@ func ServeIn(t *testing.T, cgroup *os.File, args ...string) *Served {
 	return serve(t, cmd)
 }
 
+// ServeAs is Serve, with the agent started as another user.
+func ServeAs(t *testing.T, user *syscall.Credential, args ...string) *Served {
+	t.Helper()
+	cmd := exec.Command(Program(t), append([]string{"serve"}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: user}
+	return serve(t, cmd)
+}
+
 // ServePassed is Serve, with the agent given a socket as sd_listen_fds(3) has it.
 func ServePassed(t *testing.T, socket *os.File, args ...string) *Served {
 	t.Helper()

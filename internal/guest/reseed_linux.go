@@ -1,27 +1,28 @@
 package guest
 
 import (
-	"crypto/rand"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"unsafe"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Errors of [Reseed], by which the caller can class what went wrong.
+// Errors of [Reseed] and its steps, by which the caller can class what went wrong.
 var (
 	// ErrEntropy says that the request makes no sense.
 	ErrEntropy = errors.New("entropy of the wrong length")
 
-	// ErrNotPermitted says that the agent lacks a privilege.
+	// ErrHostname says so too.
+	ErrHostname = errors.New("no hostname")
+
+	// ErrNotPermitted says that the agent lacks a privilege, or that a file
+	// system is read-only.
 	ErrNotPermitted = errors.New("not permitted")
 
-	// ErrResources says that the disk is full, or the agent out of descriptors.
+	// ErrResources says that the disk is full, or the agent out of descriptors
+	// or processes.
 	ErrResources = errors.New("out of resources")
 )
 
@@ -31,29 +32,84 @@ const (
 	MaxEntropy = 512
 )
 
-// Reseed credits entropy to the kernel's random number generator and reseeds
-// it, and then, where machineID says so, writes a new machine-id. A machine-id
-// is not written after entropy has failed: it would be its sibling's.
-func Reseed(entropy []byte, machineID bool) error {
-	if n := len(entropy); n < MinEntropy || n > MaxEntropy {
-		return fmt.Errorf("%w: %d bytes: want %d to %d", ErrEntropy, n, MinEntropy, MaxEntropy)
+// A Seed is what makes a clone of a snapshot a machine of its own.
+type Seed struct {
+	Entropy []byte // for the kernel's random number generator; of this clone alone
+
+	MachineID bool
+	Hostname  string // empty: leave it
+	SSHKeys   bool
+
+	// Clock is what the wall clock was to say at Received; zero: leave it.
+	// Received has a monotonic reading: what has gone by since is added.
+	Clock     time.Time
+	Received  time.Time
+	ClockBack bool // set it though that means back
+}
+
+// A Step is what has become of one step of [Reseed].
+type Step struct {
+	Name    string
+	Changed bool   // the guest is not as it was; also where Err says that not all was done
+	Note    string // for people
+	Err     error
+}
+
+// Reseed takes the steps that s asks for, one after the other: one that fails
+// does not keep the others from being taken. Its own error says that s makes no
+// sense, and then none has been taken. It may take as long as new keys do, and
+// is not to be called again meanwhile.
+func Reseed(s Seed) ([]Step, error) {
+	if n := len(s.Entropy); n < MinEntropy || n > MaxEntropy {
+		return nil, fmt.Errorf("%w: %d bytes: want %d to %d", ErrEntropy, n, MinEntropy, MaxEntropy)
 	}
-	if err := addEntropy(entropy); err != nil {
-		return fmt.Errorf("add entropy: %w", classed(err))
-	}
-	if machineID {
-		if err := newMachineID("/"); err != nil {
-			return fmt.Errorf("new machine-id: %w", classed(err))
+	if s.Hostname != "" {
+		if err := checkHostname(s.Hostname); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return s.take(""), nil
+}
+
+// take takes the steps below root, which is empty for /. What is random comes
+// after entropy.
+func (s *Seed) take(root string) []Step {
+	var unseeded error
+	var taken []Step
+	for _, step := range []struct {
+		name   string
+		wanted bool
+		do     func() (changed bool, note string, err error)
+	}{
+		{"entropy", true, func() (bool, string, error) {
+			unseeded = addEntropy(s.Entropy)
+			return unseeded == nil, "", unseeded
+		}},
+		{"random_seed", true, func() (bool, string, error) { return dropRandomSeed(root) }},
+		{"machine_id", s.MachineID, func() (bool, string, error) { return newMachineID(root, s.Entropy) }},
+		{"dbus_id", s.MachineID, func() (bool, string, error) { return dropBusID(root) }},
+		{"clock", !s.Clock.IsZero(), s.setClock},
+		{"hostname", s.Hostname != "", func() (bool, string, error) { return setHostname(root, s.Hostname) }},
+		{"ssh_keys", s.SSHKeys, func() (bool, string, error) {
+			if unseeded != nil {
+				return false, "", fmt.Errorf("not tried, as they may be those of another clone: entropy: %w", unseeded)
+			}
+			return newHostKeys(root)
+		}},
+	} {
+		if step.wanted {
+			changed, note, err := step.do()
+			taken = append(taken, Step{step.name, changed, note, classed(err)})
+		}
+	}
+	return taken
 }
 
 func classed(err error) error {
-	if errors.Is(err, os.ErrPermission) {
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
 		return fmt.Errorf("%w: %w", ErrNotPermitted, err)
 	}
-	for _, errno := range []error{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
+	for _, errno := range []error{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN} {
 		if errors.Is(err, errno) {
 			return fmt.Errorf("%w: %w", ErrResources, err)
 		}
@@ -61,54 +117,12 @@ func classed(err error) error {
 	return err
 }
 
-// ioctls of random(4), from linux/random.h.
-const (
-	rndAddEntropy = 0x40085203
-	rndReseedCRNG = 0x5207
-)
-
-// addEntropy does what a write to /dev/urandom does not: the bytes are credited,
-// and used at once.
-func addEntropy(entropy []byte) error {
-	f, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
-	if err != nil {
-		return err
+// remove removes a file, if it is there. A read-only file system would not say
+// that it is not.
+func remove(path string) (changed bool, note string, err error) {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		return false, "there is none", nil
 	}
-	defer f.Close()
-	// struct rand_pool_info: entropy_count in bits, buf_size in bytes, buf.
-	info := make([]byte, 8, 8+MaxEntropy)
-	binary.NativeEndian.PutUint32(info, uint32(8*len(entropy)))
-	binary.NativeEndian.PutUint32(info[4:], uint32(len(entropy)))
-	info = append(info, entropy...)
-	defer clear(info)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), rndAddEntropy, uintptr(unsafe.Pointer(&info[0]))); errno != 0 {
-		return os.NewSyscallError("ioctl(RNDADDENTROPY)", errno)
-	}
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), rndReseedCRNG, 0)
-	if errno == unix.EINVAL || errno == unix.ENOTTY {
-		return nil // Linux before 4.14 mixes credited entropy in by itself
-	}
-	if errno != 0 {
-		return os.NewSyscallError("ioctl(RNDRESEEDCRNG)", errno)
-	}
-	return nil
-}
-
-// newMachineID writes a random machine-id(5) below root.
-func newMachineID(root string) error {
-	var id [16]byte
-	_, _ = rand.Read(id[:])   // never fails
-	id[6] = id[6]&0x0f | 0x40 // a version-4 UUID, as
-	id[8] = id[8]&0x3f | 0x80 // machine-id(5) recommends
-	path := filepath.Join(root, "etc", "machine-id")
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".machine-id-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temporary.Name()) // nothing to remove after the rename
-	_, writeErr := temporary.WriteString(hex.EncodeToString(id[:]) + "\n")
-	if err := errors.Join(writeErr, temporary.Chmod(0o444), temporary.Sync(), temporary.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temporary.Name(), path)
+	err = os.Remove(path)
+	return err == nil, "", err
 }

@@ -2,50 +2,37 @@ package guest
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
-	"regexp"
+	"strings"
 	"testing"
+	"time"
 )
+
+var entropy = []byte("0123456789abcdef")
 
 func TestReseedWantsEnoughEntropyAndNotTooMuch(t *testing.T) {
 	for _, n := range []int{0, MinEntropy - 1, MaxEntropy + 1} {
-		if err := Reseed(make([]byte, n), false); !errors.Is(err, ErrEntropy) {
+		if steps, err := Reseed(Seed{Entropy: make([]byte, n)}); steps != nil || !errors.Is(err, ErrEntropy) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
 }
 
-// machine-id(5): 32 lower-case hexadecimal digits and a newline.
-var wellFormed = regexp.MustCompile(`^[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}\n$`)
-
-func TestNewMachineIDIsWellFormedAndNew(t *testing.T) {
-	root := t.TempDir()
-	path := filepath.Join(root, "etc", "machine-id")
-	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	seen := map[string]bool{}
-	for range 3 { // where there is none, and where there is one
-		if err := newMachineID(root); err != nil {
-			t.Fatal(err)
-		}
-		id, err := os.ReadFile(path)
-		if err != nil || !wellFormed.Match(id) || seen[string(id)] {
-			t.Errorf("%q, %v", id, err)
-		}
-		seen[string(id)] = true
-		if info, err := os.Stat(path); err != nil || info.Mode() != 0o444 {
-			t.Errorf("mode %v, %v", info.Mode(), err)
+func TestReseedWithABadHostnameTakesNoStep(t *testing.T) {
+	for _, name := range []string{"-a", "a-", ".a", "a.", "a..b", "a b", "a/b", "a\n", "\xff", "naïve", strings.Repeat("a", 65)} {
+		if steps, err := Reseed(Seed{Entropy: entropy, Hostname: name}); steps != nil || !errors.Is(err, ErrHostname) {
+			t.Errorf("%q: %v, %v", name, steps, err)
 		}
 	}
-	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
-		t.Errorf("left behind: %v", left)
+	for _, name := range []string{"a", "web-17", "Web.example.org", "0", strings.Repeat("a", 64)} {
+		if err := checkHostname(name); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
-func TestNewMachineIDThatCannotBeWrittenIsAnError(t *testing.T) {
-	if err := newMachineID(t.TempDir()); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("error %v", err)
+func TestClockThatIsAheadIsLeftUnlessItIsToGoBack(t *testing.T) {
+	s := Seed{Clock: time.Now().Add(-time.Hour).Round(0), Received: time.Now()}
+	if changed, note, err := s.setClock(); changed || err != nil || !strings.Contains(note, "ahead, and not set back") {
+		t.Errorf("%t, %q, %v", changed, note, err)
 	}
 }

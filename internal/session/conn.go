@@ -127,7 +127,7 @@ func (c *conn) hello() error {
 		Min: wire.ProtocolMin, Max: wire.ProtocolMax,
 		Version: c.server.Version,
 		OS:      runtime.GOOS, Arch: runtime.GOARCH,
-		BootID: guest.BootID(),
+		BootID: guest.BootID(), Resumes: c.server.resumes.Load(),
 	})
 }
 

@@ -185,39 +185,13 @@ func (c *conn) info(m *wire.Info) error {
 	return c.answer(&wire.Done{Head: m.Head, Guest: &wire.Guest{
 		Version:  c.server.Version,
 		Hostname: g.Hostname, OS: g.OS, Kernel: g.Kernel, Arch: runtime.GOARCH, BootID: g.BootID,
+		Resumes:     c.server.resumes.Load(),
 		UptimeMS:    uint64(g.Uptime.Milliseconds()),
 		CPUs:        uint64(g.CPUs),
 		MemoryTotal: g.MemoryTotal, MemoryAvailable: g.MemoryAvailable,
 		Load1: g.Load[0], Load5: g.Load[1], Load15: g.Load[2],
 		ClockNS: uint64(max(g.Clock.UnixNano(), 0)),
 	}})
-}
-
-// reseed writes files, which may take a while. Its goroutine ends by itself and
-// is waited for by conn.end.
-func (c *conn) reseed(m *wire.Reseed) error {
-	if m.ID == 0 {
-		return c.done(0, nil)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.draining {
-		return c.done(m.ID, errShutdown)
-	}
-	if c.server.reseeds.Add(1) > maxReseeds {
-		c.server.reseeds.Add(-1)
-		return c.done(m.ID, overLimit(maxReseeds, "reseed requests"))
-	}
-	c.running.Add(1)
-	go func() {
-		defer c.running.Done()
-		err := guest.Reseed(m.Entropy, m.MachineID)
-		c.server.reseeds.Add(-1)
-		c.log.Info().Int("entropy_bytes", len(m.Entropy)).Bool("machine_id", m.MachineID).Err(err).Msg("reseeded")
-		clear(m.Entropy)
-		_ = c.done(m.ID, err) // a host that does not read is told by dispatch
-	}()
-	return nil
 }
 
 // done answers a request other than exec.

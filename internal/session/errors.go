@@ -32,6 +32,7 @@ func kindOf(err error) wire.ErrorKind {
 		{proc.ErrUnsupported, wire.Unsupported},
 		{proc.ErrExited, wire.NotFound},
 		{guest.ErrEntropy, wire.BadRequest},
+		{guest.ErrHostname, wire.BadRequest},
 		{guest.ErrNotPermitted, wire.PermissionDenied},
 		{guest.ErrResources, wire.Limit},
 		{mux.ErrNoStream, wire.BadRequest},

@@ -64,6 +64,9 @@ type Server struct {
 
 	stopping chan struct{} // closed with closing
 
+	reseeding sync.Mutex    // one clone is made a machine of its own at a time
+	resumes   atomic.Uint64 // how many times that has succeeded
+
 	mu        sync.Mutex
 	closing   bool
 	listeners map[net.Listener]bool

@@ -94,7 +94,11 @@ func readMessage(r io.Reader, size int) (Message, error) {
 	if err != nil {
 		return nil, within(err)
 	}
-	return Decode(body)
+	m, err := Decode(body)
+	if _, secret := m.(*Reseed); secret {
+		clear(body) // the message has a copy of the entropy, which its receiver wipes
+	}
+	return m, err
 }
 
 // within is the error of a message that has begun.

@@ -100,6 +100,7 @@ const (
 type Done struct {
 	Head  `msgpack:",inline"`
 	Guest *Guest `msgpack:"guest,omitempty"` // of [Info]
+	Steps []Step `msgpack:"steps,omitempty"` // of [Reseed], in the order in which they were taken
 }
 
 func (*Done) kind() Type { return TypeDone }
@@ -108,6 +109,8 @@ func (m *Done) set(key string, f *fields) {
 	switch key {
 	case "guest":
 		m.Guest = f.guest()
+	case "steps":
+		m.Steps = f.steps()
 	default:
 		f.skip()
 	}
@@ -122,6 +125,7 @@ type Guest struct {
 	Kernel   string `msgpack:"kernel,omitempty"`  // release, uname -r
 	Arch     string `msgpack:"arch,omitempty"`    // GOARCH
 	BootID   string `msgpack:"boot_id,omitempty"` // as in [Hello]
+	Resumes  uint64 `msgpack:"resumes,omitempty"` // as in [Hello]
 
 	UptimeMS        uint64 `msgpack:"uptime_ms,omitempty"`        // since boot, suspended time included
 	CPUs            uint64 `msgpack:"cpus,omitempty"`             // online
@@ -161,6 +165,8 @@ func (g *Guest) set(key string, f *fields) {
 		g.Arch = f.text()
 	case "boot_id":
 		g.BootID = f.text()
+	case "resumes":
+		g.Resumes = f.count()
 	case "uptime_ms":
 		g.UptimeMS = f.count()
 	case "cpus":
@@ -187,7 +193,8 @@ func (g *Guest) set(key string, f *fields) {
 type Error struct {
 	Head    `msgpack:",inline"`
 	Kind    ErrorKind `msgpack:"kind"`
-	Message string    `msgpack:"message"` // for people
+	Message string    `msgpack:"message"`         // for people
+	Steps   []Step    `msgpack:"steps,omitempty"` // of [Reseed], where it has been tried
 }
 
 func (*Error) kind() Type { return TypeError }
@@ -198,6 +205,8 @@ func (m *Error) set(key string, f *fields) {
 		m.Kind = ErrorKind(f.text())
 	case "message":
 		m.Message = f.text()
+	case "steps":
+		m.Steps = f.steps()
 	default:
 		f.skip()
 	}

@@ -37,7 +37,7 @@ func goldenRequests() []goldenMessage {
 		{name: "hello-minimal", about: "hello, the smallest: protocol versions 2 to 2", message: &wire.Hello{Min: 2, Max: 2}},
 		{name: "hello", about: "hello of an agent, with every field", message: &wire.Hello{
 			Min: 2, Max: 3, Features: []string{"attach", "forward"}, Version: "v1.2.3", OS: "linux", Arch: "amd64",
-			BootID: "7d0e3b7e-6a55-4c0b-9c7f-0a4b7a0d8a11",
+			BootID: "7d0e3b7e-6a55-4c0b-9c7f-0a4b7a0d8a11", Resumes: 2,
 		}},
 		{name: "exec-minimal", about: "exec, the smallest: no stream, no terminal, all else left to the agent", message: &wire.Exec{
 			Head: head(1), Argv: []string{"true"},
@@ -87,6 +87,10 @@ func goldenRequests() []goldenMessage {
 		{name: "kill-force", about: "kill: SIGKILL at once", message: &wire.Kill{Head: head(13), Exec: 1, Force: true}},
 		{name: "ping", about: "ping", message: &wire.Ping{Head: head(14)}},
 		{name: "info", about: "info", message: &wire.Info{Head: head(15)}},
+		{name: "reseed-resume", about: "reseed with every field: what a clone needs, in one go", message: &wire.Reseed{
+			Head: head(17), Entropy: handle(), MachineID: true, ClockNS: 1_790_000_000_123_456_789, ClockBack: true,
+			Hostname: "vm-17", SSHKeys: true,
+		}},
 		{name: "reseed", about: "reseed: 16 bytes of entropy, as bin, and a new machine-id", message: &wire.Reseed{
 			Head: head(16), Entropy: handle(), MachineID: true,
 		}},
@@ -140,13 +144,17 @@ func goldenEvents() []goldenMessage {
 		{name: "done", about: "done", message: &wire.Done{Head: head(14)}},
 		{name: "done-guest", about: "done of an info, with every field", message: &wire.Done{Head: head(15), Guest: &wire.Guest{
 			Version: "v1.2.3", Hostname: "vm-17", OS: "Debian GNU/Linux 12 (bookworm)", Kernel: "6.1.0-31-cloud-amd64",
-			Arch: "amd64", BootID: "7d0e3b7e-6a55-4c0b-9c7f-0a4b7a0d8a11",
+			Arch: "amd64", BootID: "7d0e3b7e-6a55-4c0b-9c7f-0a4b7a0d8a11", Resumes: 2,
 			UptimeMS: 86_400_123, CPUs: 2, MemoryTotal: 128 << 20, MemoryAvailable: 61 << 20,
 			Load1: 142, Load5: 70, Load15: 5, ClockNS: 1_790_000_000_123_456_789,
 		}}},
 		{name: "done-guest-unknown", about: "done of an info that could find out nothing: an empty map", message: &wire.Done{
 			Head: head(15), Guest: &wire.Guest{},
 		}},
+		{name: "done-steps", about: "done of a reseed: what has become of each step", message: &wire.Done{Head: head(17), Steps: []wire.Step{
+			{Name: "entropy", Changed: true, Message: "16 bytes"},
+			{Name: "random_seed", Message: "there is none"},
+		}}},
 	}
 }
 
@@ -154,6 +162,13 @@ func goldenErrors() []goldenMessage {
 	return []goldenMessage{
 		{name: "error-bad-request", about: "error about a request that makes no sense", message: &wire.Error{
 			Head: head(1), Kind: wire.BadRequest, Message: "argv is empty",
+		}},
+		{name: "error-steps", about: "error about a reseed of which one step has failed", message: &wire.Error{
+			Head: head(17), Kind: wire.PermissionDenied, Message: "machine_id: operation not permitted",
+			Steps: []wire.Step{
+				{Name: "entropy", Changed: true},
+				{Name: "machine_id", Kind: wire.PermissionDenied, Message: "operation not permitted"},
+			},
 		}},
 		{name: "error-not-found", about: "error about a command that is not there", message: &wire.Error{
 			Head: head(2), Kind: wire.NotFound, Message: `"nosuch": executable file not found in $PATH`,

@@ -66,6 +66,7 @@ type Hello struct {
 	OS       string   `msgpack:"os,omitempty"`       // GOOS
 	Arch     string   `msgpack:"arch,omitempty"`     // GOARCH
 	BootID   string   `msgpack:"boot_id,omitempty"`  // the agent's kernel's, /proc/sys/kernel/random/boot_id
+	Resumes  uint64   `msgpack:"resumes,omitempty"`  // the agent's: how many times [Reseed] has succeeded since it started
 }
 
 func (*Hello) kind() Type { return TypeHello }
@@ -86,6 +87,8 @@ func (m *Hello) set(key string, f *fields) {
 		m.Arch = f.text()
 	case "boot_id":
 		m.BootID = f.text()
+	case "resumes":
+		m.Resumes = f.count()
 	default:
 		f.skip()
 	}

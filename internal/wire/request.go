@@ -80,8 +80,9 @@ type Info struct {
 
 func (*Info) kind() Type { return TypeInfo }
 
-// Reseed makes a clone's random state its own. It is answered by [Done], when
-// all of it has been done, or [Error].
+// Reseed makes a clone of a snapshot a machine of its own. It is answered when
+// all of it has been tried: by [Done], or by [Error] where a step has failed.
+// Both say what has become of each step.
 type Reseed struct {
 	Head `msgpack:",inline"`
 
@@ -89,7 +90,11 @@ type Reseed struct {
 	// then reseeded: 16 to 512 bytes of the host's.
 	Entropy []byte `msgpack:"entropy"`
 
-	MachineID bool `msgpack:"machine_id,omitempty"` // write a new /etc/machine-id
+	MachineID bool   `msgpack:"machine_id,omitempty"` // write a new /etc/machine-id
+	ClockNS   uint64 `msgpack:"clock_ns,omitempty"`   // what the wall clock is to say when this arrives, nanoseconds since 1970-01-01 UTC; 0: leave it
+	ClockBack bool   `msgpack:"clock_back,omitempty"` // set the clock though that means back
+	Hostname  string `msgpack:"hostname,omitempty"`   // empty: leave it
+	SSHKeys   bool   `msgpack:"ssh_keys,omitempty"`   // make new host keys for sshd
 }
 
 func (*Reseed) kind() Type { return TypeReseed }
@@ -100,6 +105,14 @@ func (m *Reseed) set(key string, f *fields) {
 		m.Entropy = f.bytes()
 	case "machine_id":
 		m.MachineID = f.flag()
+	case "clock_ns":
+		m.ClockNS = f.count()
+	case "clock_back":
+		m.ClockBack = f.flag()
+	case "hostname":
+		m.Hostname = f.text()
+	case "ssh_keys":
+		m.SSHKeys = f.flag()
 	default:
 		f.skip()
 	}

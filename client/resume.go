@@ -1,0 +1,169 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// ResumeOptions say what a clone of a snapshot needs besides new random state,
+// which it gets in any case.
+type ResumeOptions struct {
+	// Entropy is 16 to 512 bytes that no other clone gets. nil: 32 bytes of
+	// this host's random numbers.
+	Entropy []byte
+
+	MachineID bool   // write a new random /etc/machine-id
+	Hostname  string // empty: leave it
+	SSHKeys   bool   // make new host keys, where sshd is installed
+
+	Clock     bool // set the guest's clock by this host's, forward
+	ClockBack bool // or back
+
+	// Now is the time that the guest's clock is set to. nil: this host's clock.
+	Now func() time.Time
+}
+
+// A ResumeReport is what has become of each step, in the order in which they
+// were taken.
+type ResumeReport struct {
+	Steps []ResumeStep
+}
+
+// A ResumeStep is one of entropy, random_seed, machine_id, dbus_id, clock,
+// hostname and ssh_keys, or of a later agent's (docs/protocol.md, section 3).
+type ResumeStep struct {
+	Name    string
+	Changed bool         // the guest is not as it was
+	Note    string       // the agent's, for people: how, or why not
+	Err     *RemoteError // nil: nothing has gone wrong
+}
+
+// A ResumeError says that steps of [Client.Resume] or [Client.Reseed] have
+// failed. The others have been taken.
+type ResumeError struct {
+	Report ResumeReport
+}
+
+func (e *ResumeError) Error() string {
+	var failed []string
+	for _, s := range e.Failed() {
+		failed = append(failed, s.Name+": "+s.Err.Message)
+	}
+	return strings.Join(failed, "; ")
+}
+
+// Failed returns the steps that have failed: one or more.
+func (e *ResumeError) Failed() []ResumeStep {
+	var failed []ResumeStep
+	for _, s := range e.Report.Steps {
+		if s.Err != nil {
+			failed = append(failed, s)
+		}
+	}
+	return failed
+}
+
+// Unwrap returns the errors of the steps that have failed.
+func (e *ResumeError) Unwrap() []error {
+	var all []error
+	for _, s := range e.Failed() {
+		all = append(all, s.Err)
+	}
+	return all
+}
+
+// Resume makes a guest that has been restored from a snapshot a machine of its
+// own. It is the first thing to do after a restore, before any command runs,
+// and may be done again at any time. New keys may take seconds.
+//
+// Each step is tried, whatever has become of the others. Where any has failed
+// the error is a [*ResumeError], with the same report. A [*RemoteError] says
+// that the agent has tried none. After another error it is not known what was
+// done: do it again.
+func (c *Client) Resume(ctx context.Context, o ResumeOptions) (*ResumeReport, error) {
+	m := wire.Reseed{
+		Entropy: o.Entropy, MachineID: o.MachineID, Hostname: o.Hostname, SSHKeys: o.SSHKeys, ClockBack: o.ClockBack,
+	}
+	if m.Entropy == nil {
+		m.Entropy = make([]byte, 32)
+		_, _ = rand.Read(m.Entropy) // never fails
+	}
+	now := func() uint64 { return 0 }
+	if o.Clock || o.ClockBack {
+		trip, err := c.roundTrip(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if o.Now == nil {
+			o.Now = time.Now
+		}
+		now = func() uint64 { return uint64(max(o.Now().Add(trip/2).UnixNano(), 1)) }
+	}
+	done, err := c.request(ctx, func(h wire.Head) wire.Message {
+		m.Head, m.ClockNS = h, now() // the last thing before it is sent
+		return &m
+	})
+	if failed, ok := errors.AsType[*ResumeError](err); ok {
+		return &failed.Report, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(done.Steps) == 0 {
+		return nil, fmt.Errorf("%w: the agent does not say what it has done: it may be too old to do more than reseed", ErrProtocol)
+	}
+	return &ResumeReport{resumeSteps(done.Steps)}, nil
+}
+
+// Reseed has the guest's kernel credit entropy, 16 to 512 bytes that no other
+// clone of its snapshot gets, to its random number generator, and reseed it.
+// regenMachineID has it write a new random /etc/machine-id after that. It is
+// [Client.Resume] with less to say.
+func (c *Client) Reseed(ctx context.Context, entropy []byte, regenMachineID bool) error {
+	_, err := c.request(ctx, func(h wire.Head) wire.Message {
+		return &wire.Reseed{Head: h, Entropy: entropy, MachineID: regenMachineID}
+	})
+	return err
+}
+
+// roundTrip is the shortest of three: the first may find caches cold, and what
+// makes one longer than the others need not lie in the half that counts.
+func (c *Client) roundTrip(ctx context.Context) (time.Duration, error) {
+	shortest := time.Duration(0)
+	for range 3 {
+		asked := time.Now()
+		if err := c.Ping(ctx); err != nil {
+			return 0, err
+		}
+		if trip := time.Since(asked); shortest == 0 || trip < shortest {
+			shortest = trip
+		}
+	}
+	return shortest, nil
+}
+
+// requestError makes an error of the answer to a request other than exec.
+func requestError(m *wire.Error) error {
+	e := &ResumeError{ResumeReport{resumeSteps(m.Steps)}}
+	if len(e.Failed()) > 0 {
+		return e
+	}
+	return remoteError(m.Kind, m.Message)
+}
+
+func resumeSteps(steps []wire.Step) []ResumeStep {
+	all := make([]ResumeStep, len(steps))
+	for i, s := range steps {
+		all[i] = ResumeStep{Name: s.Name, Changed: s.Changed, Note: s.Message}
+		if s.Kind != "" {
+			all[i].Note, all[i].Err = "", remoteError(s.Kind, s.Message)
+		}
+	}
+	return all
+}

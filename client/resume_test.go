@@ -1,0 +1,124 @@
+//go:build linux
+
+package client_test
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// What the steps do is shown in a guest: e2e/reseed.
+
+type resumed struct {
+	report *client.ResumeReport
+	err    error
+}
+
+// resume has a client ask a hostile guest, and returns what it has asked and
+// where its result will be.
+func resume(t *testing.T, o client.ResumeOptions) (*guest, *wire.Reseed, <-chan resumed) {
+	t.Helper()
+	c, g := hostile(t)
+	result := make(chan resumed, 1)
+	go func() { // ends with the answer, or the connection
+		report, err := c.Resume(patiently(t), o)
+		result <- resumed{report, err}
+	}()
+	for {
+		switch m := g.receive().(type) {
+		case *wire.Ping:
+			g.send(&wire.Done{Head: wire.Head{ID: m.ID}})
+		case *wire.Reseed:
+			return g, m, result
+		default:
+			t.Fatalf("%+v", m)
+		}
+	}
+}
+
+func TestResumeSendsWhatIsAskedFor(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	g, m, result := resume(t, client.ResumeOptions{
+		MachineID: true, Hostname: "web", SSHKeys: true, Clock: true, ClockBack: true, Now: func() time.Time { return now },
+	})
+	if len(m.Entropy) != 32 || !m.MachineID || m.Hostname != "web" || !m.SSHKeys || !m.ClockBack {
+		t.Errorf("%+v", m)
+	}
+	if late := time.Unix(0, int64(m.ClockNS)).Sub(now); late <= 0 || late > agenttest.Patience {
+		t.Errorf("the clock is to be set %v ahead, want half of a round trip", late)
+	}
+	g.send(&wire.Done{Head: wire.Head{ID: m.ID}, Steps: []wire.Step{
+		{Name: "entropy", Changed: true}, {Name: "ssh_keys", Message: "no sshd is installed"},
+	}})
+	got := <-result
+	if got.err != nil || len(got.report.Steps) != 2 ||
+		got.report.Steps[0] != (client.ResumeStep{Name: "entropy", Changed: true}) ||
+		got.report.Steps[1] != (client.ResumeStep{Name: "ssh_keys", Note: "no sshd is installed"}) {
+		t.Errorf("%+v, %v", got.report, got.err)
+	}
+}
+
+func TestResumeDrawsOtherEntropyEachTimeAndLeavesTheClock(t *testing.T) {
+	_, one, _ := resume(t, client.ResumeOptions{})
+	_, other, _ := resume(t, client.ResumeOptions{})
+	if bytes.Equal(one.Entropy, other.Entropy) || one.ClockNS != 0 {
+		t.Errorf("%+v, %+v", one, other)
+	}
+}
+
+func TestResumeErrorTellsWhichStepsHaveFailed(t *testing.T) {
+	g, m, result := resume(t, client.ResumeOptions{Entropy: make([]byte, 16), MachineID: true})
+	g.send(&wire.Error{Head: wire.Head{ID: m.ID}, Kind: wire.Limit, Message: "all of it", Steps: []wire.Step{
+		{Name: "entropy", Changed: true},
+		{Name: "machine_id", Kind: wire.Limit, Message: "disk full"},
+		{Name: "clock", Kind: "of a later agent's", Message: "strange"},
+	}})
+	got := <-result
+	failed, ok := errors.AsType[*client.ResumeError](got.err)
+	if !ok || len(failed.Failed()) != 2 || got.report == nil || len(got.report.Steps) != 3 {
+		t.Fatalf("%+v, %v", got.report, got.err)
+	}
+	if want := "machine_id: disk full; clock: strange"; got.err.Error() != want {
+		t.Errorf("%q, want %q", got.err, want)
+	}
+	wantKind(t, got.err, client.Limit)
+	if kind := failed.Failed()[1].Err.Kind; kind != client.Internal {
+		t.Errorf("a kind that is not known is %q", kind)
+	}
+}
+
+func TestAgentThatTakesNoStepsIsAnError(t *testing.T) {
+	g, m, result := resume(t, client.ResumeOptions{SSHKeys: true})
+	g.send(&wire.Done{Head: wire.Head{ID: m.ID}})
+	if got := <-result; !errors.Is(got.err, client.ErrProtocol) || got.report != nil {
+		t.Errorf("%+v, %v", got.report, got.err)
+	}
+}
+
+func TestResumeOfWhatMakesNoSenseTakesNoStep(t *testing.T) {
+	c, _ := dial(t)
+	for _, o := range []client.ResumeOptions{
+		{Entropy: make([]byte, 513)},
+		{Hostname: "not a name"},
+	} {
+		report, err := c.Resume(patiently(t), o)
+		if _, ok := errors.AsType[*client.ResumeError](err); ok || report != nil {
+			t.Errorf("%+v", report)
+		}
+		wantKind(t, err, client.BadRequest)
+	}
+}
+
+func TestInfoCountsNoResumeThatHasFailed(t *testing.T) {
+	c, _ := dial(t)
+	_ = c.Reseed(patiently(t), nil, false)
+	if i, err := c.Info(patiently(t)); err != nil || i.Resumes != 0 {
+		t.Errorf("%+v, %v", i, err)
+	}
+}

@@ -1,0 +1,60 @@
+package guest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ioctls of random(4), from linux/random.h.
+const (
+	rndAddEntropy = 0x40085203
+	rndReseedCRNG = 0x5207
+)
+
+// addEntropy does what a write to /dev/urandom does not: the bytes are credited,
+// and used at once. What getrandom(2) gives from then on is fresh, to this
+// process too: the kernel counts its reseedings, and both its per-CPU generators
+// and those of the vDSO compare the count at each call.
+func addEntropy(entropy []byte) error {
+	f, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// struct rand_pool_info: entropy_count in bits, buf_size in bytes, buf.
+	info := make([]byte, 8, 8+MaxEntropy)
+	binary.NativeEndian.PutUint32(info, uint32(8*len(entropy)))
+	binary.NativeEndian.PutUint32(info[4:], uint32(len(entropy)))
+	info = append(info, entropy...)
+	defer clear(info)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), rndAddEntropy, uintptr(unsafe.Pointer(&info[0]))); errno != 0 {
+		return privileged(os.NewSyscallError("ioctl(RNDADDENTROPY)", errno), errno)
+	}
+	switch _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), rndReseedCRNG, 0); errno {
+	case 0,
+		unix.EINVAL, unix.ENOTTY, // Linux before 4.14 mixes credited entropy in by itself
+		unix.ENODATA: // the generator has given nothing yet: it will begin with what was credited
+		return nil
+	default:
+		return privileged(os.NewSyscallError("ioctl(RNDRESEEDCRNG)", errno), errno)
+	}
+}
+
+// privileged says what is missing where the kernel has only said no.
+func privileged(err error, errno syscall.Errno) error {
+	if errno == unix.EPERM {
+		return fmt.Errorf("%w (it takes CAP_SYS_ADMIN)", err)
+	}
+	return err
+}
+
+// dropRandomSeed removes what systemd has kept of the random state at shutdown,
+// to give it to the kernel at the next boot: it is every clone's.
+func dropRandomSeed(root string) (changed bool, note string, err error) {
+	return remove(root + "/var/lib/systemd/random-seed")
+}

@@ -1,0 +1,51 @@
+package guest
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// newMachineID writes a random machine-id(5) below root: of the kernel's random
+// numbers and of entropy, so that it is new even where the kernel has not taken
+// the entropy. It owes nothing to the hardware, which a clone has in common with
+// its siblings.
+func newMachineID(root string, entropy []byte) (changed bool, note string, err error) {
+	hash := sha256.New()
+	_, _ = hash.Write([]byte(rand.Text())) // 130 bits
+	_, _ = hash.Write(entropy)
+	id := hash.Sum(nil)[:16]
+	id[6] = id[6]&0x0f | 0x40 // a version-4 UUID, as
+	id[8] = id[8]&0x3f | 0x80 // machine-id(5) recommends
+	text := hex.EncodeToString(id) + "\n"
+
+	path := root + "/etc/machine-id"
+	err = replaceFile(path, text, 0o444)
+	if transient := root + "/run/machine-id"; errors.Is(err, unix.EROFS) && sameFile(path, transient) {
+		err = overwrite(transient, text)
+		note = "until the next boot: /etc is read-only"
+	}
+	return err == nil, note, err
+}
+
+// sameFile says that systemd, at boot, has mounted the file transient, read-only,
+// on path, as it does where /etc is read-only and has no machine-id.
+func sameFile(path, transient string) bool {
+	a, errA := os.Stat(path)
+	b, errB := os.Stat(transient)
+	return errA == nil && errB == nil && os.SameFile(a, b)
+}
+
+// dropBusID removes D-Bus's own copy of the machine-id, without which it reads
+// the original. A symbolic link to that stays.
+func dropBusID(root string) (changed bool, note string, err error) {
+	path := root + "/var/lib/dbus/machine-id"
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return false, "it is no copy", nil
+	}
+	return remove(path)
+}

@@ -1,0 +1,108 @@
+//go:build linux
+
+package session
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/guest"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// reseed writes files and may make keys, which takes a while. Its goroutine ends
+// by itself and is waited for by conn.end.
+func (c *conn) reseed(m *wire.Reseed) error {
+	received := time.Now()
+	if m.ID == 0 {
+		return c.done(0, nil)
+	}
+	if m.ClockNS > math.MaxInt64 {
+		return c.done(m.ID, fmt.Errorf("%w: clock_ns %d: want at most %d", errBadRequest, m.ClockNS, math.MaxInt64))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.draining {
+		return c.done(m.ID, errShutdown)
+	}
+	if c.server.reseeds.Add(1) > maxReseeds {
+		c.server.reseeds.Add(-1)
+		return c.done(m.ID, overLimit(maxReseeds, "reseed requests"))
+	}
+	c.running.Go(func() {
+		steps, err := c.server.reseed(m, received)
+		c.server.reseeds.Add(-1)
+		c.logReseed(steps, err)
+		// A host that does not read is told by dispatch.
+		if err != nil {
+			_ = c.done(m.ID, err)
+		} else {
+			_ = c.answer(told(m.ID, steps))
+		}
+	})
+	return nil
+}
+
+// reseed takes the steps of one request after those of another, and wipes the
+// entropy.
+func (s *Server) reseed(m *wire.Reseed, received time.Time) ([]guest.Step, error) {
+	s.reseeding.Lock()
+	defer s.reseeding.Unlock()
+	defer clear(m.Entropy)
+	seed := guest.Seed{
+		Entropy: m.Entropy, MachineID: m.MachineID, Hostname: m.Hostname, SSHKeys: m.SSHKeys,
+		Received: received, ClockBack: m.ClockBack,
+	}
+	if m.ClockNS != 0 {
+		seed.Clock = time.Unix(0, int64(m.ClockNS))
+	}
+	steps, err := guest.Reseed(seed)
+	failed := func(s guest.Step) bool { return s.Err != nil }
+	if err == nil && !slices.ContainsFunc(steps, failed) {
+		s.resumes.Add(1)
+	}
+	return steps, err
+}
+
+func (c *conn) logReseed(steps []guest.Step, err error) {
+	entry := c.log.Info().Err(err)
+	for _, s := range steps {
+		switch {
+		case s.Err != nil:
+			entry = entry.Str(s.Name, s.Err.Error())
+		case s.Changed:
+			entry = entry.Str(s.Name, "changed")
+		default:
+			entry = entry.Str(s.Name, "unchanged")
+		}
+	}
+	entry.Msg("reseed")
+}
+
+// told makes the answer of what has become of the steps: an error, of the kind
+// of the first that has failed, where any has.
+func told(id uint64, steps []guest.Step) wire.Message {
+	var kind wire.ErrorKind
+	var failed []string
+	all := make([]wire.Step, len(steps))
+	for i, s := range steps {
+		all[i] = wire.Step{Name: s.Name, Changed: s.Changed, Message: s.Note}
+		if s.Err == nil {
+			continue
+		}
+		all[i].Kind, all[i].Message = kindOf(s.Err), s.Err.Error()
+		if kind == "" {
+			kind = all[i].Kind
+		}
+		failed = append(failed, s.Name+": "+s.Err.Error())
+	}
+	if kind == "" {
+		return &wire.Done{Head: wire.Head{ID: id}, Steps: all}
+	}
+	e := failure(id, kind, strings.ReplaceAll(strings.Join(failed, "; "), "\n", "; "))
+	e.Steps = all
+	return e
+}
