@@ -147,7 +147,7 @@ func (c *answered) refusal(first []byte) error {
 	case kind == "":
 		return &refusedError{fmt.Errorf("%w: %s", ErrNotSpoken, message)}
 	default:
-		return &refusedError{remoteError(&wire.Error{Kind: kind, Message: message})}
+		return &refusedError{remoteError(kind, message)}
 	}
 }
 
