@@ -17,6 +17,7 @@ fi
 
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+chmod 755 "$dir" # other users run the program, too
 
 export CGO_ENABLED=0
 "$go" build -o "$dir/cocoon-agent" ./cmd/cocoon-agent
