@@ -2,6 +2,7 @@
 
 GO       ?= go
 FUZZTIME ?= 1m
+DURATION ?= 10m
 TIMEOUT  ?= 10m
 
 # What the binary says of itself. A tree without git is a "dev" build.
@@ -54,12 +55,16 @@ race: ## Run the short tests three times over, with the race detector
 e2e: ## Run the tests over vsock, in a User-Mode-Linux guest
 	@GO='$(GO)' e2e/run.sh
 
+.PHONY: soak
+soak: build ## Run one agent under a mix of everything for DURATION (10m)
+	$(GO) run ./e2e/soak -agent bin/cocoon-agent -duration $(DURATION)
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (1m)
 	@set -e; for pkg in $$($(GO) list ./...); do \
 		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 			echo "$$pkg $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg; \
 		done; \
 	done
 

@@ -21,6 +21,7 @@ type Client struct {
 	control *mux.Stream
 	greeted chan struct{} // closed when hello has come
 	done    chan struct{} // closed when no message will come any more
+	sending chan struct{} // has a token for each request that is being sent
 
 	// another returns a Client to use instead, once this connection has ended
 	// or the agent takes no more on it. nil: the caller has but this one.
@@ -297,9 +298,12 @@ func (c *Client) ask(ctx context.Context, message func(wire.Head) wire.Message) 
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
+	if err := c.beginSending(ctx); err != nil {
+		return nil, err
+	}
 	// The connection may take no bytes for as long as a VM is paused. Ends with
 	// the write, or the connection.
-	go func() { _, _ = c.control.Write(frame) }()
+	go func() { _, _ = c.control.Write(frame); c.endSending() }()
 	m, err := c.event(ctx, events)
 	if err != nil {
 		return nil, err
@@ -313,6 +317,24 @@ func (c *Client) ask(ctx context.Context, message func(wire.Head) wire.Message) 
 		return nil, fmt.Errorf("%w: %T answers no such request", ErrProtocol, m)
 	}
 }
+
+// maxSending is how many requests may be being sent at a time. Others wait to
+// begin: while a VM is paused, callers give up, and what they had begun stays.
+const maxSending = 16
+
+// beginSending waits for its turn. Nothing has been sent where it fails.
+func (c *Client) beginSending(ctx context.Context) error {
+	select {
+	case c.sending <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.done:
+		return c.lost()
+	}
+}
+
+func (c *Client) endSending() { <-c.sending }
 
 // lost is the error of whatever the connection's end has kept from happening.
 func (c *Client) lost() error {

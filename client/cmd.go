@@ -243,8 +243,12 @@ func neverStarted(err error) bool {
 // open opens the streams and sends the request. A connection may take no bytes
 // for as long as a VM is paused, but ctx is obeyed.
 func (c *Cmd) open() error {
+	client := c.client // another one takes its place where it has not sent the request
+	if err := client.beginSending(c.ctx); err != nil {
+		return err
+	}
 	opened := make(chan error, 1)
-	go func() { opened <- c.send() }() // ends with its writes, or the connection
+	go func() { opened <- c.send(); client.endSending() }() // ends with its writes, or the connection
 	select {
 	case err := <-opened:
 		if err != nil {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -30,7 +31,16 @@ type outputCopy struct {
 	done     chan struct{} // closed when n is final
 	n        uint64        // bytes that the Writer has taken
 	writeErr atomic.Pointer[error]
+
+	writer atomic.Int32 // idle, writing, or abandoned
 }
+
+// States of the Writer: idle ⇄ writing, and from both to abandoned.
+const (
+	idle = iota
+	writing
+	abandoned // it is not called again
+)
 
 // run is stopped by the end of the output, the connection's end, or a Writer
 // that fails. A silent output costs no buffer. A loss the count tells.
@@ -45,6 +55,10 @@ func (o *outputCopy) run() {
 
 // Write hands p to the caller's Writer.
 func (o *outputCopy) Write(p []byte) (int, error) {
+	if !o.writer.CompareAndSwap(idle, writing) {
+		return 0, os.ErrClosed
+	}
+	defer o.writer.CompareAndSwap(writing, idle)
 	n, err := o.to.Write(p)
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite
@@ -54,6 +68,20 @@ func (o *outputCopy) Write(p []byte) (int, error) {
 		o.writeErr.Store(&err)
 	}
 	return n, err
+}
+
+// abandon sees to it that the Writer, which after Wait is the caller's again, is
+// not called any more. A Write that is under way has until ctx ends.
+func (o *outputCopy) abandon(ctx context.Context) {
+	o.from.Discard()
+	if o.writer.CompareAndSwap(idle, abandoned) {
+		return
+	}
+	select {
+	case <-o.done:
+	case <-ctx.Done():
+		o.writer.Store(abandoned)
+	}
 }
 
 // An inputCopy carries the caller's Reader to the command.

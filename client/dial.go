@@ -78,6 +78,7 @@ func newClient(conn io.ReadWriteCloser) (*Client, error) {
 		calls:   make(map[uint64]*call),
 		greeted: make(chan struct{}),
 		done:    make(chan struct{}),
+		sending: make(chan struct{}, maxSending),
 	}
 	hello := &wire.Hello{
 		Min: wire.ProtocolMin, Max: wire.ProtocolMax,

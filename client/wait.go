@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -166,11 +167,20 @@ func (c *Cmd) awaitCopies(p *patience) error {
 			case <-p.ending:
 				p.begin()
 			case <-p.timer.C:
+				c.abandonCopies()
 				return p.err()
 			}
 		}
 	}
 	return nil
+}
+
+func (c *Cmd) abandonCopies() {
+	ctx, cancel := context.WithTimeout(context.Background(), lastWrite)
+	defer cancel()
+	for _, o := range c.outputs {
+		o.abandon(ctx)
+	}
 }
 
 // copyError returns the error of the caller's Writer or Reader that failed.

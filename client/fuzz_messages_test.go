@@ -1,0 +1,210 @@
+//go:build linux
+
+package client_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// A script is a fuzzer's input, read as a guest's doings: a byte says what, those
+// behind it which and how. What is missing is 0.
+type script []byte
+
+func (s *script) next() byte {
+	if len(*s) == 0 {
+		return 0
+	}
+	b := (*s)[0]
+	*s = (*s)[1:]
+	return b
+}
+
+func (s *script) take(n int) []byte {
+	n = min(n, len(*s))
+	b := (*s)[:n]
+	*s = (*s)[n:]
+	return b
+}
+
+// FuzzGuestMessages: whatever a guest does, in whatever order, no call hangs,
+// nothing stays behind, and a command has succeeded only where the guest has
+// said so, and sent all that it says it has.
+func FuzzGuestMessages(f *testing.F) {
+	for _, seed := range []string{
+		"hs1w1\x06w2\x05c1c2x1\x00\x06\x05", // success
+		"hs1w1\x06c1c2x1\x00\x07\x00",       // a byte is missing
+		"hs1w1\x06c1c2x1\x00\x05\x00",       // one too many
+		"hs1x1\x01\x00\x00",                 // exit status 1; ends are missing
+		"hs1c1c2x1\x00\x00\x00d",            // success, and the end
+		"hs1s1", "s1", "hh",
+		"he1e2", "he0", "he9v2",
+		"hx1\x00\x00\x00",         // exited without started
+		"hs1o1oy\x00\x04\x05\x09", // streams of the guest's own, and a last frame
+		"hg\x05\x00\x00\x00\x01\xc1", "hu", "hb", "q",
+		"hs1y\x01\x08\x05\x00", // stdout is reset
+		"hs1w1\x06r", "hs1k",
+	} {
+		f.Add([]byte(seed))
+	}
+	a := newAuditor()
+	f.Fuzz(func(t *testing.T, input []byte) {
+		if len(input) > 512 {
+			t.Skip()
+		}
+		d := newDuel(t)
+		p := &player{tb: t, script: input, duel: d, sent: make(map[uint32]int)}
+		p.play()
+		if ran := d.end(true); ran == nil && !p.garbled && !p.success() {
+			t.Errorf("success, though the guest has sent %v, and said %+v", p.sent, p.exited)
+		}
+		a.audit(t)
+	})
+}
+
+// A player is a guest that follows a script.
+type player struct {
+	tb     testing.TB
+	script script
+	duel   *duel
+
+	mux     *mux.Session
+	control *mux.Stream
+	streams map[uint32]*mux.Stream
+	exited  *wire.Exited // the first one about the exec
+	sent    map[uint32]int
+	garbled bool // frames have been sent that mux does not know of
+}
+
+// success says whether the guest has said that the command has succeeded, and
+// has sent what it says. That a stream has ended, too, the client does not wait
+// for: of a connection that dies then it would never learn.
+func (p *player) success() bool {
+	x := p.exited
+	return x != nil && x.Code == 0 && x.Reason == wire.ReasonExit &&
+		p.sent[5] == int(x.StdoutBytes) && p.sent[7] == int(x.StderrBytes)
+}
+
+func (p *player) play() {
+	conn := p.duel.guest
+	br := bufio.NewReaderSize(conn, wire.MaxPreface)
+	if err := wire.ReadPreface(br); err != nil {
+		p.tb.Fatal(err)
+	}
+	p.mux = mux.Server(struct {
+		io.Reader
+		io.WriteCloser
+	}{br, conn})
+	defer p.mux.Close()
+	var err error
+	if p.control, err = p.mux.Control(context.Background()); err != nil {
+		p.tb.Fatal(err)
+	}
+	in := bufio.NewReader(p.control)
+	for range 2 { // hello and exec
+		if _, err := wire.Read(in); err != nil {
+			p.tb.Fatal(err)
+		}
+	}
+	close(p.duel.asked)
+	p.streams = make(map[uint32]*mux.Stream)
+	for _, id := range []uint32{3, 5, 7} {
+		if p.streams[id], err = p.mux.Claim(id); err != nil {
+			p.tb.Fatal(err)
+		}
+	}
+	for len(p.script) > 0 {
+		p.step(p.script.next(), conn)
+	}
+	p.settle()
+}
+
+// settle gives the client the time to make a success of what it has been sent.
+func (p *player) settle() {
+	if p.exited == nil {
+		return
+	}
+	timer := time.NewTimer(5 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case err := <-p.duel.ran:
+		p.duel.ran <- err
+	case <-timer.C:
+	}
+}
+
+// send ignores errors: the client may have left.
+func (p *player) send(m wire.Message) { _ = wire.Write(p.control, m) }
+
+// request is the exec's id as a rule.
+func (p *player) request() wire.Head { return wire.Head{ID: uint64(p.script.next() % 4)} }
+
+func (p *player) stream() uint32 { return []uint32{3, 5, 7}[p.script.next()%3] }
+
+func (p *player) step(op byte, conn net.Conn) {
+	switch s := &p.script; op {
+	case 'h':
+		p.send(&wire.Hello{Min: 2, Max: 2})
+	case 's':
+		p.send(&wire.Started{Head: p.request(), PID: 42, Handle: make([]byte, 16)})
+	case 'x':
+		x := &wire.Exited{
+			Head: p.request(), Code: int(s.next() % 2), Reason: wire.ReasonExit,
+			StdoutBytes: uint64(s.next()), StderrBytes: uint64(s.next()),
+		}
+		if p.exited == nil && x.ID == 1 {
+			p.exited = x
+		}
+		p.send(x)
+	case 'e':
+		p.send(&wire.Error{Head: p.request(), Kind: wire.Limit, Message: "no"})
+	case 'v':
+		p.send(&wire.Done{Head: p.request()})
+	case 'w':
+		id := p.stream()
+		n, _ := p.streams[id].Write(make([]byte, s.next())) // at most 128 KiB in all: no window is full
+		p.sent[id] += n
+	case 'c':
+		_ = p.streams[p.stream()].Close()
+	case 'r':
+		p.streams[3].SetReadDeadline(time.Unix(1, 0))
+		_, _ = p.streams[3].Read(make([]byte, 100))
+	case 'k':
+		p.duel.cancel()
+	case 'o':
+		_, _ = p.mux.Open()
+	case 'u':
+		p.send(&wire.Kill{Head: p.request(), Exec: 1})
+	case 'b':
+		p.send(&wire.Error{Kind: wire.ShuttingDown, Message: "bye"})
+	case 'g':
+		_, _ = p.control.Write(s.take(int(s.next())))
+	case 'q':
+		_ = p.control.Close()
+	case 'd':
+		_ = p.mux.Close()
+	case 'y':
+		p.garbled = true
+		_ = conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond)) // the client may have left off reading
+		_, _ = conn.Write(p.frame())                                     // between two of ours
+		_ = conn.SetWriteDeadline(time.Time{})
+	}
+}
+
+// frame is a whole one of yamux's, for any stream.
+func (p *player) frame() []byte {
+	s := &p.script
+	kind, flags, id, length := s.next(), s.next(), s.next(), s.next()
+	b := []byte{0, kind % 5, 0, flags, 0, 0, 0, id, 0, 0, 0, length}
+	if kind%5 == 0 {
+		b = append(b, make([]byte, length)...)
+	}
+	return b
+}

@@ -1,0 +1,199 @@
+//go:build linux
+
+package session_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"hash/fnv"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+	"github.com/cocoonstack/cocoon-agent/internal/session"
+)
+
+// An arena is where hosts that a fuzzer makes up meet agents. Its agents know
+// no command but true, cat and sleep, and mostly not even these.
+type arena struct {
+	empty, stocked *proc.Spawner
+	sessions       int
+	goroutines     int // when it was opened
+}
+
+// What may be there besides what was when fuzzing began.
+const (
+	mostGoroutines = 50
+	mostHeap       = 256 << 20 // bytes
+)
+
+func openArena(f *testing.F) *arena {
+	f.Helper()
+	dir, err := os.MkdirTemp("", "fuzz")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = os.RemoveAll(dir) })
+	for _, name := range []string{"true", "cat", "sleep"} {
+		path, err := exec.LookPath(name)
+		if err == nil {
+			err = os.Symlink(path, filepath.Join(dir, name))
+		}
+		if err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		f.Fatal(err)
+	}
+	giveUpPrivileges(f)
+	a := &arena{goroutines: runtime.NumGoroutine()}
+	for _, s := range []struct {
+		path    string
+		spawner **proc.Spawner
+	}{{filepath.Join(dir, "none"), &a.empty}, {dir, &a.stocked}} {
+		f.Setenv("PATH", s.path)
+		if *s.spawner, err = proc.NewSpawner(); err != nil {
+			f.Fatal(err)
+		}
+		f.Cleanup(func() { _ = (*s.spawner).Close() })
+	}
+	return a
+}
+
+// giveUpPrivileges makes a process that does what a fuzzer makes up nobody's.
+func giveUpPrivileges(f *testing.F) {
+	f.Helper()
+	worker := flag.Lookup("test.fuzzworker")
+	if worker == nil || worker.Value.String() != "true" || os.Geteuid() != 0 {
+		return
+	}
+	const nobody = 65534
+	if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody)); err != nil {
+		f.Fatal(err)
+	}
+}
+
+// spawner is the stocked one for one input of 256: starting and ending a
+// process takes longer than all the rest.
+func (a *arena) spawner(input []byte) *proc.Spawner {
+	h := fnv.New32a()
+	_, _ = h.Write(input)
+	if h.Sum32()%256 == 0 {
+		return a.stocked
+	}
+	return a.empty
+}
+
+// A match is one session between an agent and a host.
+type match struct {
+	tb     testing.TB
+	arena  *arena
+	server *session.Server
+	served chan error
+	host   net.Conn // the host's end of the connection, which holds nothing
+}
+
+func (a *arena) match(tb testing.TB, input []byte) *match {
+	tb.Helper()
+	near, far := net.Pipe()
+	m := &match{tb: tb, arena: a, host: near, served: make(chan error, 1)}
+	m.server = session.NewServer(session.Config{
+		Log:     zerolog.Nop(),
+		Spawner: a.spawner(input),
+		Admit:   func(net.Conn) (string, error) { return "fuzzer", nil },
+	})
+	go func() { m.served <- m.server.Serve(&onlyConn{conn: far, closed: make(chan struct{})}) }() // stopped by end
+	return m
+}
+
+// end hangs up, and checks that nothing of the session is left. Where a process
+// may be kept, it is for the agent's shutdown to end it.
+func (m *match) end(kept bool) {
+	m.tb.Helper()
+	_ = m.host.Close()
+	if !kept {
+		m.within("the end of the session", func() { session.AwaitConns(m.server) })
+	}
+	m.within("shutdown", func() {
+		if err := m.server.Shutdown(context.Background()); err != nil {
+			m.tb.Error(err)
+		}
+	})
+	if err := <-m.served; !errors.Is(err, session.ErrClosed) {
+		m.tb.Errorf("serve: %v", err)
+	}
+	var info unix.Siginfo
+	if err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); !errors.Is(err, unix.ECHILD) {
+		m.tb.Errorf("a child is left, or its zombie: waitid: %v, %+v", err, info)
+	}
+	m.arena.sessions++
+	if m.arena.sessions%256 == 0 {
+		m.arena.audit(m.tb)
+	}
+}
+
+func (m *match) within(what string, f func()) {
+	m.tb.Helper()
+	done := make(chan struct{})
+	go func() { f(); close(done) }() // ends with f
+	timer := time.NewTimer(agenttest.Patience)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+		m.tb.Fatalf("never: %s", what)
+	}
+}
+
+// audit checks that sessions leave nothing in memory.
+func (a *arena) audit(tb testing.TB) {
+	tb.Helper()
+	eventually(tb, "the sessions' goroutines end", func() bool { return runtime.NumGoroutine() < a.goroutines+mostGoroutines })
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	if m.HeapAlloc > mostHeap {
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+	}
+	if m.HeapAlloc > mostHeap {
+		tb.Errorf("%d bytes of heap after %d sessions", m.HeapAlloc, a.sessions)
+	}
+}
+
+// An onlyConn is a listener with one connection.
+type onlyConn struct {
+	conn   net.Conn // nil: it has been accepted
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *onlyConn) Accept() (net.Conn, error) {
+	if c := l.conn; c != nil {
+		l.conn = nil
+		return c, nil
+	}
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l *onlyConn) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *onlyConn) Addr() net.Addr { return &net.UnixAddr{} }

@@ -1,0 +1,288 @@
+//go:build linux
+
+package session_test
+
+import (
+	"bufio"
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// A script is a fuzzer's input, read as a host's doings: a byte says what, those
+// behind it which and how. What is missing is 0.
+type script []byte
+
+func (s *script) next() byte {
+	if len(*s) == 0 {
+		return 0
+	}
+	b := (*s)[0]
+	*s = (*s)[1:]
+	return b
+}
+
+func (s *script) take(n int) []byte {
+	n = min(n, len(*s))
+	b := (*s)[:n]
+	*s = (*s)[n:]
+	return b
+}
+
+// FuzzSessionMessages: whatever a host does, in whatever order, each exec is
+// answered by the rules, its hanging up ends the session, and nothing stays behind.
+func FuzzSessionMessages(f *testing.F) {
+	for _, seed := range []string{
+		"\x00e\x01\x00\x00",                        // exec true
+		"\x00ooo\x00e\x01\x07\x01w\x00\x05c\x00",   // cat, its input, the end of that
+		"\x00oe\x01\x02\x02s\x01\x00k\x01\x01",     // sleep, a signal, a kill
+		"\x00oe\x01\x12\x02d",                      // sleep that is kept, and the end
+		"\x00oe\x01\x42\x01z\x01\x05\x05w\x00\x03", // cat in a terminal
+		"\x00e\x01\x82\x00s\x01\x00k\x01\x00",      // a stream that is not there
+		"\x00e\x01\x00\x00e\x01\x00\x00",           // an id twice
+		"\x00g\x05\x00\x00\x00\x01\xc1",            // no message
+		"\x00y\x02\x01\x00\x07y\x01\x04\x01\x00",   // a ping of yamux's
+		"\x01pppp",                                 // answers that nobody reads
+		"\x00mmmmmm",                               // messages for others
+		"\x02piru",                                 // no hello
+	} {
+		f.Add([]byte(seed))
+	}
+	a := openArena(f)
+	f.Fuzz(func(t *testing.T, input []byte) {
+		if len(input) > 512 {
+			t.Skip()
+		}
+		m := a.match(t, input)
+		p := &player{tb: t, script: input}
+		p.play(m)
+		m.end(p.kept)
+	})
+}
+
+// A player is a host that follows a script.
+type player struct {
+	tb     testing.TB
+	script script
+	match  *match
+
+	mux     *mux.Session
+	control *mux.Stream
+	streams []*mux.Stream
+	last    uint64 // request id; execs have ids of 0 to 7
+	kept    bool   // an exec may outlive the session
+	garbled bool   // the control stream may have ended, or end within a message
+}
+
+// Modes: bits of the first byte.
+const (
+	controlUnread = 1 << iota
+	noHello
+)
+
+const lastRequest = 1 << 40
+
+func (p *player) play(m *match) {
+	p.match = m
+	mode := p.script.next()
+	var err error
+	if p.mux, p.control, err = mux.Client(m.host, wire.Preface); err != nil {
+		p.tb.Fatal(err)
+	}
+	defer p.mux.Close()
+	answered := make(chan error, 1)
+	if mode&controlUnread == 0 {
+		go func() { answered <- p.referee() }() // ends with the session
+	}
+	if mode&noHello == 0 {
+		p.send(&wire.Hello{Min: 2, Max: 2})
+	}
+	for len(p.script) > 0 {
+		if p.script[0] == 'd' {
+			return
+		}
+		p.step(p.script.next())
+	}
+	p.send(&wire.Ping{Head: wire.Head{ID: lastRequest}})
+	if mode&controlUnread == 0 && !p.garbled {
+		p.match.within("an answer, or the end of the session", func() {
+			if err := <-answered; err != nil {
+				p.tb.Error(err)
+			}
+		})
+	}
+}
+
+// send ignores errors: the agent may have left.
+func (p *player) send(m wire.Message) { _ = wire.Write(p.control, m) }
+
+// head is for a request other than an exec.
+func (p *player) head() wire.Head {
+	p.last++
+	return wire.Head{ID: 1<<32 + p.last}
+}
+
+func (p *player) step(op byte) {
+	switch s := &p.script; op {
+	case 'o':
+		if stream, err := p.mux.Open(); err == nil && len(p.streams) < 64 {
+			p.streams = append(p.streams, stream)
+		}
+	case 'e':
+		p.send(p.exec())
+	case 's':
+		names := []string{"TERM", "9", "SIGHUP", "NOSUCH", "0", "STOP", "CONT", "-1"}
+		p.send(&wire.Signal{Head: p.head(), Exec: uint64(s.next() % 8), Signal: names[s.next()%8]})
+	case 'k':
+		p.send(&wire.Kill{Head: p.head(), Exec: uint64(s.next() % 8), Force: s.next()%2 == 1})
+	case 'z':
+		p.send(&wire.Resize{Head: p.head(), Exec: uint64(s.next() % 8), Rows: uint16(s.next()), Cols: uint16(s.next())})
+	case 'p':
+		p.send(&wire.Ping{Head: p.head()})
+	case 'i':
+		p.send(&wire.Info{Head: p.head()})
+	case 'r':
+		p.send(&wire.Reseed{Head: p.head(), Entropy: s.take(int(s.next() % 16))}) // too short to be credited
+	case 'w':
+		if stream := p.stream(); stream != nil {
+			_, _ = stream.Write(make([]byte, s.next())) // at most 128 KiB in all: no window is full
+		}
+	case 'c':
+		if stream := p.stream(); stream != nil {
+			_ = stream.Close()
+		}
+	case 'x':
+		if stream := p.stream(); stream != nil {
+			stream.Discard()
+		}
+	case 'a':
+		if stream := p.stream(); stream != nil {
+			stream.SetReadDeadline(time.Unix(1, 0))
+			_, _ = stream.Read(make([]byte, 100))
+		}
+	case 'g':
+		p.garbled = true
+		_, _ = p.control.Write(s.take(int(s.next())))
+	case 'q':
+		_ = p.control.Close()
+	case 'm':
+		p.send([]wire.Message{
+			&wire.Hello{Min: 2, Max: 2}, &wire.Done{Head: p.head()}, &wire.Error{}, &wire.Ping{},
+			&wire.Started{Head: p.head()}, &wire.Exited{Head: p.head()},
+		}[s.next()%6])
+	case 'y':
+		p.garbled = true
+		_ = p.match.host.SetWriteDeadline(time.Now().Add(agenttest.Patience))
+		_, _ = p.match.host.Write(p.frame()) // between two of ours
+		_ = p.match.host.SetWriteDeadline(time.Time{})
+	}
+}
+
+// frame is a whole one of yamux's, for any stream.
+func (p *player) frame() []byte {
+	s := &p.script
+	kind, flags, id, length := s.next(), s.next(), s.next(), s.next()
+	b := []byte{0, kind % 5, 0, flags, 0, 0, 0, id, 0, 0, 0, length}
+	if kind%5 == 0 {
+		b = append(b, make([]byte, length)...)
+	}
+	return b
+}
+
+func (p *player) stream() *mux.Stream {
+	n := int(p.script.next())
+	if len(p.streams) == 0 {
+		return nil
+	}
+	return p.streams[n%len(p.streams)]
+}
+
+func (p *player) exec() *wire.Exec {
+	e := &wire.Exec{Head: wire.Head{ID: uint64(p.script.next() % 8)}}
+	how := p.script.next()
+	for bit, id := range []*uint32{&e.Stdin, &e.Stdout, &e.Stderr} {
+		if stream := p.newest(bit); how&(1<<bit) != 0 && stream != nil {
+			*id = stream.ID()
+		}
+	}
+	if how&8 != 0 {
+		e.Stderr = e.Stdout
+	}
+	if how&16 != 0 {
+		e.OnDisconnect = wire.DisconnectKeep
+		p.kept = true
+	}
+	if how&32 != 0 {
+		e.TimeoutMS = 1
+	}
+	if how&64 != 0 {
+		e.TTY = &wire.TTY{Rows: 3, Cols: 3}
+	}
+	if how&128 != 0 {
+		e.Stdout = 9999
+	}
+	e.Argv = [][]string{{"true"}, {"cat"}, {"sleep", "1000"}, {"nosuch"}, {}, {"true", "\x00"}, {"cat", "nosuch"}, {""}}[p.script.next()%8]
+	return e
+}
+
+// newest is the stream opened n before the latest.
+func (p *player) newest(n int) *mux.Stream {
+	if n >= len(p.streams) {
+		return nil
+	}
+	return p.streams[len(p.streams)-1-n]
+}
+
+// referee reads the agent's messages until the last request is answered, or the
+// session ends. It returns what rule the agent has broken.
+func (p *player) referee() error {
+	in := bufio.NewReader(p.control)
+	started := make(map[uint64]bool)
+	for n := 0; ; n++ {
+		m, err := wire.Read(in)
+		if errors.Is(err, wire.ErrMalformed) || errors.Is(err, wire.ErrMessageTooLong) {
+			return err
+		}
+		if err != nil {
+			return nil //nolint:nilerr // the session has ended, or the control stream
+		}
+		_, isHello := m.(*wire.Hello)
+		if isHello != (n == 0) {
+			return errors.New("hello is not the first message, and that alone")
+		}
+		switch m := m.(type) {
+		case *wire.Started:
+			if started[m.ID] || m.PID <= 0 || len(m.Handle) != 16 {
+				return errors.New("started twice, or nonsense")
+			}
+			started[m.ID] = true
+		case *wire.Exited:
+			if !started[m.ID] {
+				return errors.New("exited without started")
+			}
+			delete(started, m.ID)
+		case *wire.Error:
+			if started[m.ID] {
+				return errors.New("error for an exec that has started")
+			}
+			if m.ID == lastRequest {
+				return os.ErrInvalid
+			}
+			if m.ID == 0 {
+				return nil // its goodbye
+			}
+		case *wire.Done:
+			if m.ID == lastRequest {
+				return nil
+			}
+		case *wire.Hello:
+		default:
+			return errors.New("not an agent's message")
+		}
+	}
+}
