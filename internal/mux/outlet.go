@@ -222,8 +222,12 @@ func (o *outlet) takeTurn(urgent bool) (head []byte, err error) {
 	defer o.mu.Unlock()
 	if o.taken && !o.ended() {
 		o.awaitTurn(urgent)
+		if o.ended() { // the turn may have been handed over just before
+			o.taken = false
+			o.dismiss()
+		}
 	}
-	if o.ended() { // all who wait are told so
+	if o.ended() {
 		return nil, errOutletEnded
 	}
 	o.taken = true
