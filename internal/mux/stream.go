@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"sync"
-	"time"
 )
 
 // A Stream is one two-way byte stream of a session. It is safe for concurrent
@@ -36,13 +35,13 @@ type Stream struct {
 	owed      int     // of what has been read, not yet given back to the window
 	finished  bool    // the peer has ended its direction
 	discarded bool
-	deadline  time.Time
-	timer     *time.Timer // of deadline, nil until there is one
+	readBy    deadline
 
-	credit int64 // how many bytes the peer takes
-	closed bool  // this side's direction has ended
+	credit  int64 // how many bytes the peer takes
+	closed  bool  // this side's direction has ended
+	writeBy deadline
 
-	reset bool // by the peer
+	reset bool // by the peer, or by this side
 	lost  bool // the session has ended
 
 	refused   bool // it is one too many, and has been discarded; never changes
@@ -151,7 +150,7 @@ func (s *Stream) await() error {
 			return ErrReset
 		case s.lost:
 			return errLostStream
-		case !s.deadline.IsZero() && !time.Now().Before(s.deadline):
+		case s.readBy.past():
 			return os.ErrDeadlineExceeded
 		}
 		s.readers++
@@ -195,7 +194,9 @@ func (s *Stream) grant(delta int) {
 
 // Write writes p in frames of at most [MaxFrame] bytes. It returns when the
 // last one has been handed to the connection, and blocks while the peer's
-// window is full, until the session ends. After Close it returns os.ErrClosed.
+// window is full, until the session ends, or the time of
+// [Stream.SetWriteDeadline] has come. After Close it returns os.ErrClosed. Where
+// it fails, it says how many bytes the stream has taken, which are on their way.
 func (s *Stream) Write(p []byte) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -228,6 +229,8 @@ func (s *Stream) spend(n int) (int, error) {
 			return 0, errLostStream
 		case s.reset:
 			return 0, ErrReset
+		case s.writeBy.past():
+			return 0, os.ErrDeadlineExceeded
 		case s.credit > 0 || n == 0:
 			n = int(min(int64(n), s.credit))
 			s.credit -= int64(n)
@@ -260,18 +263,18 @@ func (s *Stream) Close() error {
 	return nil
 }
 
-// SetReadDeadline makes a Read that is blocked at t, and every later one that
-// would block, fail with os.ErrDeadlineExceeded. The zero time means never.
-func (s *Stream) SetReadDeadline(t time.Time) {
+// Reset ends both directions at once: the peer reads what has been written so
+// far, and then [ErrReset], which it cannot take for an end. What the peer has
+// written, and writes, is thrown away. Reset never blocks and is idempotent.
+func (s *Stream) Reset() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.deadline = t
-	s.change.Broadcast()
-	if s.timer != nil {
-		s.timer.Stop()
-	}
-	if left := time.Until(t); !t.IsZero() && left > 0 {
-		s.timer = time.AfterFunc(left, s.change.Broadcast)
+	told := !s.reset && !s.lost && !(s.closed && s.finished)
+	s.reset = true
+	s.mu.Unlock()
+	s.Discard()
+	if told {
+		s.session.out.put(header{kind: kindWindow, flags: flagRST, stream: s.id})
+		s.session.forget(s.id)
 	}
 }
 
@@ -281,6 +284,11 @@ func (s *Stream) SetReadDeadline(t time.Time) {
 // never blocks and is idempotent.
 func (s *Stream) Discard() {
 	_ = s.Close()
+	s.drop()
+}
+
+// drop throws away what the peer has written, and writes.
+func (s *Stream) drop() {
 	s.mu.Lock()
 	delta := 0
 	if !s.discarded {
@@ -298,9 +306,10 @@ func (s *Stream) Discard() {
 }
 
 // OnOverrun has f called, once, when the stream loses what it holds because the
-// agent's memory for input is used up and nobody reads the stream. It has then
-// been discarded. Where that has happened already f is called at once. f may be
-// called from any goroutine, and must not block.
+// agent's memory for input is used up and nobody reads the stream. What the peer
+// writes is then thrown away, as after Discard; this side's direction is still
+// the caller's to end. Where that has happened already f is called at once. f may
+// be called from any goroutine, and must not block.
 func (s *Stream) OnOverrun(f func()) {
 	s.mu.Lock()
 	s.onOverrun = f
@@ -317,10 +326,12 @@ func (s *Stream) overrun() {
 	s.overran = true
 	f := s.onOverrun
 	s.mu.Unlock()
-	s.Discard()
-	if f != nil {
-		f()
+	if f == nil {
+		s.Discard()
+		return
 	}
+	s.drop()
+	f()
 }
 
 // unusable says why nobody gets a stream that is there.
@@ -473,8 +484,7 @@ func (s *Stream) lose(reset bool) {
 	} else {
 		s.lost = true
 	}
-	if s.timer != nil {
-		s.timer.Stop()
-	}
+	s.readBy.stop()
+	s.writeBy.stop()
 	s.change.Broadcast()
 }
