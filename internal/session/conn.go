@@ -37,13 +37,13 @@ type conn struct {
 	replying sync.WaitGroup // the goroutine that sends them
 
 	mu       sync.Mutex
-	greeted  bool // mux and control are set, and requests are read
-	draining bool // no new execs: the server is shutting down, or the host is gone
-	execs    map[uint64]*execution
-	running  sync.WaitGroup // executions, counted under mu while not draining
-	feeding  sync.WaitGroup // their inputs, which may outlive them; counted by them
-	timeout  *time.Timer    // of a shutdown
-	idle     chan struct{}  // closed by a shutdown when no execution is left
+	greeted  bool            // mux and control are set, and requests are read
+	draining bool            // no new execs: the server is shutting down, or the host is gone
+	execs    map[uint64]task // forwardings too
+	running  sync.WaitGroup  // tasks, counted under mu while not draining
+	feeding  sync.WaitGroup  // their inputs, which may outlive them; counted by them
+	timeout  *time.Timer     // of a shutdown
+	idle     chan struct{}   // closed by a shutdown when no execution is left
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -52,7 +52,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		net:     nc,
 		log:     s.Log,
 		replies: newOutbox(),
-		execs:   make(map[uint64]*execution),
+		execs:   make(map[uint64]task),
 		idle:    make(chan struct{}),
 	}
 }
