@@ -117,6 +117,7 @@ func (g *guestConn) request() ([]byte, error) {
 	} else if err != nil {
 		return nil, err
 	}
+	g.stream.Interruptible()
 	frame, err := wire.Append(nil, &wire.Forward{
 		Head: wire.Head{ID: g.id}, Network: g.remote.network, Address: g.remote.address, Stream: g.stream.ID(),
 	})

@@ -69,6 +69,7 @@ func (g *guestConn) Close() error {
 
 // finish has the agent let go of a connection that the service has not ended.
 func (g *guestConn) finish() {
+	g.stream.Flush()
 	select {
 	case <-g.events: // it has been told about
 	default:

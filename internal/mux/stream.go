@@ -40,6 +40,7 @@ type Stream struct {
 	credit  int64 // how many bytes the peer takes
 	closed  bool  // this side's direction has ended
 	writeBy deadline
+	outgoing
 
 	reset bool // by the peer, or by this side
 	lost  bool // the session has ended
@@ -203,7 +204,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 	for total := 0; ; {
 		n, err := s.spend(min(len(p)-total, MaxFrame))
 		if err == nil && n > 0 {
-			err = s.session.out.write(header{kind: kindData, stream: s.id, length: uint32(n)}, p[total:total+n], s.urgent)
+			err = s.send(p[total : total+n])
 		}
 		switch {
 		case errors.Is(err, errOutletEnded), errors.Is(err, errLostStream):
@@ -231,9 +232,11 @@ func (s *Stream) spend(n int) (int, error) {
 			return 0, ErrReset
 		case s.writeBy.past():
 			return 0, os.ErrDeadlineExceeded
+		case s.sending: // what a Write before has left behind
 		case s.credit > 0 || n == 0:
 			n = int(min(int64(n), s.credit))
 			s.credit -= int64(n)
+			s.sending = n > 0
 			return n, nil
 		}
 		s.change.Wait()
@@ -241,8 +244,8 @@ func (s *Stream) spend(n int) (int, error) {
 }
 
 // Close ends this side's direction: the peer reads io.EOF after all that has
-// been written. Reading goes on. Close is idempotent, never blocks, and must not
-// be called before a Write has returned whose bytes count.
+// been written, and the part of a Write under way that has been taken. Reading
+// goes on. Close is idempotent and never blocks.
 func (s *Stream) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -251,11 +254,12 @@ func (s *Stream) Close() error {
 	}
 	s.closed = true
 	over := s.finished
-	told := !s.reset && !s.lost
+	s.unended = s.sending
+	told := !s.reset && !s.lost && !s.sending
 	s.change.Broadcast()
 	s.mu.Unlock()
 	if told {
-		s.session.out.put(header{kind: kindWindow, flags: flagFIN, stream: s.id})
+		s.putEnd()
 	}
 	if over {
 		s.session.forget(s.id)
