@@ -81,7 +81,7 @@ func parseHost(network, host string) ([]netip.Addr, error) {
 	inner, bracketed := strings.CutPrefix(host, "[")
 	inner, closed := strings.CutSuffix(inner, "]")
 	ip, err := netip.ParseAddr(inner)
-	if err != nil || !ip.IsLoopback() || ip.Zone() != "" || bracketed != ip.Is6() || closed != ip.Is6() {
+	if err != nil || !ip.IsLoopback() || ip.Is4In6() || ip.Zone() != "" || bracketed != ip.Is6() || closed != ip.Is6() {
 		return nil, fmt.Errorf("%w: host %.64q: want the guest itself: localhost, 127.0.0.1 or [::1]", ErrInvalid, host)
 	}
 	if ip.Is4() && network == "tcp6" || ip.Is6() && network == "tcp4" {

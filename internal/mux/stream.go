@@ -272,11 +272,11 @@ func (s *Stream) Close() error {
 // written, and writes, is thrown away. Reset never blocks and is idempotent.
 func (s *Stream) Reset() {
 	s.mu.Lock()
-	told := !s.reset && !s.lost && !(s.closed && s.finished)
-	s.reset = true
+	over := s.reset || s.lost || s.closed && s.finished
+	s.reset = s.reset || !over
 	s.mu.Unlock()
 	s.Discard()
-	if told {
+	if !over {
 		s.session.out.put(header{kind: kindWindow, flags: flagRST, stream: s.id})
 		s.session.forget(s.id)
 	}
