@@ -92,7 +92,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 func (s *Stream) WriteTo(w io.Writer) (written int64, err error) {
 	for {
 		c, err := s.next()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { //nolint:errorlint // ErrLost wraps it, where the peer has closed the connection
 			return written, nil
 		}
 		if err != nil {
