@@ -114,10 +114,18 @@ func (g *guestConn) fail(op string, err error) error {
 		err = g.verdict()
 	case errors.Is(err, ErrLost):
 		<-g.client.done // its reader learns why
-		err = g.client.lost()
+		err = lostError{g.client.lost()}
 	}
 	return &net.OpError{Op: op, Net: g.remote.network, Source: g.LocalAddr(), Addr: g.remote, Err: err}
 }
+
+// A lostError is an error that wraps ErrLost, and never io.EOF, by which the
+// connection may have ended: to a reader that would be an end of what it reads.
+type lostError struct{ err error }
+
+func (e lostError) Error() string        { return e.err.Error() }
+func (e lostError) Is(target error) bool { return target != io.EOF && errors.Is(e.err, target) } //nolint:errorlint // is it exactly this one
+func (e lostError) As(target any) bool   { return errors.As(e.err, target) }
 
 var errNoVerdict = errors.New("the agent has broken off the connection and does not say why")
 
@@ -138,7 +146,7 @@ func (g *guestConn) verdict() error {
 			g.broken = remoteError(m.Kind, m.Message)
 		}
 	case <-g.client.done:
-		g.broken = g.client.lost()
+		g.broken = lostError{g.client.lost()}
 	case <-late.C:
 	}
 	return g.broken
