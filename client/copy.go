@@ -105,7 +105,7 @@ func (i *inputCopy) run() {
 				return // the command or the connection has ended, which Wait tells
 			}
 		}
-		if err == io.EOF { //nolint:errorlint // as io.Copy has it: an error that wraps it is none
+		if err == io.EOF { // as io.Copy has it: an error that wraps it is none
 			_ = i.to.Close()
 			return
 		}

@@ -125,7 +125,7 @@ func (g *guestConn) fail(op string, err error) error {
 type lostError struct{ err error }
 
 func (e lostError) Error() string        { return e.err.Error() }
-func (e lostError) Is(target error) bool { return target != io.EOF && errors.Is(e.err, target) } //nolint:errorlint // is it exactly this one
+func (e lostError) Is(target error) bool { return target != io.EOF && errors.Is(e.err, target) }
 func (e lostError) As(target any) bool   { return errors.As(e.err, target) }
 
 var errNoVerdict = fmt.Errorf("%w: the agent has broken off the connection and does not say why", ErrProtocol)

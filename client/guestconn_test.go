@@ -343,15 +343,21 @@ func TestSideThatDoesNotReadHoldsUpNobodyElse(t *testing.T) {
 	for _, stuck := range []string{"guest", "host"} {
 		t.Run(stuck, func(t *testing.T) {
 			var floods sync.WaitGroup
+			var flooding []halfCloser
 			for range 8 {
 				from, to := ends(t, c, s)
 				if stuck == "host" {
 					from, to = to, from
 				}
-				defer to.Close()
+				flooding = append(flooding, from, to)
 				floods.Go(func() { _, _ = io.Copy(from, endless{}) }) // ended by Close
-				defer from.Close()
 			}
+			defer func() {
+				for _, end := range flooding {
+					_ = end.Close()
+				}
+				floods.Wait()
+			}()
 			for range 20 {
 				if out, err := c.CommandContext(patiently(t), "echo", "on").Output(); err != nil || string(out) != "on\n" {
 					t.Fatalf("%q, %v", out, err)
@@ -451,8 +457,9 @@ func TestGuestConnectionIsLostWithItsClient(t *testing.T) {
 				t.Fatal(err)
 			}
 			for what, err := range map[string]error{"read": second(host.Read(got)), "write": second(host.Write(got))} {
-				remote, said := errors.AsType[*client.RemoteError](err)
-				if errors.Is(err, io.EOF) || !errors.Is(err, client.ErrLost) && !(said && remote.Kind == client.ShuttingDown) {
+				remote, ok := errors.AsType[*client.RemoteError](err)
+				said := ok && remote.Kind == client.ShuttingDown
+				if errors.Is(err, io.EOF) || !said && !errors.Is(err, client.ErrLost) {
 					t.Errorf("%s: %v (%T)", what, err, err)
 				}
 			}

@@ -104,7 +104,7 @@ func TestHTTPRequestThatIsCancelledEndsItsConnection(t *testing.T) {
 	defer web.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, web.URL, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, web.URL, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -187,7 +187,7 @@ func TestDialOfAServiceWithAFullQueueIsAShortage(t *testing.T) {
 		if c, err = local.Dial(t.Context(), address(t, "unix", path)); err != nil {
 			break
 		}
-		defer c.Close()
+		t.Cleanup(c.Close)
 	}
 	if !errors.Is(err, local.ErrResources) {
 		t.Error(err)

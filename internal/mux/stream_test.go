@@ -83,7 +83,8 @@ func TestWriteToOfALostConnectionIsNoEnd(t *testing.T) {
 	_ = p.host.Close()
 	var got bytes.Buffer
 	_, err := agent.WriteTo(&got)
-	if wantLost(t, "WriteTo", err); got.String() != "half" {
+	wantLost(t, "WriteTo", err)
+	if got.String() != "half" {
 		t.Errorf("%q", got.String())
 	}
 }

@@ -355,26 +355,25 @@ func TestForwardsToServicesThatReadNothingAreBounded(t *testing.T) {
 	ln := listen(t, "unix")
 	const greedy = 32 // windows of 256 KiB, which is twice what there is
 	lost := 0
-	lose := func(m wire.Message) {
-		if wantError(t, m, m.(*wire.Error).ID, wire.Limit, "memory"); lost == 0 {
-			lost++
+	await := func(done func(m wire.Message) bool) {
+		for {
+			m := h.receive()
+			if e, ok := m.(*wire.Error); ok {
+				wantError(t, e, e.ID, wire.Limit, "memory")
+				lost++
+			}
+			if done(m) {
+				return
+			}
 		}
 	}
 	for id := range uint64(greedy) {
 		stream := h.ask(id+1, "unix", ln.Addr().String())
-		for {
-			m := h.receive()
-			if _, started := m.(*wire.Started); started {
-				break
-			}
-			lose(m)
-		}
+		await(func(m wire.Message) bool { _, started := m.(*wire.Started); return started })
 		accept(t, ln)
 		go func() { _, _ = stream.Write(make([]byte, 1<<20)) }() // ends with the forward, or the connection
 	}
-	for lost == 0 {
-		lose(h.receive())
-	}
+	await(func(wire.Message) bool { return lost > 0 })
 }
 
 func TestForwardThatIsDeniedLeavesARecordOfWhereItWasTo(t *testing.T) {
