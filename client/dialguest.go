@@ -37,7 +37,8 @@ import (
 // Write returns, and no more: a service that closes its connection early does not
 // make Write fail, and what it does not take is thrown away. Close does not wait; the
 // service still gets what was written before, as long as it takes some every 5
-// seconds.
+// seconds. (As over TCP, one that sends meanwhile may lose the last of it: to be
+// sure, call CloseWrite and read to the end.)
 func (c *Client) DialGuest(ctx context.Context, network, address string) (net.Conn, error) {
 	to := guestAddr{network, address}
 	err := c.use()
