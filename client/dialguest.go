@@ -34,11 +34,12 @@ import (
 // only where the service has ended what it sends; where its connection was broken
 // off, a *net.OpError that wraps a [*RemoteError], and where the connection to the
 // agent has ended, one that wraps [ErrLost]. What is written is on its way when
-// Write returns, and no more: a service that closes its connection early does not
-// make Write fail, and what it does not take is thrown away. Close does not wait; the
-// service still gets what was written before, as long as it takes some every 5
-// seconds. (As over TCP, one that sends meanwhile may lose the last of it: to be
-// sure, call CloseWrite and read to the end.)
+// Write returns, and no more: a service that has ended what it sends and then
+// closes early does not make Write fail, and what it does not take is thrown away.
+//
+// Close does not wait; the service still gets what was written before, as long as
+// it takes some every 5 seconds. (As over TCP, one that sends meanwhile may lose
+// the last of it: to be sure, call CloseWrite and read to the end.)
 func (c *Client) DialGuest(ctx context.Context, network, address string) (net.Conn, error) {
 	to := guestAddr{network, address}
 	err := c.use()
