@@ -31,9 +31,9 @@ func (s *Stream) Flush() {
 }
 
 // send writes a frame for which spend has made room.
-func (s *Stream) send(body []byte) error {
+func (s *Stream) send(body []byte, soon bool) error {
 	if !s.interruptible { // set before there was a Write
-		err := s.emit(body)
+		err := s.emit(body, soon)
 		s.sent(err)
 		return err
 	}
@@ -41,15 +41,11 @@ func (s *Stream) send(body []byte) error {
 	buf := pool.Get().(*[]byte)
 	n := copy(*buf, body)
 	go func() { // ends with the write, or the connection
-		err := s.emit((*buf)[:n])
+		err := s.emit((*buf)[:n], soon)
 		pool.Put(buf)
 		s.sent(err)
 	}()
 	return s.awaitSent()
-}
-
-func (s *Stream) emit(body []byte) error {
-	return s.session.out.write(header{kind: kindData, stream: s.id, length: uint32(len(body))}, body, s.urgent)
 }
 
 // awaitSent waits until the frame has been written, or what ends a Write.

@@ -198,13 +198,20 @@ func (s *Stream) grant(delta int) {
 // window is full, until the session ends, or the time of
 // [Stream.SetWriteDeadline] has come. After Close it returns os.ErrClosed. Where
 // it fails, it says how many bytes the stream has taken, which are on their way.
-func (s *Stream) Write(p []byte) (int, error) {
+func (s *Stream) Write(p []byte) (int, error) { return s.write(p, false) }
+
+// WriteSoon is Write for what is of little use to the peer before what is written
+// next, on whatever stream: it waits for that, for at most a millisecond, and a
+// write to the connection is saved.
+func (s *Stream) WriteSoon(p []byte) (int, error) { return s.write(p, true) }
+
+func (s *Stream) write(p []byte, soon bool) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	for total := 0; ; {
 		n, err := s.spend(min(len(p)-total, MaxFrame))
 		if err == nil && n > 0 {
-			err = s.send(p[total : total+n])
+			err = s.send(p[total:total+n], soon)
 		}
 		switch {
 		case errors.Is(err, errOutletEnded), errors.Is(err, errLostStream):
@@ -216,6 +223,14 @@ func (s *Stream) Write(p []byte) (int, error) {
 			return total, nil
 		}
 	}
+}
+
+func (s *Stream) emit(body []byte, soon bool) error {
+	h := header{kind: kindData, stream: s.id, length: uint32(len(body))}
+	if soon && s.session.out.putBody(h, body, true) {
+		return nil
+	}
+	return s.session.out.write(h, body, s.urgent)
 }
 
 // spend takes at most n bytes of the peer's window, and waits for some.

@@ -205,6 +205,14 @@ func (c *conn) cause(err error) error {
 // cannot be written means that the connection has ended, which dispatch learns.
 func (c *conn) send(m wire.Message) { _ = wire.Write(c.control, m) }
 
+// sendSoon is send for what may wait, for a millisecond at most, for what follows.
+func (c *conn) sendSoon(m wire.Message) { _ = wire.Write(soon{c.control}, m) }
+
+// A soon is a stream that is written to by WriteSoon.
+type soon struct{ *mux.Stream }
+
+func (s soon) Write(p []byte) (int, error) { return s.WriteSoon(p) }
+
 // answer queues m for the host.
 func (c *conn) answer(m wire.Message) error { return c.replies.put(m) }
 

@@ -175,9 +175,11 @@ func (e *execution) follow() *wire.Exited {
 	stop := e.armTimeout() // before anything that waits for the host
 	handle := make([]byte, 16)
 	_, _ = rand.Read(handle) // never fails
-	e.conn.send(&wire.Started{Head: wire.Head{ID: e.req.ID}, PID: e.process.PID(), Handle: handle})
-
-	if e.stdin != nil {
+	started := &wire.Started{Head: wire.Head{ID: e.req.ID}, PID: e.process.PID(), Handle: handle}
+	if e.stdin == nil {
+		e.conn.sendSoon(started) // nobody waits to feed it: it may go with the exit
+	} else {
+		e.conn.send(started)
 		e.conn.feeding.Add(1)
 		go e.feed() // stopped by the host's end of the stream, or the connection's
 	}
