@@ -248,6 +248,17 @@ func TestKillWithoutAnEndIsNoEndToTheService(t *testing.T) {
 	}
 }
 
+func TestForwardWhoseStreamTheHostResetsIsEnded(t *testing.T) {
+	h := connect(t, agenttest.Start(t))
+	stream, nc := h.forward(1, listen(t, "tcp")) // to a service that is silent
+	stream.Reset()
+	wantDone(t, h.receive(), 1)
+	if _, err := nc.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the service reads %v", err)
+	}
+	h.wantNoStreams()
+}
+
 func TestForwardWhoseServiceBreaksOffIsNoEnd(t *testing.T) {
 	a := agenttest.Start(t)
 	h := connect(t, a)

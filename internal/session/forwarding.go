@@ -159,7 +159,9 @@ type forwarded struct {
 func (f *forwarding) follow() (in, out forwarded) {
 	var feeding sync.WaitGroup
 	feeding.Go(func() { // stopped by the host's end of the stream, terminate, or the connection's end
-		in.bytes, in.err = f.service.CopyFrom(f.stream)
+		if in.bytes, in.err = f.service.CopyFrom(f.stream); in.err != nil {
+			f.service.Close() // which is silent, perhaps, and would not find out
+		}
 	})
 	out.bytes, out.err = f.service.CopyTo(f.stream)
 	switch {
@@ -201,7 +203,7 @@ func (f *forwarding) broken(in, out forwarded) error {
 		return errShutdown
 	case errors.Is(in.err, os.ErrClosed), reason != nil && *reason == wire.ReasonLimit:
 		return mux.ErrInput // which the stream may say before its owner has heard of it
-	case reason == nil && errors.Is(out.err, local.ErrBroken):
+	case reason == nil && errors.Is(out.err, local.ErrBroken) && !errors.Is(in.err, mux.ErrLost):
 		return out.err
 	default:
 		return nil
