@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cocoonstack/cocoon-agent/client"
@@ -106,6 +107,14 @@ func TestRunFails(t *testing.T) {
 			t.Errorf("code %d, %v", code, err)
 		}
 	})
+	t.Run("output that cannot be written, input that does not end", func(t *testing.T) {
+		r, w := io.Pipe()
+		defer w.Close()
+		code, err := client.Run(patiently(t), heldConn(t, a), []string{"yes"}, nil, r, brokenPipe{}, nil)
+		if code != -1 || !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("code %d, %v", code, err)
+		}
+	})
 	t.Run("connection", func(t *testing.T) {
 		near, far := socketpair(t)
 		_ = far.Close()
@@ -115,6 +124,11 @@ func TestRunFails(t *testing.T) {
 		}
 	})
 }
+
+// A brokenPipe is a Writer whose reader has gone.
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, syscall.EPIPE }
 
 // A cancelling Writer ends a context at the first write.
 type cancelling struct{ cancel func() }

@@ -212,3 +212,63 @@ func TestHostThatStopsReadingForAMinuteLosesNothing(t *testing.T) {
 		t.Errorf("received %s, the command wrote %s (%v)", got, want, err)
 	}
 }
+
+// A program that hands its own streams on to "client" gets what it would have
+// from the command itself: no terminal is needed, an end of input is one, a
+// reader that goes away ends it, and an input that nobody reads does not hold it.
+func TestClientIsAPipesEnd(t *testing.T) {
+	target, _ := agent(t)
+	pid := t.TempDir() + "/pid"
+	for name, x := range map[string]struct {
+		script string
+		head   bool // the reader goes away after a line
+		held   bool // the input does not end
+		status int
+		out    string
+	}{
+		"input and its end":                {script: "cat; exit 3", status: 3, out: "in\n"},
+		"input that is held open":          {script: "head -n 1; exit 3", held: true, status: 3, out: "in\n"},
+		"reader that goes away":            {script: "echo $$ >" + pid + "; exec yes", head: true, held: true, status: -1, out: "y\n"},
+		"terminal is not there, and asked": {script: "test -t 0 || test -t 1 || echo none", out: "none\n"},
+	} {
+		cmd := program(t, "client", "--target", target, "--", "sh", "-c", x.script)
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stdout, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		start(t, cmd)
+		_, _ = io.WriteString(stdin, "in\n")
+		if !x.held {
+			_ = stdin.Close()
+		}
+		var out []byte
+		if x.head {
+			line, _ := bufio.NewReader(stdout).ReadString('\n')
+			out = []byte(line)
+			_ = stdout.Close()
+		} else if out, err = io.ReadAll(stdout); err != nil {
+			t.Fatal(err)
+		}
+		late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait()
+		if !late.Stop() {
+			t.Errorf("%s: it does not end", name)
+		}
+		state := cmd.ProcessState
+		if string(out) != x.out || state.ExitCode() != x.status {
+			t.Errorf("%s: %q, %v, want %q and status %d", name, out, state, x.out, x.status)
+		}
+		if x.head && state.Sys().(syscall.WaitStatus).Signal() != syscall.SIGPIPE {
+			t.Errorf("%s: %v, want SIGPIPE, as of the command itself", name, state)
+		}
+	}
+	text, err := os.ReadFile(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "yes is gone", func() bool { return gone(strings.TrimSpace(string(text))) })
+}
