@@ -1,0 +1,51 @@
+package kubelet
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/virtual-kubelet/virtual-kubelet/node/api"
+)
+
+// AttachToContainer connects kubectl attach to the VM's console, where the
+// [Target] has one: bytes both ways, until the console or the caller ends. The
+// end of the caller's input is not the console's. A console has no size.
+func (p *Pods) AttachToContainer(ctx context.Context, namespace, pod, container string, attach api.AttachIO) error {
+	c := newCaller(ctx, attach, p.heartbeat())
+	return c.release(p.attach(c, namespace, pod, container))
+}
+
+func (p *Pods) attach(c *caller, namespace, pod, container string) error {
+	t, err := p.resolve(c.ctx, namespace, pod, container)
+	if err != nil {
+		return err
+	}
+	if t.Console == nil {
+		return fmt.Errorf("attach is not supported for pod %s/%s: its VM has no console here; use kubectl exec", namespace, pod)
+	}
+	console, err := t.Console(c.ctx)
+	if err != nil {
+		return fmt.Errorf("open the console: %w", err)
+	}
+	stop := context.AfterFunc(c.ctx, func() { _ = console.Close() }) // which ends the copying
+	defer func() {
+		if stop() {
+			_ = console.Close()
+		}
+	}()
+	if c.input != nil {
+		c.input.feed(console, func() {})
+	}
+	if c.resize != nil {
+		go c.follow(func(api.TermSize) {}) // stopped by release; what nobody took would hold up the connection
+	}
+	to := io.Discard
+	if c.stdout != nil {
+		to = c.stdout
+	}
+	if _, err := io.Copy(to, console); err != nil {
+		return fmt.Errorf("read the console: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+// Package kubelet lets a virtual-kubelet provider whose pods are microVMs with a
+// cocoon-agent serve kubectl exec, cp, attach, port-forward and logs. A [Pods] has
+// the four methods for them; it is made of the pool that the provider has, and of
+// a function that says which VM a pod is:
+//
+//	type provider struct {
+//		*kubelet.Pods // RunInContainer, AttachToContainer, PortForward, GetContainerLogs
+//		…
+//	}
+//
+//	p.Pods = kubelet.New(pool, func(ctx context.Context, namespace, pod, container string) (*kubelet.Target, error) {
+//		vm, err := p.find(namespace, pod)
+//		if err != nil {
+//			return nil, err // such as errdefs.NotFoundf("no pod %s/%s", namespace, pod)
+//		}
+//		t := &kubelet.Target{Agent: vm.Agent, Logs: kubelet.LogJournal()}
+//		return t, t.Annotate(vm.Pod.Annotations)
+//	})
+//
+// [The example] is a whole node.
+//
+// # What must be set
+//
+// In nodeutil.NodeConfig, or in api.PodHandlerConfig:
+//
+//   - TLSConfig with ClientAuth tls.RequireAndVerifyClientCert and the authority
+//     of the API server's client certificate. nodeutil.WithTLSConfig alone asks for
+//     a certificate and does not verify it: an open port is a root shell in every VM
+//     for anybody.
+//   - StreamIdleTimeout and StreamCreationTimeout, both: 4 hours, as the kubelet
+//     has it. virtual-kubelet's 30 seconds end a port-forward over which nothing
+//     goes; the two are swapped there for port-forward. The heartbeat keeps execs,
+//     attaches and forwarded connections that are silent from being taken for idle.
+//
+// # What is promised
+//
+// The exit status arrives: RunInContainer returns nil or a
+// k8s.io/utils/exec.ExitError, itself and not wrapped, when every byte of output
+// has been handed to virtual-kubelet. All else is an error, whose text kubectl
+// prints, and kubectl's status is then 1: a lost connection, output that is not
+// complete, an agent that is killed or refuses. The statuses are
+//
+//	the command's own   0 to 255
+//	128+n               signal n ended it
+//	124                 its time was over ([Target.Timeout])
+//	126, 127            it cannot be executed; there is no such command
+//
+// and for the last three, for a command that was killed for its memory and for one
+// that ended because the agent shut down, a line on standard error, or the
+// terminal, says why: it begins with "cocoon-agent: ".
+//
+// What a command has started ends with its caller. When kubectl goes, by the
+// context (which virtual-kubelet ends since 1.13, over SPDY), a Write that
+// fails, or a heartbeat, an empty Write every half second ([Pods.Heartbeat]), the
+// command gets SIGTERM (with a terminal SIGHUP), and SIGKILL 2 seconds later. The
+// end of a caller is not passed on as the end of its input, so that half an upload
+// is not taken for a whole one. For that an end of input is 20 ms late.
+//
+// The status is not lost either where a command ends while its caller still sends.
+// virtual-kubelet closes the connection when the call returns; over SPDY TCP then
+// resets it, and kubectl exits with 0 (one in ten was measured). So the call
+// returns when the input has ended, or nothing has come for 50 ms (a second, of a
+// caller that was sending and not typing), and after 3 seconds in any case.
+//
+// A terminal has its caller's size from the start, if that comes within half a
+// second.
+//
+// # What cannot be
+//
+//   - Over websockets (kubectl's default) the API server is stuck while its buffers
+//     are full of input that the command does not read: that kubectl has gone then
+//     is seen by nobody until the command reads, or ends.
+//   - A caller that goes on sending without a pause for 3 seconds after the command
+//     has ended may lose the status over SPDY.
+//   - Where neither stdout nor stderr is asked for there is no heartbeat, and only
+//     the context tells that the caller has gone.
+//   - kubectl cannot say a user, a directory or an environment. A pod's annotations
+//     can: see [AnnotationExecUser] and those beside it, and [Target.Annotate].
+//   - An attach is to the VM's console ([Target.Console]), which has no size and no
+//     exit status. There is no attaching to a command that was started before.
+//   - A service in the guest that breaks off a forwarded connection is reported to
+//     kubectl as an error, as container runtimes do, and kubectl then gives up the whole
+//     port-forward.
+//   - virtual-kubelet does not tell kubectl logs --tail=0 from no --tail. When
+//     reading a log fails in the middle, the error is a text behind what was sent.
+//
+// It is tested with virtual-kubelet 1.13's HTTP handlers, client-go's executors and
+// the API server's own proxy between them, over SPDY and both kinds of websockets.
+//
+// [The example]: https://github.com/cocoonstack/cocoon-agent/tree/main/kubelet/example
+package kubelet

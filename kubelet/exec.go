@@ -1,0 +1,64 @@
+package kubelet
+
+import (
+	"context"
+
+	"github.com/virtual-kubelet/virtual-kubelet/node/api"
+)
+
+// RunInContainer runs a command for kubectl exec, as [Target] says. It returns
+// nil where the command exited with code 0 and every byte of its output has been
+// passed on, a k8s.io/utils/exec.ExitError where it ended otherwise or could not
+// be executed, and else what has gone wrong. See the package's documentation for
+// the statuses. When the caller goes, the command ends, with all that it has started.
+func (p *Pods) RunInContainer(ctx context.Context, namespace, pod, container string, argv []string, attach api.AttachIO) error {
+	c := newCaller(ctx, attach, p.heartbeat())
+	return c.release(p.run(c, namespace, pod, container, argv))
+}
+
+func (p *Pods) run(c *caller, namespace, pod, container string, argv []string) error {
+	t, err := p.resolve(c.ctx, namespace, pod, container)
+	if err != nil {
+		return err
+	}
+	agent, err := p.pool.Get(c.ctx, t.Agent)
+	if err != nil {
+		return err
+	}
+	tty := c.terminal()
+	if left := c.left(); left != nil {
+		return left
+	}
+	cmd := newCommand(c.ctx, agent, argv)
+	t.prepare(cmd.Cmd)
+	cmd.TTY = tty
+	return c.status(c.carry(cmd))
+}
+
+// carry runs cmd with the caller's streams.
+func (c *caller) carry(cmd *command) error {
+	if c.stdout != nil {
+		cmd.Stdout = c.stdout
+	}
+	if c.stderr != nil {
+		cmd.Stderr = c.stderr
+	}
+	feed := func() {}
+	if c.input != nil {
+		stdin, err := cmd.StdinPipe() // a copy of our own: who reads the input must know when the caller goes
+		if err != nil {
+			return err
+		}
+		feed = func() { c.input.feed(stdin, func() { _ = stdin.Close() }) }
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	feed()
+	if c.resize != nil {
+		go c.follow(func(s api.TermSize) { // stopped by release
+			_ = cmd.Resize(s.Height, s.Width) // it has ended, or a size is 0
+		})
+	}
+	return cmd.Wait()
+}

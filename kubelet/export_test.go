@@ -1,0 +1,21 @@
+package kubelet
+
+import (
+	"io"
+
+	"k8s.io/utils/exec"
+)
+
+// StatusOf is what RunInContainer makes of a Cmd's error, with a caller that has
+// a standard error or none, and the status in it, or -1.
+func StatusOf(err error, stderr io.WriteCloser) (status int, result error) {
+	c := &caller{}
+	if stderr != nil {
+		c.stderr = &output{to: stderr, failed: func(error) {}}
+	}
+	result = c.status(err)
+	if exit, ok := result.(exec.ExitError); ok && exit.Exited() { //nolint:errorlint // as virtual-kubelet does
+		return exit.ExitStatus(), result
+	}
+	return -1, result
+}

@@ -1,0 +1,130 @@
+package kubelet
+
+import (
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// quiet is for how long nothing may come from the caller before the call
+	// returns, and with it virtual-kubelet closes the connection: where it does
+	// so with input arriving, TCP resets the connection, the exit status is lost
+	// on the way, and kubectl exits with 0. Of a caller that was not typing but
+	// sending, the next bytes may be held up for a while. settleTime bounds it.
+	quiet        = 50 * time.Millisecond
+	quietSending = time.Second
+	settleTime   = 3 * time.Second
+
+	// sending is how many bytes at a time are no typing.
+	sending = 4 << 10
+
+	// endGrace is how long the end of input waits for the news that it is the
+	// caller's end: spdystream tells both at the same time, and of the latter
+	// virtual-kubelet by way of another goroutine.
+	endGrace = 20 * time.Millisecond
+
+	inputBuffer = 32 << 10 // client-go's own frames are no longer
+)
+
+// An input is what the caller sends.
+type input struct {
+	caller *caller
+	from   io.Reader
+
+	begun bool
+	bulk  atomic.Bool   // the latest bytes were many, or nobody took them
+	heard chan struct{} // has a token when something has come
+	ended chan struct{} // closed when no more will come
+}
+
+func newInput(c *caller, from io.Reader) *input {
+	return &input{caller: c, from: from, heard: make(chan struct{}, 1), ended: make(chan struct{})}
+}
+
+// feed begins to carry the input to a Writer, and calls end at its end. What
+// comes when the Writer has failed is thrown away: what nobody reads would hold
+// up everything else on the connection.
+func (i *input) feed(to io.Writer, end func()) {
+	i.begun = true
+	go i.copy(to, end) // stopped by the end of the connection, after the call: a Read may block until then
+}
+
+func (i *input) copy(to io.Writer, end func()) {
+	b := make([]byte, inputBuffer)
+	for {
+		n, err := i.from.Read(b)
+		i.bulk.Store(n >= sending || n > 0 && to == nil)
+		select {
+		case i.heard <- struct{}{}:
+		default:
+		}
+		if to != nil && n > 0 {
+			if _, err := to.Write(b[:n]); err != nil {
+				to = nil // the command has ended
+				i.bulk.Store(true)
+			}
+		}
+		if err != nil {
+			close(i.ended)
+			if to != nil {
+				i.finish(err, end)
+			}
+			return
+		}
+	}
+}
+
+// finish passes the end of input on, unless it is the end of the caller: half of
+// a file must not be taken for the whole of it.
+func (i *input) finish(err error, end func()) {
+	if !errors.Is(err, io.EOF) {
+		i.caller.gone(err)
+		return
+	}
+	timer := time.NewTimer(endGrace)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-i.caller.ctx.Done():
+		return
+	}
+	if o := i.caller.anyOutput(); o != nil {
+		o.beat()
+	}
+	if i.caller.ctx.Err() == nil {
+		end()
+	}
+}
+
+// settle waits until the input has ended, or is quiet.
+func (i *input) settle() {
+	if !i.begun {
+		i.feed(nil, nil)
+	}
+	limit, silence := time.NewTimer(settleTime), time.NewTimer(i.quiet())
+	defer limit.Stop()
+	defer silence.Stop()
+	for {
+		select {
+		case <-i.heard:
+			silence.Reset(i.quiet())
+		case <-silence.C:
+			return
+		case <-limit.C:
+			return
+		case <-i.ended:
+			return
+		case <-i.caller.ctx.Done():
+			return
+		}
+	}
+}
+
+func (i *input) quiet() time.Duration {
+	if i.bulk.Load() {
+		return quietSending
+	}
+	return quiet
+}

@@ -1,0 +1,129 @@
+package kubelet
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/virtual-kubelet/virtual-kubelet/node/api"
+)
+
+// A LogSource says which command prints a pod's log, in the guest, with the
+// options that kubectl logs was given. It returns an error, for people, for an
+// option that it cannot honour. Tail is 0 for all lines: virtual-kubelet does
+// not tell --tail=0 from none. LimitBytes is kept by [Pods.GetContainerLogs].
+type LogSource func(api.ContainerLogOpts) (argv []string, err error)
+
+// LogFile is the log in a file of the guest's, whose path is absolute. It knows
+// --tail, --follow (which goes on with a file that takes the name) and
+// --limit-bytes; a file has no times, so --since, --since-time and --timestamps
+// are refused, and so is --previous. The guest needs tail(1).
+func LogFile(name string) LogSource {
+	return func(o api.ContainerLogOpts) ([]string, error) {
+		if !path.IsAbs(name) {
+			return nil, fmt.Errorf("the log %q is no absolute path", name)
+		}
+		if err := errors.Join(noPrevious(o), noTimes(o, "a file")); err != nil {
+			return nil, err
+		}
+		lines := "+1"
+		if o.Tail > 0 {
+			lines = strconv.Itoa(o.Tail)
+		}
+		argv := []string{"tail", "-n", lines}
+		if o.Follow {
+			argv = append(argv, "-F")
+		}
+		return append(argv, name), nil
+	}
+}
+
+// LogCommand is the standard output of a command that prints a log and ends, such
+// as dmesg, or, with --follow, of one that goes on printing, such as dmesg -w;
+// without one --follow is refused. It knows --tail, though not with --follow, and
+// --limit-bytes, and refuses all else: write a LogSource for a command that can do
+// more. For --tail the guest needs sh(1) and tail(1).
+func LogCommand(argv, follow []string) LogSource {
+	return func(o api.ContainerLogOpts) ([]string, error) {
+		all := []error{noPrevious(o), noTimes(o, "a command's output")}
+		switch {
+		case !o.Follow:
+		case follow == nil:
+			all = append(all, errors.New("--follow is not supported: the log is a command's output"))
+		case o.Tail > 0:
+			all = append(all, errors.New("--tail with --follow is not supported: the log is a command's output"))
+		}
+		if err := errors.Join(all...); err != nil {
+			return nil, err
+		}
+		switch {
+		case o.Follow:
+			return follow, nil
+		case o.Tail > 0:
+			return append([]string{"sh", "-c", lastLines, "sh", strconv.Itoa(o.Tail)}, argv...), nil
+		}
+		return argv, nil
+	}
+}
+
+// lastLines runs $2… and prints the last $1 lines of its output. The status is
+// that of the command and not tail's: it goes by file 4, the lines by file 3.
+const lastLines = `n=$1; shift; exec 3>&1; ` +
+	`status=$({ { "$@" 3>&- 4>&-; echo $? >&4; } | tail -n "$n" >&3 4>&-; } 4>&1); exit "$status"`
+
+// LogJournal is the guest's systemd journal, of which match (such as "-u",
+// "nginx") may choose a part: see journalctl(1). It knows all options but
+// --previous.
+func LogJournal(match ...string) LogSource {
+	return func(o api.ContainerLogOpts) ([]string, error) {
+		if err := noPrevious(o); err != nil {
+			return nil, err
+		}
+		argv := []string{"journalctl", "--quiet", "--no-pager", "--output=cat"}
+		if o.Timestamps {
+			argv[3] = "--output=short-iso-precise"
+		}
+		if o.Tail > 0 {
+			argv = append(argv, "--lines="+strconv.Itoa(o.Tail))
+		} else {
+			argv = append(argv, "--no-tail") // or --follow shows the last 10
+		}
+		if o.Follow {
+			argv = append(argv, "--follow")
+		}
+		switch {
+		case o.SinceSeconds > 0:
+			argv = append(argv, fmt.Sprintf("--since=-%ds", o.SinceSeconds)) // by the guest's clock
+		case !o.SinceTime.IsZero():
+			argv = append(argv, fmt.Sprintf("--since=@%d", o.SinceTime.Unix()))
+		}
+		return append(argv, match...), nil
+	}
+}
+
+func noPrevious(o api.ContainerLogOpts) error {
+	if o.Previous {
+		return errors.New("--previous is not supported: a VM has no log of another container")
+	}
+	return nil
+}
+
+func noTimes(o api.ContainerLogOpts, source string) error {
+	var asked []string
+	if o.SinceSeconds > 0 {
+		asked = append(asked, "--since")
+	}
+	if !o.SinceTime.IsZero() {
+		asked = append(asked, "--since-time")
+	}
+	if o.Timestamps {
+		asked = append(asked, "--timestamps")
+	}
+	if asked == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: not supported, since the log is %s, which does not say when a line was written",
+		strings.Join(asked, ", "), source)
+}

@@ -1,0 +1,54 @@
+package kubelet
+
+import (
+	"context"
+	"time"
+
+	"github.com/virtual-kubelet/virtual-kubelet/node/api"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+)
+
+// DefaultHeartbeat is the [Pods.Heartbeat] of a Pods that sets none.
+const DefaultHeartbeat = 500 * time.Millisecond
+
+// A Resolver says which VM a pod is, and how commands run there. For a
+// port-forward container is empty, since Kubernetes names none.
+//
+// ctx ends when the caller has gone. What the caller is told is the error as it
+// is; one of virtual-kubelet's errdefs gives kubectl logs its HTTP status.
+type Resolver func(ctx context.Context, namespace, pod, container string) (*Target, error)
+
+// Pods serves kubectl's exec, attach, port-forward and logs for pods that are
+// VMs. Its methods are those of the same names in virtual-kubelet's
+// nodeutil.Provider and api.PodHandlerConfig: embed a *Pods in a provider. It is
+// safe for concurrent use.
+type Pods struct {
+	// Heartbeat is how often a caller is written nothing to, to find out
+	// whether it is still there. 0: [DefaultHeartbeat]. It is set before use.
+	Heartbeat time.Duration
+
+	pool    *client.Pool
+	resolve Resolver
+}
+
+// The signatures are virtual-kubelet's.
+var (
+	_ api.ContainerExecHandlerFunc   = (*Pods)(nil).RunInContainer
+	_ api.ContainerAttachHandlerFunc = (*Pods)(nil).AttachToContainer
+	_ api.ContainerLogsHandlerFunc   = (*Pods)(nil).GetContainerLogs
+	_ api.PortForwardHandlerFunc     = (*Pods)(nil).PortForward
+)
+
+// New returns a Pods that reaches the agents in the VMs through pool, which
+// stays the caller's to close.
+func New(pool *client.Pool, resolve Resolver) *Pods {
+	return &Pods{pool: pool, resolve: resolve}
+}
+
+func (p *Pods) heartbeat() time.Duration {
+	if p.Heartbeat > 0 {
+		return p.Heartbeat
+	}
+	return DefaultHeartbeat
+}

@@ -1,0 +1,42 @@
+package kubelet
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+)
+
+// A Target is the VM that a pod is. Agent is needed for all but attach, the
+// rest may be left out.
+type Target struct {
+	// Agent is where the VM's agent is, as client.ParseTarget has it, or as the
+	// pool's own Dial does.
+	Agent string
+
+	// How kubectl exec runs commands: see the fields of the same names in
+	// client.Cmd. [Target.Annotate] sets them from a pod's annotations.
+	User     string
+	Dir      string
+	Env      []string
+	ClearEnv bool
+	Timeout  time.Duration
+	Limits   client.Limits
+
+	// Console opens what kubectl attach reads and writes: a VM's main process is
+	// its console, whose other end the VMM has, as a Unix socket or a pty. nil:
+	// attach is refused. Close must end a Read and a Write that are under way,
+	// and is called once; EOF says that the VM has ended.
+	Console func(context.Context) (io.ReadWriteCloser, error)
+
+	// Logs is what kubectl logs shows. nil: nothing, it is refused.
+	Logs LogSource
+}
+
+// prepare has cmd run as t says.
+func (t *Target) prepare(cmd *client.Cmd) {
+	cmd.User, cmd.Dir = t.User, t.Dir
+	cmd.Env, cmd.ClearEnv = t.Env, t.ClearEnv
+	cmd.Timeout, cmd.Limits = t.Timeout, t.Limits
+}
