@@ -24,14 +24,14 @@ export CGO_ENABLED = 0
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: build
 build: ## Build bin/cocoon-agent, static; GOOS and GOARCH cross-compile it
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cocoon-agent ./cmd/cocoon-agent
 
 .PHONY: all
-all: fmt-check lint build test ## Check, build and test everything but e2e
+all: fmt-check lint build test test-kubelet ## Check, build and test everything but e2e
 
 .PHONY: demo
 demo: ## Start an agent on a Unix socket and run commands through it
@@ -45,6 +45,15 @@ else
 	@test -z "$$CI" || { echo 'make test: no C compiler, and so no race detector: apt-get install gcc libc6-dev' >&2; exit 1; }
 	@echo 'make test: NO RACE DETECTOR, for want of a C compiler: apt-get install gcc libc6-dev' >&2
 	$(GO) test -timeout $(TIMEOUT) ./...
+endif
+
+# kubelet is a module of its own: the agent and client do not depend on Kubernetes.
+.PHONY: test-kubelet
+test-kubelet: ## Run the tests of kubelet, with Kubernetes' own code on both ends
+ifneq ($(HAVE_CC),)
+	cd kubelet && CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) ./...
+else
+	cd kubelet && $(GO) test -timeout $(TIMEOUT) ./...
 endif
 
 .PHONY: race
@@ -90,6 +99,7 @@ bench-uml: bench-build ## The same over AF_VSOCK, in a User-Mode-Linux guest, wh
 .PHONY: microbench
 microbench: ## Run the Go benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . ./...
+	cd kubelet && $(GO) test -run '^$$' -bench . .
 
 .PHONY: profile
 profile: ## Profile a whole exec and a copy of stdout: CPU, allocations, blocking
@@ -106,12 +116,14 @@ profile: ## Profile a whole exec and a copy of stdout: CPU, allocations, blockin
 lint: ## Run golangci-lint, go vet for each platform, go mod tidy -diff, shellcheck
 	$(LINT) run --build-tags e2e ./...
 	cd bench && $(GO) tool -modfile=../tools/go.mod golangci-lint run ./...
+	cd kubelet && $(GO) tool -modfile=../tools/go.mod golangci-lint run ./...
 	GOOS=linux GOARCH=amd64 $(GO) vet -tags e2e ./...
 	GOOS=linux GOARCH=arm64 $(GO) vet -tags e2e ./...
 	GOOS=darwin $(GO) vet ./client
 	GOOS=windows $(GO) vet ./client
 	$(GO) mod tidy -diff
 	cd bench && $(GO) mod tidy -diff
+	cd kubelet && $(GO) mod tidy -diff
 	@if command -v shellcheck >/dev/null; then shellcheck $(SHELL_SCRIPTS); \
 	elif [ -n "$$CI" ]; then echo 'make lint: no shellcheck: apt-get install shellcheck' >&2; exit 1; \
 	else echo 'make lint: scripts not checked, for want of shellcheck' >&2; fi

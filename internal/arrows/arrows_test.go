@@ -2,6 +2,7 @@
 package arrows_test
 
 import (
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -76,5 +77,23 @@ func TestClientBringsNoAgentAlong(t *testing.T) {
 func TestNothingShipsTheTestAgent(t *testing.T) {
 	if slices.Contains(list(t, "-deps", module+"cmd/cocoon-agent"), module+"internal/agenttest") {
 		t.Error("cmd/cocoon-agent links internal/agenttest")
+	}
+}
+
+// The adapter for it is a module of its own.
+func TestNothingDependsOnKubernetes(t *testing.T) {
+	for _, dep := range list(t, "-deps", "-test", module+"...") {
+		for _, unwanted := range []string{"k8s.io/", "sigs.k8s.io/", "github.com/virtual-kubelet/", module + "kubelet"} {
+			if strings.HasPrefix(dep, unwanted) {
+				t.Errorf("%s is a dependency", dep)
+			}
+		}
+	}
+	text, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "k8s.io/") {
+		t.Error("go.mod names k8s.io")
 	}
 }
