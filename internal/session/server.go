@@ -21,6 +21,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
@@ -49,6 +50,8 @@ type Config struct {
 	Caps    Caps
 	Policy  Policy
 	LogArgs bool // the log has the arguments of commands
+
+	DisableV1 bool // hosts that speak protocol version 1 are refused
 }
 
 // A Server serves connections from hosts. It is safe for concurrent use.
@@ -59,7 +62,8 @@ type Server struct {
 
 	caps    Caps // with defaults
 	quota   *mux.Quota
-	execs   atomic.Int64 // on all connections
+	lines   legacy.Memory // for long lines of version-1 hosts
+	execs   atomic.Int64  // on all connections
 	reseeds atomic.Int32
 
 	stopping chan struct{} // closed with closing
