@@ -70,12 +70,19 @@ func Decode(line []byte) (*Frame, error) {
 	}
 	f := new(Frame)
 	if err := json.Unmarshal(line, f); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return nil, malformed(err)
 	}
 	if f.Type == "" {
 		return nil, fmt.Errorf("%w: no type", ErrMalformed)
 	}
 	return f, nil
+}
+
+func malformed(err error) error {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Errorf("%w: %s is a JSON %s", ErrMalformed, wrong.Field, wrong.Value)
+	}
+	return fmt.Errorf("%w: %w", ErrMalformed, err)
 }
 
 // values is how many values line has at most, itself included: one more than
