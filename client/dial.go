@@ -105,9 +105,11 @@ func newClient(conn io.ReadWriteCloser, older func() (*Client, error)) (*Client,
 		Min: wire.ProtocolMin, Max: wire.ProtocolMax,
 		Version: version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
 	}
-	if err := wire.Write(control, hello); err != nil {
+	if err := wire.Write(control, hello); err != nil && older == nil {
 		return nil, errors.Join(beforeHello(err), session.Close())
 	}
+	// What else keeps hello from being sent, such as a refusal that has come
+	// already, receive learns of.
 	go c.receive() // stopped by Close, or by the connection's end; Close waits for it
 	return c, nil
 }

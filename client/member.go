@@ -381,13 +381,12 @@ func (m *member) greeted(ctx context.Context) (*Client, error) {
 		first = Protocol2
 	}
 	c, err := r.client(ctx, first)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		if err = c.Ready(ctx); err == nil {
+			return c, nil
+		}
+		_ = c.Close()
 	}
-	if err = c.Ready(ctx); err == nil {
-		return c, nil
-	}
-	_ = c.Close()
 	if protocol == ProtocolAuto && speaksVersion1(err) {
 		return r.oldClient(false)
 	}

@@ -134,11 +134,11 @@ func (r route) probe(ctx context.Context) error {
 		return err
 	}
 	c, err := newClientWithin(ctx, conn, nil)
-	if err != nil {
-		return err
+	if err == nil {
+		defer c.Close()
+		err = c.Ready(ctx)
 	}
-	defer c.Close()
-	switch err := c.Ready(ctx); {
+	switch {
 	case err == nil:
 		return legacy.ErrSuperseded
 	case speaksVersion1(err):

@@ -99,6 +99,9 @@ func (h *Host) run(far net.Conn, asked *Reader, first *Frame) {
 	if last == nil {
 		last = h.follow()
 	}
+	if v := h.violation.Load(); v != nil && last != nil {
+		last = failure((*v).Error())
+	}
 	close(h.over)
 	if last != nil && h.out.frames(last) == nil {
 		h.linger()
@@ -217,10 +220,7 @@ func (h *Host) follow() *Frame {
 // exit is the last frame of a process. What would be taken for success, and is
 // none, is an error.
 func (h *Host) exit(m *wire.Exited) *Frame {
-	v := h.violation.Load()
 	switch {
-	case v != nil:
-		return failure((*v).Error())
 	case m.Reason == wire.ReasonLost:
 		return failure("the exit code is lost")
 	case m.Code == 0 && m.Reason != wire.ReasonExit:
