@@ -316,3 +316,21 @@ func TestPausedVMOfVersion1IsKeptWithItsCommands(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+func TestManyCommandsOfVersion1AtOnceAreAllServed(t *testing.T) {
+	a := agenttest.Start(t)
+	c, err := client.DialProtocol(t.Context(), a.Target, client.Protocol1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var all sync.WaitGroup
+	for range 240 { // fewer than the agent serves, and far more than it has room for before they have said anything
+		all.Go(func() {
+			if err := c.CommandContext(patiently(t), "true").Run(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+}

@@ -140,8 +140,10 @@ func (a *Agent) handle(m wire.Message) {
 		a.send(unsupported(m.ID, "signals"))
 	case *wire.Resize:
 		a.send(unsupported(m.ID, "terminals"))
-	case *wire.Unknown:
-		a.send(unsupported(m.ID, fmt.Sprintf("request %q", m.Type)))
+	default:
+		if what, id := wire.About(m); id != 0 { // not hello, or a goodbye
+			a.send(unsupported(id, fmt.Sprintf("request %q", what)))
+		}
 	}
 }
 

@@ -29,7 +29,8 @@ type conn struct {
 	log    zerolog.Logger
 
 	arrival uint64 // of all connections, in which order
-	stage   stage  // guarded by the server's mu
+	begun   time.Time
+	stage   stage // guarded by the server's mu
 
 	old     *legacy.Host // stands for a version-1 host; nil: none is needed
 	mux     *mux.Session
@@ -53,6 +54,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		server:  s,
 		net:     nc,
 		log:     s.Log,
+		begun:   time.Now(),
 		replies: newOutbox(),
 		execs:   make(map[uint64]*execution),
 		idle:    make(chan struct{}),
@@ -105,7 +107,7 @@ func (c *conn) broken(err error) bool {
 func (c *conn) greet() error {
 	g, err := c.readGreeting()
 	if err == nil {
-		err = c.server.preface(c)
+		err = c.server.preface(c, g.stage())
 	}
 	if err != nil {
 		g.drop()

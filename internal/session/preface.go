@@ -79,6 +79,14 @@ func (g *greeting) parse(line []byte, disabled bool) error {
 	return nil
 }
 
+// stage is how far the connection has come: a version-1 host has no more to say.
+func (g *greeting) stage() stage {
+	if g.first == nil {
+		return prefaced
+	}
+	return greeted
+}
+
 // conn returns the connection that the session is served over.
 func (g *greeting) conn(nc net.Conn) io.ReadWriteCloser {
 	if g.first == nil {

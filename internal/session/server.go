@@ -67,6 +67,7 @@ type Server struct {
 	reseeds atomic.Int32
 
 	stopping chan struct{} // closed with closing
+	moved    chan struct{} // has a token when a connection has got on
 
 	reseeding sync.Mutex    // one clone is made a machine of its own at a time
 	resumes   atomic.Uint64 // how many times that has succeeded
@@ -86,6 +87,7 @@ func NewServer(c Config) *Server {
 		caps:      c.Caps.withDefaults(),
 		quota:     mux.NewQuota(c.Caps.Limits),
 		stopping:  make(chan struct{}),
+		moved:     make(chan struct{}, 1),
 		listeners: make(map[net.Listener]bool),
 		conns:     make(map[*conn]bool),
 	}
@@ -108,6 +110,7 @@ func (s *Server) Serve(ln net.Listener) error {
 		switch {
 		case err == nil:
 			delay = 0
+			s.awaitRoom()
 			s.start(nc)
 		case s.isClosing():
 			return ErrClosed
@@ -156,6 +159,7 @@ func (s *Server) serve(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	s.hasMoved()
 }
 
 // Shutdown stops accepting connections and execs, ends every running process
