@@ -78,7 +78,8 @@ func (c *Client) takenOver(context.Context) (*Client, error) {
 	if next == c {
 		return nil, nil //nolint:nilnil // there is none
 	}
-	return next, next.use()
+	err := next.use()
+	return next, err
 }
 
 // speaksVersion1 says whether err is the refusal of an agent that does.

@@ -73,6 +73,7 @@ func (g *guestAgent) counts() (first, commands int) {
 }
 
 func (g *guestAgent) serve(tb testing.TB, conn net.Conn) {
+	tb.Helper()
 	defer conn.Close()
 	in := bufio.NewReader(conn)
 	line, err := in.ReadString('\n')

@@ -44,11 +44,11 @@ func request(input string, argv ...string) string {
 }
 
 func exec(argv ...string) string {
-	return fmt.Sprintf(`{"type":"exec","argv":["%s"]}`, strings.Join(argv, `","`)) + "\n"
+	return string(legacy.Encode(&legacy.Frame{Type: legacy.TypeExec, Argv: argv}))
 }
 
 func stdin(data string) string {
-	return fmt.Sprintf(`{"type":"stdin","data":"%s"}`, encode(data)) + "\n"
+	return string(legacy.Encode(&legacy.Frame{Type: legacy.TypeStdin, Data: []byte(data)}))
 }
 
 func say(tb testing.TB, nc net.Conn, what string) {
