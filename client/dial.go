@@ -85,7 +85,10 @@ func newClient(conn io.ReadWriteCloser, older func() (*Client, error)) (*Client,
 	}
 	session, control, err := mux.Client(&answered{ReadWriteCloser: conn}, wire.Preface)
 	if err != nil {
-		return nil, beforeHello(err)
+		if err = beforeHello(err); older != nil && speaksVersion1(err) {
+			return older() // it has answered already
+		}
+		return nil, err
 	}
 	c := &Client{
 		mux:     session,

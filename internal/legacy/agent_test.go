@@ -540,3 +540,29 @@ func TestVersion1ConnectionCarriesOneCommandAndIsClosedWithItsClient(t *testing.
 		t.Error("a second command")
 	}
 }
+
+func TestAgentThatRefusesBeforeItIsAskedIsFoundOutToo(t *testing.T) {
+	a := startOld(t, func(nc net.Conn, _ *legacy.Frame, _ *legacy.Reader) {
+		_, _ = io.WriteString(nc, begun+`{"type":"exit"}`+"\n")
+	})
+	for range 200 { // it may be before the client has begun, or within its first words
+		first := true
+		c, err := client.DialWith(t.Context(), func(ctx context.Context) (net.Conn, error) {
+			if !first {
+				return a.dial(ctx)
+			}
+			first = false
+			near, far := socketpair(t)
+			_, err := io.WriteString(far, `{"type":"error","message":"what?"}`+"\n")
+			_ = far.Close()
+			return near, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.CommandContext(patiently(t), "true").Run(); err != nil {
+			t.Error(err)
+		}
+		_ = c.Close()
+	}
+}

@@ -29,6 +29,7 @@ type execution struct {
 	stdoutBytes           uint64
 	stderrBytes           uint64
 	started               bool
+	timeout               *time.Timer // nil: none
 }
 
 // Why a command is ended from here.
@@ -103,12 +104,10 @@ func (a *Agent) kill(m *wire.Kill) {
 // run is the execution's goroutine.
 func (e *execution) run() {
 	defer e.end(nil)
-	if e.req.TimeoutMS != 0 {
-		const longest = uint64(math.MaxInt64 / time.Millisecond)
-		d := time.Duration(min(e.req.TimeoutMS, longest)) * time.Millisecond
-		defer time.AfterFunc(d, func() { e.end(errTimeout) }).Stop()
-	}
 	answer := e.carryOut()
+	if e.timeout != nil {
+		e.timeout.Stop()
+	}
 	for _, s := range []*mux.Stream{e.stdin, e.stdout, e.stderr} {
 		if s != nil {
 			s.Discard() // the ends of outputs come before the answer
@@ -221,6 +220,7 @@ func (e *execution) take(f *Frame) wire.Message {
 			return e.misplaced(f)
 		}
 		e.started = true
+		e.armTimeout()
 		e.agent.send(&wire.Started{Head: wire.Head{ID: e.req.ID}, PID: f.PID})
 	case TypeStdout, TypeStderr:
 		if !e.started {
@@ -240,6 +240,16 @@ func (e *execution) take(f *Frame) wire.Message {
 		return e.broken(err.Error())
 	}
 	return nil
+}
+
+// armTimeout ends the command when its time is up, which begins when it does.
+func (e *execution) armTimeout() {
+	if e.req.TimeoutMS == 0 {
+		return
+	}
+	const longest = uint64(math.MaxInt64 / time.Millisecond)
+	d := time.Duration(min(e.req.TimeoutMS, longest)) * time.Millisecond
+	e.timeout = time.AfterFunc(d, func() { e.end(errTimeout) })
 }
 
 func (e *execution) misplaced(f *Frame) wire.Message {
