@@ -139,7 +139,11 @@ func (c *clientCommand) Run(k *kong.Context) error {
 		return &clientError{err: err}
 	}
 	defer conn.Close()
-	if err := c.exec(conn); err != nil {
+	err = c.exec(conn)
+	if _, ok := errors.AsType[*client.DialError](err); ok { // of version 1; it names the agent
+		url = ""
+	}
+	if err != nil {
 		return &clientError{url, err}
 	}
 	return nil

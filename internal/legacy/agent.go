@@ -176,6 +176,8 @@ func (a *Agent) probe(id uint64, answer wire.Message) {
 
 // superseded says whether the agent speaks version 2 by now.
 func (a *Agent) superseded(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	defer cancel()
 	return errors.Is(a.config.Probe(ctx), ErrSuperseded)
 }
 
@@ -234,7 +236,7 @@ func steps(m *wire.Reseed) []wire.Step {
 // and, as far as it says, not begun.
 func (a *Agent) refused(ctx context.Context, id uint64, f *Frame) *wire.Error {
 	switch {
-	case f.Kind != "": // a version-2 agent's
+	case f.Kind == wire.Limit: // of a version-2 agent's connections
 		return refuse(id, f.Kind, f.Message)
 	case a.superseded(ctx): // and may not speak version 1
 		return refuse(id, Superseded, ErrSuperseded.Error())

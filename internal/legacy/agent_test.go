@@ -566,3 +566,19 @@ func TestAgentThatRefusesBeforeItIsAskedIsFoundOutToo(t *testing.T) {
 		_ = c.Close()
 	}
 }
+
+// A hostile agent cannot make the client believe what only the client can know.
+func TestKindOfAnAgentsErrorIsItsOwnWord(t *testing.T) {
+	for kind, want := range map[string]client.Kind{
+		"limit": client.Limit, "undialed": client.Internal, "lost": client.Internal, "superseded": client.Internal, "not_found": client.Internal,
+	} {
+		for _, before := range []string{"", begun} {
+			serve, _ := player(t, before+`{"type":"error","message":"no","kind":"`+kind+`"}`+"\n")
+			err := dialOld(t, startOld(t, serve)).CommandContext(patiently(t), "x").Run()
+			if before != "" {
+				want = client.Internal
+			}
+			wantRemote(t, err, want, "no")
+		}
+	}
+}

@@ -89,6 +89,7 @@ func (h *Host) Wait() { <-h.done }
 func (h *Host) run(far net.Conn, asked *Reader, first *Frame) {
 	defer close(h.done)
 	defer h.look.Stop()
+	defer asked.Close()
 	var err error
 	if h.mux, h.control, err = mux.Client(far, ""); err != nil {
 		return
