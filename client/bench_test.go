@@ -5,6 +5,8 @@ package client_test
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net"
 	"testing"
 
 	"github.com/cocoonstack/cocoon-agent/client"
@@ -70,6 +72,56 @@ func BenchmarkStdout(b *testing.B) {
 		if err := cmd.Run(); err != nil || got != size {
 			b.Fatalf("%d bytes, %v", got, err)
 		}
+	}
+}
+
+// BenchmarkGuestConnection carries bytes over one connection into the guest, and
+// over one without an agent in between.
+func BenchmarkGuestConnection(b *testing.B) {
+	for _, dialer := range []string{"agent", "none"} {
+		for _, way := range []string{"to", "from"} {
+			b.Run(fmt.Sprintf("through=%s/way=%s", dialer, way), func(b *testing.B) { carry(b, dialer, way) })
+		}
+	}
+}
+
+func carry(b *testing.B, dialer, way string) {
+	b.Helper()
+	const size = 16 << 20
+	s := serve(b, "unix", func(guest halfCloser) {
+		if way == "to" {
+			_, _ = io.Copy(io.Discard, struct{ io.Reader }{guest})
+			return
+		}
+		_, _ = io.CopyN(guest, endless{}, size)
+	})
+	c, _ := dial(b)
+	b.SetBytes(size)
+	b.ReportAllocs()
+	for b.Loop() {
+		var host halfCloser
+		if dialer == "agent" {
+			host = dialGuest(b, c, s)
+		} else {
+			nc, err := net.Dial("unix", s.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			host = nc.(halfCloser)
+		}
+		var n int64
+		var err error
+		if way == "to" {
+			n, err = io.CopyN(host, endless{}, size)
+		} else {
+			n, err = io.CopyBuffer(io.Discard, struct{ io.Reader }{host}, make([]byte, 64<<10))
+		}
+		if n != size || err != nil {
+			b.Fatalf("%d bytes, %v", n, err)
+		}
+		_ = host.CloseWrite()
+		_, _ = io.Copy(io.Discard, host)
+		_ = host.Close()
 	}
 }
 

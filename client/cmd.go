@@ -355,9 +355,7 @@ func (c *Cmd) awaitStart() (pid int, err error) {
 // end asks the agent to end the command, and does not wait for its answer.
 func (c *Cmd) end() {
 	c.markEnding()
-	id, _ := c.client.begin()
-	c.client.giveUp(id)
-	_ = wire.Write(c.client.control, &wire.Kill{Head: wire.Head{ID: id}, Exec: c.id})
+	c.client.kill(c.id)
 }
 
 func (c *Cmd) markEnding() { c.endOnce.Do(func() { close(c.ending) }) }

@@ -105,7 +105,7 @@ func (i *inputCopy) run() {
 				return // the command or the connection has ended, which Wait tells
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { // as io.Copy has it: an error that wraps it is none
 			_ = i.to.Close()
 			return
 		}
@@ -276,7 +276,7 @@ func (p *outputPipe) Read(b []byte) (int, error) {
 	p.read.Store(true)
 	n, err := p.from.Read(b)
 	p.n.Add(uint64(n))
-	if errors.Is(err, io.EOF) {
+	if err == io.EOF { //nolint:errorlint // an ErrLost may wrap it
 		p.ended.Store(true)
 	}
 	return n, err

@@ -33,6 +33,11 @@
 //
 // The library never runs a command twice.
 //
+// # Connections into a guest
+//
+// [Client.DialGuest] is a net.Conn to a service in the guest, on its loopback
+// interface or a Unix socket. What is broken off is never read as an end.
+//
 // # Version 1
 //
 // Agents that speak version 1 of the protocol only are found out and spoken to

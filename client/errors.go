@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -49,7 +51,7 @@ const (
 // A RemoteError is the agent's refusal. The command has not run.
 type RemoteError struct {
 	Kind    Kind
-	Message string // the agent's, for people
+	Message string // the agent's, for people: printable, and of some KiB at most
 }
 
 func (e *RemoteError) Error() string { return e.Message }
@@ -62,7 +64,21 @@ func remoteError(kind wire.ErrorKind, message string) *RemoteError {
 	default:
 		k = Internal
 	}
-	return &RemoteError{Kind: k, Message: message}
+	return &RemoteError{Kind: k, Message: printable(message)}
+}
+
+// printable is text of a guest's that may be shown: on a terminal it does nothing.
+func printable(text string) string {
+	const longest = 4 << 10
+	if len(text) > longest {
+		text = text[:longest-len("…")] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // A DialError says that no connection to an agent was made: nothing has run.

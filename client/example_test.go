@@ -10,6 +10,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/signal"
 	"strings"
@@ -183,6 +184,33 @@ func ExampleCmd_Resize() {
 	signal.Stop(changes)
 	close(changes)
 	fmt.Println(err)
+}
+
+// HTTP to a service in the VM, which needs no network for that.
+func ExampleClient_DialGuest() {
+	c, err := client.Dial(context.Background(), target)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	// In truth it runs in the VM, and listens on its loopback interface.
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "hello from the guest")
+	}))
+	defer service.Close()
+
+	transport := &http.Transport{DialContext: c.DialGuest}
+	defer transport.CloseIdleConnections()
+	web := http.Client{Transport: transport, Timeout: time.Minute}
+	answer, err := web.Get(service.URL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer answer.Body.Close()
+	_, _ = io.Copy(os.Stdout, answer.Body)
+	// Output:
+	// hello from the guest
 }
 
 // What a clone needs before anything else, as cocoon-agent reseed --resume does it.

@@ -51,6 +51,9 @@ func FuzzGuestMessages(f *testing.F) {
 		"hg\x05\x00\x00\x00\x01\xc1", "hu", "hb", "q",
 		"hs1y\x01\x08\x05\x00", // stdout is reset
 		"hs1w1\x06r", "hs1k",
+		"hv2fs3W\x05Cv3", // a guest connection, and its end
+		"hv2fs3W\x05e3X", // broken off
+		"hv2fs3W\x05d", "hv2fe3", "hv2fs3C", "hv2fs3s3",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -62,8 +65,12 @@ func FuzzGuestMessages(f *testing.F) {
 		d := newDuel(t)
 		p := &player{tb: t, script: input, duel: d, sent: make(map[uint32]int)}
 		p.play()
-		if ran := d.end(true); ran == nil && !p.garbled && !p.success() {
+		ran, visited := d.end(true)
+		if ran == nil && !p.garbled && !p.success() {
 			t.Errorf("success, though the guest has sent %v, and said %+v", p.sent, p.exited)
+		}
+		if visited == nil && !p.garbled && !p.left {
+			t.Error("a guest connection has ended that the guest has not")
 		}
 		a.audit(t)
 	})
@@ -80,6 +87,7 @@ type player struct {
 	streams map[uint32]*mux.Stream
 	exited  *wire.Exited // the first one about the exec
 	sent    map[uint32]int
+	left    bool // it has ended the guest connection
 	garbled bool // frames have been sent that mux does not know of
 }
 
@@ -176,6 +184,21 @@ func (p *player) step(op byte, conn net.Conn) {
 	case 'r':
 		p.streams[3].SetReadDeadline(time.Unix(1, 0))
 		_, _ = p.streams[3].Read(make([]byte, 100))
+	case 'f':
+		p.await(visitStream)
+	case 'W':
+		if stream := p.streams[visitStream]; stream != nil {
+			_, _ = stream.Write(make([]byte, s.next()))
+		}
+	case 'C':
+		if stream := p.streams[visitStream]; stream != nil {
+			p.left = true
+			_ = stream.Close()
+		}
+	case 'X':
+		if stream := p.streams[visitStream]; stream != nil {
+			stream.Reset()
+		}
 	case 'k':
 		p.duel.cancel()
 	case 'o':
@@ -195,6 +218,31 @@ func (p *player) step(op byte, conn net.Conn) {
 		_ = conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond)) // the client may have left off reading
 		_, _ = conn.Write(p.frame())                                     // between two of ours
 		_ = conn.SetWriteDeadline(time.Time{})
+	}
+}
+
+// visitStream is that of the guest connection.
+const visitStream = 9
+
+// await gives the client the time to open a stream.
+func (p *player) await(id uint32) {
+	if p.streams[id] != nil {
+		return
+	}
+	timer := time.NewTimer(5 * time.Millisecond)
+	defer timer.Stop()
+	poll := time.NewTicker(100 * time.Microsecond)
+	defer poll.Stop()
+	for {
+		if stream, err := p.mux.Take(id); stream != nil || err != nil {
+			p.streams[id] = stream
+			return
+		}
+		select {
+		case <-poll.C:
+		case <-timer.C:
+			return
+		}
 	}
 }
 

@@ -29,8 +29,8 @@ const (
 	mostHeap       = 256 << 20 // bytes
 )
 
-// A duel is a client with a command and a ping under way, whose guest is a
-// fuzzer's.
+// A duel is a client with a command and a ping under way, and then a guest
+// connection, whose guest is a fuzzer's.
 type duel struct {
 	tb     testing.TB
 	guest  net.Conn // the guest's end of the connection, which holds nothing
@@ -39,6 +39,7 @@ type duel struct {
 
 	dialed         chan *client.Client
 	ran, pinged    chan error
+	visited        chan error // nil: the connection has ended, and not been lost
 	stdout, stderr bytes.Buffer
 }
 
@@ -47,7 +48,7 @@ func newDuel(tb testing.TB) *duel {
 	near, far := net.Pipe()
 	d := &duel{
 		tb: tb, guest: far, asked: make(chan struct{}), dialed: make(chan *client.Client, 1),
-		ran: make(chan error, 1), pinged: make(chan error, 1),
+		ran: make(chan error, 1), pinged: make(chan error, 1), visited: make(chan error, 1),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
@@ -63,6 +64,7 @@ func (d *duel) host(ctx context.Context, conn net.Conn) {
 	if err != nil {
 		d.ran <- err
 		d.pinged <- err
+		d.visited <- err
 		return
 	}
 	go func() {
@@ -75,6 +77,22 @@ func (d *duel) host(ctx context.Context, conn net.Conn) {
 	case <-ctx.Done():
 	}
 	d.pinged <- c.Ping(ctx)
+	d.visited <- visit(ctx, c)
+}
+
+// visit is request 3, with stream 9. It reads what the guest says to its end.
+func visit(ctx context.Context, c *client.Client) error {
+	nc, err := c.DialGuest(ctx, "tcp", "localhost:80")
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	defer context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })()
+	if _, err := io.WriteString(nc, "hello"); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, nc)
+	return err
 }
 
 // end lets the client's user lose patience, and checks that all calls return,
@@ -82,13 +100,14 @@ func (d *duel) host(ctx context.Context, conn net.Conn) {
 //
 // The guest hangs up first, or else the client, which takes mux.CloseTimeout
 // where the guest does not read.
-func (d *duel) end(guestFirst bool) (ran error) {
+func (d *duel) end(guestFirst bool) (ran, visited error) {
 	d.tb.Helper()
 	d.cancel()
 	var pinged error
 	d.within("the end of a command whose context has ended", func() { ran = <-d.ran })
 	d.within("the end of a ping whose context has ended", func() { pinged = <-d.pinged })
-	for _, err := range []error{ran, pinged} {
+	d.within("the end of a guest connection whose context has ended", func() { visited = <-d.visited })
+	for _, err := range []error{ran, pinged, visited} {
 		if !documented(err) {
 			d.tb.Errorf("error %v (%T)", err, err)
 		}
@@ -102,11 +121,11 @@ func (d *duel) end(guestFirst bool) (ran error) {
 		}
 	})
 	_ = d.guest.Close()
-	return ran
+	return ran, visited
 }
 
 func documented(err error) bool {
-	for _, known := range []error{nil, client.ErrLost, client.ErrProtocol, client.ErrNotSpoken, client.ErrWaitDelay, context.Canceled} {
+	for _, known := range []error{nil, client.ErrLost, client.ErrProtocol, client.ErrNotSpoken, client.ErrWaitDelay, context.Canceled, os.ErrDeadlineExceeded} {
 		if errors.Is(err, known) {
 			return true
 		}

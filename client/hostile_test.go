@@ -428,3 +428,23 @@ func TestSilentAgentIsLeftWhenTheContextEnds(t *testing.T) {
 		t.Fatalf("error %v", err)
 	}
 }
+
+func TestTextOfAGuestDoesNothingToATerminal(t *testing.T) {
+	c, g := hostile(t)
+	go func() {
+		m, err := wire.Read(g.in)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		text := "no\x1b]0;owned\a\r\nsuch\xffthing" + strings.Repeat("\x00", 1<<20)
+		g.offend(&wire.Error{Head: wire.Head{ID: m.(*wire.Ping).ID}, Kind: wire.NotFound, Message: text})
+	}()
+	err := c.Ping(t.Context())
+	wantKind(t, err, client.NotFound)
+	text := err.Error()
+	const want = "no\uFFFD]0;owned\uFFFD\uFFFD\uFFFDsuch\uFFFDthing"
+	if !strings.HasPrefix(text, want) || len(text) > 16<<10 {
+		t.Errorf("%d bytes, beginning with %.60q, want %q", len(text), text, want)
+	}
+}

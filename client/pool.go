@@ -90,8 +90,8 @@ func (c *PoolConfig) setDefaults() {
 //
 // A command of a Client from a Pool that certainly has not started, because the
 // connection had ended, the pool closed it as idle, or the agent was shutting
-// down, is started over another connection, once. Requests other than commands,
-// such as Ping, are not tried again.
+// down, is started over another connection, once, and so is the dialing of
+// [Client.DialGuest]. Other requests, such as Ping, are not tried again.
 type Pool struct {
 	config PoolConfig
 	ctx    context.Context // ends with Close
@@ -183,7 +183,7 @@ type PoolStats struct {
 	ProbeTimeouts uint64 // of those, not answered in time
 	Stale         uint64 // connections closed because a newer one was answered and they were not
 	Evicted       uint64 // unused connections closed: idle, replaced, or for MaxConns
-	Retries       uint64 // commands tried over another connection
+	Retries       uint64 // commands, and guest connections, tried over another connection
 }
 
 // Stats returns a snapshot.

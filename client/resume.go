@@ -160,7 +160,7 @@ func requestError(m *wire.Error) error {
 func resumeSteps(steps []wire.Step) []ResumeStep {
 	all := make([]ResumeStep, len(steps))
 	for i, s := range steps {
-		all[i] = ResumeStep{Name: s.Name, Changed: s.Changed, Note: s.Message}
+		all[i] = ResumeStep{Name: printable(s.Name), Changed: s.Changed, Note: printable(s.Message)}
 		if s.Kind != "" {
 			all[i].Note, all[i].Err = "", remoteError(s.Kind, s.Message)
 		}

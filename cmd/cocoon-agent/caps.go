@@ -65,7 +65,7 @@ func (f *capFlags) collectInTime() {
 
 // policyFlags are what hosts may ask "serve" for.
 type policyFlags struct {
-	Allow   []string `placeholder:"VERB" help:"Carry out these requests alone: exec, signal, resize, kill, info, reseed. ping is always answered."`
+	Allow   []string `placeholder:"VERB" help:"Carry out these requests alone: exec, signal, resize, kill, info, reseed, forward. ping is always answered."`
 	Deny    []string `placeholder:"VERB" help:"Carry out all requests but these."`
 	User    string   `placeholder:"USER" help:"Run commands as this user (name, uid, name:group or uid:gid) where the host names none. It may name any. Looked up for each command."`
 	LogArgs bool     `help:"Log the arguments of commands, too: the first 64, of each 256 bytes."`

@@ -139,6 +139,8 @@ func TestOutOfDescriptors(t *testing.T) {
 	tty := g.Command("true")
 	tty.TTY = &client.TTY{}
 	wantRefused(t, tty.Run(), client.Limit, "too many open files")
+	_, err := g.DialGuest(t.Context(), "unix", strings.TrimPrefix(target, "unix://"))
+	wantRefused(t, err, client.Limit, "too many open files")
 	g.lives(t)
 	if now := descriptors(t, g.pid); now != before {
 		t.Errorf("%d descriptors have become %d", before, now)

@@ -42,6 +42,7 @@ var jobs = []job{
 	{"nonsense", (*soak).nonsense},
 	{"info", (*soak).info},
 	{"limits", (*soak).limits},
+	{"guest connection", (*soak).guestConnection},
 }
 
 // patience is how long a job may take, pauses of the agent included.

@@ -9,3 +9,17 @@ func (s *Stream) Held() (bytes int) {
 	}
 	return bytes
 }
+
+// Credit is how many bytes the peer of s takes.
+func (s *Stream) Credit() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.credit
+}
+
+// Sending says whether a frame of s is on its way.
+func (s *Stream) Sending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sending
+}

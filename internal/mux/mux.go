@@ -7,9 +7,10 @@
 //     stream.
 //   - There are no time-outs. A connection to a paused VM stalls for as long as
 //     the VM is paused, and goes on.
-//   - No stream is ever reset by this side, but one that the peer may not open.
-//     Each has an owner: whoever claims it within [ClaimTimeout], or nobody, and
-//     then it is closed and what comes is thrown away.
+//   - No stream is ever reset by this side, but one that the peer may not open,
+//     and one whose owner wants that ([Stream.Reset]): then what was written before
+//     is read first. Each has an owner: whoever claims it within [ClaimTimeout], or
+//     nobody, and then it is closed and what comes is thrown away.
 //   - No frame is longer than [MaxFrame], frames are written in turn, and those
 //     of the control stream next: a message waits for one frame.
 //   - A frame is one write on the connection, together with the frames without a

@@ -106,7 +106,7 @@ func vectored(conn io.ReadWriteCloser) io.Writer {
 // It blocks while the connection takes no bytes. An urgent one comes before
 // those that wait.
 func (o *outlet) write(h header, body []byte, urgent bool) error {
-	if o.putBody(h, body) {
+	if o.putBody(h, body, false) {
 		return nil
 	}
 	head, err := o.takeTurn(urgent)
@@ -122,15 +122,20 @@ func (o *outlet) write(h header, body []byte, urgent bool) error {
 }
 
 // putBody puts a frame with a short body down, where somebody else has the turn:
-// what gathers meanwhile goes out together.
-func (o *outlet) putBody(h header, body []byte) bool {
+// what gathers meanwhile goes out together. A patient one is put down in any case,
+// and waits for company.
+func (o *outlet) putBody(h header, body []byte, patient bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.taken || o.ended() || len(body) > joinedBody || len(o.small) > MaxFrame {
+	if !o.taken && !patient || o.ended() || len(body) > joinedBody || len(o.small) > MaxFrame {
 		return false
 	}
 	o.small = append(h.appendTo(o.small), body...)
-	o.hurry = true
+	if patient {
+		o.arm()
+	} else {
+		o.hurry = true
+	}
 	return true
 }
 
@@ -142,14 +147,20 @@ func (o *outlet) put(h header) {
 		return // it does not matter any more
 	}
 	o.small = h.appendTo(o.small)
-	switch {
-	case h.flags&o.patient == 0 && h.kind != kindGoAway:
+	if h.flags&o.patient == 0 && h.kind != kindGoAway {
 		o.hurry = true
-	case !o.armed:
+	} else {
+		o.arm()
+	}
+	o.wakeRun()
+}
+
+// arm bounds how long small waits for company. It is called with mu held.
+func (o *outlet) arm() {
+	if !o.armed {
 		o.armed = true
 		o.timer.Reset(patientTime)
 	}
-	o.wakeRun()
 }
 
 // answer is put for what the peer has asked for.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 
@@ -172,6 +173,47 @@ func TestEndsOfStreamsGoOutWithWhatFollows(t *testing.T) {
 	if counts := r.frames(t); len(counts) > 2 {
 		t.Errorf("frames in each write: %v, want three in one", counts)
 	}
+}
+
+func TestWhatIsWrittenSoonGoesOutWithWhatFollows(t *testing.T) {
+	r, p := recorded(t)
+	host, agent := p.stream(t)
+	if _, err := agent.Write([]byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := host.Read(make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	r.reset()
+	for range 10 {
+		if _, err := agent.WriteSoon([]byte("started")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := agent.Write([]byte("exited")); err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Repeat("started", 10) + "exited"
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(host, got); err != nil || string(got) != want {
+		t.Errorf("read %q, %v, want %q", got, err, want)
+	}
+	// A machine that is busy for longer than they wait may part them.
+	if counts := r.frames(t); len(counts) > 2 {
+		t.Errorf("frames in each write: %v, want eleven in one", counts)
+	}
+}
+
+func TestWhatIsWrittenSoonGoesOutByItself(t *testing.T) {
+	host, agent := newPair(t).stream(t)
+	if _, err := agent.WriteSoon([]byte("started")); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the bytes", func() {
+		if _, err := io.ReadFull(host, make([]byte, 7)); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestEndOfStreamGoesOutByItself(t *testing.T) {

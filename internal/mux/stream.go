@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"sync"
-	"time"
 )
 
 // A Stream is one two-way byte stream of a session. It is safe for concurrent
@@ -38,13 +37,14 @@ type Stream struct {
 	owed      int     // of what has been read, not yet given back to the window
 	finished  bool    // the peer has ended its direction
 	discarded bool
-	deadline  time.Time
-	timer     *time.Timer // of deadline, nil until there is one
+	readBy    deadline
 
-	credit int64 // how many bytes the peer takes
-	closed bool  // this side's direction has ended
+	credit  int64 // how many bytes the peer takes
+	closed  bool  // this side's direction has ended
+	writeBy deadline
+	outgoing
 
-	reset bool // by the peer
+	reset bool // by the peer, or by this side
 	lost  bool // the session has ended
 
 	refused   bool // it is one too many, and has been discarded; never changes
@@ -94,7 +94,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 func (s *Stream) WriteTo(w io.Writer) (written int64, err error) {
 	for {
 		c, err := s.next()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { //nolint:errorlint // ErrLost wraps it, where the peer has closed the connection
 			return written, nil
 		}
 		if err != nil {
@@ -153,7 +153,7 @@ func (s *Stream) await() error {
 			return ErrReset
 		case s.lost:
 			return errLostStream
-		case !s.deadline.IsZero() && !time.Now().Before(s.deadline):
+		case s.readBy.past():
 			return os.ErrDeadlineExceeded
 		}
 		s.readers++
@@ -197,14 +197,23 @@ func (s *Stream) grant(delta int) {
 
 // Write writes p in frames of at most [MaxFrame] bytes. It returns when the
 // last one has been handed to the connection, and blocks while the peer's
-// window is full, until the session ends. After Close it returns os.ErrClosed.
-func (s *Stream) Write(p []byte) (int, error) {
+// window is full, until the session ends, or the time of
+// [Stream.SetWriteDeadline] has come. After Close it returns os.ErrClosed. Where
+// it fails, it says how many bytes the stream has taken, which are on their way.
+func (s *Stream) Write(p []byte) (int, error) { return s.write(p, false) }
+
+// WriteSoon is Write for what is of little use to the peer before what is written
+// next, on whatever stream: it waits for that, for at most a millisecond, and a
+// write to the connection is saved.
+func (s *Stream) WriteSoon(p []byte) (int, error) { return s.write(p, true) }
+
+func (s *Stream) write(p []byte, soon bool) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	for total := 0; ; {
 		n, err := s.spend(min(len(p)-total, MaxFrame))
 		if err == nil && n > 0 {
-			err = s.session.out.write(header{kind: kindData, stream: s.id, length: uint32(n)}, p[total:total+n], s.urgent)
+			err = s.send(p[total:total+n], soon)
 		}
 		switch {
 		case errors.Is(err, errOutletEnded), errors.Is(err, errLostStream):
@@ -216,6 +225,14 @@ func (s *Stream) Write(p []byte) (int, error) {
 			return total, nil
 		}
 	}
+}
+
+func (s *Stream) emit(body []byte, soon bool) error {
+	h := header{kind: kindData, stream: s.id, length: uint32(len(body))}
+	if soon && s.session.out.putBody(h, body, true) {
+		return nil
+	}
+	return s.session.out.write(h, body, s.urgent)
 }
 
 // spend takes at most n bytes of the peer's window, and waits for some.
@@ -230,9 +247,13 @@ func (s *Stream) spend(n int) (int, error) {
 			return 0, errLostStream
 		case s.reset:
 			return 0, ErrReset
+		case s.writeBy.past():
+			return 0, os.ErrDeadlineExceeded
+		case s.sending: // what a Write before has left behind
 		case s.credit > 0 || n == 0:
 			n = int(min(int64(n), s.credit))
 			s.credit -= int64(n)
+			s.sending = n > 0
 			return n, nil
 		}
 		s.change.Wait()
@@ -240,8 +261,8 @@ func (s *Stream) spend(n int) (int, error) {
 }
 
 // Close ends this side's direction: the peer reads io.EOF after all that has
-// been written. Reading goes on. Close is idempotent, never blocks, and must not
-// be called before a Write has returned whose bytes count.
+// been written, and the part of a Write under way that has been taken. Reading
+// goes on. Close is idempotent and never blocks.
 func (s *Stream) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -250,11 +271,12 @@ func (s *Stream) Close() error {
 	}
 	s.closed = true
 	over := s.finished
-	told := !s.reset && !s.lost
+	s.unended = s.sending
+	told := !s.reset && !s.lost && !s.sending
 	s.change.Broadcast()
 	s.mu.Unlock()
 	if told {
-		s.session.out.put(header{kind: kindWindow, flags: flagFIN, stream: s.id})
+		s.putEnd()
 	}
 	if over {
 		s.session.forget(s.id)
@@ -262,18 +284,18 @@ func (s *Stream) Close() error {
 	return nil
 }
 
-// SetReadDeadline makes a Read that is blocked at t, and every later one that
-// would block, fail with os.ErrDeadlineExceeded. The zero time means never.
-func (s *Stream) SetReadDeadline(t time.Time) {
+// Reset ends both directions at once: the peer reads what has been written so
+// far, and then [ErrReset], which it cannot take for an end. What the peer has
+// written, and writes, is thrown away. Reset never blocks and is idempotent.
+func (s *Stream) Reset() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.deadline = t
-	s.change.Broadcast()
-	if s.timer != nil {
-		s.timer.Stop()
-	}
-	if left := time.Until(t); !t.IsZero() && left > 0 {
-		s.timer = time.AfterFunc(left, s.change.Broadcast)
+	over := s.reset || s.lost || s.closed && s.finished
+	s.reset = s.reset || !over
+	s.mu.Unlock()
+	s.Discard()
+	if !over {
+		s.session.out.put(header{kind: kindWindow, flags: flagRST, stream: s.id})
+		s.session.forget(s.id)
 	}
 }
 
@@ -283,6 +305,11 @@ func (s *Stream) SetReadDeadline(t time.Time) {
 // never blocks and is idempotent.
 func (s *Stream) Discard() {
 	_ = s.Close()
+	s.drop()
+}
+
+// drop throws away what the peer has written, and writes.
+func (s *Stream) drop() {
 	s.mu.Lock()
 	delta := 0
 	if !s.discarded {
@@ -300,9 +327,10 @@ func (s *Stream) Discard() {
 }
 
 // OnOverrun has f called, once, when the stream loses what it holds because the
-// agent's memory for input is used up and nobody reads the stream. It has then
-// been discarded. Where that has happened already f is called at once. f may be
-// called from any goroutine, and must not block.
+// agent's memory for input is used up and nobody reads the stream. What the peer
+// writes is then thrown away, as after Discard; this side's direction is still
+// the caller's to end. Where that has happened already f is called at once. f may
+// be called from any goroutine, and must not block.
 func (s *Stream) OnOverrun(f func()) {
 	s.mu.Lock()
 	s.onOverrun = f
@@ -319,10 +347,12 @@ func (s *Stream) overrun() {
 	s.overran = true
 	f := s.onOverrun
 	s.mu.Unlock()
-	s.Discard()
-	if f != nil {
-		f()
+	if f == nil {
+		s.Discard()
+		return
 	}
+	s.drop()
+	f()
 }
 
 // unusable says why nobody gets a stream that is there.
@@ -475,8 +505,7 @@ func (s *Stream) lose(reset bool) {
 	} else {
 		s.lost = true
 	}
-	if s.timer != nil {
-		s.timer.Stop()
-	}
+	s.readBy.stop()
+	s.writeBy.stop()
 	s.change.Broadcast()
 }

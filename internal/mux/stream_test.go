@@ -73,6 +73,22 @@ func TestWriteToEndsWithItsWritersError(t *testing.T) {
 	}
 }
 
+// The peer's closing the connection is io.EOF to the session, and no end of a stream.
+func TestWriteToOfALostConnectionIsNoEnd(t *testing.T) {
+	p := newPair(t)
+	host, agent := p.stream(t)
+	if _, err := host.Write([]byte("half")); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.host.Close()
+	var got bytes.Buffer
+	_, err := agent.WriteTo(&got)
+	wantLost(t, "WriteTo", err)
+	if got.String() != "half" {
+		t.Errorf("%q", got.String())
+	}
+}
+
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }

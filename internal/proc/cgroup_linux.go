@@ -24,7 +24,7 @@ const maxFree = 64
 // lives on in it after a normal exit, → free once it is empty. What is left is
 // looked at when another one is given back. One that has been killed is removed.
 type cgroups struct {
-	dir     string
+	folder  folder
 	limited *limited // those of execs with limits
 
 	mu   sync.Mutex
@@ -39,33 +39,15 @@ func openCgroups() (*cgroups, error) {
 	if err != nil {
 		return nil, err
 	}
-	removeStaleCgroups(h.dir)
-	c := &cgroups{dir: filepath.Join(h.dir, cgroupPrefix+strconv.Itoa(os.Getpid())), limited: newLimited(h)}
-	if err := os.Mkdir(c.dir, 0o755); err != nil {
+	removeStale(h.dir)
+	f, err := makeFolder(h.dir)
+	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(c.dir, "cgroup.kill")); err != nil {
-		return nil, errors.Join(err, os.Remove(c.dir))
+	if _, err := os.Stat(filepath.Join(f.path, "cgroup.kill")); err != nil {
+		return nil, errors.Join(err, f.close())
 	}
-	return c, nil
-}
-
-const cgroupPrefix = "cocoon-agent-"
-
-// removeStaleCgroups removes what agents that were killed have left. A cgroup
-// with a process in it cannot be removed.
-func removeStaleCgroups(parent string) {
-	dirs, _ := filepath.Glob(filepath.Join(parent, cgroupPrefix+"*"))
-	for _, dir := range dirs {
-		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), cgroupPrefix), "-")
-		if _, err := os.Stat("/proc/" + pid); err == nil {
-			continue
-		}
-		execs, _ := filepath.Glob(filepath.Join(dir, "exec-*"))
-		for _, exec := range append(execs, dir) {
-			_ = os.Remove(exec)
-		}
-	}
+	return &cgroups{folder: f, limited: newLimited(h, f.path+limitsSuffix)}, nil
 }
 
 // ownCgroup returns the folder of the cgroup v2 that the agent is in.
@@ -117,7 +99,7 @@ func (c *cgroups) take(limits Limits) (*cgroup, error) {
 	c.made++
 	name := fmt.Sprintf("exec-%d", c.made)
 	c.mu.Unlock()
-	return newCgroup(filepath.Join(c.dir, name))
+	return newCgroup(filepath.Join(c.folder.path, name))
 }
 
 // give takes a cgroup back.
@@ -158,7 +140,7 @@ func (c *cgroups) close() error {
 		_ = g.remove()
 	}
 	c.free, c.left = nil, nil
-	return errors.Join(err, removeFolder(c.dir))
+	return errors.Join(err, c.folder.close())
 }
 
 // A cgroup holds the tree of one exec.

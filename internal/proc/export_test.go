@@ -4,9 +4,6 @@ package proc
 
 import "os"
 
-// BulkCopies is how many copies have large buffers at the moment.
-func BulkCopies() int { return int(bulk.Load()) }
-
 // SetPidfd puts f in the place of p's pidfd. A kernel without has nil there.
 func SetPidfd(p *Process, f *os.File) {
 	_ = p.pidfd.Close()

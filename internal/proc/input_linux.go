@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"syscall"
+
+	"github.com/cocoonstack/cocoon-agent/internal/lane"
 )
 
 // An Input is the writing end of a process's stdin.
@@ -30,8 +32,8 @@ func newInput(f *os.File) (*Input, error) {
 // input that has ended. What the process does not read, because it has closed
 // its stdin or has exited, is thrown away.
 func (in *Input) CopyFrom(src io.WriterTo) error {
-	w := inputWriter{input: in, lane: lane{raw: in.raw}, wanted: true, afterLine: true}
-	defer w.lane.close()
+	w := inputWriter{input: in, lane: lane.Lane{Raw: in.raw}, wanted: true, afterLine: true}
+	defer w.lane.Close()
 	if _, err := src.WriteTo(&w); err != nil {
 		return err
 	}
@@ -42,7 +44,7 @@ func (in *Input) CopyFrom(src io.WriterTo) error {
 // An inputWriter writes for one CopyFrom. It never fails.
 type inputWriter struct {
 	input     *Input
-	lane      lane
+	lane      lane.Lane
 	wanted    bool // the process may read on
 	afterLine bool // nothing has been written, or a whole line
 }
@@ -55,7 +57,7 @@ func (w *inputWriter) Write(p []byte) (int, error) {
 	if len(p) > 0 {
 		w.afterLine = p[len(p)-1] == '\n'
 	}
-	w.lane.adapt(len(p))
+	w.lane.Adapt(len(p))
 	return len(p), nil
 }
 

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cocoonstack/cocoon-agent/internal/proc"
+	"github.com/cocoonstack/cocoon-agent/internal/lane"
 )
 
 // runVariable marks all children of this run, however far they have gone.
@@ -70,7 +70,7 @@ func leftovers() map[string]bool {
 	for _, dir := range cgroupDirs() {
 		all["cgroup "+dir] = true
 	}
-	if n := proc.BulkCopies(); n != 0 {
+	if n := lane.Bulk(); n != 0 {
 		all[fmt.Sprint("large buffers for copies that are over: ", n)] = true
 	}
 	return all

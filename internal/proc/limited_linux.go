@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,9 +28,7 @@ type limited struct {
 	left []*cgroup
 }
 
-func newLimited(h home) *limited {
-	return &limited{home: h, path: filepath.Join(h.dir, cgroupPrefix+strconv.Itoa(os.Getpid())+"-limits")}
-}
+func newLimited(h home, path string) *limited { return &limited{home: h, path: path} }
 
 // take makes a cgroup that has the limits.
 func (l *limited) take(limits Limits) (*cgroup, error) {
@@ -125,16 +122,4 @@ func (l *limited) close() error {
 	}
 	l.left = nil
 	return removeFolder(l.path)
-}
-
-// removeFolder removes a folder of cgroups, unless there is one in it or it has
-// never been made.
-func removeFolder(path string) error {
-	err := os.Remove(path)
-	for _, fine := range []error{unix.EBUSY, unix.ENOTEMPTY, unix.ENOENT} {
-		if errors.Is(err, fine) {
-			return nil
-		}
-	}
-	return err
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cocoonstack/cocoon-agent/internal/lane"
 )
 
 // An Output is the reading end of a process's stdout or stderr.
@@ -42,7 +44,7 @@ func newTerminalOutput(f *os.File, raw syscall.RawConn) *Output {
 //
 // While the output is silent no buffer is held; a w that blocks holds one.
 func (o *Output) CopyTo(w io.Writer) (n int64, cut bool, err error) {
-	r := reader{output: o, lane: lane{raw: o.raw}}
+	r := reader{output: o, lane: lane.Lane{Raw: o.raw}}
 	defer r.close()
 	for {
 		b, readErr := r.next()
@@ -54,7 +56,7 @@ func (o *Output) CopyTo(w io.Writer) (n int64, cut bool, err error) {
 			wrote, err = w.Write(b)
 			n += int64(wrote)
 		}
-		r.lane.release()
+		r.lane.Release()
 	}
 }
 
@@ -69,14 +71,10 @@ func (o *Output) drain() {
 // A reader reads an Output on behalf of one CopyTo.
 type reader struct {
 	output *Output
-	lane   lane
-
-	// What the last read(2) did.
-	n   int
-	err error
+	lane   lane.Lane
 }
 
-// next returns what comes next. It is valid until release. The error is io.EOF,
+// next returns what comes next. It is valid until the lane's Release. The error is io.EOF,
 // os.ErrDeadlineExceeded after a silence, or the pipe's.
 func (r *reader) next() ([]byte, error) {
 	for {
@@ -85,45 +83,20 @@ func (r *reader) next() ([]byte, error) {
 			silentSince = time.Now()
 			_ = r.output.file.SetReadDeadline(silentSince.Add(DrainIdle))
 		}
-		err := r.output.raw.Read(r.read)
+		b, err := r.lane.Next()
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			// drain's own deadline wakes us too: it is no silence.
-			if !silentSince.IsZero() && time.Since(silentSince) >= DrainIdle {
-				return nil, err
+			if silentSince.IsZero() || time.Since(silentSince) < DrainIdle {
+				continue
 			}
+		case errors.Is(err, unix.EIO) && r.awaitReopening():
 			continue
-		case err != nil:
-			return nil, err
-		case errors.Is(r.err, unix.EIO) && r.awaitReopening():
-			continue
-		case errors.Is(r.err, unix.EIO):
-			return nil, io.EOF
-		case r.err != nil:
-			return nil, r.err
-		case r.n == 0:
+		case errors.Is(err, unix.EIO):
 			return nil, io.EOF
 		}
-		b := r.lane.buffer()[:r.n]
-		r.lane.adapt(r.n)
-		return b, nil
+		return b, err
 	}
-}
-
-// read is called when there may be something to read, and takes a buffer only then.
-func (r *reader) read(fd uintptr) bool {
-	r.lane.take()
-	for {
-		r.n, r.err = unix.Read(int(fd), r.lane.buffer())
-		if !errors.Is(r.err, unix.EINTR) {
-			break
-		}
-	}
-	if errors.Is(r.err, unix.EAGAIN) {
-		r.lane.release()
-		return false
-	}
-	return true
 }
 
 // reopeningInterval is how often a terminal that nobody has open is looked at.
@@ -149,7 +122,7 @@ func (r *reader) awaitReopening() bool {
 // close leaves a terminal open, until Reap: closing it would hang up on a
 // process that still runs.
 func (r *reader) close() {
-	r.lane.close()
+	r.lane.Close()
 	if r.output.exited == nil {
 		_ = r.output.file.Close()
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"hash/fnv"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -30,6 +31,7 @@ import (
 // no command but true, cat and sleep, and mostly not even these.
 type arena struct {
 	empty, stocked *proc.Spawner
+	services       []string // addresses of an echo, one that reads nothing, one that breaks off, and others
 	sessions       int
 	goroutines     int // when it was opened
 }
@@ -61,6 +63,14 @@ func openArena(f *testing.F) *arena {
 	}
 	giveUpPrivileges(f)
 	a := &arena{goroutines: runtime.NumGoroutine()}
+	for _, do := range []func(net.Conn){
+		func(nc net.Conn) { _, _ = io.Copy(nc, nc) },
+		func(nc net.Conn) { awaitHangUp(nc) },
+		func(nc net.Conn) { _, _ = nc.Read(make([]byte, 1)); _ = nc.(*net.TCPConn).SetLinger(0) },
+	} {
+		a.services = append(a.services, serve(f, do))
+	}
+	a.services = append(a.services, "127.0.0.1:1", "10.0.0.1:80")
 	for _, s := range []struct {
 		path    string
 		spawner **proc.Spawner
@@ -72,6 +82,35 @@ func openArena(f *testing.F) *arena {
 		f.Cleanup(func() { _ = (*s.spawner).Close() })
 	}
 	return a
+}
+
+// serve runs a service until the end of the test, and returns its address.
+func serve(tb testing.TB, do func(net.Conn)) string {
+	tb.Helper()
+	ln := listen(tb, "tcp")
+	go func() { // ended by the listener's end
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() { do(nc); _ = nc.Close() }() // ended by the session's end
+		}
+	}()
+	return ln.Addr().String()
+}
+
+// awaitHangUp waits for the peer's end without reading what it has sent.
+func awaitHangUp(nc net.Conn) {
+	raw, err := nc.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Read(func(fd uintptr) bool {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(fds, 0)
+		return n > 0 || err != nil
+	})
 }
 
 // giveUpPrivileges makes a process that does what a fuzzer makes up nobody's.

@@ -27,6 +27,19 @@ func (s *Server) describe(m *wire.Exec) func(*zerolog.Event) *zerolog.Event {
 	}
 }
 
+// describeForward is describe for a forward.
+func describeForward(m *wire.Forward) func(*zerolog.Event) *zerolog.Event {
+	id, network, address := m.ID, clip(m.Network), clipTo(m.Address, loggedArgBytes)
+	return func(e *zerolog.Event) *zerolog.Event {
+		return e.Uint64("forward", id).Str("network", network).Str("address", address)
+	}
+}
+
+// refused leaves a record of a task that has not started.
+func (c *conn) refused(err error, what wire.Type, describe func(*zerolog.Event) *zerolog.Event) {
+	describe(c.log.Warn()).Str("kind", string(kindOf(err))).Err(err).Msg(string(what) + " refused")
+}
+
 // arguments adds a command's arguments to a record, where the operator wants that.
 func (s *Server) arguments(e *zerolog.Event, m *wire.Exec) *zerolog.Event {
 	if !s.LogArgs {

@@ -40,13 +40,13 @@ type conn struct {
 	replying sync.WaitGroup // the goroutine that sends them
 
 	mu       sync.Mutex
-	greeted  bool // mux and control are set, and requests are read
-	draining bool // no new execs: the server is shutting down, or the host is gone
-	execs    map[uint64]*execution
-	running  sync.WaitGroup // executions, counted under mu while not draining
-	feeding  sync.WaitGroup // their inputs, which may outlive them; counted by them
-	timeout  *time.Timer    // of a shutdown
-	idle     chan struct{}  // closed by a shutdown when no execution is left
+	greeted  bool            // mux and control are set, and requests are read
+	draining bool            // no new execs: the server is shutting down, or the host is gone
+	execs    map[uint64]task // forwardings too
+	running  sync.WaitGroup  // tasks, counted under mu while not draining
+	feeding  sync.WaitGroup  // their inputs, which may outlive them; counted by them
+	timeout  *time.Timer     // of a shutdown
+	idle     chan struct{}   // closed by a shutdown when no execution is left
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -56,7 +56,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		log:     s.Log,
 		begun:   time.Now(),
 		replies: newOutbox(),
-		execs:   make(map[uint64]*execution),
+		execs:   make(map[uint64]task),
 		idle:    make(chan struct{}),
 	}
 }
@@ -221,6 +221,14 @@ func (c *conn) cause(err error) error {
 // send writes m to the host. It blocks while the host does not read. That it
 // cannot be written means that the connection has ended, which dispatch learns.
 func (c *conn) send(m wire.Message) { _ = wire.Write(c.control, m) }
+
+// sendSoon is send for what may wait, for a millisecond at most, for what follows.
+func (c *conn) sendSoon(m wire.Message) { _ = wire.Write(soon{c.control}, m) }
+
+// A soon is a stream that is written to by WriteSoon.
+type soon struct{ *mux.Stream }
+
+func (s soon) Write(p []byte) (int, error) { return s.WriteSoon(p) }
 
 // answer queues m for the host.
 func (c *conn) answer(m wire.Message) error { return c.replies.put(m) }

@@ -42,6 +42,8 @@ func (c *conn) request(m wire.Message) error {
 		return c.info(m)
 	case *wire.Reseed:
 		return c.reseed(m)
+	case *wire.Forward:
+		return c.forward(m)
 	case *wire.TooLong:
 		return c.answer(failure(m.ID, wire.Limit, m.Err.Error()))
 	case *wire.Error: // the host's goodbye; it closes the connection
@@ -67,22 +69,16 @@ func (c *conn) exec(m *wire.Exec, cost int) error {
 	if errors.Is(err, errProtocol) {
 		return err
 	}
-	c.discard(m)
-	c.refused(err, c.server.describe(m))
+	c.discard(m.Stdin, m.Stdout, m.Stderr)
+	c.refused(err, wire.TypeExec, c.server.describe(m))
 	return c.answer(failure(m.ID, kindOf(err), err.Error()))
 }
 
 func (c *conn) begin(m *wire.Exec, cost int) error {
-	if m.ID == 0 {
-		return fmt.Errorf("%w: exec without an id", errProtocol)
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.execs[m.ID]; ok {
-		return fmt.Errorf("%w: exec with the id %d of one that is running", errProtocol, m.ID)
-	}
-	if c.draining {
-		return errShutdown
+	if err := c.vacant(wire.TypeExec, m.ID); err != nil {
+		return err
 	}
 	lists := listCost(len(m.Argv) + len(m.Env))
 	if err := c.mux.Reserve(lists); err != nil {
@@ -103,31 +99,6 @@ func (c *conn) begin(m *wire.Exec, cost int) error {
 	return nil
 }
 
-// discard does away with the streams of an exec that will not be.
-func (c *conn) discard(m *wire.Exec) {
-	for _, id := range []uint32{m.Stdin, m.Stdout, m.Stderr} {
-		c.mux.Disclaim(id)
-	}
-}
-
-// forget has e no longer count. The host, which learns of its end after that, may
-// use its id again.
-func (c *conn) forget(e *execution) {
-	c.mu.Lock()
-	delete(c.execs, e.req.ID)
-	c.mu.Unlock()
-	c.server.execs.Add(-1)
-}
-
-func (c *conn) find(id uint64) (*execution, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e, ok := c.execs[id]; ok {
-		return e, nil
-	}
-	return nil, fmt.Errorf("%w: no exec %d is running on this connection", errNoExec, id)
-}
-
 func (c *conn) signal(m *wire.Signal) error {
 	sig, err := proc.ParseSignal(m.Signal)
 	if err != nil {
@@ -143,9 +114,13 @@ func (c *conn) resize(m *wire.Resize) error {
 // withProcess answers request id by what do says, which is called once the exec
 // has started.
 func (c *conn) withProcess(id, exec uint64, do func(*proc.Process) error) error {
-	e, err := c.find(exec)
+	t, err := c.find(exec)
 	if err != nil {
 		return c.done(id, err)
+	}
+	e, ok := t.(*execution)
+	if !ok {
+		return c.done(id, fmt.Errorf("%w: %d is a forward: it has no process", errBadRequest, exec))
 	}
 	if e.crowded() {
 		return c.done(id, overLimit(maxPending, "requests that wait for one exec to start"))
@@ -162,7 +137,7 @@ func (c *conn) withProcess(id, exec uint64, do func(*proc.Process) error) error 
 }
 
 func (c *conn) kill(m *wire.Kill) error {
-	e, err := c.find(m.Exec)
+	t, err := c.find(m.Exec)
 	if err != nil {
 		return c.done(m.ID, err)
 	}
@@ -170,10 +145,10 @@ func (c *conn) kill(m *wire.Kill) error {
 	if m.Force {
 		grace = 0
 	}
-	if e.crowded() {
+	if e, ok := t.(*execution); ok && e.crowded() {
 		return c.done(m.ID, overLimit(maxPending, "requests that wait for one exec to start"))
 	}
-	e.terminate(wire.ReasonKilled, grace)
+	t.terminate(wire.ReasonKilled, grace)
 	return c.done(m.ID, nil)
 }
 
@@ -194,7 +169,7 @@ func (c *conn) info(m *wire.Info) error {
 	}})
 }
 
-// done answers a request other than exec.
+// done answers a request other than exec and forward.
 func (c *conn) done(id uint64, err error) error {
 	switch {
 	case id == 0:

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/cocoonstack/cocoon-agent/internal/guest"
+	"github.com/cocoonstack/cocoon-agent/internal/local"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -35,6 +36,12 @@ func kindOf(err error) wire.ErrorKind {
 		{guest.ErrHostname, wire.BadRequest},
 		{guest.ErrNotPermitted, wire.PermissionDenied},
 		{guest.ErrResources, wire.Limit},
+		{local.ErrInvalid, wire.BadRequest},
+		{local.ErrBroken, wire.NotFound},
+		{local.ErrNotFound, wire.NotFound},
+		{local.ErrNotPermitted, wire.PermissionDenied},
+		{local.ErrResources, wire.Limit},
+		{local.ErrUnsupported, wire.Unsupported},
 		{mux.ErrNoStream, wire.BadRequest},
 		{errNoExec, wire.NotFound},
 		{errBadRequest, wire.BadRequest},

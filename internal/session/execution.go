@@ -74,12 +74,8 @@ func (e *execution) start() error {
 	case e.req.OnDisconnect != "" && e.req.OnDisconnect != wire.DisconnectKill && e.req.OnDisconnect != wire.DisconnectKeep:
 		return fmt.Errorf("%w: on_disconnect %q: want kill or keep", errBadRequest, clip(string(e.req.OnDisconnect)))
 	}
-	if r := e.reason.Load(); r != nil && *r == wire.ReasonShutdown {
-		return errShutdown
-	} else if r != nil && *r == wire.ReasonLimit {
-		return mux.ErrInput
-	} else if r != nil {
-		return fmt.Errorf("%w: killed before it had started", errBadRequest)
+	if r := e.reason.Load(); r != nil {
+		return beforeStart(*r)
 	}
 	limits, err := limitsOf(e.req.Limits)
 	if err != nil {
@@ -163,20 +159,15 @@ func (e *execution) merged() bool { return e.req.Stderr != 0 && e.req.Stderr == 
 
 // refuse answers for an exec that has not run.
 func (e *execution) refuse(err error) {
-	e.conn.refused(err, e.describe)
-	e.conn.forget(e)
+	e.conn.refused(err, wire.TypeExec, e.describe)
+	e.conn.forget(e.req.ID)
 	e.conn.send(failure(e.req.ID, kindOf(err), err.Error()))
 	for _, s := range []*mux.Stream{e.stdin, e.stdout, e.stderr} {
 		if s != nil {
 			s.Discard()
 		}
 	}
-	e.conn.discard(e.req) // those that were not claimed
-}
-
-// refused leaves a record of an exec that has not run.
-func (c *conn) refused(err error, describe func(*zerolog.Event) *zerolog.Event) {
-	describe(c.log.Warn()).Str("kind", string(kindOf(err))).Err(err).Msg("exec refused")
+	e.conn.discard(e.req.Stdin, e.req.Stdout, e.req.Stderr) // those that were not claimed
 }
 
 // follow moves the process's bytes until its end, and returns that.
@@ -184,9 +175,11 @@ func (e *execution) follow() *wire.Exited {
 	stop := e.armTimeout() // before anything that waits for the host
 	handle := make([]byte, 16)
 	_, _ = rand.Read(handle) // never fails
-	e.conn.send(&wire.Started{Head: wire.Head{ID: e.req.ID}, PID: e.process.PID(), Handle: handle})
-
-	if e.stdin != nil {
+	started := &wire.Started{Head: wire.Head{ID: e.req.ID}, PID: e.process.PID(), Handle: handle}
+	if e.stdin == nil {
+		e.conn.sendSoon(started) // nobody waits to feed it: it may go with the exit
+	} else {
+		e.conn.send(started)
 		e.conn.feeding.Add(1)
 		go e.feed() // stopped by the host's end of the stream, or the connection's
 	}
@@ -256,7 +249,7 @@ func (e *execution) report(x *wire.Exited) {
 		Int("code", x.Code).Str("signal", x.Signal).Str("reason", string(x.Reason)).
 		Uint64("stdout_bytes", x.StdoutBytes).Uint64("stderr_bytes", x.StderrBytes).Bool("cut", x.Cut).Bool("oom_killed", x.OOMKilled).
 		Dur("duration_ms", time.Since(e.begun)).Msg("exec ended")
-	e.conn.forget(e)
+	e.conn.forget(e.req.ID)
 	e.conn.send(x)
 }
 

@@ -38,18 +38,22 @@ func (s *script) take(n int) []byte {
 // answered by the rules, its hanging up ends the session, and nothing stays behind.
 func FuzzSessionMessages(f *testing.F) {
 	for _, seed := range []string{
-		"\x00e\x01\x00\x00",                        // exec true
-		"\x00ooo\x00e\x01\x07\x01w\x00\x05c\x00",   // cat, its input, the end of that
-		"\x00oe\x01\x02\x02s\x01\x00k\x01\x01",     // sleep, a signal, a kill
-		"\x00oe\x01\x12\x02d",                      // sleep that is kept, and the end
-		"\x00oe\x01\x42\x01z\x01\x05\x05w\x00\x03", // cat in a terminal
-		"\x00e\x01\x82\x00s\x01\x00k\x01\x00",      // a stream that is not there
-		"\x00e\x01\x00\x00e\x01\x00\x00",           // an id twice
-		"\x00g\x05\x00\x00\x00\x01\xc1",            // no message
-		"\x00y\x02\x01\x00\x07y\x01\x04\x01\x00",   // a ping of yamux's
-		"\x01pppp",                                 // answers that nobody reads
-		"\x00mmmmmm",                               // messages for others
-		"\x02piru",                                 // no hello
+		"\x00e\x01\x00\x00",                          // exec true
+		"\x00ooo\x00e\x01\x07\x01w\x00\x05c\x00",     // cat, its input, the end of that
+		"\x00oe\x01\x02\x02s\x01\x00k\x01\x01",       // sleep, a signal, a kill
+		"\x00oe\x01\x12\x02d",                        // sleep that is kept, and the end
+		"\x00oe\x01\x42\x01z\x01\x05\x05w\x00\x03",   // cat in a terminal
+		"\x00e\x01\x82\x00s\x01\x00k\x01\x00",        // a stream that is not there
+		"\x00e\x01\x00\x00e\x01\x00\x00",             // an id twice
+		"\x00g\x05\x00\x00\x00\x01\xc1",              // no message
+		"\x00y\x02\x01\x00\x07y\x01\x04\x01\x00",     // a ping of yamux's
+		"\x01pppp",                                   // answers that nobody reads
+		"\x00mmmmmm",                                 // messages for others
+		"\x02piru",                                   // no hello
+		"\x00of\x00\x00w\x00\x05a\x00c\x00a\x00",     // a forward to an echo, and its end
+		"\x00of\x01\x01w\x00\x05k\x09\x00of\x01\x02", // to one that reads nothing, killed; to one that breaks off
+		"\x00of\x00\x03of\x01\x04f\x02\x00x\x00d",    // to nobody, out of the guest, without a stream
+		"\x00of\x00\x00f\x00\x00",                    // an id twice
 	} {
 		f.Add([]byte(seed))
 	}
@@ -74,7 +78,7 @@ type player struct {
 	mux     *mux.Session
 	control *mux.Stream
 	streams []*mux.Stream
-	last    uint64 // request id; execs have ids of 0 to 7
+	last    uint64 // request id; execs have ids of 0 to 7, forwards of 8 to 15
 	kept    bool   // an exec may outlive the session
 	garbled bool   // the control stream may have ended, or end within a message
 }
@@ -85,7 +89,12 @@ const (
 	noHello
 )
 
-const lastRequest = 1 << 40
+const (
+	firstForward = 8
+	lastRequest  = 1 << 40
+)
+
+func isForward(id uint64) bool { return id >= firstForward && id < firstForward+8 }
 
 func (p *player) play(m *match) {
 	p.match = m
@@ -135,13 +144,15 @@ func (p *player) step(op byte) {
 		}
 	case 'e':
 		p.send(p.exec())
+	case 'f':
+		p.send(p.forward())
 	case 's':
 		names := []string{"TERM", "9", "SIGHUP", "NOSUCH", "0", "STOP", "CONT", "-1"}
-		p.send(&wire.Signal{Head: p.head(), Exec: uint64(s.next() % 8), Signal: names[s.next()%8]})
+		p.send(&wire.Signal{Head: p.head(), Exec: uint64(s.next() % 16), Signal: names[s.next()%8]})
 	case 'k':
-		p.send(&wire.Kill{Head: p.head(), Exec: uint64(s.next() % 8), Force: s.next()%2 == 1})
+		p.send(&wire.Kill{Head: p.head(), Exec: uint64(s.next() % 16), Force: s.next()%2 == 1})
 	case 'z':
-		p.send(&wire.Resize{Head: p.head(), Exec: uint64(s.next() % 8), Rows: uint16(s.next()), Cols: uint16(s.next())})
+		p.send(&wire.Resize{Head: p.head(), Exec: uint64(s.next() % 16), Rows: uint16(s.next()), Cols: uint16(s.next())})
 	case 'p':
 		p.send(&wire.Ping{Head: p.head()})
 	case 'i':
@@ -230,6 +241,16 @@ func (p *player) exec() *wire.Exec {
 	return e
 }
 
+func (p *player) forward() *wire.Forward {
+	f := &wire.Forward{Head: wire.Head{ID: firstForward + uint64(p.script.next()%8)}, Network: "tcp"}
+	if stream := p.newest(0); stream != nil {
+		f.Stream = stream.ID()
+	}
+	addresses := p.match.arena.services
+	f.Address = addresses[int(p.script.next())%len(addresses)]
+	return f
+}
+
 // newest is the stream opened n before the latest.
 func (p *player) newest(n int) *mux.Stream {
 	if n >= len(p.streams) {
@@ -257,7 +278,7 @@ func (p *player) referee() error {
 		}
 		switch m := m.(type) {
 		case *wire.Started:
-			if started[m.ID] || m.PID <= 0 || len(m.Handle) != 16 {
+			if started[m.ID] || isForward(m.ID) != (m.PID <= 0) || isForward(m.ID) != (len(m.Handle) != 16) {
 				return errors.New("started twice, or nonsense")
 			}
 			started[m.ID] = true
@@ -267,9 +288,10 @@ func (p *player) referee() error {
 			}
 			delete(started, m.ID)
 		case *wire.Error:
-			if started[m.ID] {
+			if started[m.ID] && !isForward(m.ID) {
 				return errors.New("error for an exec that has started")
 			}
+			delete(started, m.ID)
 			if m.ID == lastRequest {
 				return os.ErrInvalid
 			}
@@ -280,6 +302,10 @@ func (p *player) referee() error {
 			if m.ID == lastRequest {
 				return nil
 			}
+			if isForward(m.ID) && !started[m.ID] {
+				return errors.New("done for a forward that has not started")
+			}
+			delete(started, m.ID)
 		case *wire.Hello:
 		default:
 			return errors.New("not an agent's message")

@@ -15,6 +15,7 @@ import (
 // ping, which asks for nothing but an answer, and a refusal is one too.
 var Verbs = []wire.Type{
 	wire.TypeExec, wire.TypeSignal, wire.TypeResize, wire.TypeKill, wire.TypeInfo, wire.TypeReseed,
+	wire.TypeForward,
 }
 
 // A Policy says what hosts may ask for. Its zero value allows everything.
@@ -82,6 +83,8 @@ func verb(m wire.Message) (wire.Type, uint64) {
 		return wire.TypeInfo, m.ID
 	case *wire.Reseed:
 		return wire.TypeReseed, m.ID
+	case *wire.Forward:
+		return wire.TypeForward, m.ID
 	default:
 		return "", 0
 	}
@@ -94,9 +97,13 @@ func (c *conn) denied(m wire.Message) (denied bool, err error) {
 		return false, nil
 	}
 	record := c.log.Warn().Str("verb", string(verb)).Uint64("id", id)
-	if m, ok := m.(*wire.Exec); ok {
+	switch m := m.(type) {
+	case *wire.Exec:
 		record = c.server.describe(m)(record)
-		c.discard(m)
+		c.discard(m.Stdin, m.Stdout, m.Stderr)
+	case *wire.Forward:
+		record = describeForward(m)(record)
+		c.discard(m.Stream)
 	}
 	record.Msg("request denied")
 	return true, c.answer(failure(id, wire.PermissionDenied, fmt.Sprintf("%s: %v", verb, errDenied)))

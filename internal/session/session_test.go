@@ -519,3 +519,26 @@ func TestIDMayBeUsedAgainOnceItsExecHasBeenAnswered(t *testing.T) {
 		wantError(t, h.receive(), 1, wire.NotFound, "no-such-command")
 	}
 }
+
+func TestKeptCommandsInputDoesNotEndWithTheConnection(t *testing.T) {
+	a := agenttest.Start(t)
+	h := connect(t, a)
+	in, ended := h.open(), t.TempDir()+"/ended"
+	h.send(&wire.Exec{
+		Head: wire.Head{ID: 1}, Argv: []string{"sh", "-c", `cat >"$0.got"; echo >"$0"`, ended},
+		Stdin: in.ID(), OnDisconnect: wire.DisconnectKeep,
+	})
+	if _, ok := h.receive().(*wire.Started); !ok {
+		t.Fatal("it has not started")
+	}
+	if _, err := io.WriteString(in, "half"); err != nil {
+		t.Fatal(err)
+	}
+	_ = h.mux.Close()
+	eventually(t, "it has the input", func() bool { got, _ := os.ReadFile(ended + ".got"); return string(got) == "half" })
+	eventually(t, "the agent has seen the end", func() bool { return strings.Contains(a.Log.String(), `"disconnected"`) })
+	connect(t, a).exec(1, "true") // which takes longer than an end of input
+	if _, err := os.Stat(ended); err == nil {
+		t.Error("its input has ended")
+	}
+}

@@ -168,6 +168,9 @@ func TestDecodeRefusesKnownFieldsOfAnotherType(t *testing.T) {
 		{"signal", "exec", []string{"a number"}},
 		{"signal", "signal", []string{"a string"}},
 		{"kill", "force", []string{"a bool"}},
+		{"forward", "network", []string{"a string"}},
+		{"forward", "address", []string{"a string"}},
+		{"forward", "stream", []string{"a number"}},
 		{"started", "pid", []string{"a number"}},
 		{"started", "handle", []string{"a string"}}, // a client that has no bin
 		{"exited", "code", []string{"a number"}},

@@ -1,10 +1,11 @@
 package wire
 
-// Started says that the process of an [Exec] runs.
+// Started says that the process of an [Exec] runs, or that the connection of a
+// [Forward] has been made.
 type Started struct {
 	Head   `msgpack:",inline"`
-	PID    int    `msgpack:"pid"`    // in the guest; of 32 bits, as pids are
-	Handle []byte `msgpack:"handle"` // 16 random bytes that name this exec and no other
+	PID    int    `msgpack:"pid,omitempty"`    // of an exec, in the guest; of 32 bits, as pids are
+	Handle []byte `msgpack:"handle,omitempty"` // of an exec: 16 random bytes that name this one and no other
 }
 
 func (*Started) kind() Type { return TypeStarted }
@@ -96,7 +97,8 @@ const (
 	ReasonLost     Reason = "lost"     // the kernel did not say: code is -1 and means nothing
 )
 
-// Done says that a request other than [Exec] has been carried out.
+// Done says that a request other than [Exec] has been carried out. Of a [Forward]
+// it is the end.
 type Done struct {
 	Head  `msgpack:",inline"`
 	Guest *Guest `msgpack:"guest,omitempty"` // of [Info]
@@ -188,8 +190,9 @@ func (g *Guest) set(key string, f *fields) {
 	}
 }
 
-// Error says that a request was not carried out, or, with ID 0, why the
-// sender is about to close the connection.
+// Error says that a request was not carried out, or that a [Forward] that has
+// started was broken off, or, with ID 0, why the sender is about to close the
+// connection.
 type Error struct {
 	Head    `msgpack:",inline"`
 	Kind    ErrorKind `msgpack:"kind"`
@@ -219,7 +222,7 @@ type ErrorKind string
 // The kinds of error.
 const (
 	BadRequest       ErrorKind = "bad_request"       // the request makes no sense or breaks a rule
-	NotFound         ErrorKind = "not_found"         // the command, or the exec that a request is about
+	NotFound         ErrorKind = "not_found"         // the command, the exec that a request is about, or who serves an address
 	PermissionDenied ErrorKind = "permission_denied" // not executable, or not allowed
 	Unsupported      ErrorKind = "unsupported"       // this agent cannot do it
 	Limit            ErrorKind = "limit"             // a limit or a resource is used up

@@ -94,6 +94,15 @@ func goldenRequests() []goldenMessage {
 		{name: "reseed", about: "reseed: 16 bytes of entropy, as bin, and a new machine-id", message: &wire.Reseed{
 			Head: head(16), Entropy: handle(), MachineID: true,
 		}},
+		{name: "forward", about: "forward to a port of the guest's loopback interface", message: &wire.Forward{
+			Head: head(18), Network: "tcp", Address: "localhost:80", Stream: 9,
+		}},
+		{name: "forward-unix", about: "forward to a Unix socket whose path is no UTF-8", message: &wire.Forward{
+			Head: head(19), Network: "unix", Address: "/run/caf\xe9.sock", Stream: 11,
+		}},
+		{name: "forward-largest-numbers", about: "forward with the largest id and stream id, to an abstract Unix socket", message: &wire.Forward{
+			Head: head(math.MaxUint64), Network: "unix", Address: "@docker", Stream: math.MaxUint32,
+		}},
 	}
 }
 
@@ -103,6 +112,7 @@ func goldenEvents() []goldenMessage {
 		{name: "started-largest-numbers", about: "started with the largest id and the largest pid of Linux", message: &wire.Started{
 			Head: head(math.MaxUint64), PID: 1 << 22, Handle: []byte(strings.Repeat("\xff", 16)),
 		}},
+		{name: "started-forward", about: "started of a forward: neither pid nor handle", message: &wire.Started{Head: head(18)}},
 		{name: "exited-minimal", about: "exited, the smallest: code 0, no output", message: &wire.Exited{Head: head(1), Reason: wire.ReasonExit}},
 		{name: "exited", about: "exited with a code, output and resources used", message: &wire.Exited{
 			Head: head(2), Code: 7, Reason: wire.ReasonExit, StdoutBytes: 67_108_864, StderrBytes: 42,

@@ -14,6 +14,8 @@ const (
 	TypeInfo   Type = "info"
 	TypeReseed Type = "reseed"
 
+	TypeForward Type = "forward"
+
 	TypeStarted Type = "started"
 	TypeExited  Type = "exited"
 	TypeDone    Type = "done"
@@ -113,6 +115,8 @@ func newMessage(t Type) Message {
 		return new(Info)
 	case TypeReseed:
 		return new(Reseed)
+	case TypeForward:
+		return new(Forward)
 	case TypeStarted:
 		return new(Started)
 	case TypeExited:

@@ -45,12 +45,13 @@ func (m *Resize) set(key string, f *fields) {
 }
 
 // Kill ends a process and everything that it started: first SIGTERM, after a
-// grace SIGKILL. It is answered by [Done], at once, or [Error]; the process
-// itself is still answered for by [Exited].
+// grace SIGKILL. Of a [Forward] it ends the connection, once what the host has
+// sent has been written. It is answered by [Done], at once, or [Error]; the
+// process itself is still answered for by [Exited], the forward by [Done].
 type Kill struct {
 	Head  `msgpack:",inline"`
-	Exec  uint64 `msgpack:"exec"`            // the id of the exec
-	Force bool   `msgpack:"force,omitempty"` // SIGKILL at once
+	Exec  uint64 `msgpack:"exec"`            // the id of the exec, or the forward
+	Force bool   `msgpack:"force,omitempty"` // SIGKILL, or the connection's end, at once
 }
 
 func (*Kill) kind() Type { return TypeKill }

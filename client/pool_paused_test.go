@@ -1,0 +1,191 @@
+//go:build linux
+
+package client_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// A paused VM is not dead, and goes on where it was.
+func TestPoolKeepsTheConnectionToAPausedVM(t *testing.T) {
+	a := agenttest.Start(t)
+	v := startVMM(t, a.Path)
+	config := soon()
+	config.DialTimeout = 20 * time.Millisecond
+	p := newPool(t, config)
+	var c *client.Client
+	eventually(t, "a connection", func() bool { // 20 ms may be too few on a busy machine
+		var err error
+		c, err = p.Get(patiently(t), v.target)
+		return err == nil
+	})
+	cmd, talk := talker(t, c)
+	talk("before")
+	v.pause()
+	eventually(t, "the silence is noticed", func() bool { return p.Stats().ProbeTimeouts > 0 })
+	for range 3 {
+		if _, err := p.Get(patiently(t), v.target); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	}
+	v.resume()
+	eventually(t, "a connection again", func() bool {
+		_, err := p.Get(patiently(t), v.target)
+		return err == nil
+	})
+	talk("after")
+	talk("")
+	wantExit(t, cmd.Wait(), 7)
+	if s := p.Stats(); s.Stale != 0 || s.ProbeTimeouts == 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// After a restore a connection may look alive that leads nowhere.
+func TestPoolFindsOutAConnectionThatOnlyLooksAlive(t *testing.T) {
+	for _, how := range []string{"when it is asked for", "by itself, under a command"} {
+		t.Run(how, func(t *testing.T) {
+			a := agenttest.Start(t)
+			v := startVMM(t, a.Path)
+			p := newPool(t, soon())
+			old := get(t, p, v.target)
+			cmd, talk := talker(t, old)
+			talk("before")
+			v.restore()
+			if how == "when it is asked for" {
+				eventually(t, "silence", func() bool { return get(t, p, v.target) != old })
+			}
+			err := cmd.Wait()
+			lost, ok := errors.AsType[*client.LostExitError](err)
+			if !ok || !errors.Is(err, client.ErrLost) || !strings.Contains(err.Error(), "has the VM been restored?") {
+				t.Fatalf("error %v (%T)", err, err)
+			}
+			if lost.PID != cmd.PID() {
+				t.Errorf("process %d, started as %d", lost.PID, cmd.PID())
+			}
+			if err := say(patiently(t), p, v.target, "again"); err != nil {
+				t.Error(err)
+			}
+			if s := p.Stats(); s.Stale != 1 {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+// late is a pool whose connection to a VM that has been paused has been replaced
+// by one to a guest that greets, and answers pings once it is awake.
+func late(t *testing.T) (*client.Pool, *vmm, *client.Cmd, func(string), chan struct{}) {
+	t.Helper()
+	a := agenttest.Start(t)
+	v := startVMM(t, a.Path)
+	awake := make(chan struct{})
+	first := true
+	config := soon()
+	config.Dial = func(ctx context.Context, _ string) (net.Conn, error) {
+		if first {
+			first = false
+			vm, err := client.ParseTarget(v.target)
+			if err != nil {
+				return nil, err
+			}
+			return vm.Dial(ctx)
+		}
+		near, far := socketpair(t)
+		go func() { // ends with the connection
+			if g, err := newGuest(t, far); err == nil {
+				g.offend(&wire.Hello{Min: 2, Max: 2})
+				g.answer(awake)
+			}
+		}()
+		return near, nil
+	}
+	p := newPool(t, config)
+	cmd, talk := talker(t, get(t, p, "the VM"))
+	v.pause()
+	eventually(t, "another connection", func() bool { return p.Stats().Conns > 1 })
+	return p, v, cmd, talk, awake
+}
+
+// answer answers the pings that come, once it is awake, but no other request.
+func (g *guest) answer(awake <-chan struct{}) {
+	for {
+		m, err := wire.Read(g.in)
+		if err != nil {
+			return // its end
+		}
+		select {
+		case <-awake:
+		case <-g.mux.Done():
+			return
+		}
+		if ping, ok := m.(*wire.Ping); ok {
+			g.offend(&wire.Done{Head: wire.Head{ID: ping.ID}})
+		}
+	}
+}
+
+// A VM may be paused for just so long that its old connection is late.
+func TestPoolLetsCommandsEndOnAConnectionThatWasLate(t *testing.T) {
+	p, v, cmd, talk, awake := late(t)
+	v.resume()
+	talk("late")
+	close(awake)
+	talk("still there")
+	talk("")
+	wantExit(t, cmd.Wait(), 7)
+	eventually(t, "the old one, which nobody uses, is closed", func() bool { return p.Stats().Conns == 1 })
+	if s := p.Stats(); s.Stale != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A VM may go on for just so long that it answers a new connection.
+func TestPoolDoesNotJudgeAConnectionByOneThatIsPausedToo(t *testing.T) {
+	p, v, cmd, talk, _ := late(t)
+	// The newer one is silent too, and so replaced, after the first judgement.
+	eventually(t, "yet another connection", func() bool { return p.Stats().Dials >= 4 })
+	v.resume()
+	talk("late")
+	talk("")
+	wantExit(t, cmd.Wait(), 7)
+	if s := p.Stats(); s.Stale != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A connection that has been replaced, and is kept for its commands, may die later.
+func TestPoolFindsOutThatAConnectionIsDeadThatItHasReplaced(t *testing.T) {
+	p, v, cmd, talk, awake := late(t)
+	v.resume()
+	talk("late")
+	v.restore()
+	close(awake)
+	err := cmd.Wait()
+	if _, ok := errors.AsType[*client.LostExitError](err); !ok || !strings.Contains(err.Error(), "has the VM been restored?") {
+		t.Errorf("error %v (%T)", err, err)
+	}
+	eventually(t, "it is counted", func() bool { s := p.Stats(); return s.Stale == 1 && s.Conns == 1 })
+}
+
+func TestPoolProbesASilentConnectionBeforeItIsUsedAgain(t *testing.T) {
+	a := agenttest.Start(t)
+	v := startVMM(t, a.Path)
+	config := soon()
+	config.ProbeTimeout = agenttest.Patience
+	p := newPool(t, config)
+	c := get(t, p, v.target)
+	eventually(t, "a probe", func() bool { return get(t, p, v.target) == c && p.Stats().Probes > 0 })
+	if s := p.Stats(); s.Dials != 1 || s.ProbeTimeouts != 0 || v.connections() != 1 {
+		t.Errorf("%+v", s)
+	}
+}

@@ -1,0 +1,238 @@
+//go:build linux
+
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cocoonstack/cocoon-agent/internal/lane"
+)
+
+// DialTimeout is how long a service may take to accept a connection.
+const DialTimeout = 10 * time.Second
+
+// A socket is a *net.TCPConn or a *net.UnixConn.
+type socket interface {
+	net.Conn
+	syscall.Conn
+	CloseWrite() error
+}
+
+// A Conn is a connection to a service. CopyTo and CopyFrom are for one goroutine
+// each; all else may be called at any time. The caller closes it.
+type Conn struct {
+	socket socket
+	raw    syscall.RawConn
+	ended  atomic.Bool // the service has been told the end of what it gets
+
+	writing  sync.Mutex // held during a write
+	writeErr error      // why the service takes no more
+
+	mu       sync.Mutex
+	stopped  bool
+	patience time.Duration // of a write without progress, once it has been stopped; 0: no more than it has
+}
+
+// Dial makes a connection to the service at a, within [DialTimeout]. The error
+// wraps one of this package's, or ctx's.
+func Dial(ctx context.Context, a Address) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, DialTimeout)
+	defer cancel()
+	var first error
+	for _, e := range a.tries {
+		c, err := dial(ctx, e)
+		if err == nil {
+			return c, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return nil, translate(first)
+}
+
+func dial(ctx context.Context, e endpoint) (*Conn, error) {
+	dialer := net.Dialer{KeepAlive: -1} // the peer cannot go away unnoticed
+	nc, err := dialer.DialContext(ctx, e.network, e.address)
+	if err != nil {
+		return nil, err
+	}
+	s, ok := nc.(socket)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%w: %T", ErrUnsupported, nc), nc.Close())
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return &Conn{socket: s, raw: raw}, nil
+}
+
+// CopyTo copies what the service sends to w, until the service ends that, and
+// then returns nil. Other errors are w's, or wrap [ErrBroken], or
+// os.ErrDeadlineExceeded after [Conn.Stop]. n is how many bytes w has taken.
+//
+// While the service is silent no buffer is held; a w that blocks holds one.
+func (c *Conn) CopyTo(w io.Writer) (n int64, err error) {
+	l := lane.Lane{Raw: c.raw}
+	defer l.Close()
+	for {
+		b, err := l.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return n, c.endError()
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return n, err
+		case err != nil:
+			return n, fmt.Errorf("%w: %w", ErrBroken, err)
+		}
+		wrote, err := w.Write(b)
+		n += int64(wrote)
+		l.Release()
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// endError returns why what reads like an end is none. The kernel tells of a
+// reset once: where a write was told, reading finds an end. Such a socket has
+// hung up, and so no write is held up on it.
+func (c *Conn) endError() error {
+	if !c.hungUp() {
+		return nil
+	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if errors.Is(c.writeErr, syscall.ECONNRESET) {
+		return fmt.Errorf("%w: %w", ErrBroken, syscall.ECONNRESET)
+	}
+	return nil
+}
+
+// hungUp says whether the socket has ended in both directions.
+func (c *Conn) hungUp() bool {
+	var fds [1]unix.PollFd
+	err := c.raw.Control(func(fd uintptr) {
+		fds[0].Fd = int32(fd)
+		for {
+			if _, err := unix.Poll(fds[:], 0); !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
+	})
+	return err == nil && fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+}
+
+// CopyFrom copies from src until src ends, where its WriteTo returns nil: then
+// CopyFrom tells the service so, and returns nil. Other errors are src's, or come
+// from Stop and Close. What the service does not want is thrown away. n is how
+// many bytes it has been sent.
+func (c *Conn) CopyFrom(src io.WriterTo) (n int64, err error) {
+	w := writer{conn: c, wanted: true}
+	if _, err = src.WriteTo(&w); err != nil {
+		return w.n, err
+	}
+	if w.wanted {
+		_ = c.socket.CloseWrite() // one that has hung up needs none
+	}
+	c.ended.Store(true)
+	return w.n, nil
+}
+
+// A writer writes for one CopyFrom.
+type writer struct {
+	conn   *Conn
+	wanted bool // the service takes more
+	n      int64
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	if w.wanted {
+		n, err := w.conn.write(p)
+		w.n += int64(n)
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err // by this side
+		}
+		w.wanted = err == nil
+	}
+	if !w.wanted && w.conn.isStopped() {
+		return 0, net.ErrClosed // src might go on for ever
+	}
+	return len(p), nil
+}
+
+func (c *Conn) write(p []byte) (total int, err error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	for {
+		c.extend()
+		n, err := c.socket.Write(p[total:])
+		total += n
+		if errors.Is(err, os.ErrDeadlineExceeded) && n > 0 {
+			continue // it is not over where there is progress
+		}
+		if err != nil {
+			c.writeErr = err
+		}
+		return total, err
+	}
+}
+
+// extend gives a write the time that it has without progress.
+func (c *Conn) extend() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.patience > 0 {
+		_ = c.socket.SetWriteDeadline(time.Now().Add(c.patience))
+	}
+}
+
+func (c *Conn) isStopped() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopped
+}
+
+// Stop ends a CopyTo. A CopyFrom goes on to its source's end, until the service
+// has taken nothing for patience.
+func (c *Conn) Stop(patience time.Duration) { c.halt(patience, patience) }
+
+// StopBy ends a CopyTo, and after a time a CopyFrom. A Stop that comes later
+// changes nothing.
+func (c *Conn) StopBy(left time.Duration) { c.halt(left, 0) }
+
+func (c *Conn) halt(left, patience time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped && c.patience == 0 {
+		return
+	}
+	c.stopped, c.patience = true, patience
+	_ = c.socket.SetReadDeadline(time.Unix(1, 0))
+	_ = c.socket.SetWriteDeadline(time.Now().Add(left))
+}
+
+// Close ends the connection at once. Where the service has not been told the end
+// of what it gets, what has come last is none: over TCP it is told that the
+// connection was reset. A Unix socket cannot say so. Close is idempotent.
+func (c *Conn) Close() {
+	if tcp, ok := c.socket.(*net.TCPConn); ok && !c.ended.Load() {
+		_ = tcp.SetLinger(0)
+	}
+	_ = c.socket.Close()
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
+}

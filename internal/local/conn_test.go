@@ -1,0 +1,389 @@
+//go:build linux
+
+package local_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/lane"
+	"github.com/cocoonstack/cocoon-agent/internal/local"
+)
+
+const patience = 30 * time.Second
+
+// A peer is the service's end of a connection.
+type peer interface {
+	net.Conn
+	CloseWrite() error
+}
+
+func listen(tb testing.TB, network string) net.Listener {
+	tb.Helper()
+	address := "127.0.0.1:0"
+	if network == "unix" {
+		dir, err := os.MkdirTemp("", "local") // a Unix socket's path is short
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() { _ = os.RemoveAll(dir) })
+		address = filepath.Join(dir, "s")
+	}
+	ln, err := net.Listen(network, address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = ln.Close() })
+	return ln
+}
+
+func address(tb testing.TB, network, address string) local.Address {
+	tb.Helper()
+	a, err := local.ParseAddress(network, address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return a
+}
+
+func connect(tb testing.TB, network string) (*local.Conn, peer) {
+	tb.Helper()
+	ln := listen(tb, network)
+	c, err := local.Dial(tb.Context(), address(tb, network, ln.Addr().String()))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(c.Close)
+	nc, err := ln.Accept()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(patience))
+	return c, nc.(peer)
+}
+
+func overEachNetwork(t *testing.T, test func(t *testing.T, network string)) {
+	t.Helper()
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) { test(t, network) })
+	}
+}
+
+// source makes a source of input of any reader.
+func source(r io.Reader) io.WriterTo { return struct{ io.WriterTo }{writerTo{r}} }
+
+type writerTo struct{ io.Reader }
+
+func (w writerTo) WriteTo(to io.Writer) (int64, error) {
+	return io.Copy(to, struct{ io.Reader }{w.Reader})
+}
+
+type copied struct {
+	n   int64
+	err error
+}
+
+func copyTo(c *local.Conn, w io.Writer) <-chan copied {
+	done := make(chan copied, 1)
+	go func() { n, err := c.CopyTo(w); done <- copied{n, err} }() // ended by Close
+	return done
+}
+
+func copyFrom(c *local.Conn, src io.WriterTo) <-chan copied {
+	done := make(chan copied, 1)
+	go func() { n, err := c.CopyFrom(src); done <- copied{n, err} }() // ended by Close, or its source
+	return done
+}
+
+func await(t *testing.T, what string, done <-chan copied) copied {
+	t.Helper()
+	select {
+	case r := <-done:
+		return r
+	case <-time.After(patience):
+		t.Fatalf("never: the end of %s", what)
+		panic("unreachable")
+	}
+}
+
+func TestDialSaysWhyThereIsNoConnection(t *testing.T) {
+	closed := listen(t, "tcp")
+	_ = closed.Close()
+	datagram, err := net.ListenPacket("unixgram", t.TempDir()+"/d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer datagram.Close()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		network, address string
+		want             error
+	}{
+		{"tcp", closed.Addr().String(), local.ErrNotFound},
+		{"unix", "/nosuch/socket", local.ErrNotFound},
+		{"unix", file, local.ErrNotFound},
+		{"unix", file + "/below", local.ErrNotFound},
+		{"unix", "@nosuch-abstract-socket", local.ErrNotFound},
+		{"unix", datagram.LocalAddr().String(), local.ErrInvalid},
+	} {
+		if _, err := local.Dial(t.Context(), address(t, test.network, test.address)); !errors.Is(err, test.want) {
+			t.Errorf("%s %s: %v, want %v", test.network, test.address, err, test.want)
+		}
+	}
+}
+
+func TestDialTriesBothLoopbackAddresses(t *testing.T) {
+	ln, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skipf("no IPv6: %v", err)
+	}
+	defer ln.Close()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	c, err := local.Dial(t.Context(), address(t, "tcp", "localhost:"+port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
+func TestDialOfASocketWithoutPermissionSaysSo(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may connect to any socket")
+	}
+	ln := listen(t, "unix")
+	if err := os.Chmod(ln.Addr().String(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := local.Dial(t.Context(), address(t, "unix", ln.Addr().String())); !errors.Is(err, local.ErrNotPermitted) {
+		t.Error(err)
+	}
+}
+
+func TestDialOfAServiceWithAFullQueueIsAShortage(t *testing.T) {
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	path := t.TempDir() + "/s"
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		var c *local.Conn
+		if c, err = local.Dial(t.Context(), address(t, "unix", path)); err != nil {
+			break
+		}
+		t.Cleanup(c.Close)
+	}
+	if !errors.Is(err, local.ErrResources) {
+		t.Error(err)
+	}
+}
+
+func TestDialEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := local.Dial(ctx, address(t, "unix", listen(t, "unix").Addr().String())); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestBytesAndEndsPassBothWays(t *testing.T) {
+	overEachNetwork(t, func(t *testing.T, network string) {
+		c, p := connect(t, network)
+		var got bytes.Buffer
+		out := copyTo(c, &got)
+		if r := await(t, "the copy to the service", copyFrom(c, source(strings.NewReader("question")))); r.n != 8 || r.err != nil {
+			t.Errorf("%+v", r)
+		}
+		if b, err := io.ReadAll(p); string(b) != "question" || err != nil {
+			t.Errorf("the service reads %q, %v", b, err)
+		}
+		_, _ = io.WriteString(p, "answer")
+		_ = p.CloseWrite()
+		if r := await(t, "the copy from the service", out); r.n != 6 || r.err != nil || got.String() != "answer" {
+			t.Errorf("%+v, %q", r, got.String())
+		}
+		if lane.Bulk() != 0 {
+			t.Errorf("%d copies have large buffers", lane.Bulk())
+		}
+	})
+}
+
+// resetting makes a service's end close with a reset, which only data that it
+// has not read does on a Unix socket.
+func resetting(t *testing.T, c *local.Conn, p peer) {
+	t.Helper()
+	if tcp, ok := p.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+		_ = p.Close()
+		return
+	}
+	// The copy from this source goes on: a write may learn of the reset first.
+	copyFrom(c, source(io.LimitReader(endless{}, 1)))
+	if _, err := p.Read(nil); err != nil {
+		t.Error(err)
+	}
+	raw, err := p.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = raw.Read(func(fd uintptr) bool { // waits for the byte, and leaves it
+		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
+		return !errors.Is(err, syscall.EAGAIN)
+	})
+	_ = p.Close()
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestResetIsNoEnd(t *testing.T) {
+	overEachNetwork(t, func(t *testing.T, network string) {
+		c, p := connect(t, network)
+		var got bytes.Buffer
+		out := copyTo(c, &got)
+		_, _ = io.WriteString(p, "so far")
+		resetting(t, c, p)
+		if r := await(t, "the copy", out); !errors.Is(r.err, local.ErrBroken) {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// The kernel tells of a reset once, and it may be the writer whom it tells.
+func TestResetDuringAWriteIsNoEnd(t *testing.T) {
+	overEachNetwork(t, func(t *testing.T, network string) {
+		for range 200 {
+			c, p := connect(t, network)
+			out := copyTo(c, io.Discard)
+			in := copyFrom(c, source(endless{}))
+			_, _ = io.CopyN(io.Discard, p, 100<<10)
+			if tcp, ok := p.(*net.TCPConn); ok {
+				_ = tcp.SetLinger(0)
+			}
+			_ = p.Close() // with data that has not been read
+			if r := await(t, "the copy from the service", out); !errors.Is(r.err, local.ErrBroken) {
+				t.Fatalf("%+v", r)
+			}
+			c.Close()
+			await(t, "the copy to it", in)
+		}
+	})
+}
+
+// A service that has closed its connection early, all read, has ended what it
+// sends; the host must not be held up, nor find that broken.
+func TestServiceThatClosesEarlyHasEndedAndTheRestIsThrownAway(t *testing.T) {
+	overEachNetwork(t, func(t *testing.T, network string) {
+		for range 50 {
+			c, p := connect(t, network)
+			first, more := io.Pipe()
+			in := copyFrom(c, source(first))
+			_, _ = io.WriteString(more, "question")
+			if _, err := io.ReadFull(p, make([]byte, 8)); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.WriteString(p, "answer")
+			_ = p.Close()
+			var got bytes.Buffer
+			sent := make(chan struct{})
+			go func() { // ends with the copy
+				defer close(sent)
+				for range 100 {
+					_, _ = more.Write(make([]byte, 32<<10))
+				}
+				_ = more.Close()
+			}()
+			if r := await(t, "the copy from it", copyTo(c, &got)); r.err != nil || got.String() != "answer" {
+				t.Fatalf("%+v, %q", r, got.String())
+			}
+			if r := await(t, "the copy to it", in); r.err != nil {
+				t.Fatalf("%+v", r)
+			}
+			<-sent
+			c.Close()
+		}
+	})
+}
+
+func TestStopLetsASlowServiceHaveTheRest(t *testing.T) {
+	c, p := connect(t, "unix")
+	const size = 4 << 20
+	out := copyTo(c, io.Discard)
+	in := copyFrom(c, source(io.LimitReader(endless{}, size)))
+	const breath = 100 * time.Millisecond
+	c.Stop(breath)
+	if r := await(t, "the copy from it", out); !errors.Is(r.err, os.ErrDeadlineExceeded) {
+		t.Errorf("%+v", r)
+	}
+	got, begun := int64(0), time.Now()
+	for b := make([]byte, 64<<10); ; {
+		n, err := p.Read(b)
+		got += int64(n)
+		if err != nil {
+			break
+		}
+		if time.Since(begun) < 4*breath {
+			time.Sleep(breath / 20) //nolint:forbidigo // the service is slow
+		}
+	}
+	if r := await(t, "the copy to it", in); got != size || r.n != size || r.err != nil {
+		t.Errorf("the service has %d bytes of %d: %+v", got, size, r)
+	}
+}
+
+func TestStopOfAServiceThatTakesNothingEnds(t *testing.T) {
+	for name, stop := range map[string]func(*local.Conn){
+		"stop":                   func(c *local.Conn) { c.Stop(time.Millisecond) },
+		"stop by":                func(c *local.Conn) { c.StopBy(time.Millisecond) },
+		"stop by, and then stop": func(c *local.Conn) { c.StopBy(time.Millisecond); c.Stop(time.Hour) },
+		"close":                  (*local.Conn).Close,
+	} {
+		t.Run(name, func(t *testing.T) {
+			overEachNetwork(t, func(t *testing.T, network string) {
+				c, _ := connect(t, network)
+				in := copyFrom(c, source(endless{}))
+				stop(c)
+				if r := await(t, "the copy", in); r.err == nil {
+					t.Errorf("%+v", r)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatWasCutOffIsNoEndToTheService(t *testing.T) {
+	c, p := connect(t, "tcp")
+	lost := errors.New("lost")
+	cut := io.MultiReader(strings.NewReader("half"), failing{lost})
+	if r := await(t, "the copy", copyFrom(c, source(cut))); !errors.Is(r.err, lost) {
+		t.Fatalf("%+v", r)
+	}
+	if _, err := io.ReadFull(p, make([]byte, 4)); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if _, err := p.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the service reads %v", err)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }

@@ -1,0 +1,75 @@
+//go:build linux
+
+package session
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// A task is what a host has begun and may end by its id: an execution or a
+// forwarding. It is the connection's until it has been answered for.
+type task interface {
+	// terminate ends it. The first reason is the one that counts. It does not wait.
+	terminate(reason wire.Reason, grace time.Duration)
+
+	// disconnected carries out the rule for a host that has gone away.
+	disconnected()
+
+	// check takes each lock that a request needs. It says whether it has started.
+	check() bool
+}
+
+// vacant says whether a task may begin under id. It is called with mu held.
+func (c *conn) vacant(what wire.Type, id uint64) error {
+	switch _, taken := c.execs[id]; {
+	case id == 0:
+		return fmt.Errorf("%w: %s without an id", errProtocol, what)
+	case taken:
+		return fmt.Errorf("%w: %s with the id %d of one that is running", errProtocol, what, id)
+	case c.draining:
+		return errShutdown
+	default:
+		return nil
+	}
+}
+
+// forget has a task no longer count. The host, which learns of its end after
+// that, may use its id again.
+func (c *conn) forget(id uint64) {
+	c.mu.Lock()
+	delete(c.execs, id)
+	c.mu.Unlock()
+	c.server.execs.Add(-1)
+}
+
+func (c *conn) find(id uint64) (task, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t, ok := c.execs[id]; ok {
+		return t, nil
+	}
+	return nil, fmt.Errorf("%w: no exec %d is running on this connection", errNoExec, id)
+}
+
+// discard does away with the streams of a task that will not be.
+func (c *conn) discard(streams ...uint32) {
+	for _, id := range streams {
+		c.mux.Disclaim(id)
+	}
+}
+
+// beforeStart is the answer for a task that was terminated before it had started.
+func beforeStart(reason wire.Reason) error {
+	switch reason {
+	case wire.ReasonShutdown:
+		return errShutdown
+	case wire.ReasonLimit:
+		return mux.ErrInput
+	default:
+		return fmt.Errorf("%w: killed before it had started", errBadRequest)
+	}
+}
