@@ -27,7 +27,8 @@ type Client struct {
 	sending chan struct{} // has a token for each request that is being sent
 
 	// another returns a Client to use instead, once this connection has ended
-	// or the agent takes no more on it. nil: the caller has but this one.
+	// or the agent takes no more on it, which it has marked as in use, or nil:
+	// there is none. nil: the caller has but this one.
 	another func(context.Context) (*Client, error)
 
 	// older returns a Client that speaks version 1 to the same agent, and takes
@@ -117,6 +118,29 @@ func (c *Client) use() error {
 	}
 	c.users++
 	return nil
+}
+
+// somewhere does what begins something over the connection, or, where that has
+// certainly not begun, over another one. do is called with a Client that has been
+// marked as in use; where it fails, it is no longer.
+func (c *Client) somewhere(ctx context.Context, do func(*Client) error) error {
+	client := c.live()
+	err := client.use()
+	if err == nil {
+		err = do(client)
+	}
+	if err == nil || client.another == nil || !neverStarted(err) {
+		return err
+	}
+	next, e := client.another(ctx)
+	switch {
+	case e != nil:
+		return fmt.Errorf("%w; %w", err, e)
+	case next == nil:
+		return err
+	default:
+		return do(next)
+	}
 }
 
 // endUnused makes reason the connection's end, unless it is in use. fresh says

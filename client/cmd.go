@@ -193,33 +193,12 @@ func (c *Cmd) Start() error {
 	}
 	c.started = true
 	c.findPipes()
-	if err := c.startSomewhere(); err != nil {
+	if err := c.client.somewhere(c.ctx, c.startOn); err != nil {
 		return err
 	}
 	c.copyStreams()
 	c.stopWatch = context.AfterFunc(c.ctx, c.end)
 	return nil
-}
-
-// startSomewhere starts the command over its client's connection, or, where it
-// has certainly not started there, over another one.
-func (c *Cmd) startSomewhere() error {
-	client := c.client.live()
-	err := client.use()
-	if err == nil {
-		err = c.startOn(client)
-	}
-	if err == nil || client.another == nil || !neverStarted(err) {
-		return err
-	}
-	next, e := client.another(c.ctx)
-	if e != nil {
-		return fmt.Errorf("%w; %w", err, e)
-	}
-	if next == nil {
-		return err
-	}
-	return c.startOn(next)
 }
 
 // startOn starts the command over a connection, which is then the command's. It

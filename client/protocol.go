@@ -37,7 +37,8 @@ func (p Protocol) check() error {
 // the command starts, so that Start may fail with a [*DialError], or wait for as
 // long as the dialer does. What version 1 cannot do is a [*RemoteError] of kind
 // [Unsupported]: TTY, User, Dir, ClearEnv, Keep, Limits, Signal, the clock,
-// hostname and ssh keys of Resume, and bytes that are not UTF-8 in Args and Env.
+// hostname and ssh keys of Resume, DialGuest, and bytes that are not UTF-8 in Args
+// and Env.
 // What it does less well:
 //
 //   - A command is ended, by its context, Kill or its Timeout, which the Client

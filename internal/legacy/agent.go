@@ -140,6 +140,9 @@ func (a *Agent) handle(m wire.Message) {
 		a.send(unsupported(m.ID, "signals"))
 	case *wire.Resize:
 		a.send(unsupported(m.ID, "terminals"))
+	case *wire.Forward:
+		a.mux.Disclaim(m.Stream)
+		a.send(unsupported(m.ID, "connections to services in the guest"))
 	default:
 		if what, id := wire.About(m); id != 0 { // not hello, or a goodbye
 			a.send(unsupported(id, fmt.Sprintf("request %q", what)))

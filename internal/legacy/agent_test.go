@@ -286,6 +286,32 @@ func TestWhatVersion1CannotDoIsUnsupportedAndNamesTheVersion(t *testing.T) {
 	}
 }
 
+func TestConnectionIntoTheGuestIsUnsupported(t *testing.T) {
+	serve, _ := player(t, "")
+	c := dialOld(t, startOld(t, serve))
+	for range 2 { // found out by it, and then known
+		_, err := c.DialGuest(patiently(t), "tcp", "localhost:80")
+		wantRemote(t, err, client.Unsupported, "the agent speaks protocol version 1, which has no connections to services in the guest")
+	}
+}
+
+func TestClientThatHasNoOtherConnectionSaysWhyItsOwnHasEnded(t *testing.T) {
+	near, far := socketpair(t)
+	c, err := client.DialWith(t.Context(), func(context.Context) (net.Conn, error) { return near, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = far.Close()
+	<-c.Done()
+	if err := c.CommandContext(patiently(t), "x").Run(); !errors.Is(err, client.ErrLost) {
+		t.Error(err)
+	}
+	if _, err := c.DialGuest(patiently(t), "tcp", "localhost:80"); !errors.Is(err, client.ErrLost) {
+		t.Error(err)
+	}
+}
+
 // hanging is a command that says something and does not end.
 func hanging(nc net.Conn, _ *legacy.Frame, lines *legacy.Reader) {
 	_, _ = io.WriteString(nc, begun+`{"type":"stdout","data":"`+encode("x\n")+`"}`+"\n")
