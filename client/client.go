@@ -16,6 +16,9 @@ import (
 
 // A Client is one connection to an agent, over which any number of commands may
 // run at the same time. It is safe for concurrent use.
+//
+// To an agent that speaks protocol version 1 each command has a connection of its
+// own, which the Client makes: see [Client.Protocol].
 type Client struct {
 	mux     *mux.Session
 	control *mux.Stream
@@ -24,15 +27,25 @@ type Client struct {
 	sending chan struct{} // has a token for each request that is being sent
 
 	// another returns a Client to use instead, once this connection has ended
-	// or the agent takes no more on it. nil: the caller has but this one.
+	// or the agent takes no more on it, which it has marked as in use, or nil:
+	// there is none. nil: the caller has but this one.
 	another func(context.Context) (*Client, error)
 
-	mu    sync.Mutex
-	last  uint64 // the latest request's id
-	calls map[uint64]*call
-	err   error     // why the connection ends; set before done is closed
-	users int       // commands from Start to the end of Wait, and other requests
-	used  time.Time // when there last was one
+	// older returns a Client that speaks version 1 to the same agent, and takes
+	// this one's place where that knows no other. nil: there is none.
+	older func() (*Client, error)
+	over  chan struct{} // closed after done, and when the one in its place has ended
+
+	old *oldAgent // the agent speaks version 1; nil: version 2
+
+	mu      sync.Mutex
+	last    uint64 // the latest request's id
+	calls   map[uint64]*call
+	err     error     // why the connection ends; set before done is closed
+	next    *Client   // has taken this one's place; set with err
+	retired bool      // closed when nobody uses it any more
+	users   int       // commands from Start to the end of Wait, and other requests
+	used    time.Time // when there last was one
 }
 
 // A call is a request that has not had its last event.
@@ -47,18 +60,22 @@ type call struct {
 func (c *Client) Close() error {
 	err := c.mux.Close()
 	<-c.done
+	if next := c.live(); next != c {
+		err = errors.Join(err, next.Close())
+	}
+	<-c.over
 	return err
 }
 
 // Done is closed when the connection has ended, by Close or by itself.
-func (c *Client) Done() <-chan struct{} { return c.done }
+func (c *Client) Done() <-chan struct{} { return c.over }
 
 // Err returns nil until Done is closed, and then why the connection ended. The
 // error wraps [ErrLost].
 func (c *Client) Err() error {
 	select {
-	case <-c.done:
-		return c.lost()
+	case <-c.over:
+		return c.live().lost()
 	default:
 		return nil
 	}
@@ -72,11 +89,19 @@ func (c *Client) Ping(ctx context.Context) error {
 
 // Ready waits for the agent's greeting, with which an agent that serves this
 // host has shown that it is there. Nothing needs it: requests may go out before.
+// Of an agent that speaks version 1 its refusal of version 2 will do, and where
+// the caller has asked for version 1, Ready is a Ping.
 func (c *Client) Ready(ctx context.Context) error {
 	select {
 	case <-c.greeted:
+		if c.old != nil && c.old.chosen {
+			return c.Ping(ctx)
+		}
 		return nil
 	case <-c.done:
+		if next := c.live(); next != c {
+			return next.Ready(ctx)
+		}
 		return c.lost()
 	case <-ctx.Done():
 		return ctx.Err()
@@ -93,6 +118,29 @@ func (c *Client) use() error {
 	}
 	c.users++
 	return nil
+}
+
+// somewhere does what begins something over the connection, or, where that has
+// certainly not begun, over another one. do is called with a Client that has been
+// marked as in use; where it fails, it is no longer.
+func (c *Client) somewhere(ctx context.Context, do func(*Client) error) error {
+	client := c.live()
+	err := client.use()
+	if err == nil {
+		err = do(client)
+	}
+	if err == nil || client.another == nil || !neverStarted(err) {
+		return err
+	}
+	next, e := client.another(ctx)
+	switch {
+	case e != nil:
+		return fmt.Errorf("%w; %w", err, e)
+	case next == nil:
+		return err
+	default:
+		return do(next)
+	}
 }
 
 // endUnused makes reason the connection's end, unless it is in use. fresh says
@@ -115,6 +163,7 @@ func (c *Client) release() {
 	defer c.mu.Unlock()
 	c.users--
 	c.used = time.Now()
+	c.closeUnused()
 }
 
 // usage says whether the connection is in use, and when it last was.
@@ -138,14 +187,26 @@ func (c *Client) ended() bool {
 
 // receive reads the control stream to its end.
 func (c *Client) receive() {
+	defer close(c.over)
 	err := c.messages(bufio.NewReader(c.control))
+	var next *Client
+	if c.older != nil && speaksVersion1(err) {
+		next, _ = c.older() // nil where it fails: the refusal is the error
+	}
 	c.mu.Lock()
 	if c.err == nil {
 		c.err = err
 	}
+	c.next = next
 	c.mu.Unlock()
 	_ = c.mux.Close()
+	if c.old != nil {
+		c.old.wait()
+	}
 	close(c.done)
+	if next != nil {
+		<-next.done // which Close sees to
+	}
 }
 
 // fail is Close for a reason.
@@ -283,6 +344,15 @@ func (c *Client) event(ctx context.Context, events <-chan wire.Message) (wire.Me
 
 // request sends a request other than exec and waits for done.
 func (c *Client) request(ctx context.Context, message func(wire.Head) wire.Message) (*wire.Done, error) {
+	client := c.live()
+	done, err := client.requestHere(ctx, message)
+	if next := c.live(); next != client && speaksVersion1(err) { // which has read no request
+		return next.requestHere(ctx, message)
+	}
+	return done, err
+}
+
+func (c *Client) requestHere(ctx context.Context, message func(wire.Head) wire.Message) (*wire.Done, error) {
 	if err := c.use(); err != nil {
 		return nil, err
 	}
@@ -312,6 +382,9 @@ func (c *Client) ask(ctx context.Context, message func(wire.Head) wire.Message) 
 	case *wire.Done:
 		return m, nil
 	case *wire.Error:
+		if err := c.ofOld(m); err != nil {
+			return nil, err
+		}
 		return nil, requestError(m)
 	default:
 		return nil, fmt.Errorf("%w: %T answers no such request", ErrProtocol, m)

@@ -193,18 +193,7 @@ func (c *Cmd) Start() error {
 	}
 	c.started = true
 	c.findPipes()
-	err := c.client.use()
-	if err == nil {
-		err = c.startOn(c.client)
-	}
-	if err != nil && c.client.another != nil && neverStarted(err) {
-		next, e := c.client.another(c.ctx)
-		if e != nil {
-			return fmt.Errorf("%w; %w", err, e)
-		}
-		err = c.startOn(next)
-	}
-	if err != nil {
+	if err := c.client.somewhere(c.ctx, c.startOn); err != nil {
 		return err
 	}
 	c.copyStreams()
@@ -237,7 +226,7 @@ func neverStarted(err error) bool {
 		return false
 	}
 	remote, ok := errors.AsType[*RemoteError](err)
-	return ok && remote.Kind == ShuttingDown || errors.Is(err, ErrLost) && !errors.Is(err, ErrNotSpoken)
+	return ok && remote.Kind == ShuttingDown || speaksVersion1(err) || errors.Is(err, ErrLost) && !errors.Is(err, ErrNotSpoken)
 }
 
 // open opens the streams and sends the request. A connection may take no bytes
@@ -331,6 +320,11 @@ func (c *Cmd) awaitStart() (pid int, err error) {
 	case *wire.Started:
 		return m.PID, nil
 	case *wire.Error:
+		if err := c.client.ofOld(m); errors.Is(err, errMayHaveRun) {
+			return 0, &MaybeStartedError{Err: err}
+		} else if err != nil {
+			return 0, err
+		}
 		return 0, remoteError(m.Kind, m.Message)
 	default:
 		return 0, &MaybeStartedError{Err: fmt.Errorf("%w: %T before started", ErrProtocol, m)}

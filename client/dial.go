@@ -18,15 +18,22 @@ import (
 // Cancelling ctx, or its deadline, ends every step of it; afterwards ctx has no
 // effect. Dial does not wait for the agent's greeting, so that a first command
 // costs one round trip: an agent that refuses this host, or is none, is found
-// out by the first call on the Client, or by [Client.Ready]. The error is what
-// [ParseTarget] says is wrong with target, or a [*DialError]. The caller closes
-// the Client.
+// out by the first call on the Client, or by [Client.Ready]. So is one that
+// speaks protocol version 1 only, which the Client then speaks, too. The error is
+// what [ParseTarget] says is wrong with target, or a [*DialError]. The caller
+// closes the Client.
 func Dial(ctx context.Context, target string) (*Client, error) {
+	return DialProtocol(ctx, target, ProtocolAuto)
+}
+
+// DialProtocol is [Dial] for an agent that is to be spoken to by one version of
+// the protocol. With [Protocol1] it makes no connection yet.
+func DialProtocol(ctx context.Context, target string, p Protocol) (*Client, error) {
 	t, err := ParseTarget(target)
 	if err != nil {
 		return nil, err
 	}
-	c, err := DialWith(ctx, t.Dial)
+	c, err := route{t.Dial, t.String()}.client(ctx, p)
 	return c, dialError(t.String(), err)
 }
 
@@ -42,21 +49,26 @@ func dialError(target string, err error) error {
 }
 
 // DialWith is [Dial] over a connection that dial makes: through a proxy, or to
-// a VMM of another kind. The Client owns the connection.
+// a VMM of another kind. The Client owns the connection. Where the agent speaks
+// version 1 only, the Client calls dial again, for each command, until it is
+// closed.
 func DialWith(ctx context.Context, dial func(context.Context) (net.Conn, error)) (*Client, error) {
-	conn, err := dial(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return NewClient(ctx, conn)
+	return route{dial, "the agent"}.client(ctx, ProtocolAuto)
 }
 
 // NewClient makes a Client of a connection that leads to an agent, which it
 // then owns, and closes on failure too. Close of conn must end a Read and a
-// Write that are blocked, as a net.Conn's does. ctx is as for [Dial].
+// Write that are blocked, as a net.Conn's does. ctx is as for [Dial]. An agent that
+// speaks version 1 only is [ErrNotSpoken]: it has closed the connection, and there
+// is no other. For one that is known to, see [Version1].
 func NewClient(ctx context.Context, conn io.ReadWriteCloser) (*Client, error) {
+	return newClientWithin(ctx, conn, nil)
+}
+
+// newClientWithin is newClient within ctx.
+func newClientWithin(ctx context.Context, conn io.ReadWriteCloser, older func() (*Client, error)) (*Client, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	c, err := newClient(conn)
+	c, err := newClient(conn, older)
 	if !stop() {
 		// ctx has ended, and conn is closed or about to be.
 		if c != nil {
@@ -67,10 +79,16 @@ func NewClient(ctx context.Context, conn io.ReadWriteCloser) (*Client, error) {
 	return c, err
 }
 
-func newClient(conn io.ReadWriteCloser) (*Client, error) {
+func newClient(conn io.ReadWriteCloser, older func() (*Client, error)) (*Client, error) {
+	if v1, ok := conn.(*version1); ok {
+		conn = v1.agent()
+	}
 	session, control, err := mux.Client(&answered{ReadWriteCloser: conn}, wire.Preface)
 	if err != nil {
-		return nil, beforeHello(err)
+		if err = beforeHello(err); older != nil && speaksVersion1(err) {
+			return older() // it has answered already
+		}
+		return nil, err
 	}
 	c := &Client{
 		mux:     session,
@@ -78,15 +96,23 @@ func newClient(conn io.ReadWriteCloser) (*Client, error) {
 		calls:   make(map[uint64]*call),
 		greeted: make(chan struct{}),
 		done:    make(chan struct{}),
+		over:    make(chan struct{}),
+		older:   older,
 		sending: make(chan struct{}, maxSending),
 	}
+	if older != nil {
+		c.another = c.takenOver
+	}
+	c.old, _ = conn.(*oldAgent)
 	hello := &wire.Hello{
 		Min: wire.ProtocolMin, Max: wire.ProtocolMax,
 		Version: version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
 	}
-	if err := wire.Write(control, hello); err != nil {
+	if err := wire.Write(control, hello); err != nil && older == nil {
 		return nil, errors.Join(beforeHello(err), session.Close())
 	}
+	// What else keeps hello from being sent, such as a refusal that has come
+	// already, receive learns of.
 	go c.receive() // stopped by Close, or by the connection's end; Close waits for it
 	return c, nil
 }
@@ -144,18 +170,21 @@ func (c *answered) refusal(first []byte) error {
 	kind, message, ok := wire.ParseRefusal(line)
 	switch {
 	case !ok:
-		return &refusedError{fmt.Errorf("%w: this is no cocoon-agent: it answered %.64q", ErrNotSpoken, line)}
+		return &refusedError{err: fmt.Errorf("%w: this is no cocoon-agent: it answered %.64q", ErrNotSpoken, line)}
 	case kind == "":
-		return &refusedError{fmt.Errorf("%w: %s", ErrNotSpoken, message)}
+		return &refusedError{err: fmt.Errorf("%w: %s", ErrNotSpoken, message), version1: true}
 	default:
-		return &refusedError{remoteError(kind, message)}
+		return &refusedError{err: remoteError(kind, message)}
 	}
 }
 
 // A refusedError is the answer of a peer that has read no request: it does not
 // speak the protocol, which is ErrNotSpoken, or takes no more connections,
 // which is a RemoteError.
-type refusedError struct{ err error }
+type refusedError struct {
+	err      error
+	version1 bool // it answers as an agent does that speaks version 1
+}
 
 func (e *refusedError) Error() string { return e.err.Error() }
 func (e *refusedError) Unwrap() error { return e.err }

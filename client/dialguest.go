@@ -42,19 +42,11 @@ import (
 // the last of it: to be sure, call CloseWrite and read to the end.)
 func (c *Client) DialGuest(ctx context.Context, network, address string) (net.Conn, error) {
 	to := guestAddr{network, address}
-	err := c.use()
 	var g *guestConn
-	if err == nil {
+	err := c.somewhere(ctx, func(c *Client) (err error) {
 		g, err = c.dialGuest(ctx, to)
-	}
-	if err != nil && c.another != nil && neverStarted(err) {
-		next, e := c.another(ctx)
-		if e == nil {
-			g, err = next.dialGuest(ctx, to)
-		} else {
-			err = fmt.Errorf("%w; %w", err, e)
-		}
-	}
+		return err
+	})
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Addr: to, Err: err}
 	}

@@ -38,16 +38,24 @@
 // [Client.DialGuest] is a net.Conn to a service in the guest, on its loopback
 // interface or a Unix socket. What is broken off is never read as an end.
 //
+// # Version 1
+//
+// Agents that speak version 1 of the protocol only are found out and spoken to
+// in it, except by what has but one connection: see [Client.Protocol].
+//
 // # Clones
 //
 // VMs that are cloned from a snapshot have the same random state, ids, keys and
 // clock. [Client.Resume] is to be called first, before any command runs.
 package client
 
-import "github.com/cocoonstack/cocoon-agent/internal/wire"
+import (
+	"github.com/cocoonstack/cocoon-agent/internal/legacy"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
 
 // The range of protocol versions that this package speaks.
 const (
-	ProtocolMin = wire.ProtocolMin
+	ProtocolMin = legacy.Version
 	ProtocolMax = wire.ProtocolMax
 )

@@ -16,6 +16,11 @@ import (
 // The error is nil once the command has ended with no byte of output missing,
 // whatever its code. Where ctx ended it, the error wraps ctx's. Other errors are
 // those of [Cmd.Run], and the code is then -1.
+//
+// Version 2 of the protocol is spoken. An agent that knows only version 1 refuses
+// that, has then closed the connection, and has run nothing: the error wraps
+// [ErrNotSpoken], and the caller, who alone can connect again, may do so and hand
+// Run a [Version1] of that.
 func Run(
 	ctx context.Context, conn io.ReadWriteCloser, argv []string, env map[string]string,
 	stdin io.Reader, stdout, stderr io.Writer,
@@ -43,7 +48,8 @@ func Run(
 	return 0, nil
 }
 
-// Reseed is [Client.Reseed] over a connection of its own, which it closes.
+// Reseed is [Client.Reseed] over a connection of its own, which it closes. What
+// is said of version 1 at [Run] is true of it.
 func Reseed(ctx context.Context, conn io.ReadWriteCloser, entropy []byte, regenMachineID bool) error {
 	c, err := NewClient(ctx, conn)
 	if err != nil {

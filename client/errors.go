@@ -239,6 +239,9 @@ func (s *ProcessState) String() string {
 	if s.exited.SignalNumber != 0 {
 		text = "signal " + cmp.Or(s.exited.Signal, strconv.Itoa(s.exited.SignalNumber))
 	}
+	if s.exited.SignalNumber == 0 && s.exited.Code == -1 { // all that version 1 says
+		text = "ended by a signal"
+	}
 	if s.exited.OOMKilled {
 		text += " (out of memory)"
 	}

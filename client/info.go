@@ -37,7 +37,8 @@ type Info struct {
 	RoundTrip   time.Duration
 }
 
-// Info asks the agent what it and its guest are.
+// Info asks the agent what it and its guest are. One that speaks protocol version
+// 1 only tells nothing but the round trip.
 func (c *Client) Info(ctx context.Context) (*Info, error) {
 	asked := time.Now()
 	done, err := c.request(ctx, func(h wire.Head) wire.Message { return &wire.Info{Head: h} })
@@ -49,16 +50,21 @@ func (c *Client) Info(ctx context.Context) (*Info, error) {
 	if g == nil {
 		return nil, fmt.Errorf("%w: done without a guest", ErrProtocol)
 	}
-	clock := time.Unix(0, int64(g.ClockNS))
+	var clock time.Time
+	var offset time.Duration
+	if g.ClockNS != 0 {
+		clock = time.Unix(0, int64(g.ClockNS))
+		offset = clock.Sub(asked.Add(trip / 2).Round(0))
+	}
 	return &Info{
-		Version: g.Version, Protocol: ProtocolMax,
+		Version: g.Version, Protocol: int(c.Protocol()),
 		Hostname: g.Hostname, OS: g.OS, Kernel: g.Kernel, Arch: g.Arch, BootID: g.BootID, Resumes: g.Resumes,
 		Uptime:      time.Duration(g.UptimeMS) * time.Millisecond,
 		CPUs:        int(g.CPUs),
 		MemoryTotal: g.MemoryTotal, MemoryAvailable: g.MemoryAvailable,
 		Load:        [3]float64{float64(g.Load1) / 100, float64(g.Load5) / 100, float64(g.Load15) / 100},
 		Clock:       clock,
-		ClockOffset: clock.Sub(asked.Add(trip / 2).Round(0)),
+		ClockOffset: offset,
 		RoundTrip:   trip,
 	}, nil
 }

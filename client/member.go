@@ -64,14 +64,14 @@ func (m *member) tend() {
 	if c := m.current; c != nil {
 		inUse, last := c.usage()
 		switch {
-		case inUse && c.silence() >= p.config.ProbeAfter:
+		case inUse && c.silence() >= p.config.ProbeAfter, m.mayHaveLearnt(c, inUse):
 			m.find()
 		case !inUse && time.Since(last) >= p.config.IdleTimeout && time.Since(m.used) >= p.config.IdleTimeout:
 			p.evict(c)
 		}
 	}
 	for _, c := range slices.Clone(m.retired) {
-		if !p.evict(c) && c.silence() >= p.config.ProbeAfter && !m.examined[c] {
+		if !p.evict(c) && c.old == nil && c.silence() >= p.config.ProbeAfter && !m.examined[c] {
 			m.examined[c] = true
 			p.running.Go(func() { m.examine(c) }) // stopped by an answer, c's end, or Close
 		}
@@ -82,6 +82,13 @@ func (m *member) tend() {
 		return
 	}
 	m.timer.Reset(p.tick())
+}
+
+// mayHaveLearnt says that c, which speaks version 1 and is used, is to be asked
+// whether it still does: as long as its commands say something it is not silent.
+// It is called with mu held.
+func (m *member) mayHaveLearnt(c *Client, inUse bool) bool {
+	return c.old != nil && !c.old.chosen && (inUse || time.Since(m.used) < m.pool.config.ProbeAfter)
 }
 
 // find joins the search under way, or begins one. It is called with mu held.
@@ -143,6 +150,9 @@ func (m *member) look(old *Client) (*Client, error) {
 				if r.client != nil {
 					p.drop(r.client)
 				}
+			case r.err == nil && bothOld(old, r.client):
+				p.drop(r.client) // the agent is there, and that is all
+				return old, nil
 			case r.err == nil:
 				m.replace(old, r.client)
 			}
@@ -153,6 +163,10 @@ func (m *member) look(old *Client) (*Client, error) {
 		}
 	}
 }
+
+// bothOld says that c is of no more use than a, of which it is not known whether
+// the agent is there: neither has a connection that could be dead.
+func bothOld(a, c *Client) bool { return a != nil && !a.ended() && a.old != nil && c.old != nil }
 
 // probe asks c for an answer, for which there is ProbeTimeout. Where it does
 // not come, pong is where it still may.
@@ -184,7 +198,7 @@ func (m *member) replace(old, c *Client) {
 	p.dialing--
 	p.open[c], m.current = m, c
 	p.running.Go(func() { m.watch(c) })
-	if old != nil && !old.ended() {
+	if old != nil && !old.ended() && old.old == nil {
 		p.running.Go(func() { m.judge(old, c) })
 	}
 }
@@ -343,14 +357,11 @@ func (m *member) connect(ctx context.Context) (*Client, error) {
 	config := &m.pool.config
 	within, cancel := context.WithTimeout(ctx, config.DialTimeout)
 	defer cancel()
-	c, err := DialWith(within, m.dialConn)
+	c, err := m.greeted(within)
 	if err == nil {
-		if err = c.Ready(within); err == nil {
-			c.used = time.Now()
-			c.another = func(ctx context.Context) (*Client, error) { return m.another(ctx, c) }
-			return c, nil
-		}
-		_ = c.Close()
+		c.used = time.Now()
+		c.another = func(ctx context.Context) (*Client, error) { return m.another(ctx, c) }
+		return c, nil
 	}
 	if dial, ok := errors.AsType[*DialError](err); ok {
 		err = dial.Err
@@ -359,6 +370,27 @@ func (m *member) connect(ctx context.Context) (*Client, error) {
 		err = &timeoutError{config.DialTimeout, err}
 	}
 	return nil, &DialError{Target: m.target, Err: err}
+}
+
+// greeted returns a Client whose agent has shown that it is there.
+func (m *member) greeted(ctx context.Context) (*Client, error) {
+	r := route{m.dialConn, m.target}
+	protocol := m.pool.config.Protocol
+	first := protocol
+	if protocol == ProtocolAuto {
+		first = Protocol2
+	}
+	c, err := r.client(ctx, first)
+	if err == nil {
+		if err = c.Ready(ctx); err == nil {
+			return c, nil
+		}
+		_ = c.Close()
+	}
+	if protocol == ProtocolAuto && speaksVersion1(err) {
+		return r.oldClient(false)
+	}
+	return nil, err
 }
 
 func (m *member) dialConn(ctx context.Context) (net.Conn, error) {

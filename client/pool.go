@@ -48,7 +48,16 @@ type PoolConfig struct {
 	// Where there are as many, the one that has been idle for longest gives way.
 	// One that is silent and in use counts, and where there is no room for another
 	// connection to its target, it is not found out. 0: no limit.
+	//
+	// An agent that speaks protocol version 1 counts as one connection, in
+	// PoolStats too, whatever it has: each of its commands has one of its own,
+	// which is neither limited nor counted.
 	MaxConns int
+
+	// Protocol is the version to speak with all agents. [ProtocolAuto], which is
+	// 0, finds out by connecting, again when a connection is replaced, and every
+	// ProbeAfter or so of an agent that speaks version 1 and is in use.
+	Protocol Protocol
 }
 
 func (c *PoolConfig) setDefaults() {

@@ -126,7 +126,7 @@ func (c *Cmd) awaitExit(p *patience) (*wire.Exited, error) {
 	for {
 		select {
 		case m := <-c.events:
-			return exitedOf(m)
+			return c.exitedOf(m)
 		case <-p.ending:
 			p.begin()
 			continue
@@ -139,18 +139,21 @@ func (c *Cmd) awaitExit(p *patience) (*wire.Exited, error) {
 		}
 		select {
 		case m := <-c.events:
-			return exitedOf(m)
+			return c.exitedOf(m)
 		default:
 			return nil, c.client.lost()
 		}
 	}
 }
 
-func exitedOf(m wire.Message) (*wire.Exited, error) {
+func (c *Cmd) exitedOf(m wire.Message) (*wire.Exited, error) {
 	switch m := m.(type) {
 	case *wire.Exited:
 		return m, nil
 	case *wire.Error:
+		if err := c.client.ofOld(m); err != nil {
+			return nil, err
+		}
 		return nil, remoteError(m.Kind, m.Message)
 	default:
 		return nil, fmt.Errorf("%w: %T instead of exited", ErrProtocol, m)

@@ -19,6 +19,11 @@ type targetFlags struct {
 	CID            *uint32       `name:"cid" placeholder:"N" help:"The guest's vsock CID: --cid N --port P is --target vsock://N:P."`
 	Port           uint32        `default:"1024" help:"The agent's vsock port, with --cid."`
 	ConnectTimeout time.Duration `default:"10s" help:"How long to wait for a connection and the agent's greeting."`
+	Protocol       string        `default:"auto" enum:"auto,1,2" placeholder:"VERSION" help:"Speak version 1 or 2 of the protocol; auto: 2, and 1 where the agent knows no other. Default: auto."`
+}
+
+func (f *targetFlags) protocol() client.Protocol {
+	return map[string]client.Protocol{"1": client.Protocol1, "2": client.Protocol2}[f.Protocol]
 }
 
 // url returns the target. --cid is stronger than the environment's target.
@@ -53,13 +58,15 @@ func given(k *kong.Context, name string) bool {
 func (f *targetFlags) dial(url string) (*client.Client, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), f.ConnectTimeout)
 	defer cancel()
-	c, err := client.Dial(ctx, url)
+	c, err := client.DialProtocol(ctx, url, f.protocol())
 	if err == nil {
 		if err = c.Ready(ctx); err == nil {
 			return c, nil
 		}
 		_ = c.Close()
-		err = &client.DialError{Target: url, Err: err}
+		if _, ok := errors.AsType[*client.DialError](err); !ok {
+			err = &client.DialError{Target: url, Err: err}
+		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("connect to %s: no answer within %v: is the VM paused, or is there something else than an agent?", url, f.ConnectTimeout)
@@ -102,6 +109,10 @@ With -t the command has a terminal. Ours is raw meanwhile: every key is the
 command's, ^C too. The session ends with the command, or by ~. typed at the start
 of a line; ~? lists the escapes.
 
+An agent that speaks version 1 of the protocol only has no terminals, users,
+directories, limits, --clear-env, --keep or signals: any but SIGUSR1 and SIGUSR2
+ends the command there, and how the command ended is then not known.
+
   cocoon-agent client --cid 3 -- uname -a
   cocoon-agent client --cid 3 -t -- bash
   tar c . | cocoon-agent client --target hvsock:///run/vm/v.sock:1024 -- tar x -C /srv
@@ -128,7 +139,11 @@ func (c *clientCommand) Run(k *kong.Context) error {
 		return &clientError{err: err}
 	}
 	defer conn.Close()
-	if err := c.exec(conn); err != nil {
+	err = c.exec(conn)
+	if _, ok := errors.AsType[*client.DialError](err); ok { // of version 1; it names the agent
+		url = ""
+	}
+	if err != nil {
 		return &clientError{url, err}
 	}
 	return nil

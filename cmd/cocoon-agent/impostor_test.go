@@ -13,6 +13,7 @@ import (
 func TestWhatIsNoAgentIsExplained(t *testing.T) {
 	for name, impostor := range map[string]struct {
 		behave func(net.Conn)
+		flags  []string
 		want   string
 	}{
 		"says nothing": {
@@ -29,6 +30,7 @@ func TestWhatIsNoAgentIsExplained(t *testing.T) {
 		},
 		"is of another version": {
 			behave: func(c net.Conn) { _, _ = io.WriteString(c, `{"type":"error","message":"unknown \u001b[2Jtype"}`+"\n") },
+			flags:  []string{"--protocol", "2"}, // else it is taken for one of version 1
 			want:   "no common protocol: unknown \uFFFD[2Jtype",
 		},
 	} {
@@ -54,7 +56,7 @@ func TestWhatIsNoAgentIsExplained(t *testing.T) {
 				}
 			}()
 			for _, command := range [][]string{{"ping", "-c", "1"}, {"info"}, {"client"}} {
-				args := append(slices.Clone(command), "--connect-timeout", "300ms", "--target", "unix://"+path)
+				args := append(slices.Concat(command, impostor.flags), "--connect-timeout", "300ms", "--target", "unix://"+path)
 				status := 1
 				if command[0] == "client" {
 					args, status = append(args, "--", "true"), 255

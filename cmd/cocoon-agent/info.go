@@ -28,7 +28,8 @@ func (*infoCommand) Help() string {
 	return `The clock's offset is how far the guest's clock is ahead of this host's, give or
 take half of the round trip. What the agent could not find out is left out, and
 in JSON 0 or empty. In JSON, times are in seconds, the clock in RFC 3339 and
-memory in bytes. The exit status is 1 where the agent does not answer.
+memory in bytes. The exit status is 1 where the agent does not answer. One that
+speaks version 1 of the protocol only tells that it is there.
 
   cocoon-agent info --cid 3
   cocoon-agent info --json --target hvsock:///run/vm/v.sock | jq .memory_available`
@@ -65,6 +66,10 @@ func (i *infoCommand) Run(k *kong.Context) error {
 
 func printInfo(out io.Writer, i *client.Info) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if i.Protocol == int(client.Protocol1) {
+		fmt.Fprintf(w, "agent\tprotocol 1, which tells no more\nround trip\t%s\n", milliseconds(i.RoundTrip))
+		return w.Flush()
+	}
 	for _, row := range [][2]string{
 		{"agent", fmt.Sprintf("%s, protocol %d", i.Version, i.Protocol)},
 		{"hostname", i.Hostname},

@@ -27,7 +27,8 @@ type pingCommand struct {
 func (*pingCommand) Help() string {
 	return `One connection is used throughout. What is measured is the way to the agent and
 back, and not a guest's network. The exit status is 0 if at least one ping was
-answered, and 1 if none was or the connection failed.
+answered, and 1 if none was or the connection failed. To an agent that speaks
+version 1 of the protocol only each ping is a connection that it refuses.
 
   cocoon-agent ping -c 3 --cid 3`
 }

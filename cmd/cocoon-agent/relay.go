@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"sync/atomic"
@@ -91,11 +92,20 @@ func (r *relay) run() {
 			case r.interactive && (sig == syscall.SIGTERM || sig == syscall.SIGHUP):
 				r.end()
 			default:
-				go func() { _ = r.cmd.Signal(sig) }() // likewise; what becomes of the command, Wait tells
+				go r.pass(sig) // likewise
 			}
 		case <-r.stop:
 			return
 		}
+	}
+}
+
+// pass passes a signal on. What becomes of the command, Wait tells. An agent that
+// has no signals can still end it, which most of them ask for.
+func (r *relay) pass(sig syscall.Signal) {
+	remote, ok := errors.AsType[*client.RemoteError](r.cmd.Signal(sig))
+	if ok && remote.Kind == client.Unsupported && sig != syscall.SIGUSR1 && sig != syscall.SIGUSR2 {
+		r.end()
 	}
 }
 

@@ -34,7 +34,8 @@ command runs; doing it again does no harm. What programs that run have already
 drawn or read, they keep.
 
 There is a line for each step. One that fails does not keep the others from being
-taken, and the exit status is 1.
+taken, and the exit status is 1. An agent that speaks version 1 of the protocol
+only has --machine-id and nothing else.
 
   cocoon-agent reseed --cid 3 --resume --hostname web-17
   cocoon-agent reseed --target hvsock:///run/vm/v.sock --clock`

@@ -20,6 +20,7 @@ type serveCommand struct {
 	Listen        []string      `xor:"listen" sep:"none" placeholder:"URL" help:"Listen on vsock://:PORT or unix:///PATH instead, and on sockets that systemd has passed. Repeatable."`
 	AllowCID      []uint32      `name:"allow-cid" placeholder:"N" help:"Serve vsock peers with CID N too, besides the host (2). Repeatable. CID 1 is every process of this guest, which is then root."`
 	ShutdownGrace time.Duration `default:"5s" help:"How long commands have between SIGTERM and SIGKILL when the agent is shut down."`
+	DisableV1     bool          `name:"disable-v1" help:"Refuse hosts that speak version 1 of the protocol: JSON lines, one connection for each command."`
 	LogLevel      logLevel      `default:"info" placeholder:"LEVEL" env:"AGENT_LOG_LEVEL" help:"debug, info, warn or error. Default: info."`
 
 	capFlags    `embed:""`
@@ -97,6 +98,7 @@ func (s *serveCommand) Run() error {
 		Caps:          caps,
 		Policy:        policy,
 		LogArgs:       s.LogArgs,
+		DisableV1:     s.DisableV1,
 	})
 	d := daemon{log, server, notifier}
 	return d.run(ctx, stop, endpoints)

@@ -71,6 +71,11 @@ func exitStatus(exit *client.ExitError, text string) (status int, line string) {
 	switch exit.Reason() {
 	case "timeout":
 		return statusTimeout, text
+	case "signal", "killed":
+		if exit.ExitStatus() < 0 { // an agent of version 1 does not say how it ended
+			return statusTransport, text
+		}
+		return exit.ExitStatus(), ""
 	case "shutdown":
 		return exit.ExitStatus(), text
 	default:

@@ -163,6 +163,19 @@ func TestResumeMakesACloneAMachineOfItsOwn(t *testing.T) {
 	wantResumes(t, c, 1)
 }
 
+// The machine-id is all that version 1 has besides the entropy.
+func TestHostOfVersion1ReseedsAndRenewsTheMachineID(t *testing.T) {
+	writable(t)
+	c, a, _ := serve(t)
+	before := read(t, "/etc/machine-id")
+	got := reseed(t, a, "--protocol", "1", "--machine-id")
+	if got.Status != 0 || got.Stdout != "entropy     changed\nmachine_id  changed\n" {
+		t.Errorf("%+v", got)
+	}
+	wantNewMachineID(t, before)
+	wantResumes(t, c, 1)
+}
+
 // A running sshd has read its keys when it began.
 func TestSSHDThatRunsShowsTheNewKeys(t *testing.T) {
 	if _, err := os.Stat("/usr/sbin/sshd"); err != nil {

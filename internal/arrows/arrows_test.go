@@ -23,8 +23,9 @@ func list(t *testing.T, args ...string) []string {
 
 func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 	for from, may := range map[string][]string{
-		"client":             {"internal/mux", "internal/transport", "internal/wire"},
-		"internal/session":   {"internal/guest", "internal/lane", "internal/local", "internal/mux", "internal/proc", "internal/wire"},
+		"client":             {"internal/legacy", "internal/mux", "internal/transport", "internal/wire"},
+		"internal/session":   {"internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/wire"},
+		"internal/legacy":    {"internal/mux", "internal/wire"},
 		"internal/wire":      {},
 		"internal/mux":       {},
 		"internal/transport": {},
@@ -33,8 +34,8 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/lane":      {},
 		"internal/guest":     {},
 		"internal/systemd":   {},
-		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/lane", "internal/local", "internal/mux", "internal/proc", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
-		"internal/agenttest": {"internal/guest", "internal/lane", "internal/local", "internal/mux", "internal/proc", "internal/session", "internal/transport", "internal/wire"},
+		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
+		"internal/agenttest": {"internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/session", "internal/transport", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
 			own, ok := strings.CutPrefix(dep, module)

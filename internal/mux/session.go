@@ -100,6 +100,8 @@ func (s *Session) take(h header) error {
 		return s.in.skip(int(h.length))
 	case stream == nil:
 		return nil
+	case h.kind == kindData && stream.direct != nil:
+		err = stream.pour(s.in, int(h.length))
 	case h.kind == kindData:
 		err = stream.receive(s.in, int(h.length))
 	default:
@@ -232,7 +234,9 @@ func (s *Session) translate(cause, writeFailure error) error {
 
 // Open opens a stream on the host's side, of which the peer learns with the next frame that has a
 // body. It never blocks.
-func (s *Session) Open() (*Stream, error) {
+func (s *Session) Open() (*Stream, error) { return s.open(nil) }
+
+func (s *Session) open(direct io.Writer) (*Stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -249,6 +253,7 @@ func (s *Session) Open() (*Stream, error) {
 		s.last += 2
 	}
 	stream := newStream(s, s.last)
+	stream.direct = direct
 	s.streams[s.last] = stream
 	s.out.put(header{kind: kindWindow, flags: flagSYN, stream: s.last, length: uint32(s.window - initialWindow)})
 	return stream, nil

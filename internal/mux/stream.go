@@ -22,6 +22,8 @@ type Stream struct {
 	session *Session
 	urgent  bool // its frames come before those of other streams
 
+	direct io.Writer // gets what comes at once, and nothing is received; nil: as usual
+
 	// writing keeps the frames of one Write together. It is held while the
 	// peer's window is full: so nothing but Write takes it.
 	writing sync.Mutex

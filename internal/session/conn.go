@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cocoonstack/cocoon-agent/internal/guest"
+	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
@@ -28,8 +29,10 @@ type conn struct {
 	log    zerolog.Logger
 
 	arrival uint64 // of all connections, in which order
-	stage   stage  // guarded by the server's mu
+	begun   time.Time
+	stage   stage // guarded by the server's mu
 
+	old     *legacy.Host // stands for a version-1 host; nil: none is needed
 	mux     *mux.Session
 	control *mux.Stream
 
@@ -51,6 +54,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		server:  s,
 		net:     nc,
 		log:     s.Log,
+		begun:   time.Now(),
 		replies: newOutbox(),
 		execs:   make(map[uint64]task),
 		idle:    make(chan struct{}),
@@ -59,7 +63,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 
 // serve is the whole life of a connection.
 func (c *conn) serve() {
-	defer c.net.Close()
+	defer c.close()
 	peer, err := c.server.Admit(c.net)
 	c.log = c.log.With().Str("peer", peer).Logger()
 	if err != nil {
@@ -84,6 +88,13 @@ func (c *conn) serve() {
 	c.end(err)
 }
 
+func (c *conn) close() {
+	_ = c.net.Close()
+	if c.old != nil {
+		c.old.Wait()
+	}
+}
+
 // broken says whether a connection that ended for err is worth a warning: it
 // broke a rule, or was lost under running processes.
 func (c *conn) broken(err error) bool {
@@ -94,13 +105,19 @@ func (c *conn) broken(err error) bool {
 
 // greet brings a connection to where requests are read.
 func (c *conn) greet() error {
-	nc, err := readPreface(c.net)
+	g, err := c.readGreeting()
 	if err == nil {
-		err = c.server.preface(c)
+		err = c.server.preface(c, g.stage())
 	}
 	if err != nil {
+		g.drop()
 		refuse(c.net, err)
 		return err
+	}
+	nc := g.conn(c.net)
+	if old, ok := nc.(*legacy.Host); ok {
+		c.old = old
+		c.log = c.log.With().Int("protocol", legacy.Version).Logger()
 	}
 	c.mux = c.server.quota.Server(nc)
 	if err := c.hello(); err != nil {

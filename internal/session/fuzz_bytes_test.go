@@ -34,12 +34,21 @@ func FuzzSessionBytes(f *testing.F) {
 		f.Add(byte(readingNot), seed)
 		f.Add(byte(asTheyAre), append([]byte(wire.Preface), seed...))
 	}
-	f.Add(byte(asTheyAre), []byte(`{"type":"exec","argv":["true"]}`+"\n"))
+	for _, version1 := range []string{
+		`{"type":"exec","argv":["true"]}` + "\n",
+		`{"type":"exec","argv":["cat"],"env":{"A":"b"}}` + "\n" + `{"type":"stdin","data":"eAo="}` + "\n" + `{"type":"stdin_close"}` + "\n",
+		`{"type":"exec","argv":["sleep","1000"]}` + "\n" + `{"type":"exec"}` + "\n",
+		`{"type":"reseed","data":"AAAA","regen_machine_id":true}` + "\n",
+	} {
+		f.Add(byte(asTheyAre), []byte(version1))
+		f.Add(byte(asTheyAre|inSingleBytes), []byte(version1))
+		f.Add(byte(asTheyAre|readingNot), []byte(version1))
+	}
 	f.Add(byte(readingNot), bytes.Repeat([]byte("\x00\x02\x00\x01\x00\x00\x00\x00\x00\x00\x00\x07"), 100)) // pings
 	a := openArena(f)
 	f.Fuzz(func(t *testing.T, mode byte, input []byte) {
-		if len(input) > 16<<10 || bytes.ContainsRune(input, '/') {
-			t.Skip() // a slash would lead out of the arena
+		if len(input) > 16<<10 || bytes.ContainsRune(input, '/') || bytes.Contains(input, []byte(`\u`)) {
+			t.Skip() // a slash, which version 1 may have as \u002f, would lead out of the arena
 		}
 		m := a.match(t, input)
 		says := append([]byte(nil), input...)

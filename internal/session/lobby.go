@@ -2,6 +2,12 @@
 
 package session
 
+import "time"
+
+// hearTime is how long a connection of which nothing has been heard is not made
+// to give way: a burst of hosts that speak comes faster than they are listened to.
+const hearTime = 250 * time.Millisecond
+
 // A stage is how far a connection has come. It is guarded by the server's mu.
 //
 //	arrived → prefaced → greeted
@@ -15,6 +21,46 @@ const (
 	greeted               // it has said hello
 	departed              // it has ended; commands that it has kept may still run
 )
+
+// awaitRoom waits until there is room for a connection of which nothing has been
+// heard, or one that has had its time. The next ones wait in the listener's queue.
+func (s *Server) awaitRoom() {
+	for {
+		wait := s.crowded()
+		if wait <= 0 {
+			return
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-s.moved:
+		case <-timer.C:
+		case <-s.stopping:
+		}
+		timer.Stop()
+		if s.isClosing() {
+			return
+		}
+	}
+}
+
+// crowded is how long it is to be waited for the one that has been silent for
+// longest, where there is no room for another one.
+func (s *Server) crowded() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.count(arrived) < s.caps.Greetings {
+		return 0
+	}
+	return hearTime - time.Since(s.oldest(arrived).begun)
+}
+
+// hasMoved says that a connection is no longer one of which nothing has been heard.
+func (s *Server) hasMoved() {
+	select {
+	case s.moved <- struct{}{}:
+	default:
+	}
+}
 
 // arrive makes room for a connection of which nothing has been heard: where
 // there are too many, the one that has been silent for longest is closed. It is
@@ -30,9 +76,11 @@ func (s *Server) arrive(c *conn) {
 	s.conns[c] = true
 }
 
-// preface counts c as a connection. Where there are too many, the one that has
-// not said hello for longest gives way; where all have, c is refused.
-func (s *Server) preface(c *conn) error {
+// preface counts c as a connection, which has come as far as to. Where there are
+// too many, the one that has not said hello for longest gives way; where all
+// have, c is refused.
+func (s *Server) preface(c *conn, to stage) error {
+	defer s.hasMoved()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.count(prefaced)+s.count(greeted) >= s.caps.Connections {
@@ -43,7 +91,7 @@ func (s *Server) preface(c *conn) error {
 		silent.stage = departed
 		silent.cut()
 	}
-	c.stage = prefaced
+	c.stage = to
 	return nil
 }
 

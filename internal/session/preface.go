@@ -3,12 +3,12 @@
 package session
 
 import (
-	"bufio"
 	"errors"
 	"io"
 	"net"
 	"time"
 
+	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -21,16 +21,78 @@ const (
 	lingerTime = time.Second
 )
 
-// readPreface reads the first line of nc, and returns nc with what came behind it.
-func readPreface(nc net.Conn) (net.Conn, error) {
-	_ = nc.SetReadDeadline(time.Now().Add(greetTime))
-	br := bufio.NewReaderSize(nc, wire.MaxPreface)
-	if err := wire.ReadPreface(br); err != nil {
-		return nil, err
+var errVersion1 = errors.New("protocol version 1 is switched off on this agent: it takes version 2 alone")
+
+// A greeting is the beginning of a connection.
+type greeting struct {
+	lines  *legacy.Reader
+	first  *legacy.Frame // of a version-1 host, else nil
+	behind []byte        // the first line, and has been read already
+}
+
+// readGreeting reads the first line, by which the host picks the protocol.
+func (c *conn) readGreeting() (*greeting, error) {
+	_ = c.net.SetReadDeadline(time.Now().Add(greetTime))
+	longest := legacy.MaxLine
+	if c.server.DisableV1 {
+		longest = wire.MaxPreface
 	}
-	_ = nc.SetReadDeadline(time.Time{})
-	behind, _ := br.Peek(br.Buffered())
-	return &prefixed{Conn: nc, prefix: behind}, nil
+	g := &greeting{lines: legacy.NewReader(c.net, wire.MaxPreface, longest, &c.server.lines)}
+	line, err := g.lines.Line()
+	if errors.Is(err, legacy.ErrNotObject) || c.server.DisableV1 && errors.Is(err, legacy.ErrTooLong) {
+		err = wire.ErrPrefaceTooLong
+	}
+	if err == nil {
+		err = g.parse(line, c.server.DisableV1)
+	}
+	if err != nil {
+		return g, err
+	}
+	_ = c.net.SetReadDeadline(time.Time{})
+	g.behind = g.lines.Buffered()
+	return g, nil
+}
+
+// drop gives up a connection that is refused.
+func (g *greeting) drop() { g.lines.Close() }
+
+// parse finds out what the first line asks for. A version-1 host's may be longer
+// than a preface.
+func (g *greeting) parse(line []byte, disabled bool) error {
+	err := wire.ParsePreface(line)
+	asked, ok := errors.AsType[*wire.ProtocolError](err)
+	switch {
+	case ok && legacy.Begins(asked.Type) && disabled:
+		return errVersion1
+	case ok && legacy.Begins(asked.Type), errors.Is(err, wire.ErrPrefaceTooLong):
+	default:
+		return err
+	}
+	first, malformed := legacy.Decode(line)
+	if malformed != nil {
+		return malformed
+	}
+	if !legacy.Begins(string(first.Type)) {
+		return err
+	}
+	g.first = first
+	return nil
+}
+
+// stage is how far the connection has come: a version-1 host has no more to say.
+func (g *greeting) stage() stage {
+	if g.first == nil {
+		return prefaced
+	}
+	return greeted
+}
+
+// conn returns the connection that the session is served over.
+func (g *greeting) conn(nc net.Conn) io.ReadWriteCloser {
+	if g.first == nil {
+		return &prefixed{Conn: nc, prefix: g.behind}
+	}
+	return legacy.NewHost(nc, g.lines, g.first)
 }
 
 // prefixed is a connection of which something has been read already.
@@ -68,7 +130,7 @@ func refuse(nc net.Conn, err error) {
 
 // refusalKind is empty where the peer has not said what this agent speaks.
 func refusalKind(err error) wire.ErrorKind {
-	if errors.Is(err, errLimit) {
+	if errors.Is(err, errLimit) || errors.Is(err, legacy.ErrMemory) {
 		return wire.Limit
 	}
 	return ""
@@ -78,7 +140,8 @@ func refusal(err error) string {
 	var protocol *wire.ProtocolError
 	switch {
 	case errors.As(err, &protocol),
-		errors.Is(err, errLimit),
+		errors.Is(err, errLimit), errors.Is(err, errVersion1),
+		errors.Is(err, legacy.ErrMalformed), errors.Is(err, legacy.ErrTooLong), errors.Is(err, legacy.ErrMemory),
 		errors.Is(err, wire.ErrPrefaceTooLong), errors.Is(err, wire.ErrPrefaceInvalid):
 		return err.Error()
 	default:

@@ -21,6 +21,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
@@ -49,6 +50,8 @@ type Config struct {
 	Caps    Caps
 	Policy  Policy
 	LogArgs bool // the log has the arguments of commands
+
+	DisableV1 bool // hosts that speak protocol version 1 are refused
 }
 
 // A Server serves connections from hosts. It is safe for concurrent use.
@@ -59,10 +62,12 @@ type Server struct {
 
 	caps    Caps // with defaults
 	quota   *mux.Quota
-	execs   atomic.Int64 // on all connections
+	lines   legacy.Memory // for long lines of version-1 hosts
+	execs   atomic.Int64  // on all connections
 	reseeds atomic.Int32
 
 	stopping chan struct{} // closed with closing
+	moved    chan struct{} // has a token when a connection has got on
 
 	reseeding sync.Mutex    // one clone is made a machine of its own at a time
 	resumes   atomic.Uint64 // how many times that has succeeded
@@ -82,6 +87,7 @@ func NewServer(c Config) *Server {
 		caps:      c.Caps.withDefaults(),
 		quota:     mux.NewQuota(c.Caps.Limits),
 		stopping:  make(chan struct{}),
+		moved:     make(chan struct{}, 1),
 		listeners: make(map[net.Listener]bool),
 		conns:     make(map[*conn]bool),
 	}
@@ -104,6 +110,7 @@ func (s *Server) Serve(ln net.Listener) error {
 		switch {
 		case err == nil:
 			delay = 0
+			s.awaitRoom()
 			s.start(nc)
 		case s.isClosing():
 			return ErrClosed
@@ -152,6 +159,7 @@ func (s *Server) serve(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	s.hasMoved()
 }
 
 // Shutdown stops accepting connections and execs, ends every running process

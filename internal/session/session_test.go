@@ -162,7 +162,6 @@ func TestRefusedPrefaceIsAnsweredByALine(t *testing.T) {
 	a := agenttest.Start(t)
 	bystander(t, a)
 	for name, tc := range map[string]struct{ says, answer string }{
-		"version 1":       {`{"type":"exec","argv":["true"]}` + "\n", `protocol \"exec\" is not spoken here`},
 		"version 3":       {`{"type":"cocoon-agent/3"}` + "\n", `protocol \"cocoon-agent/3\" is not spoken here`},
 		"not JSON":        {"GET / HTTP/1.1\r\n\r\n", "not a JSON object"},
 		"no type":         {"{}\n", "not a JSON object with a type"},

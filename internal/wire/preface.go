@@ -48,6 +48,14 @@ func ReadPreface(r *bufio.Reader) error {
 	case err != nil:
 		return err
 	}
+	return ParsePreface(line)
+}
+
+// ParsePreface is [ReadPreface] of a line that has been read.
+func ParsePreface(line []byte) error {
+	if len(line) > MaxPreface {
+		return ErrPrefaceTooLong
+	}
 	var first struct {
 		Type string `json:"type"`
 	}

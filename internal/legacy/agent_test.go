@@ -1,0 +1,614 @@
+//go:build linux
+
+package legacy_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/legacy"
+)
+
+// A oldAgent knows version 1 alone, and what a test says. It is dialed, and
+// counts that.
+type oldAgent struct {
+	tb    testing.TB
+	serve func(nc net.Conn, first *legacy.Frame, lines *legacy.Reader)
+
+	serving sync.WaitGroup
+	mu      sync.Mutex
+	dials   int
+	refused int // which asked for another protocol
+}
+
+func startOld(tb testing.TB, serve func(net.Conn, *legacy.Frame, *legacy.Reader)) *oldAgent {
+	tb.Helper()
+	a := &oldAgent{tb: tb, serve: serve}
+	tb.Cleanup(a.serving.Wait)
+	return a
+}
+
+func (a *oldAgent) dial(context.Context) (net.Conn, error) {
+	near, far := socketpair(a.tb)
+	a.mu.Lock()
+	a.dials++
+	a.mu.Unlock()
+	a.serving.Go(func() {
+		defer far.Close()
+		lines := legacy.NewReader(far, 4096, legacy.MaxLine, nil)
+		first, err := lines.Next()
+		if err != nil {
+			return
+		}
+		if !legacy.Begins(string(first.Type)) {
+			a.mu.Lock()
+			a.refused++
+			a.mu.Unlock()
+			_, _ = io.WriteString(far, `{"type":"error","message":"unknown type `+string(first.Type)+`"}`+"\n")
+			return
+		}
+		a.serve(far, first, lines)
+	})
+	return near, nil
+}
+
+// counts returns how many connections there were, and how many asked for version 2.
+func (a *oldAgent) counts() (dials, refused int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.dials, a.refused
+}
+
+// player says lines, all but the first when it has read the host's, which it keeps.
+func player(tb testing.TB, says string) (serve func(net.Conn, *legacy.Frame, *legacy.Reader), said <-chan talk) {
+	tb.Helper()
+	all := make(chan talk, 1)
+	at, rest, whole := strings.Cut(says, "\n")
+	return func(nc net.Conn, first *legacy.Frame, lines *legacy.Reader) {
+		var t talk
+		defer func() { all <- t }()
+		t.add(first)
+		_, _ = io.WriteString(nc, at)
+		if !whole {
+			return
+		}
+		_, _ = io.WriteString(nc, "\n")
+		for first.Type == legacy.TypeExec {
+			f, err := lines.Next()
+			if err != nil {
+				break
+			}
+			t.add(f)
+			if f.Type == legacy.TypeStdinClose {
+				break
+			}
+		}
+		_, _ = io.WriteString(nc, rest)
+	}, all
+}
+
+func dialOld(tb testing.TB, a *oldAgent) *client.Client {
+	tb.Helper()
+	c, err := client.DialWith(tb.Context(), a.dial)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// perform has the client do what the host does in a transcript. It returns what
+// came of it, and whether it has begun.
+func perform(ctx context.Context, c *client.Client, t talk) (stdout, stderr string, err error) {
+	if first := t.frames[0]; first.Type == legacy.TypeReseed {
+		return "", "", c.Reseed(ctx, first.Data, first.RegenMachineID)
+	}
+	first := t.frames[0]
+	var out, errs bytes.Buffer
+	cmd := c.CommandContext(ctx, first.Argv[0], first.Argv[1:]...)
+	for key, value := range first.Env {
+		cmd.Env = append(cmd.Env, key+"="+value)
+	}
+	if t.stdin != nil {
+		cmd.Stdin = bytes.NewReader(t.stdin)
+	}
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}
+
+func TestTranscriptsPlayedToTheClient(t *testing.T) {
+	for _, tr := range readTranscripts(t) {
+		t.Run(tr.name, func(t *testing.T) {
+			serve, said := player(t, strings.Join(tr.agent, ""))
+			c := dialOld(t, startOld(t, serve))
+			host, agent := heard(t, tr.host), heard(t, tr.agent)
+			stdout, stderr, err := perform(patiently(t), c, host)
+			if got := <-said; !got.same(host) {
+				t.Errorf("the client says %+v\nwant %+v", got, host)
+			}
+			if stdout != string(agent.stdout) || stderr != string(agent.stderr) {
+				t.Errorf("stdout %q, stderr %q", stdout, stderr)
+			}
+			switch last := agent.frames[len(agent.frames)-1]; {
+			case last.Type == legacy.TypeError:
+				wantRemote(t, err, client.Internal, last.Message)
+			case last.ExitCode != 0:
+				if exit, ok := errors.AsType[*client.ExitError](err); !ok || exit.ExitCode() != last.ExitCode {
+					t.Errorf("error %v, want exit code %d", err, last.ExitCode)
+				}
+			case err != nil:
+				t.Error(err)
+			}
+			if p := c.Protocol(); p != client.Protocol1 {
+				t.Errorf("protocol %d", p)
+			}
+		})
+	}
+}
+
+func wantRemote(tb testing.TB, err error, kind client.Kind, message string) {
+	tb.Helper()
+	remote, ok := errors.AsType[*client.RemoteError](err)
+	if !ok || remote.Kind != kind || !strings.Contains(remote.Message, message) {
+		tb.Errorf("error %v (%T), want %s: %s", err, err, kind, message)
+	}
+}
+
+func TestAgentThatIsCutAnywhereIsAnErrorThatSaysWhatMayHaveRun(t *testing.T) {
+	for _, tr := range readTranscripts(t) {
+		says := strings.Join(tr.agent, "")
+		started := strings.Index(says, "\n") + 1
+		host := heard(t, tr.host)
+		for n := range len(says) {
+			serve, _ := player(t, says[:n])
+			c := dialOld(t, startOld(t, serve))
+			_, _, err := perform(patiently(t), c, host)
+			maybe := errors.AsType[*client.MaybeStartedError]
+			lost := errors.AsType[*client.LostExitError]
+			_, isMaybe := maybe(err)
+			_, isLost := lost(err)
+			one := strings.Contains(tr.agent[0], "started")
+			switch {
+			case !errors.Is(err, client.ErrLost),
+				!tr.reseeds() && one && n >= started && !isLost,
+				!tr.reseeds() && (!one || n < started) && !isMaybe:
+				t.Fatalf("%s, %d bytes: error %v (%T)", tr.name, n, err, err)
+			}
+			_ = c.Close()
+		}
+	}
+}
+
+const begun = `{"type":"started","pid":1}` + "\n"
+
+func TestAgentThatBreaksTheRulesIsAnError(t *testing.T) {
+	for name, tc := range map[string]struct{ says, want string }{
+		"no JSON":              {begun + "hello\n", "malformed frame"},
+		"no type":              {begun + "{}\n", "no type"},
+		"no base64":            {begun + `{"type":"stdout","data":"!"}` + "\n", "malformed frame"},
+		"exit before start":    {`{"type":"exit"}` + "\n", `by "exit"`},
+		"output before start":  {`{"type":"stdout","data":"eA=="}` + "\n", `by "stdout"`},
+		"started twice":        {begun + begun, `by "started"`},
+		"a pid beyond all":     {`{"type":"started","pid":4294967296}` + "\n", `by "started"`},
+		"a negative pid":       {`{"type":"started","pid":-1}` + "\n", `by "started"`},
+		"an exit code too far": {begun + `{"type":"exit","exit_code":4294967296}` + "\n", `by "exit"`},
+		"a pid of letters":     {`{"type":"started","pid":"one"}` + "\n", "pid is a JSON string"},
+		"a line without end":   {begun + `{"type":"` + strings.Repeat("x", legacy.MaxLine+1<<17), "line is longer"},
+		"a long error":         {begun + `{"type":"error","message":"` + strings.Repeat("x", 5<<20) + `"}` + "\n", "xxx"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			serve, _ := player(t, tc.says)
+			c := dialOld(t, startOld(t, serve))
+			err := c.CommandContext(patiently(t), "true").Run()
+			if err == nil || !strings.Contains(err.Error(), tc.want) || len(err.Error()) > 8<<10 {
+				t.Errorf("error %.9000v", err)
+			}
+			if name != "a long error" && !errors.Is(err, client.ErrLost) {
+				t.Errorf("%v does not wrap ErrLost", err)
+			}
+		})
+	}
+}
+
+func TestFirstCommandCostsOneReconnectAndLaterOnesNone(t *testing.T) {
+	serve := func(nc net.Conn, _ *legacy.Frame, _ *legacy.Reader) {
+		_, _ = io.WriteString(nc, begun+`{"type":"exit"}`+"\n")
+	}
+	a := startOld(t, serve)
+	c := dialOld(t, a)
+	for n := 1; n <= 5; n++ {
+		if err := c.CommandContext(patiently(t), "true").Run(); err != nil {
+			t.Fatal(err)
+		}
+		if dials, refused := a.counts(); dials != n+1 || refused != 1 {
+			t.Fatalf("%d connections, of which %d were refused, for %d commands", dials, refused, n)
+		}
+	}
+}
+
+func TestCommandsAtOnceOnANewClientAllFindOutTogether(t *testing.T) {
+	serve := func(nc net.Conn, _ *legacy.Frame, _ *legacy.Reader) {
+		_, _ = io.WriteString(nc, begun+`{"type":"exit"}`+"\n")
+	}
+	a := startOld(t, serve)
+	c := dialOld(t, a)
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			if err := c.CommandContext(patiently(t), "true").Run(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if dials, refused := a.counts(); dials != 51 || refused != 1 {
+		t.Errorf("%d connections, %d refused", dials, refused)
+	}
+}
+
+func TestWhatVersion1CannotDoIsUnsupportedAndNamesTheVersion(t *testing.T) {
+	serve, _ := player(t, "")
+	a := startOld(t, serve)
+	c := dialOld(t, a)
+	if err := c.Ready(patiently(t)); err != nil {
+		t.Fatal(err)
+	}
+	for what, change := range map[string]func(*client.Cmd){
+		"terminals":                              func(cmd *client.Cmd) { cmd.TTY = &client.TTY{} },
+		"users":                                  func(cmd *client.Cmd) { cmd.User = "nobody" },
+		"working directories":                    func(cmd *client.Cmd) { cmd.Dir = "/" },
+		"environment without the agent's own":    func(cmd *client.Cmd) { cmd.ClearEnv = true },
+		"commands that outlive their connection": func(cmd *client.Cmd) { cmd.Keep = true },
+		"limits":                                 func(cmd *client.Cmd) { cmd.Limits.PIDs = 1 },
+		"arguments and variables that are not UTF-8": func(cmd *client.Cmd) { cmd.Args = append(cmd.Args, "\xff") },
+	} {
+		cmd := c.CommandContext(patiently(t), "true")
+		cmd.Stdin, cmd.Stdout = strings.NewReader("x"), io.Discard
+		change(cmd)
+		wantRemote(t, cmd.Run(), client.Unsupported, "the agent speaks protocol version 1, which has no "+what)
+	}
+	for what, o := range map[string]client.ResumeOptions{
+		"hostnames": {Hostname: "x"}, "ssh keys": {SSHKeys: true}, "clocks": {ClockBack: true},
+	} {
+		_, err := c.Resume(patiently(t), o)
+		wantRemote(t, err, client.Unsupported, "the agent speaks protocol version 1, which has no "+what)
+	}
+}
+
+func TestConnectionIntoTheGuestIsUnsupported(t *testing.T) {
+	serve, _ := player(t, "")
+	c := dialOld(t, startOld(t, serve))
+	for range 2 { // found out by it, and then known
+		_, err := c.DialGuest(patiently(t), "tcp", "localhost:80")
+		wantRemote(t, err, client.Unsupported, "the agent speaks protocol version 1, which has no connections to services in the guest")
+	}
+}
+
+func TestClientThatHasNoOtherConnectionSaysWhyItsOwnHasEnded(t *testing.T) {
+	near, far := socketpair(t)
+	c, err := client.DialWith(t.Context(), func(context.Context) (net.Conn, error) { return near, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = far.Close()
+	<-c.Done()
+	if err := c.CommandContext(patiently(t), "x").Run(); !errors.Is(err, client.ErrLost) {
+		t.Error(err)
+	}
+	if _, err := c.DialGuest(patiently(t), "tcp", "localhost:80"); !errors.Is(err, client.ErrLost) {
+		t.Error(err)
+	}
+}
+
+// hanging is a command that says something and does not end.
+func hanging(nc net.Conn, _ *legacy.Frame, lines *legacy.Reader) {
+	_, _ = io.WriteString(nc, begun+`{"type":"stdout","data":"`+encode("x\n")+`"}`+"\n")
+	for {
+		if _, err := lines.Next(); err != nil {
+			return // the host has closed it
+		}
+	}
+}
+
+func TestCommandIsEndedByClosingItsConnection(t *testing.T) {
+	for name, tc := range map[string]struct {
+		end    func(cmd *client.Cmd, cancel func())
+		reason string
+	}{
+		"context": {func(_ *client.Cmd, cancel func()) { cancel() }, "killed"},
+		"kill":    {func(cmd *client.Cmd, _ func()) { _ = cmd.Kill() }, "killed"},
+		"timeout": {func(*client.Cmd, func()) {}, "timeout"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := dialOld(t, startOld(t, hanging))
+			ctx, cancel := context.WithCancel(patiently(t))
+			defer cancel()
+			cmd := c.CommandContext(ctx, "cat")
+			stdout, _ := cmd.StdoutPipe()
+			if _, err := cmd.StdinPipe(); err != nil {
+				t.Fatal(err)
+			}
+			if name == "timeout" {
+				cmd.Timeout = 50 * time.Millisecond
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(stdout, make([]byte, 2)); err != nil {
+				t.Error(err)
+			}
+			wantRemote(t, cmd.Signal(client.SignalName("HUP")), client.Unsupported, "the agent speaks protocol version 1, which has no signals")
+			tc.end(cmd, cancel)
+			err := cmd.Wait()
+			exit, ok := errors.AsType[*client.ExitError](err)
+			if !ok || exit.Reason() != tc.reason || exit.ExitCode() != -1 {
+				t.Errorf("error %v (%T)", err, err)
+			}
+			if name == "context" && !errors.Is(err, context.Canceled) {
+				t.Errorf("%v does not wrap the context's error", err)
+			}
+		})
+	}
+}
+
+func TestMergedOutputKeepsItsOrder(t *testing.T) {
+	var says, want strings.Builder
+	says.WriteString(begun)
+	for i := range 500 {
+		word := strings.Repeat(string(rune('a'+i%26)), i)
+		want.WriteString(word)
+		says.WriteString(`{"type":"` + []string{"stdout", "stderr"}[i%2] + `","data":"` + encode(word) + `"}` + "\n")
+	}
+	says.WriteString(`{"type":"exit"}` + "\n")
+	serve, _ := player(t, says.String())
+	out, err := dialOld(t, startOld(t, serve)).CommandContext(patiently(t), "x").CombinedOutput()
+	if err != nil || string(out) != want.String() {
+		t.Errorf("%d bytes of %d, %v", len(out), want.Len(), err)
+	}
+}
+
+func TestReaderThatIsSlowHoldsUpItsAgentAndNobodyElse(t *testing.T) {
+	line := `{"type":"stdout","data":"` + encode(strings.Repeat("x", 30_000)) + `"}` + "\n"
+	stalled := make(chan struct{})
+	var once sync.Once
+	a := startOld(t, func(nc net.Conn, first *legacy.Frame, _ *legacy.Reader) {
+		_, _ = io.WriteString(nc, begun)
+		if first.Argv[0] == "flood" {
+			for sent := 0; ; sent += len(line) {
+				_ = nc.SetWriteDeadline(time.Now().Add(time.Second / 2))
+				if _, err := io.WriteString(nc, line); err != nil {
+					if sent > 16<<20 {
+						a := sent
+						t.Errorf("%d bytes were taken that nobody reads", a)
+					}
+					once.Do(func() { close(stalled) })
+					return
+				}
+				if sent > 64<<20 {
+					return
+				}
+			}
+		}
+		_, _ = io.WriteString(nc, `{"type":"exit"}`+"\n")
+	})
+	c := dialOld(t, a)
+	flood := c.CommandContext(patiently(t), "flood")
+	if _, err := flood.StdoutPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := flood.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-stalled
+	if err := c.CommandContext(patiently(t), "other").Run(); err != nil {
+		t.Error(err)
+	}
+	_ = flood.Kill()
+	if err := flood.Wait(); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestInputOfManyCommandsThatDoNotReadIsKept(t *testing.T) {
+	const commands, size = 120, 512 << 10 // of which an agent of version 2 would end some, for want of memory
+	read := make(chan struct{})
+	a := startOld(t, func(nc net.Conn, _ *legacy.Frame, lines *legacy.Reader) {
+		_, _ = io.WriteString(nc, begun)
+		<-read
+		n := 0
+		for {
+			line, err := lines.Line() // not decoded: that takes a while
+			data, found := bytes.CutPrefix(line, []byte(`{"type":"stdin","data":"`))
+			if err != nil || !found {
+				break
+			}
+			data = bytes.TrimRight(data, "=\"}\n")
+			n += base64.RawStdEncoding.DecodedLen(len(data))
+		}
+		if n != size {
+			t.Errorf("%d bytes of input", n)
+		}
+		_, _ = io.WriteString(nc, `{"type":"exit"}`+"\n")
+	})
+	c := dialOld(t, a)
+	input := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+	var all, begins sync.WaitGroup
+	for range commands {
+		begins.Add(1)
+		all.Go(func() {
+			cmd := c.CommandContext(patiently(t), "x")
+			cmd.Stdin = bytes.NewReader(input)
+			err := cmd.Start()
+			begins.Done()
+			if err == nil {
+				err = cmd.Wait()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	begins.Wait()
+	<-time.After(1500 * time.Millisecond) // by when what nobody reads would be thrown away, were it for an agent
+	close(read)
+	all.Wait()
+}
+
+func TestCommandWhoseConnectionCannotBeMadeHasNotRun(t *testing.T) {
+	a := startOld(t, hanging)
+	down := errors.New("the VM is off")
+	var off sync.Map
+	c, err := client.DialWith(t.Context(), func(ctx context.Context) (net.Conn, error) {
+		if _, is := off.Load("off"); is {
+			return nil, down
+		}
+		return a.dial(ctx)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Ready(patiently(t)); err != nil {
+		t.Fatal(err)
+	}
+	off.Store("off", true)
+	err = c.CommandContext(patiently(t), "true").Run()
+	if dial, ok := errors.AsType[*client.DialError](err); !ok || !strings.Contains(dial.Error(), down.Error()) {
+		t.Errorf("error %v (%T)", err, err)
+	}
+	if err := c.Ping(patiently(t)); err == nil {
+		t.Error("an agent that is not there answers")
+	}
+}
+
+func TestInfoOfAnOldAgentIsItsVersion(t *testing.T) {
+	serve, _ := player(t, "")
+	info, err := dialOld(t, startOld(t, serve)).Info(patiently(t))
+	if err != nil || info.Protocol != 1 || info.RoundTrip <= 0 || !info.Clock.IsZero() || info.ClockOffset != 0 || info.Version != "" {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+func TestResumeReportsTheStepsThatVersion1Has(t *testing.T) {
+	serve, said := player(t, `{"type":"exit"}`+"\n")
+	report, err := dialOld(t, startOld(t, serve)).Resume(patiently(t), client.ResumeOptions{MachineID: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range report.Steps {
+		names = append(names, s.Name)
+	}
+	if got := <-said; !slices.Equal(names, []string{"entropy", "machine_id"}) || len(got.frames[0].Data) != 32 {
+		t.Errorf("%v, %+v", names, got)
+	}
+}
+
+func TestOneConnectionIsEnoughWhereItIsKnownToBeVersion1s(t *testing.T) {
+	serve, _ := player(t, begun+`{"type":"stdout","data":"`+encode("out")+`"}`+"\n"+`{"type":"exit","exit_code":3}`+"\n")
+	a := startOld(t, serve)
+	conn, _ := a.dial(t.Context())
+	var out bytes.Buffer
+	code, err := client.Run(patiently(t), client.Version1(conn), []string{"x"}, nil, nil, &out, nil)
+	if code != 3 || err != nil || out.String() != "out" {
+		t.Errorf("%d, %v, %q", code, err, &out)
+	}
+	serve, said := player(t, `{"type":"exit"}`+"\n")
+	conn, _ = startOld(t, serve).dial(t.Context())
+	if err := client.Reseed(patiently(t), client.Version1(conn), []byte("entropy"), true); err != nil {
+		t.Error(err)
+	}
+	if got := (<-said).frames[0]; string(got.Data) != "entropy" || !got.RegenMachineID {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestBareConnectionToAnOldAgentIsNotSpoken(t *testing.T) {
+	serve, _ := player(t, "")
+	a := startOld(t, serve)
+	conn, _ := a.dial(t.Context())
+	code, err := client.Run(patiently(t), conn, []string{"x"}, nil, nil, nil, nil)
+	if _, ok := errors.AsType[*client.MaybeStartedError](err); ok || code != -1 || !errors.Is(err, client.ErrNotSpoken) {
+		t.Errorf("%d, %v", code, err)
+	}
+}
+
+func TestVersion1ConnectionCarriesOneCommandAndIsClosedWithItsClient(t *testing.T) {
+	near, far := socketpair(t)
+	c, err := client.NewClient(t.Context(), client.Version1(near))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if n, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("%d, %v", n, err)
+	}
+	serve, _ := player(t, begun+`{"type":"exit"}`+"\n")
+	conn, _ := startOld(t, serve).dial(t.Context())
+	if c, err = client.NewClient(t.Context(), client.Version1(conn)); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.CommandContext(patiently(t), "one").Run(); err != nil {
+		t.Error(err)
+	}
+	if _, ok := errors.AsType[*client.DialError](c.CommandContext(patiently(t), "two").Run()); !ok {
+		t.Error("a second command")
+	}
+}
+
+func TestAgentThatRefusesBeforeItIsAskedIsFoundOutToo(t *testing.T) {
+	a := startOld(t, func(nc net.Conn, _ *legacy.Frame, _ *legacy.Reader) {
+		_, _ = io.WriteString(nc, begun+`{"type":"exit"}`+"\n")
+	})
+	for range 200 { // it may be before the client has begun, or within its first words
+		first := true
+		c, err := client.DialWith(t.Context(), func(ctx context.Context) (net.Conn, error) {
+			if !first {
+				return a.dial(ctx)
+			}
+			first = false
+			near, far := socketpair(t)
+			_, err := io.WriteString(far, `{"type":"error","message":"what?"}`+"\n")
+			_ = far.Close()
+			return near, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.CommandContext(patiently(t), "true").Run(); err != nil {
+			t.Error(err)
+		}
+		_ = c.Close()
+	}
+}
+
+// A hostile agent cannot make the client believe what only the client can know.
+func TestKindOfAnAgentsErrorIsItsOwnWord(t *testing.T) {
+	for kind, want := range map[string]client.Kind{
+		"limit": client.Limit, "undialed": client.Internal, "lost": client.Internal, "superseded": client.Internal, "not_found": client.Internal,
+	} {
+		for _, before := range []string{"", begun} {
+			serve, _ := player(t, before+`{"type":"error","message":"no","kind":"`+kind+`"}`+"\n")
+			err := dialOld(t, startOld(t, serve)).CommandContext(patiently(t), "x").Run()
+			if before != "" {
+				want = client.Internal
+			}
+			wantRemote(t, err, want, "no")
+		}
+	}
+}

@@ -1,0 +1,195 @@
+//go:build linux
+
+package legacy_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/cocoonstack/cocoon-agent/internal/legacy"
+)
+
+func TestDecodeTakesWhatVersion1Sends(t *testing.T) {
+	for line, want := range map[string]legacy.Frame{
+		`{"type":"exit"}`:                                                 {Type: legacy.TypeExit},
+		`{"type":"exit","exit_code":-1}`:                                  {Type: legacy.TypeExit, ExitCode: -1},
+		`{"type":"started","pid":7}`:                                      {Type: legacy.TypeStarted, PID: 7},
+		`{"type":"stdout","data":"AA=="}` + "\r\n":                        {Type: legacy.TypeStdout, Data: []byte{0}},
+		`{"type":"stdout","data":null,"argv":null}`:                       {Type: legacy.TypeStdout},
+		`{"data":"AA==","type":"stdin","more":[{"a":[1e9,true,"\""]}]}`:   {Type: legacy.TypeStdin, Data: []byte{0}},
+		`{"type":"exit","type":"error","message":"x"}`:                    {Type: legacy.TypeError, Message: "x"},
+		`{"type":"exec","argv":["a","\u0000\ud800"],"env":{"A":"1=,[{"}}`: {Type: legacy.TypeExec, Argv: []string{"a", "\x00\ufffd"}, Env: map[string]string{"A": "1=,[{"}},
+	} {
+		got, err := legacy.Decode([]byte(line))
+		if err != nil || !reflect.DeepEqual(*got, want) {
+			t.Errorf("%s: %+v, %v", line, got, err)
+		}
+	}
+}
+
+func TestDecodeRefusesTheRest(t *testing.T) {
+	for _, line := range []string{
+		"", "\n", "null", "[]", "{}", `{"type":7}`, `{"type":""}`, `{"type":"exit"`, `{"type":"exit"}}`, `{"type":"exit"} {}`,
+		`{"type":"exit","exit_code":1.5}`, `{"type":"exit","exit_code":1e99}`, `{"type":"stdin","data":"A"}`, `{"type":"exec","argv":[1]}`,
+		`{"type":"x","a":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + "}",
+		`{"type":"x","a":[` + strings.Repeat("0,", 1<<18) + "0]}",
+	} {
+		if f, err := legacy.Decode([]byte(line)); !errors.Is(err, legacy.ErrMalformed) {
+			t.Errorf("%.40s: %+v, %v", line, f, err)
+		}
+	}
+}
+
+func TestCommasInStringsAreNoValues(t *testing.T) {
+	arg := strings.Repeat(`,[{\",`, 1<<17)
+	f, err := legacy.Decode([]byte(`{"type":"exec","argv":["` + arg + `"]}`))
+	if err != nil || f.Argv[0] != strings.ReplaceAll(arg, `\"`, `"`) {
+		t.Errorf("%v", err)
+	}
+}
+
+// line is a line of n bytes, newline included.
+func line(n int) string {
+	const empty = `{"a":""}` + "\n"
+	return `{"a":"` + strings.Repeat("x", n-len(empty)) + `"}` + "\n"
+}
+
+func TestLinesOfEveryLengthAreReadUpToTheLimit(t *testing.T) {
+	const limit = 200_000
+	var text strings.Builder
+	sizes := []int{9, 10, 4095, 4096, 4097, 8192, 65_536, 65_537, 131_072, 9, limit - 1, limit}
+	for _, n := range sizes {
+		text.WriteString(line(n))
+	}
+	for name, in := range map[string]io.Reader{
+		"at once": strings.NewReader(text.String()), "in halves": iotest.HalfReader(strings.NewReader(text.String())),
+		"bytewise": iotest.OneByteReader(strings.NewReader(text.String())),
+	} {
+		r := legacy.NewReader(in, 4096, limit, new(legacy.Memory))
+		for _, n := range sizes {
+			if got, err := r.Line(); err != nil || string(got) != line(n) {
+				t.Fatalf("%s: %d bytes of %d, %v", name, len(got), n, err)
+			}
+		}
+		if _, err := r.Line(); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: %v at the end", name, err)
+		}
+	}
+}
+
+func TestLineThatIsNoneIsFoundOut(t *testing.T) {
+	for text, want := range map[string]error{
+		"":                        io.EOF,
+		`{"type":"exit"}`:         io.ErrUnexpectedEOF,
+		line(5000)[:4999]:         io.ErrUnexpectedEOF,
+		line(10_001):              legacy.ErrTooLong,
+		line(20_000)[:15_000]:     legacy.ErrTooLong,
+		strings.Repeat("x", 5000): legacy.ErrNotObject,
+	} {
+		r := legacy.NewReader(strings.NewReader(text), 4096, 10_000, nil)
+		if got, err := r.Line(); !errors.Is(err, want) {
+			t.Errorf("%d bytes: %d bytes, %v, want %v", len(text), len(got), err, want)
+		}
+	}
+}
+
+func TestMemoryForLongLinesIsGivenBack(t *testing.T) {
+	var memory legacy.Memory
+	long := line(legacy.MaxLine)
+	for range 5 {
+		r := legacy.NewReader(strings.NewReader(long+long+line(9)), 4096, legacy.MaxLine, &memory)
+		for range 3 {
+			if _, err := r.Line(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r = legacy.NewReader(strings.NewReader(long), 4096, legacy.MaxLine, &memory)
+		if _, err := r.Line(); err != nil {
+			t.Fatal(err)
+		}
+		other := legacy.NewReader(strings.NewReader(long), 4096, legacy.MaxLine, &memory)
+		if _, err := other.Line(); !errors.Is(err, legacy.ErrMemory) {
+			t.Errorf("a second line of 8 MiB at the same time: %v", err)
+		}
+		r.Close()
+		other.Close()
+	}
+}
+
+// The corpus is the transcripts.
+func FuzzDecode(f *testing.F) {
+	paths, err := filepath.Glob(transcripts)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for l := range strings.Lines(string(text)) {
+			f.Add([]byte(l[min(2, len(l)):]))
+		}
+	}
+	f.Add([]byte(`{"type":"exec","argv":["a\u0000b","\ud800",""],"env":{"":"","A=":"\\\""},"more":[[{}]]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r := legacy.NewReader(bytes.NewReader(text), 16, 1<<12, new(legacy.Memory))
+		for {
+			frame, err := r.Next()
+			if err == nil {
+				roundTrips(t, frame)
+				continue
+			}
+			known := []error{io.EOF, io.ErrUnexpectedEOF, legacy.ErrMalformed, legacy.ErrTooLong, legacy.ErrNotObject}
+			if !isOneOf(err, known) {
+				t.Fatalf("error %v", err)
+			}
+			if !errors.Is(err, legacy.ErrMalformed) {
+				return
+			}
+		}
+	})
+}
+
+func isOneOf(err error, known []error) bool {
+	for _, k := range known {
+		if errors.Is(err, k) {
+			return true
+		}
+	}
+	return false
+}
+
+// roundTrips checks that what a frame says is said by the frame that is written for it.
+func roundTrips(t *testing.T, f *legacy.Frame) {
+	t.Helper()
+	again, err := legacy.Decode(legacy.Encode(f))
+	if err != nil {
+		t.Fatalf("%+v: %v", f, err)
+	}
+	empty(f)
+	empty(again)
+	if !reflect.DeepEqual(f, again) {
+		t.Fatalf("%+v\nbecomes %+v", f, again)
+	}
+}
+
+// empty makes what is empty missing, as it is on the wire.
+func empty(f *legacy.Frame) {
+	if len(f.Argv) == 0 {
+		f.Argv = nil
+	}
+	if len(f.Env) == 0 {
+		f.Env = nil
+	}
+	if len(f.Data) == 0 {
+		f.Data = nil
+	}
+}

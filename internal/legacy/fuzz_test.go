@@ -1,0 +1,79 @@
+//go:build linux
+
+package legacy_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/legacy"
+)
+
+// FuzzAgentBytes: whatever an agent says, a command ends, with success only where
+// the agent has said that it exited with code 0, and by an error that is
+// documented otherwise.
+func FuzzAgentBytes(f *testing.F) {
+	for _, tr := range readTranscripts(f) {
+		says := strings.Join(tr.agent, "")
+		f.Add([]byte(says))
+		f.Add([]byte(says[:len(says)/2]))
+		f.Add([]byte(says + says))
+	}
+	f.Fuzz(func(t *testing.T, says []byte) {
+		near, far := net.Pipe()
+		answered := make(chan struct{})
+		go func() { // ends with the connection
+			defer close(answered)
+			go func() { _, _ = io.Copy(io.Discard, far) }() // likewise
+			_, _ = far.Write(says)
+			_ = far.Close()
+		}()
+		ctx, cancel := context.WithTimeout(context.Background(), agenttest.Patience)
+		defer cancel()
+		var out bytes.Buffer
+		code, err := client.Run(ctx, client.Version1(near), []string{"x"}, nil, strings.NewReader("input"), &out, io.Discard)
+		<-answered
+		switch {
+		case ctx.Err() != nil:
+			t.Fatal("the command does not end")
+		case err == nil:
+			exitedWith(t, says, code, out.String())
+		case !documented(err):
+			t.Fatalf("error %v (%T)", err, err)
+		}
+	})
+}
+
+func documented(err error) bool {
+	_, remote := errors.AsType[*client.RemoteError](err)
+	_, lost := errors.AsType[*client.LostExitError](err)
+	return remote || lost || errors.Is(err, client.ErrLost)
+}
+
+// exitedWith checks that says is a command with that end and output.
+func exitedWith(t *testing.T, says []byte, code int, out string) {
+	t.Helper()
+	var said talk
+	lines := legacy.NewReader(bytes.NewReader(says), 4096, legacy.MaxLine, nil)
+	for {
+		frame, err := lines.Next()
+		if err != nil {
+			t.Fatalf("success, and the agent says %+v, %v", said, err)
+		}
+		said.add(frame)
+		if frame.Type != legacy.TypeExit {
+			continue
+		}
+		if said.frames[0].Type != legacy.TypeStarted || frame.ExitCode != code || string(said.stdout) != out {
+			t.Fatalf("code %d, output %q, and the agent says %+v", code, out, said)
+		}
+		return
+	}
+}
