@@ -6,7 +6,7 @@ import "time"
 
 // hearTime is how long a connection of which nothing has been heard is not made
 // to give way: a burst of hosts that speak comes faster than they are listened to.
-const hearTime = 250 * time.Millisecond
+const hearTime = time.Second
 
 // A stage is how far a connection has come. It is guarded by the server's mu.
 //
