@@ -10,6 +10,13 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
 
+# What no byte of a command goes through is built without inlining: the file is 0.22 MiB smaller, and
+# the agent at rest 0.25 MiB, most of which is its own pages.
+COMPACT  := github.com/alecthomas/kong go/... regexp/... encoding/json log/... net/netip net/url text/tabwriter os/... \
+            vendor/... github.com/mdlayher/... github.com/rs/zerolog/... github.com/mattn/... github.com/vmihailenco/tagparser/... \
+            golang.org/x/net/... golang.org/x/term
+GCFLAGS  := $(foreach package,$(COMPACT),-gcflags=$(package)=-l)
+
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 FMT   := $(GO) tool -modfile=tools/go.mod gofumpt
 SHELL_SCRIPTS := .ci/run demo/demo.sh e2e/run.sh packaging/verify.sh
@@ -28,7 +35,7 @@ help: ## Show this list
 
 .PHONY: build
 build: ## Build bin/cocoon-agent, static; GOOS and GOARCH cross-compile it
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/cocoon-agent ./cmd/cocoon-agent
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' $(GCFLAGS) -o bin/cocoon-agent ./cmd/cocoon-agent
 
 .PHONY: all
 all: fmt-check lint build test test-kubelet ## Check, build and test everything but e2e
