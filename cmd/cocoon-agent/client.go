@@ -30,16 +30,18 @@ func (f *targetFlags) protocol() client.Protocol {
 func (f *targetFlags) url(k *kong.Context) (string, error) {
 	switch {
 	case f.ConnectTimeout <= 0:
-		return "", fmt.Errorf("--connect-timeout %v: want more than 0", f.ConnectTimeout)
+		return "", misuse("--connect-timeout %v: want more than 0", f.ConnectTimeout)
 	case f.CID != nil && given(k, "target"):
-		return "", errors.New("--cid and --target name two agents: give one")
+		return "", misuse("--cid and --target name two agents: give one")
 	case f.CID != nil:
 		return fmt.Sprintf("vsock://%d:%d", *f.CID, f.Port), nil
 	case f.Target == "":
-		return "", errors.New("no agent named: give --target or --cid, or set COCOON_AGENT_TARGET")
+		return "", misuse("no agent named: give --target or --cid, or set COCOON_AGENT_TARGET")
 	default:
-		_, err := client.ParseTarget(f.Target)
-		return f.Target, err
+		if _, err := client.ParseTarget(f.Target); err != nil {
+			return "", &usageError{err}
+		}
+		return f.Target, nil
 	}
 }
 

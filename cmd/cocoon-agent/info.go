@@ -38,7 +38,7 @@ speaks version 1 of the protocol only tells that it is there.
 // Run asks and prints.
 func (i *infoCommand) Run(k *kong.Context) error {
 	if i.Timeout <= 0 {
-		return fmt.Errorf("--timeout %v: want more than 0", i.Timeout)
+		return misuse("--timeout %v: want more than 0", i.Timeout)
 	}
 	url, err := i.url(k)
 	if err != nil {

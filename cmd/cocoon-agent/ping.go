@@ -37,11 +37,11 @@ version 1 of the protocol only each ping is a connection that it refuses.
 func (p *pingCommand) Run(k *kong.Context) error {
 	switch {
 	case p.Count < 0 || given(k, "count") && p.Count == 0:
-		return fmt.Errorf("--count %d: want 1 or more", p.Count)
+		return misuse("--count %d: want 1 or more", p.Count)
 	case p.Interval < 0:
-		return fmt.Errorf("--interval %v is negative", p.Interval)
+		return misuse("--interval %v is negative", p.Interval)
 	case p.Timeout <= 0:
-		return fmt.Errorf("--timeout %v: want more than 0", p.Timeout)
+		return misuse("--timeout %v: want more than 0", p.Timeout)
 	}
 	url, err := p.url(k)
 	if err != nil {

@@ -44,10 +44,10 @@ only has --machine-id and nothing else.
 // Run asks and prints.
 func (r *reseedCommand) Run(k *kong.Context) error {
 	if r.Timeout <= 0 {
-		return fmt.Errorf("--timeout %v: want more than 0", r.Timeout)
+		return misuse("--timeout %v: want more than 0", r.Timeout)
 	}
 	if r.Hostname == "" && given(k, "hostname") {
-		return errors.New("--hostname: want a name")
+		return misuse("--hostname: want a name")
 	}
 	url, err := r.url(k)
 	if err != nil {

@@ -59,18 +59,18 @@ func (s *serveCommand) Run() error {
 	}
 	addresses, err := s.addresses(len(endpoints) > 0)
 	if err != nil {
-		return err
+		return &usageError{err}
 	}
 	if s.ShutdownGrace < 0 {
-		return fmt.Errorf("--shutdown-grace %v is negative", s.ShutdownGrace)
+		return misuse("--shutdown-grace %v is negative", s.ShutdownGrace)
 	}
 	caps, err := s.caps()
 	if err != nil {
-		return err
+		return &usageError{err}
 	}
 	policy, err := s.policy()
 	if err != nil {
-		return err
+		return &usageError{err}
 	}
 	s.collectInTime()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

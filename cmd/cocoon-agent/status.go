@@ -27,6 +27,14 @@ func usageStatus(args []string) int {
 	return statusUsage
 }
 
+// A usageError says what is wrong with a command line that could be parsed.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func misuse(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
 // A clientError is a failure of "client", and where.
 type clientError struct {
 	target string // empty where err names it, or none is known
@@ -45,6 +53,9 @@ func (e *clientError) Unwrap() error { return e.err }
 // statusOf returns the exit status for err, and the line for stderr, if any.
 func statusOf(err error) (status int, line string) {
 	if _, ok := errors.AsType[*clientError](err); !ok {
+		if _, ok := errors.AsType[*usageError](err); ok {
+			return statusUsage, err.Error()
+		}
 		return statusFailure, err.Error()
 	}
 	if exit, ok := errors.AsType[*client.ExitError](err); ok {
