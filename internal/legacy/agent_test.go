@@ -9,7 +9,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,114 +17,6 @@ import (
 	"github.com/cocoonstack/cocoon-agent/client"
 	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 )
-
-// A oldAgent knows version 1 alone, and what a test says. It is dialed, and
-// counts that.
-type oldAgent struct {
-	tb    testing.TB
-	serve func(nc net.Conn, first *legacy.Frame, lines *legacy.Reader)
-
-	serving sync.WaitGroup
-	mu      sync.Mutex
-	dials   int
-	refused int // which asked for another protocol
-}
-
-func startOld(tb testing.TB, serve func(net.Conn, *legacy.Frame, *legacy.Reader)) *oldAgent {
-	tb.Helper()
-	a := &oldAgent{tb: tb, serve: serve}
-	tb.Cleanup(a.serving.Wait)
-	return a
-}
-
-func (a *oldAgent) dial(context.Context) (net.Conn, error) {
-	near, far := socketpair(a.tb)
-	a.mu.Lock()
-	a.dials++
-	a.mu.Unlock()
-	a.serving.Go(func() {
-		defer far.Close()
-		lines := legacy.NewReader(far, 4096, legacy.MaxLine, nil)
-		first, err := lines.Next()
-		if err != nil {
-			return
-		}
-		if !legacy.Begins(string(first.Type)) {
-			a.mu.Lock()
-			a.refused++
-			a.mu.Unlock()
-			_, _ = io.WriteString(far, `{"type":"error","message":"unknown type `+string(first.Type)+`"}`+"\n")
-			return
-		}
-		a.serve(far, first, lines)
-	})
-	return near, nil
-}
-
-// counts returns how many connections there were, and how many asked for version 2.
-func (a *oldAgent) counts() (dials, refused int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.dials, a.refused
-}
-
-// player says lines, all but the first when it has read the host's, which it keeps.
-func player(tb testing.TB, says string) (serve func(net.Conn, *legacy.Frame, *legacy.Reader), said <-chan talk) {
-	tb.Helper()
-	all := make(chan talk, 1)
-	at, rest, whole := strings.Cut(says, "\n")
-	return func(nc net.Conn, first *legacy.Frame, lines *legacy.Reader) {
-		var t talk
-		defer func() { all <- t }()
-		t.add(first)
-		_, _ = io.WriteString(nc, at)
-		if !whole {
-			return
-		}
-		_, _ = io.WriteString(nc, "\n")
-		for first.Type == legacy.TypeExec {
-			f, err := lines.Next()
-			if err != nil {
-				break
-			}
-			t.add(f)
-			if f.Type == legacy.TypeStdinClose {
-				break
-			}
-		}
-		_, _ = io.WriteString(nc, rest)
-	}, all
-}
-
-func dialOld(tb testing.TB, a *oldAgent) *client.Client {
-	tb.Helper()
-	c, err := client.DialWith(tb.Context(), a.dial)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = c.Close() })
-	return c
-}
-
-// perform has the client do what the host does in a transcript. It returns what
-// came of it, and whether it has begun.
-func perform(ctx context.Context, c *client.Client, t talk) (stdout, stderr string, err error) {
-	if first := t.frames[0]; first.Type == legacy.TypeReseed {
-		return "", "", c.Reseed(ctx, first.Data, first.RegenMachineID)
-	}
-	first := t.frames[0]
-	var out, errs bytes.Buffer
-	cmd := c.CommandContext(ctx, first.Argv[0], first.Argv[1:]...)
-	for key, value := range first.Env {
-		cmd.Env = append(cmd.Env, key+"="+value)
-	}
-	if t.stdin != nil {
-		cmd.Stdin = bytes.NewReader(t.stdin)
-	}
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err = cmd.Run()
-	return out.String(), errs.String(), err
-}
 
 func TestTranscriptsPlayedToTheClient(t *testing.T) {
 	for _, tr := range readTranscripts(t) {
@@ -154,14 +45,6 @@ func TestTranscriptsPlayedToTheClient(t *testing.T) {
 				t.Errorf("protocol %d", p)
 			}
 		})
-	}
-}
-
-func wantRemote(tb testing.TB, err error, kind client.Kind, message string) {
-	tb.Helper()
-	remote, ok := errors.AsType[*client.RemoteError](err)
-	if !ok || remote.Kind != kind || !strings.Contains(remote.Message, message) {
-		tb.Errorf("error %v (%T), want %s: %s", err, err, kind, message)
 	}
 }
 
@@ -254,71 +137,6 @@ func TestCommandsAtOnceOnANewClientAllFindOutTogether(t *testing.T) {
 	all.Wait()
 	if dials, refused := a.counts(); dials != 51 || refused != 1 {
 		t.Errorf("%d connections, %d refused", dials, refused)
-	}
-}
-
-func TestWhatVersion1CannotDoIsUnsupportedAndNamesTheVersion(t *testing.T) {
-	serve, _ := player(t, "")
-	a := startOld(t, serve)
-	c := dialOld(t, a)
-	if err := c.Ready(patiently(t)); err != nil {
-		t.Fatal(err)
-	}
-	for what, change := range map[string]func(*client.Cmd){
-		"terminals":                              func(cmd *client.Cmd) { cmd.TTY = &client.TTY{} },
-		"users":                                  func(cmd *client.Cmd) { cmd.User = "nobody" },
-		"working directories":                    func(cmd *client.Cmd) { cmd.Dir = "/" },
-		"environment without the agent's own":    func(cmd *client.Cmd) { cmd.ClearEnv = true },
-		"commands that outlive their connection": func(cmd *client.Cmd) { cmd.Keep = true },
-		"limits":                                 func(cmd *client.Cmd) { cmd.Limits.PIDs = 1 },
-		"arguments and variables that are not UTF-8": func(cmd *client.Cmd) { cmd.Args = append(cmd.Args, "\xff") },
-	} {
-		cmd := c.CommandContext(patiently(t), "true")
-		cmd.Stdin, cmd.Stdout = strings.NewReader("x"), io.Discard
-		change(cmd)
-		wantRemote(t, cmd.Run(), client.Unsupported, "the agent speaks protocol version 1, which has no "+what)
-	}
-	for what, o := range map[string]client.ResumeOptions{
-		"hostnames": {Hostname: "x"}, "ssh keys": {SSHKeys: true}, "clocks": {ClockBack: true},
-	} {
-		_, err := c.Resume(patiently(t), o)
-		wantRemote(t, err, client.Unsupported, "the agent speaks protocol version 1, which has no "+what)
-	}
-}
-
-func TestConnectionIntoTheGuestIsUnsupported(t *testing.T) {
-	serve, _ := player(t, "")
-	c := dialOld(t, startOld(t, serve))
-	for range 2 { // found out by it, and then known
-		_, err := c.DialGuest(patiently(t), "tcp", "localhost:80")
-		wantRemote(t, err, client.Unsupported, "the agent speaks protocol version 1, which has no connections to services in the guest")
-	}
-}
-
-func TestClientThatHasNoOtherConnectionSaysWhyItsOwnHasEnded(t *testing.T) {
-	near, far := socketpair(t)
-	c, err := client.DialWith(t.Context(), func(context.Context) (net.Conn, error) { return near, nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	_ = far.Close()
-	<-c.Done()
-	if err := c.CommandContext(patiently(t), "x").Run(); !errors.Is(err, client.ErrLost) {
-		t.Error(err)
-	}
-	if _, err := c.DialGuest(patiently(t), "tcp", "localhost:80"); !errors.Is(err, client.ErrLost) {
-		t.Error(err)
-	}
-}
-
-// hanging is a command that says something and does not end.
-func hanging(nc net.Conn, _ *legacy.Frame, lines *legacy.Reader) {
-	_, _ = io.WriteString(nc, begun+`{"type":"stdout","data":"`+encode("x\n")+`"}`+"\n")
-	for {
-		if _, err := lines.Next(); err != nil {
-			return // the host has closed it
-		}
 	}
 }
 
@@ -490,84 +308,6 @@ func TestCommandWhoseConnectionCannotBeMadeHasNotRun(t *testing.T) {
 	}
 	if err := c.Ping(patiently(t)); err == nil {
 		t.Error("an agent that is not there answers")
-	}
-}
-
-func TestInfoOfAnOldAgentIsItsVersion(t *testing.T) {
-	serve, _ := player(t, "")
-	info, err := dialOld(t, startOld(t, serve)).Info(patiently(t))
-	if err != nil || info.Protocol != 1 || info.RoundTrip <= 0 || !info.Clock.IsZero() || info.ClockOffset != 0 || info.Version != "" {
-		t.Errorf("%+v, %v", info, err)
-	}
-}
-
-func TestResumeReportsTheStepsThatVersion1Has(t *testing.T) {
-	serve, said := player(t, `{"type":"exit"}`+"\n")
-	report, err := dialOld(t, startOld(t, serve)).Resume(patiently(t), client.ResumeOptions{MachineID: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, s := range report.Steps {
-		names = append(names, s.Name)
-	}
-	if got := <-said; !slices.Equal(names, []string{"entropy", "machine_id"}) || len(got.frames[0].Data) != 32 {
-		t.Errorf("%v, %+v", names, got)
-	}
-}
-
-func TestOneConnectionIsEnoughWhereItIsKnownToBeVersion1s(t *testing.T) {
-	serve, _ := player(t, begun+`{"type":"stdout","data":"`+encode("out")+`"}`+"\n"+`{"type":"exit","exit_code":3}`+"\n")
-	a := startOld(t, serve)
-	conn, _ := a.dial(t.Context())
-	var out bytes.Buffer
-	code, err := client.Run(patiently(t), client.Version1(conn), []string{"x"}, nil, nil, &out, nil)
-	if code != 3 || err != nil || out.String() != "out" {
-		t.Errorf("%d, %v, %q", code, err, &out)
-	}
-	serve, said := player(t, `{"type":"exit"}`+"\n")
-	conn, _ = startOld(t, serve).dial(t.Context())
-	if err := client.Reseed(patiently(t), client.Version1(conn), []byte("entropy"), true); err != nil {
-		t.Error(err)
-	}
-	if got := (<-said).frames[0]; string(got.Data) != "entropy" || !got.RegenMachineID {
-		t.Errorf("%+v", got)
-	}
-}
-
-func TestBareConnectionToAnOldAgentIsNotSpoken(t *testing.T) {
-	serve, _ := player(t, "")
-	a := startOld(t, serve)
-	conn, _ := a.dial(t.Context())
-	code, err := client.Run(patiently(t), conn, []string{"x"}, nil, nil, nil, nil)
-	if _, ok := errors.AsType[*client.MaybeStartedError](err); ok || code != -1 || !errors.Is(err, client.ErrNotSpoken) {
-		t.Errorf("%d, %v", code, err)
-	}
-}
-
-func TestVersion1ConnectionCarriesOneCommandAndIsClosedWithItsClient(t *testing.T) {
-	near, far := socketpair(t)
-	c, err := client.NewClient(t.Context(), client.Version1(near))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Close(); err != nil {
-		t.Error(err)
-	}
-	if n, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		t.Errorf("%d, %v", n, err)
-	}
-	serve, _ := player(t, begun+`{"type":"exit"}`+"\n")
-	conn, _ := startOld(t, serve).dial(t.Context())
-	if c, err = client.NewClient(t.Context(), client.Version1(conn)); err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if err := c.CommandContext(patiently(t), "one").Run(); err != nil {
-		t.Error(err)
-	}
-	if _, ok := errors.AsType[*client.DialError](c.CommandContext(patiently(t), "two").Run()); !ok {
-		t.Error("a second command")
 	}
 }
 

@@ -1,0 +1,149 @@
+//go:build linux
+
+package legacy_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+)
+
+func TestWhatVersion1CannotDoIsUnsupportedAndNamesTheVersion(t *testing.T) {
+	serve, _ := player(t, "")
+	a := startOld(t, serve)
+	c := dialOld(t, a)
+	if err := c.Ready(patiently(t)); err != nil {
+		t.Fatal(err)
+	}
+	for what, change := range map[string]func(*client.Cmd){
+		"terminals":                              func(cmd *client.Cmd) { cmd.TTY = &client.TTY{} },
+		"users":                                  func(cmd *client.Cmd) { cmd.User = "nobody" },
+		"working directories":                    func(cmd *client.Cmd) { cmd.Dir = "/" },
+		"environment without the agent's own":    func(cmd *client.Cmd) { cmd.ClearEnv = true },
+		"commands that outlive their connection": func(cmd *client.Cmd) { cmd.Keep = true },
+		"limits":                                 func(cmd *client.Cmd) { cmd.Limits.PIDs = 1 },
+		"arguments and variables that are not UTF-8": func(cmd *client.Cmd) { cmd.Args = append(cmd.Args, "\xff") },
+	} {
+		cmd := c.CommandContext(patiently(t), "true")
+		cmd.Stdin, cmd.Stdout = strings.NewReader("x"), io.Discard
+		change(cmd)
+		wantRemote(t, cmd.Run(), client.Unsupported, "the agent speaks protocol version 1, which has no "+what)
+	}
+	for what, o := range map[string]client.ResumeOptions{
+		"hostnames": {Hostname: "x"}, "ssh keys": {SSHKeys: true}, "clocks": {ClockBack: true},
+	} {
+		_, err := c.Resume(patiently(t), o)
+		wantRemote(t, err, client.Unsupported, "the agent speaks protocol version 1, which has no "+what)
+	}
+}
+
+func TestConnectionIntoTheGuestIsUnsupported(t *testing.T) {
+	serve, _ := player(t, "")
+	c := dialOld(t, startOld(t, serve))
+	for range 2 { // found out by it, and then known
+		_, err := c.DialGuest(patiently(t), "tcp", "localhost:80")
+		wantRemote(t, err, client.Unsupported, "the agent speaks protocol version 1, which has no connections to services in the guest")
+	}
+}
+
+func TestClientThatHasNoOtherConnectionSaysWhyItsOwnHasEnded(t *testing.T) {
+	near, far := socketpair(t)
+	c, err := client.DialWith(t.Context(), func(context.Context) (net.Conn, error) { return near, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = far.Close()
+	<-c.Done()
+	if err := c.CommandContext(patiently(t), "x").Run(); !errors.Is(err, client.ErrLost) {
+		t.Error(err)
+	}
+	if _, err := c.DialGuest(patiently(t), "tcp", "localhost:80"); !errors.Is(err, client.ErrLost) {
+		t.Error(err)
+	}
+}
+
+func TestInfoOfAnOldAgentIsItsVersion(t *testing.T) {
+	serve, _ := player(t, "")
+	info, err := dialOld(t, startOld(t, serve)).Info(patiently(t))
+	if err != nil || info.Protocol != 1 || info.RoundTrip <= 0 || !info.Clock.IsZero() || info.ClockOffset != 0 || info.Version != "" {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+func TestResumeReportsTheStepsThatVersion1Has(t *testing.T) {
+	serve, said := player(t, `{"type":"exit"}`+"\n")
+	report, err := dialOld(t, startOld(t, serve)).Resume(patiently(t), client.ResumeOptions{MachineID: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range report.Steps {
+		names = append(names, s.Name)
+	}
+	if got := <-said; !slices.Equal(names, []string{"entropy", "machine_id"}) || len(got.frames[0].Data) != 32 {
+		t.Errorf("%v, %+v", names, got)
+	}
+}
+
+func TestOneConnectionIsEnoughWhereItIsKnownToBeVersion1s(t *testing.T) {
+	serve, _ := player(t, begun+`{"type":"stdout","data":"`+encode("out")+`"}`+"\n"+`{"type":"exit","exit_code":3}`+"\n")
+	a := startOld(t, serve)
+	conn, _ := a.dial(t.Context())
+	var out bytes.Buffer
+	code, err := client.Run(patiently(t), client.Version1(conn), []string{"x"}, nil, nil, &out, nil)
+	if code != 3 || err != nil || out.String() != "out" {
+		t.Errorf("%d, %v, %q", code, err, &out)
+	}
+	serve, said := player(t, `{"type":"exit"}`+"\n")
+	conn, _ = startOld(t, serve).dial(t.Context())
+	if err := client.Reseed(patiently(t), client.Version1(conn), []byte("entropy"), true); err != nil {
+		t.Error(err)
+	}
+	if got := (<-said).frames[0]; string(got.Data) != "entropy" || !got.RegenMachineID {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestBareConnectionToAnOldAgentIsNotSpoken(t *testing.T) {
+	serve, _ := player(t, "")
+	a := startOld(t, serve)
+	conn, _ := a.dial(t.Context())
+	code, err := client.Run(patiently(t), conn, []string{"x"}, nil, nil, nil, nil)
+	if _, ok := errors.AsType[*client.MaybeStartedError](err); ok || code != -1 || !errors.Is(err, client.ErrNotSpoken) {
+		t.Errorf("%d, %v", code, err)
+	}
+}
+
+func TestVersion1ConnectionCarriesOneCommandAndIsClosedWithItsClient(t *testing.T) {
+	near, far := socketpair(t)
+	c, err := client.NewClient(t.Context(), client.Version1(near))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if n, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("%d, %v", n, err)
+	}
+	serve, _ := player(t, begun+`{"type":"exit"}`+"\n")
+	conn, _ := startOld(t, serve).dial(t.Context())
+	if c, err = client.NewClient(t.Context(), client.Version1(conn)); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.CommandContext(patiently(t), "one").Run(); err != nil {
+		t.Error(err)
+	}
+	if _, ok := errors.AsType[*client.DialError](c.CommandContext(patiently(t), "two").Run()); !ok {
+		t.Error("a second command")
+	}
+}
