@@ -50,7 +50,7 @@ func TestPoolsConnectionThatIsOneTooManyIsADialError(t *testing.T) {
 		t.Errorf("error %v (%T)", err, err)
 	}
 	_ = first.Close()
-	eventually(t, "the pool gets through", func() bool {
+	agenttest.Eventually(t, "the pool gets through", func() bool {
 		c, err := pool.Get(patiently(t), a.Target)
 		return err == nil && c.Command("true").Run() == nil
 	})

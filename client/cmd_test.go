@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
 )
 
 func TestOutputReturnsWhatTheCommandWrites(t *testing.T) {
@@ -195,7 +196,7 @@ func TestWriterThatFailsEndsTheCommandAndIsTheError(t *testing.T) {
 	if err := cmd.Run(); !errors.Is(err, disk) {
 		t.Fatalf("error %v", err)
 	}
-	eventually(t, "the command is gone", func() bool { return gone(fmt.Sprint(cmd.PID())) })
+	agenttest.Eventually(t, "the command is gone", func() bool { return gone(fmt.Sprint(cmd.PID())) })
 }
 
 func TestReaderThatFailsEndsTheCommandAndIsTheError(t *testing.T) {
@@ -231,7 +232,7 @@ func TestCancelledContextEndsTheWholeTree(t *testing.T) {
 	if exit.Reason() != "killed" || !errors.Is(err, context.Canceled) {
 		t.Errorf("reason %q, error %v", exit.Reason(), err)
 	}
-	eventually(t, "the child is gone", func() bool { return gone(strings.TrimSpace(string(child[:n]))) })
+	agenttest.Eventually(t, "the child is gone", func() bool { return gone(strings.TrimSpace(string(child[:n]))) })
 }
 
 func TestTimeoutIsKeptByTheAgent(t *testing.T) {

@@ -96,7 +96,7 @@ func everywhere(t *testing.T, story func(path, where string, at, in, out func(*f
 		running.Wait()
 	})
 	t.Logf("%d sessions, of %d bytes from the guest and %d to it", sessions, inLength, outLength)
-	eventually(t, "no process is left", func() bool {
+	agenttest.Eventually(t, "no process is left", func() bool {
 		return errors.Is(unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil), unix.ECHILD)
 	})
 	var now resourceCount
@@ -105,7 +105,7 @@ func everywhere(t *testing.T, story func(path, where string, at, in, out func(*f
 			t.Logf("before: %+v, now: %+v", before, now)
 		}
 	}()
-	eventually(t, "descriptors and goroutines are what they were", func() bool {
+	agenttest.Eventually(t, "descriptors and goroutines are what they were", func() bool {
 		now = resources(t)
 		return now.fds <= before.fds+mostCgroups && now.goroutines <= before.goroutines
 	})

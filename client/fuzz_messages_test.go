@@ -10,29 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
-
-// A script is a fuzzer's input, read as a guest's doings: a byte says what, those
-// behind it which and how. What is missing is 0.
-type script []byte
-
-func (s *script) next() byte {
-	if len(*s) == 0 {
-		return 0
-	}
-	b := (*s)[0]
-	*s = (*s)[1:]
-	return b
-}
-
-func (s *script) take(n int) []byte {
-	n = min(n, len(*s))
-	b := (*s)[:n]
-	*s = (*s)[n:]
-	return b
-}
 
 // FuzzGuestMessages: whatever a guest does, in whatever order, no call hangs,
 // nothing stays behind, and a command has succeeded only where the guest has
@@ -58,7 +39,7 @@ func FuzzGuestMessages(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	a := newAuditor()
+	a := agenttest.NewAuditor()
 	f.Fuzz(func(t *testing.T, input []byte) {
 		if len(input) > 512 {
 			t.Skip()
@@ -73,14 +54,14 @@ func FuzzGuestMessages(f *testing.F) {
 		if visited == nil && !p.garbled && !p.left {
 			t.Error("a guest connection has ended that the guest has not")
 		}
-		a.audit(t)
+		a.Audit(t)
 	})
 }
 
 // A player is a guest that follows a script.
 type player struct {
 	tb     testing.TB
-	script script
+	script agenttest.Script
 	duel   *duel
 
 	mux     *mux.Session
@@ -134,7 +115,7 @@ func (p *player) play() {
 		}
 	}
 	for len(p.script) > 0 {
-		p.step(p.script.next(), conn)
+		p.step(p.script.Next(), conn)
 	}
 	p.settle()
 }
@@ -157,9 +138,9 @@ func (p *player) settle() {
 func (p *player) send(m wire.Message) { _ = wire.Write(p.control, m) }
 
 // request is the exec's id as a rule.
-func (p *player) request() wire.Head { return wire.Head{ID: uint64(p.script.next() % 4)} }
+func (p *player) request() wire.Head { return wire.Head{ID: uint64(p.script.Next() % 4)} }
 
-func (p *player) stream() uint32 { return []uint32{3, 5, 7}[p.script.next()%3] }
+func (p *player) stream() uint32 { return []uint32{3, 5, 7}[p.script.Next()%3] }
 
 func (p *player) step(op byte, conn net.Conn) {
 	switch s := &p.script; op {
@@ -169,8 +150,8 @@ func (p *player) step(op byte, conn net.Conn) {
 		p.send(&wire.Started{Head: p.request(), PID: 42, Handle: make([]byte, 16)})
 	case 'x':
 		x := &wire.Exited{
-			Head: p.request(), Code: int(s.next() % 2), Reason: wire.ReasonExit,
-			StdoutBytes: uint64(s.next()), StderrBytes: uint64(s.next()),
+			Head: p.request(), Code: int(s.Next() % 2), Reason: wire.ReasonExit,
+			StdoutBytes: uint64(s.Next()), StderrBytes: uint64(s.Next()),
 		}
 		if p.exited == nil && x.ID == 1 {
 			p.exited = x
@@ -183,7 +164,7 @@ func (p *player) step(op byte, conn net.Conn) {
 		p.send(&wire.Done{Head: p.request()})
 	case 'w':
 		id := p.stream()
-		n, _ := p.streams[id].Write(make([]byte, s.next())) // at most 128 KiB in all: no window is full
+		n, _ := p.streams[id].Write(make([]byte, s.Next())) // at most 128 KiB in all: no window is full
 		p.sent[id] += n
 		p.judge()
 	case 'c':
@@ -195,7 +176,7 @@ func (p *player) step(op byte, conn net.Conn) {
 		p.await(visitStream)
 	case 'W':
 		if stream := p.streams[visitStream]; stream != nil {
-			_, _ = stream.Write(make([]byte, s.next()))
+			_, _ = stream.Write(make([]byte, s.Next()))
 		}
 	case 'C':
 		if stream := p.streams[visitStream]; stream != nil {
@@ -215,7 +196,7 @@ func (p *player) step(op byte, conn net.Conn) {
 	case 'b':
 		p.send(&wire.Error{Kind: wire.ShuttingDown, Message: "bye"})
 	case 'g':
-		_, _ = p.control.Write(s.take(int(s.next())))
+		_, _ = p.control.Write(s.Take(int(s.Next())))
 	case 'q':
 		_ = p.control.Close()
 	case 'd':
@@ -223,7 +204,7 @@ func (p *player) step(op byte, conn net.Conn) {
 	case 'y':
 		p.garbled = true
 		_ = conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond)) // the client may have left off reading
-		_, _ = conn.Write(p.frame())                                     // between two of ours
+		_, _ = conn.Write(p.script.Frame())                              // between two of ours
 		_ = conn.SetWriteDeadline(time.Time{})
 	}
 }
@@ -251,15 +232,4 @@ func (p *player) await(id uint32) {
 			return
 		}
 	}
-}
-
-// frame is a whole one of yamux's, for any stream.
-func (p *player) frame() []byte {
-	s := &p.script
-	kind, flags, id, length := s.next(), s.next(), s.next(), s.next()
-	b := []byte{0, kind % 5, 0, flags, 0, 0, 0, id, 0, 0, 0, length}
-	if kind%5 == 0 {
-		b = append(b, make([]byte, length)...)
-	}
-	return b
 }

@@ -10,8 +10,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
-	"runtime/pprof"
 	"strings"
 	"sync"
 	"testing"
@@ -21,12 +19,6 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
-)
-
-// What may be there besides what was when fuzzing began.
-const (
-	mostGoroutines = 50
-	mostHeap       = 256 << 20 // bytes
 )
 
 // A duel is a client with a command and a ping under way, and then a guest
@@ -104,9 +96,9 @@ func (d *duel) end(guestFirst bool) (ran, visited error) {
 	d.tb.Helper()
 	d.cancel()
 	var pinged error
-	d.within("the end of a command whose context has ended", func() { ran = <-d.ran })
-	d.within("the end of a ping whose context has ended", func() { pinged = <-d.pinged })
-	d.within("the end of a guest connection whose context has ended", func() { visited = <-d.visited })
+	agenttest.Within(d.tb, "the end of a command whose context has ended", func() { ran = <-d.ran })
+	agenttest.Within(d.tb, "the end of a ping whose context has ended", func() { pinged = <-d.pinged })
+	agenttest.Within(d.tb, "the end of a guest connection whose context has ended", func() { visited = <-d.visited })
 	for _, err := range []error{ran, pinged, visited} {
 		if !documented(err) {
 			d.tb.Errorf("error %v (%T)", err, err)
@@ -115,7 +107,7 @@ func (d *duel) end(guestFirst bool) (ran, visited error) {
 	if guestFirst {
 		_ = d.guest.Close()
 	}
-	d.within("Close", func() {
+	agenttest.Within(d.tb, "Close", func() {
 		if c := <-d.dialed; c != nil {
 			_ = c.Close()
 		}
@@ -134,43 +126,6 @@ func documented(err error) bool {
 	_, remote := errors.AsType[*client.RemoteError](err)
 	_, lost := errors.AsType[*client.LostExitError](err)
 	return exit || remote || lost
-}
-
-func (d *duel) within(what string, f func()) {
-	d.tb.Helper()
-	done := make(chan struct{})
-	go func() { f(); close(done) }() // ends with f
-	timer := time.NewTimer(agenttest.Patience)
-	defer timer.Stop()
-	select {
-	case <-done:
-	case <-timer.C:
-		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
-		d.tb.Fatalf("never: %s", what)
-	}
-}
-
-// An auditor checks now and then that duels leave nothing behind.
-type auditor struct{ duels, goroutines int }
-
-func newAuditor() *auditor { return &auditor{goroutines: runtime.NumGoroutine()} }
-
-func (a *auditor) audit(tb testing.TB) {
-	tb.Helper()
-	a.duels++
-	if a.duels%256 != 0 {
-		return
-	}
-	eventually(tb, "the duels' goroutines end", func() bool { return runtime.NumGoroutine() < a.goroutines+mostGoroutines })
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	if m.HeapAlloc > mostHeap {
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-	}
-	if m.HeapAlloc > mostHeap {
-		tb.Errorf("%d bytes of heap after %d duels", m.HeapAlloc, a.duels)
-	}
 }
 
 // How FuzzGuestBytes plays its bytes.
@@ -193,7 +148,7 @@ func FuzzGuestBytes(f *testing.F) {
 	f.Add(byte(unasked), []byte(`{"type":"error","message":"unknown frame type"}`+"\n"))
 	f.Add(byte(readingNot), bytes.Repeat([]byte("\x00\x02\x00\x01\x00\x00\x00\x00\x00\x00\x00\x07"), 100))                      // pings
 	f.Add(byte(0), []byte("\x00\x01\x00\x02\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x05\x00\x00\x00\x09x")) // half a last frame
-	a := newAuditor()
+	a := agenttest.NewAuditor()
 	f.Fuzz(func(t *testing.T, mode byte, says []byte) {
 		if len(says) > 16<<10 {
 			t.Skip()
@@ -219,11 +174,11 @@ func FuzzGuestBytes(f *testing.F) {
 		}
 		if whole && err == nil {
 			_, _ = d.guest.Write(tail)
-			d.within("an answer, or the end of the connection", listener.await)
+			agenttest.Within(d.tb, "an answer, or the end of the connection", listener.await)
 		}
 		d.end(mode&clientFirst == 0 || mode&readingNot != 0)
 		<-listener.closed
-		a.audit(t)
+		a.Audit(t)
 	})
 }
 
@@ -262,7 +217,7 @@ func (e *ear) listen(conn net.Conn) {
 			if head[7] == 1 {
 				messages++
 			}
-		case bytes.Equal(head[:], lastPong):
+		case bytes.Equal(head[:], agenttest.LastPong):
 			pong.Do(func() { close(e.pong) })
 		}
 		if messages == 2 {
@@ -273,11 +228,6 @@ func (e *ear) listen(conn net.Conn) {
 		}
 	}
 }
-
-var (
-	lastPing = []byte("\x00\x02\x00\x01\x00\x00\x00\x00\x5e\xed\x5e\xed")
-	lastPong = []byte("\x00\x02\x00\x02\x00\x00\x00\x00\x5e\xed\x5e\xed")
-)
 
 // completion is what makes frames end with a whole one, and then a ping.
 // Nothing does where one is far from its end.
@@ -293,14 +243,14 @@ func completion(frames []byte) (tail []byte, ok bool) {
 		}
 		length := int(binary.BigEndian.Uint32(head[8:]))
 		if missing := length - len(frames); missing > 0 {
-			return append(make([]byte, min(missing, 1<<20)), lastPing...), missing <= 1<<20
+			return append(make([]byte, min(missing, 1<<20)), agenttest.LastPing...), missing <= 1<<20
 		}
 		frames = frames[length:]
 	}
 	if len(frames) == 0 {
-		return lastPing, true
+		return agenttest.LastPing, true
 	}
-	return append(make([]byte, 12-len(frames)), lastPing...), len(frames) <= 8 || frames[1] != 0 // else its length has begun
+	return append(make([]byte, 12-len(frames)), agenttest.LastPing...), len(frames) <= 8 || frames[1] != 0 // else its length has begun
 }
 
 // recordedGuests is what guests say to the client of a duel.

@@ -111,7 +111,7 @@ func TestHundredGuestConnectionsAtOnceKeepApartAndLeaveNothing(t *testing.T) {
 	}
 	all.Wait()
 	wantStreams(t, c)
-	eventually(t, "descriptors and goroutines are what they were", func() bool {
+	agenttest.Eventually(t, "descriptors and goroutines are what they were", func() bool {
 		now := resources(t)
 		return now.fds <= before.fds && now.goroutines <= before.goroutines
 	})
@@ -222,7 +222,7 @@ func TestDialGuestThatIsCancelledLeavesNothing(t *testing.T) {
 		cancel()
 	}
 	wantStreams(t, c)
-	eventually(t, "all that has started has ended", func() bool {
+	agenttest.Eventually(t, "all that has started has ended", func() bool {
 		return strings.Count(a.Log.String(), `"forward started"`) == strings.Count(a.Log.String(), `"forward ended"`)
 	})
 }

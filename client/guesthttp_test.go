@@ -147,7 +147,7 @@ func TestGuestConnectionKeepsItsPooledConnectionInUse(t *testing.T) {
 		t.Error(err)
 	}
 	_ = nc.Close()
-	eventually(t, "it is idle, and closed", func() bool { return p.Stats().Conns == 0 })
+	agenttest.Eventually(t, "it is idle, and closed", func() bool { return p.Stats().Conns == 0 })
 }
 
 // An agent that shuts down takes no more forwards; the next one does.

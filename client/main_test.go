@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -48,18 +47,6 @@ func connect(tb testing.TB, target string) *client.Client {
 	}
 	tb.Cleanup(func() { _ = c.Close() })
 	return c
-}
-
-// eventually waits for what another process or goroutine is about to bring about.
-func eventually(tb testing.TB, what string, done func() bool) {
-	tb.Helper()
-	deadline := time.Now().Add(agenttest.Patience)
-	for !done() {
-		if time.Now().After(deadline) {
-			tb.Fatalf("never: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // the poll's interval, not a synchronisation
-	}
 }
 
 // gone says whether no process of that pid lives. A zombie does not.

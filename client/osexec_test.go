@@ -380,7 +380,7 @@ func TestManyStartsThatAreGivenUpDoNotUseTheConnectionUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "only the control stream is left", func() bool { return client.NumStreams(c) == 1 })
+	agenttest.Eventually(t, "only the control stream is left", func() bool { return client.NumStreams(c) == 1 })
 	if err := c.CommandContext(patiently(t), "true").Run(); err != nil {
 		t.Error(err)
 	}

@@ -26,7 +26,7 @@ func TestPoolsAttemptOutlivesTheCallerWhoBeganIt(t *testing.T) {
 		_, err := p.Get(ctx, v.target)
 		first <- err
 	}()
-	eventually(t, "an attempt", func() bool { return v.connections() == 1 })
+	agenttest.Eventually(t, "an attempt", func() bool { return v.connections() == 1 })
 	cancel()
 	if err := <-first; !errors.Is(err, context.Canceled) {
 		t.Error(err)
@@ -102,7 +102,7 @@ func TestPoolsDeadVMDelaysNobodyElse(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "an attempt", func() bool { return dead.connections() == 1 })
+	agenttest.Eventually(t, "an attempt", func() bool { return dead.connections() == 1 })
 	for range 10 {
 		if err := say(patiently(t), p, well.target, "hello"); err != nil {
 			t.Error(err)
@@ -146,7 +146,7 @@ func TestPoolRemembersABackOffThatIsLongerThanItsIdleTimeout(t *testing.T) {
 	p := newPool(t, config)
 	_, _ = p.Get(patiently(t), "unix:///no/such/agent")
 	<-get(t, p, a.Target).Done() // closed as idle
-	eventually(t, "the other target is forgotten", func() bool { return p.Stats().Targets < 2 })
+	agenttest.Eventually(t, "the other target is forgotten", func() bool { return p.Stats().Targets < 2 })
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if _, err := p.Get(ctx, "unix:///no/such/agent"); !errors.Is(err, context.DeadlineExceeded) {

@@ -23,7 +23,7 @@ func TestPoolKeepsTheConnectionToAPausedVM(t *testing.T) {
 	config.DialTimeout = 20 * time.Millisecond
 	p := newPool(t, config)
 	var c *client.Client
-	eventually(t, "a connection", func() bool { // 20 ms may be too few on a busy machine
+	agenttest.Eventually(t, "a connection", func() bool { // 20 ms may be too few on a busy machine
 		var err error
 		c, err = p.Get(patiently(t), v.target)
 		return err == nil
@@ -31,14 +31,14 @@ func TestPoolKeepsTheConnectionToAPausedVM(t *testing.T) {
 	cmd, talk := talker(t, c)
 	talk("before")
 	v.pause()
-	eventually(t, "the silence is noticed", func() bool { return p.Stats().ProbeTimeouts > 0 })
+	agenttest.Eventually(t, "the silence is noticed", func() bool { return p.Stats().ProbeTimeouts > 0 })
 	for range 3 {
 		if _, err := p.Get(patiently(t), v.target); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
 	}
 	v.resume()
-	eventually(t, "a connection again", func() bool {
+	agenttest.Eventually(t, "a connection again", func() bool {
 		_, err := p.Get(patiently(t), v.target)
 		return err == nil
 	})
@@ -62,7 +62,7 @@ func TestPoolFindsOutAConnectionThatOnlyLooksAlive(t *testing.T) {
 			talk("before")
 			v.restore()
 			if how == "when it is asked for" {
-				eventually(t, "silence", func() bool { return get(t, p, v.target) != old })
+				agenttest.Eventually(t, "silence", func() bool { return get(t, p, v.target) != old })
 			}
 			err := cmd.Wait()
 			lost, ok := errors.AsType[*client.LostExitError](err)
@@ -112,7 +112,7 @@ func late(t *testing.T) (*client.Pool, *vmm, *client.Cmd, func(string), chan str
 	p := newPool(t, config)
 	cmd, talk := talker(t, get(t, p, "the VM"))
 	v.pause()
-	eventually(t, "another connection", func() bool { return p.Stats().Conns > 1 })
+	agenttest.Eventually(t, "another connection", func() bool { return p.Stats().Conns > 1 })
 	return p, v, cmd, talk, awake
 }
 
@@ -143,7 +143,7 @@ func TestPoolLetsCommandsEndOnAConnectionThatWasLate(t *testing.T) {
 	talk("still there")
 	talk("")
 	wantExit(t, cmd.Wait(), 7)
-	eventually(t, "the old one, which nobody uses, is closed", func() bool { return p.Stats().Conns == 1 })
+	agenttest.Eventually(t, "the old one, which nobody uses, is closed", func() bool { return p.Stats().Conns == 1 })
 	if s := p.Stats(); s.Stale != 0 {
 		t.Errorf("%+v", s)
 	}
@@ -153,7 +153,7 @@ func TestPoolLetsCommandsEndOnAConnectionThatWasLate(t *testing.T) {
 func TestPoolDoesNotJudgeAConnectionByOneThatIsPausedToo(t *testing.T) {
 	p, v, cmd, talk, _ := late(t)
 	// The newer one is silent too, and so replaced, after the first judgement.
-	eventually(t, "yet another connection", func() bool { return p.Stats().Dials >= 4 })
+	agenttest.Eventually(t, "yet another connection", func() bool { return p.Stats().Dials >= 4 })
 	v.resume()
 	talk("late")
 	talk("")
@@ -174,7 +174,7 @@ func TestPoolFindsOutThatAConnectionIsDeadThatItHasReplaced(t *testing.T) {
 	if _, ok := errors.AsType[*client.LostExitError](err); !ok || !strings.Contains(err.Error(), "has the VM been restored?") {
 		t.Errorf("error %v (%T)", err, err)
 	}
-	eventually(t, "it is counted", func() bool { s := p.Stats(); return s.Stale == 1 && s.Conns == 1 })
+	agenttest.Eventually(t, "it is counted", func() bool { s := p.Stats(); return s.Stale == 1 && s.Conns == 1 })
 }
 
 func TestPoolProbesASilentConnectionBeforeItIsUsedAgain(t *testing.T) {
@@ -184,7 +184,7 @@ func TestPoolProbesASilentConnectionBeforeItIsUsedAgain(t *testing.T) {
 	config.ProbeTimeout = agenttest.Patience
 	p := newPool(t, config)
 	c := get(t, p, v.target)
-	eventually(t, "a probe", func() bool { return get(t, p, v.target) == c && p.Stats().Probes > 0 })
+	agenttest.Eventually(t, "a probe", func() bool { return get(t, p, v.target) == c && p.Stats().Probes > 0 })
 	if s := p.Stats(); s.Dials != 1 || s.ProbeTimeouts != 0 || v.connections() != 1 {
 		t.Errorf("%+v", s)
 	}

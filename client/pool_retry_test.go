@@ -97,7 +97,7 @@ func TestPoolNeverStartsACommandAgainThatMayHaveStarted(t *testing.T) {
 	ran := func() bool { _, err := os.Stat(file); return err == nil }
 	p := newPool(t, client.PoolConfig{Dial: func(ctx context.Context, _ string) (net.Conn, error) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", a.Path)
-		return &deafened{Conn: conn, by: "exec-here", until: func() { eventually(t, "the command runs", ran) }}, err
+		return &deafened{Conn: conn, by: "exec-here", until: func() { agenttest.Eventually(t, "the command runs", ran) }}, err
 	}})
 	err := get(t, p, "the VM").Command("sh", "-c", `echo ran >>"$1"`, "exec-here", file).Run()
 	if _, ok := errors.AsType[*client.MaybeStartedError](err); !ok {

@@ -180,7 +180,7 @@ func TestPoolNeverHasMoreConnectionsThanItsLimit(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "all have an answer", func() bool { return got.Load()+full.Load() == 50 })
+	agenttest.Eventually(t, "all have an answer", func() bool { return got.Load()+full.Load() == 50 })
 	if s := p.Stats(); got.Load() != 3 || s.Conns != 3 || s.InUse != 3 {
 		t.Errorf("%d commands run; %+v", got.Load(), s)
 	}
@@ -208,7 +208,7 @@ func TestPoolGetRacingCloseEndsOneWayOrTheOther(t *testing.T) {
 				}
 			})
 		}
-		eventually(t, "it is busy", func() bool { return p.Stats().Conns >= 3 })
+		agenttest.Eventually(t, "it is busy", func() bool { return p.Stats().Conns >= 3 })
 		_ = p.Close()
 		if s := p.Stats(); s.Conns != 0 || s.Dialing != 0 {
 			t.Errorf("%+v", s)
@@ -225,14 +225,14 @@ func TestPoolClosesWhatIsIdleAndKeepsWhatIsNot(t *testing.T) {
 	cmd, talk := talker(t, get(t, p, busy.target))
 	c := get(t, p, idle.target)
 	<-c.Done()
-	eventually(t, "the idle one's target is forgotten", func() bool { return p.Stats().Targets == 1 })
+	agenttest.Eventually(t, "the idle one's target is forgotten", func() bool { return p.Stats().Targets == 1 })
 	talk("still here")
 	if s := p.Stats(); s.Conns != 1 || s.InUse != 1 || s.Evicted != 1 {
 		t.Errorf("%+v", s)
 	}
 	talk("")
 	wantExit(t, cmd.Wait(), 7)
-	eventually(t, "all are closed", func() bool { s := p.Stats(); return s.Conns == 0 && s.Targets == 0 })
+	agenttest.Eventually(t, "all are closed", func() bool { s := p.Stats(); return s.Conns == 0 && s.Targets == 0 })
 	if out, err := c.Command("echo", "there").Output(); err != nil || string(out) != "there\n" {
 		t.Errorf("a Client that was kept for too long: %q, %v", out, err)
 	}
@@ -276,7 +276,7 @@ func TestPoolCloseEndsEverything(t *testing.T) {
 		_, err := p.Get(t.Context(), dead.target)
 		waiting <- err
 	}()
-	eventually(t, "an attempt", func() bool { return dead.connections() == 1 })
+	agenttest.Eventually(t, "an attempt", func() bool { return dead.connections() == 1 })
 	for range 2 {
 		if err := p.Close(); err != nil {
 			t.Error(err)

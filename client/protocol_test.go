@@ -165,7 +165,7 @@ func TestPoolNoticesAnAgentThatHasLearntVersion2(t *testing.T) {
 			cmd, talk := talker(t, get(t, p, g.target))
 			talk("before")
 			g.upgrade(speaks)
-			eventually(t, "version 2", func() bool {
+			agenttest.Eventually(t, "version 2", func() bool {
 				if err := say(patiently(t), p, g.target, "x"); err != nil {
 					t.Fatal(err)
 				}
@@ -174,7 +174,7 @@ func TestPoolNoticesAnAgentThatHasLearntVersion2(t *testing.T) {
 			talk("after") // what runs over version 1 goes on
 			talk("")
 			wantExit(t, cmd.Wait(), 7)
-			eventually(t, "the end of the old one", func() bool { return p.Stats().Conns == 1 })
+			agenttest.Eventually(t, "the end of the old one", func() bool { return p.Stats().Conns == 1 })
 		})
 	}
 }
@@ -189,7 +189,7 @@ func TestPoolNoticesAnAgentThatHasForgottenVersion2(t *testing.T) {
 	g := startGuest(t, 1)
 	v.boot(strings.TrimPrefix(g.target, "unix://"))
 	v.cut()
-	eventually(t, "version 1", func() bool {
+	agenttest.Eventually(t, "version 1", func() bool {
 		err := say(patiently(t), p, v.target, "x")
 		if err != nil && !errors.Is(err, client.ErrLost) {
 			t.Fatal(err)
@@ -292,7 +292,7 @@ func TestCloseOfAClientThatSpeaksVersion1EndsItsCommands(t *testing.T) {
 	if err := cmd.Wait(); !errors.Is(err, client.ErrClosed) {
 		t.Error(err)
 	}
-	eventually(t, "the command's end", func() bool { return gone(fmt.Sprint(cmd.PID())) })
+	agenttest.Eventually(t, "the command's end", func() bool { return gone(fmt.Sprint(cmd.PID())) })
 }
 
 func TestPausedVMOfVersion1IsKeptWithItsCommands(t *testing.T) {
@@ -304,7 +304,7 @@ func TestPausedVMOfVersion1IsKeptWithItsCommands(t *testing.T) {
 	cmd, talk := talker(t, get(t, p, v.target))
 	talk("before")
 	v.pause()
-	eventually(t, "an error", func() bool {
+	agenttest.Eventually(t, "an error", func() bool {
 		_, err := p.Get(patiently(t), v.target)
 		return err != nil
 	})
@@ -312,7 +312,7 @@ func TestPausedVMOfVersion1IsKeptWithItsCommands(t *testing.T) {
 	talk("after")
 	talk("")
 	wantExit(t, cmd.Wait(), 7)
-	eventually(t, "a command", func() bool { return say(context.WithoutCancel(t.Context()), p, v.target, "x") == nil })
+	agenttest.Eventually(t, "a command", func() bool { return say(context.WithoutCancel(t.Context()), p, v.target, "x") == nil })
 	if s := p.Stats(); s.Stale != 0 {
 		t.Errorf("%+v", s)
 	}

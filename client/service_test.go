@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
 )
 
 // A service listens in the guest, which a test's own machine is.
@@ -104,7 +105,7 @@ func overEachNetwork(t *testing.T, test func(t *testing.T, network string)) {
 
 func wantStreams(t *testing.T, c *client.Client) {
 	t.Helper()
-	eventually(t, "all streams but the control stream have ended", func() bool { return client.NumStreams(c) == 1 })
+	agenttest.Eventually(t, "all streams but the control stream have ended", func() bool { return client.NumStreams(c) == 1 })
 }
 
 // wantBroken wants an error that is no end, and says that the guest's connection

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
 )
 
 // A VM may be paused for days, while its callers go on asking.
@@ -31,7 +32,7 @@ func TestRequestsThatCannotBeSentDoNotPileUp(t *testing.T) {
 				}
 				cancel()
 			}
-			eventually(t, "the goroutines of requests that were given up end, but for a few", func() bool {
+			agenttest.Eventually(t, "the goroutines of requests that were given up end, but for a few", func() bool {
 				return runtime.NumGoroutine() < before+most
 			})
 		})

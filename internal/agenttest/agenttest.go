@@ -21,10 +21,6 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
 )
 
-// Patience is how long a test waits for what should happen at once, on a
-// machine that may be busy.
-const Patience = 30 * time.Second
-
 // An Agent is a running agent.
 type Agent struct {
 	Target string // for client.Dial

@@ -12,12 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"runtime/pprof"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
@@ -32,15 +29,8 @@ import (
 type arena struct {
 	empty, stocked *proc.Spawner
 	services       []string // addresses of an echo, one that reads nothing, one that breaks off, and others
-	sessions       int
-	goroutines     int // when it was opened
+	auditor        *agenttest.Auditor
 }
-
-// What may be there besides what was when fuzzing began.
-const (
-	mostGoroutines = 50
-	mostHeap       = 256 << 20 // bytes
-)
 
 func openArena(f *testing.F) *arena {
 	f.Helper()
@@ -62,7 +52,7 @@ func openArena(f *testing.F) *arena {
 		f.Fatal(err)
 	}
 	giveUpPrivileges(f)
-	a := &arena{goroutines: runtime.NumGoroutine()}
+	a := &arena{auditor: agenttest.NewAuditor()}
 	for _, do := range []func(net.Conn){
 		func(nc net.Conn) { _, _ = io.Copy(nc, nc) },
 		func(nc net.Conn) { awaitHangUp(nc) },
@@ -165,9 +155,9 @@ func (m *match) end(kept bool) {
 	m.tb.Helper()
 	_ = m.host.Close()
 	if !kept {
-		m.within("the end of the session", func() { session.AwaitConns(m.server) })
+		agenttest.Within(m.tb, "the end of the session", func() { session.AwaitConns(m.server) })
 	}
-	m.within("shutdown", func() {
+	agenttest.Within(m.tb, "shutdown", func() {
 		if err := m.server.Shutdown(context.Background()); err != nil {
 			m.tb.Error(err)
 		}
@@ -179,39 +169,7 @@ func (m *match) end(kept bool) {
 	if err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); !errors.Is(err, unix.ECHILD) {
 		m.tb.Errorf("a child is left, or its zombie: waitid: %v, %+v", err, info)
 	}
-	m.arena.sessions++
-	if m.arena.sessions%256 == 0 {
-		m.arena.audit(m.tb)
-	}
-}
-
-func (m *match) within(what string, f func()) {
-	m.tb.Helper()
-	done := make(chan struct{})
-	go func() { f(); close(done) }() // ends with f
-	timer := time.NewTimer(agenttest.Patience)
-	defer timer.Stop()
-	select {
-	case <-done:
-	case <-timer.C:
-		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
-		m.tb.Fatalf("never: %s", what)
-	}
-}
-
-// audit checks that sessions leave nothing in memory.
-func (a *arena) audit(tb testing.TB) {
-	tb.Helper()
-	eventually(tb, "the sessions' goroutines end", func() bool { return runtime.NumGoroutine() < a.goroutines+mostGoroutines })
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	if m.HeapAlloc > mostHeap {
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-	}
-	if m.HeapAlloc > mostHeap {
-		tb.Errorf("%d bytes of heap after %d sessions", m.HeapAlloc, a.sessions)
-	}
+	m.arena.auditor.Audit(m.tb)
 }
 
 // An onlyConn is a listener with one connection.

@@ -82,7 +82,7 @@ func TestExecsOfAllConnectionsAreLimitedWithThoseThatWereKept(t *testing.T) {
 	leaver.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"sleep", "1000"}, OnDisconnect: wire.DisconnectKeep})
 	leaver.receive()
 	_ = leaver.mux.Close()
-	eventually(t, "the agent has seen the end", func() bool { return strings.Contains(a.Log.String(), `"disconnected"`) })
+	agenttest.Eventually(t, "the agent has seen the end", func() bool { return strings.Contains(a.Log.String(), `"disconnected"`) })
 	h.exec(1, "sleep", "1000")
 	h.send(&wire.Exec{Head: wire.Head{ID: 2}, Argv: []string{"true"}})
 	wantError(t, h.receive(), 2, wire.Limit, "2 execs on all connections")
@@ -105,7 +105,7 @@ func TestConnectionBeyondTheLimitIsRefusedByALine(t *testing.T) {
 	}
 	_ = nc.Close()
 	_ = h.mux.Close()
-	eventually(t, "there is room again", func() bool { return served(t, a) })
+	agenttest.Eventually(t, "there is room again", func() bool { return served(t, a) })
 }
 
 func TestConnectionWithKeptCommandsIsNoConnection(t *testing.T) {
@@ -114,7 +114,7 @@ func TestConnectionWithKeptCommandsIsNoConnection(t *testing.T) {
 	h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"sleep", "1000"}, OnDisconnect: wire.DisconnectKeep})
 	h.receive()
 	_ = h.mux.Close()
-	eventually(t, "there is room again", func() bool { return served(t, a) })
+	agenttest.Eventually(t, "there is room again", func() bool { return served(t, a) })
 }
 
 func TestSilentConnectionsDoNotKeepAHostOut(t *testing.T) {

@@ -102,7 +102,7 @@ func wantReset(t *testing.T, s *mux.Stream, text string) {
 // wantStreams checks that no stream but the control stream is left.
 func (h *host) wantNoStreams() {
 	h.tb.Helper()
-	eventually(h.tb, "all streams but the control stream have ended", func() bool { return h.mux.NumStreams() == 1 })
+	agenttest.Eventually(h.tb, "all streams but the control stream have ended", func() bool { return h.mux.NumStreams() == 1 })
 }
 
 func TestForwardEndsWhenBothDirectionsHave(t *testing.T) {
@@ -300,7 +300,7 @@ func TestForwardIsEndedWithItsConnection(t *testing.T) {
 				case err != nil || string(got) != "all":
 					t.Errorf("the service reads %q, %v", got, err)
 				}
-				eventually(t, "a record", func() bool { return strings.Contains(a.Log.String(), `"forward ended"`) })
+				agenttest.Eventually(t, "a record", func() bool { return strings.Contains(a.Log.String(), `"forward ended"`) })
 			})
 		}
 	}

@@ -92,11 +92,6 @@ func (m *match) play(says []byte, inBytes bool) {
 	}
 }
 
-var (
-	lastPing = []byte("\x00\x02\x00\x01\x00\x00\x00\x00\x5e\xed\x5e\xed")
-	lastPong = []byte("\x00\x02\x00\x02\x00\x00\x00\x00\x5e\xed\x5e\xed")
-)
-
 // completion is what makes says end with a whole frame, and then a ping.
 // Nothing does where a line or a frame is far from its end.
 func completion(says []byte) (tail []byte, ok bool) {
@@ -108,17 +103,17 @@ func completion(says []byte) (tail []byte, ok bool) {
 	for {
 		n, err := io.ReadFull(r, head[:])
 		if errors.Is(err, io.EOF) {
-			return lastPing, true
+			return agenttest.LastPing, true
 		}
 		if err != nil {
-			return append(make([]byte, len(head)-n), lastPing...), n <= 8 || head[1] != 0 // else its length has begun
+			return append(make([]byte, len(head)-n), agenttest.LastPing...), n <= 8 || head[1] != 0 // else its length has begun
 		}
 		if head[1] != 0 {
 			continue
 		}
 		length := int64(binary.BigEndian.Uint32(head[8:]))
 		if n, _ := io.CopyN(io.Discard, r, length); n < length {
-			return append(make([]byte, min(length-n, 1<<20)), lastPing...), length-n <= 1<<20
+			return append(make([]byte, min(length-n, 1<<20)), agenttest.LastPing...), length-n <= 1<<20
 		}
 	}
 }
@@ -131,14 +126,14 @@ func awaitPong(r io.Reader) error {
 	for {
 		n, err := r.Read(b)
 		window = append(window, b[:n]...)
-		if bytes.Contains(window, lastPong) || bytes.HasPrefix(window, []byte("{")) {
+		if bytes.Contains(window, agenttest.LastPong) || bytes.HasPrefix(window, []byte("{")) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if len(window) > len(lastPong) {
-			window = append(window[:0], window[len(window)-len(lastPong):]...)
+		if len(window) > len(agenttest.LastPong) {
+			window = append(window[:0], window[len(window)-len(agenttest.LastPong):]...)
 		}
 	}
 }

@@ -14,26 +14,6 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// A script is a fuzzer's input, read as a host's doings: a byte says what, those
-// behind it which and how. What is missing is 0.
-type script []byte
-
-func (s *script) next() byte {
-	if len(*s) == 0 {
-		return 0
-	}
-	b := (*s)[0]
-	*s = (*s)[1:]
-	return b
-}
-
-func (s *script) take(n int) []byte {
-	n = min(n, len(*s))
-	b := (*s)[:n]
-	*s = (*s)[n:]
-	return b
-}
-
 // FuzzSessionMessages: whatever a host does, in whatever order, each exec is
 // answered by the rules, its hanging up ends the session, and nothing stays behind.
 func FuzzSessionMessages(f *testing.F) {
@@ -72,7 +52,7 @@ func FuzzSessionMessages(f *testing.F) {
 // A player is a host that follows a script.
 type player struct {
 	tb     testing.TB
-	script script
+	script agenttest.Script
 	match  *match
 
 	mux     *mux.Session
@@ -98,7 +78,7 @@ func isForward(id uint64) bool { return id >= firstForward && id < firstForward+
 
 func (p *player) play(m *match) {
 	p.match = m
-	mode := p.script.next()
+	mode := p.script.Next()
 	var err error
 	if p.mux, p.control, err = mux.Client(m.host, wire.Preface); err != nil {
 		p.tb.Fatal(err)
@@ -115,11 +95,11 @@ func (p *player) play(m *match) {
 		if p.script[0] == 'd' {
 			return
 		}
-		p.step(p.script.next())
+		p.step(p.script.Next())
 	}
 	p.send(&wire.Ping{Head: wire.Head{ID: lastRequest}})
 	if mode&controlUnread == 0 && !p.garbled {
-		p.match.within("an answer, or the end of the session", func() {
+		agenttest.Within(p.tb, "an answer, or the end of the session", func() {
 			if err := <-answered; err != nil {
 				p.tb.Error(err)
 			}
@@ -148,20 +128,20 @@ func (p *player) step(op byte) {
 		p.send(p.forward())
 	case 's':
 		names := []string{"TERM", "9", "SIGHUP", "NOSUCH", "0", "STOP", "CONT", "-1"}
-		p.send(&wire.Signal{Head: p.head(), Exec: uint64(s.next() % 16), Signal: names[s.next()%8]})
+		p.send(&wire.Signal{Head: p.head(), Exec: uint64(s.Next() % 16), Signal: names[s.Next()%8]})
 	case 'k':
-		p.send(&wire.Kill{Head: p.head(), Exec: uint64(s.next() % 16), Force: s.next()%2 == 1})
+		p.send(&wire.Kill{Head: p.head(), Exec: uint64(s.Next() % 16), Force: s.Next()%2 == 1})
 	case 'z':
-		p.send(&wire.Resize{Head: p.head(), Exec: uint64(s.next() % 16), Rows: uint16(s.next()), Cols: uint16(s.next())})
+		p.send(&wire.Resize{Head: p.head(), Exec: uint64(s.Next() % 16), Rows: uint16(s.Next()), Cols: uint16(s.Next())})
 	case 'p':
 		p.send(&wire.Ping{Head: p.head()})
 	case 'i':
 		p.send(&wire.Info{Head: p.head()})
 	case 'r':
-		p.send(&wire.Reseed{Head: p.head(), Entropy: s.take(int(s.next() % 16))}) // too short to be credited
+		p.send(&wire.Reseed{Head: p.head(), Entropy: s.Take(int(s.Next() % 16))}) // too short to be credited
 	case 'w':
 		if stream := p.stream(); stream != nil {
-			_, _ = stream.Write(make([]byte, s.next())) // at most 128 KiB in all: no window is full
+			_, _ = stream.Write(make([]byte, s.Next())) // at most 128 KiB in all: no window is full
 		}
 	case 'c':
 		if stream := p.stream(); stream != nil {
@@ -178,35 +158,24 @@ func (p *player) step(op byte) {
 		}
 	case 'g':
 		p.garbled = true
-		_, _ = p.control.Write(s.take(int(s.next())))
+		_, _ = p.control.Write(s.Take(int(s.Next())))
 	case 'q':
 		_ = p.control.Close()
 	case 'm':
 		p.send([]wire.Message{
 			&wire.Hello{Min: 2, Max: 2}, &wire.Done{Head: p.head()}, &wire.Error{}, &wire.Ping{},
 			&wire.Started{Head: p.head()}, &wire.Exited{Head: p.head()},
-		}[s.next()%6])
+		}[s.Next()%6])
 	case 'y':
 		p.garbled = true
 		_ = p.match.host.SetWriteDeadline(time.Now().Add(agenttest.Patience))
-		_, _ = p.match.host.Write(p.frame()) // between two of ours
+		_, _ = p.match.host.Write(p.script.Frame()) // between two of ours
 		_ = p.match.host.SetWriteDeadline(time.Time{})
 	}
 }
 
-// frame is a whole one of yamux's, for any stream.
-func (p *player) frame() []byte {
-	s := &p.script
-	kind, flags, id, length := s.next(), s.next(), s.next(), s.next()
-	b := []byte{0, kind % 5, 0, flags, 0, 0, 0, id, 0, 0, 0, length}
-	if kind%5 == 0 {
-		b = append(b, make([]byte, length)...)
-	}
-	return b
-}
-
 func (p *player) stream() *mux.Stream {
-	n := int(p.script.next())
+	n := int(p.script.Next())
 	if len(p.streams) == 0 {
 		return nil
 	}
@@ -214,8 +183,8 @@ func (p *player) stream() *mux.Stream {
 }
 
 func (p *player) exec() *wire.Exec {
-	e := &wire.Exec{Head: wire.Head{ID: uint64(p.script.next() % 8)}}
-	how := p.script.next()
+	e := &wire.Exec{Head: wire.Head{ID: uint64(p.script.Next() % 8)}}
+	how := p.script.Next()
 	for bit, id := range []*uint32{&e.Stdin, &e.Stdout, &e.Stderr} {
 		if stream := p.newest(bit); how&(1<<bit) != 0 && stream != nil {
 			*id = stream.ID()
@@ -237,17 +206,17 @@ func (p *player) exec() *wire.Exec {
 	if how&128 != 0 {
 		e.Stdout = 9999
 	}
-	e.Argv = [][]string{{"true"}, {"cat"}, {"sleep", "1000"}, {"nosuch"}, {}, {"true", "\x00"}, {"cat", "nosuch"}, {""}}[p.script.next()%8]
+	e.Argv = [][]string{{"true"}, {"cat"}, {"sleep", "1000"}, {"nosuch"}, {}, {"true", "\x00"}, {"cat", "nosuch"}, {""}}[p.script.Next()%8]
 	return e
 }
 
 func (p *player) forward() *wire.Forward {
-	f := &wire.Forward{Head: wire.Head{ID: firstForward + uint64(p.script.next()%8)}, Network: "tcp"}
+	f := &wire.Forward{Head: wire.Head{ID: firstForward + uint64(p.script.Next()%8)}, Network: "tcp"}
 	if stream := p.newest(0); stream != nil {
 		f.Stream = stream.ID()
 	}
 	addresses := p.match.arena.services
-	f.Address = addresses[int(p.script.next())%len(addresses)]
+	f.Address = addresses[int(p.script.Next())%len(addresses)]
 	return f
 }
 

@@ -119,18 +119,6 @@ func wantError(t *testing.T, m wire.Message, id uint64, kind wire.ErrorKind, tex
 	}
 }
 
-// eventually waits for what another process or goroutine is about to bring about.
-func eventually(tb testing.TB, what string, done func() bool) {
-	tb.Helper()
-	deadline := time.Now().Add(agenttest.Patience)
-	for !done() {
-		if time.Now().After(deadline) {
-			tb.Fatalf("never: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // the poll's interval, not a synchronisation
-	}
-}
-
 func gone(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err != nil || bytes.Contains(stat, []byte(") Z")) || bytes.Contains(stat, []byte(") X"))

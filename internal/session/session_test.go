@@ -92,8 +92,8 @@ func TestLostConnectionEndsItsProcesses(t *testing.T) {
 	h := connect(t, a)
 	pid := h.exec(1, "sh", "-c", "sleep 1000 & wait").PID
 	_ = h.mux.Close()
-	eventually(t, "the process is gone", func() bool { return gone(pid) })
-	eventually(t, "the log says so", func() bool { return strings.Contains(a.Log.String(), `"reason":"killed"`) })
+	agenttest.Eventually(t, "the process is gone", func() bool { return gone(pid) })
+	agenttest.Eventually(t, "the log says so", func() bool { return strings.Contains(a.Log.String(), `"reason":"killed"`) })
 }
 
 func TestKeptProcessOutlivesItsConnectionAndNotTheAgent(t *testing.T) {
@@ -109,7 +109,7 @@ func TestKeptProcessOutlivesItsConnectionAndNotTheAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = h.mux.Close()
-	eventually(t, "the agent has seen the end", func() bool { return strings.Contains(a.Log.String(), `"disconnected"`) })
+	agenttest.Eventually(t, "the agent has seen the end", func() bool { return strings.Contains(a.Log.String(), `"disconnected"`) })
 	h2 := connect(t, a)
 	h2.send(&wire.Ping{Head: wire.Head{ID: 1}})
 	h2.receive()
@@ -193,8 +193,8 @@ func TestHostThatReadsNoAnswersIsCutOff(t *testing.T) {
 			break
 		}
 	}
-	eventually(t, "its process is gone", func() bool { return gone(pid) })
-	eventually(t, "the log says why", func() bool { return strings.Contains(a.Log.String(), "control stream is not being read") })
+	agenttest.Eventually(t, "its process is gone", func() bool { return gone(pid) })
+	agenttest.Eventually(t, "the log says why", func() bool { return strings.Contains(a.Log.String(), "control stream is not being read") })
 }
 
 func TestAuditRecordsSayWhoRanWhatAndHowItEnded(t *testing.T) {
@@ -230,7 +230,7 @@ func TestRequestsThatWaitForAnExecOutliveTheConnection(t *testing.T) {
 	}
 	h.send(&wire.Started{Head: wire.Head{ID: 4}}) // breaks the rules: the agent ends the connection
 	wantError(t, h.lose(), 0, wire.BadRequest, "not a request")
-	eventually(t, "the exec is refused", func() bool { return strings.Contains(a.Log.String(), `"exec refused"`) })
+	agenttest.Eventually(t, "the exec is refused", func() bool { return strings.Contains(a.Log.String(), `"exec refused"`) })
 	bystander(t, a)
 }
 
@@ -281,8 +281,8 @@ func TestKeptCommandsInputDoesNotEndWithTheConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = h.mux.Close()
-	eventually(t, "it has the input", func() bool { got, _ := os.ReadFile(ended + ".got"); return string(got) == "half" })
-	eventually(t, "the agent has seen the end", func() bool { return strings.Contains(a.Log.String(), `"disconnected"`) })
+	agenttest.Eventually(t, "it has the input", func() bool { got, _ := os.ReadFile(ended + ".got"); return string(got) == "half" })
+	agenttest.Eventually(t, "the agent has seen the end", func() bool { return strings.Contains(a.Log.String(), `"disconnected"`) })
 	connect(t, a).exec(1, "true") // which takes longer than an end of input
 	if _, err := os.Stat(ended); err == nil {
 		t.Error("its input has ended")
