@@ -61,7 +61,7 @@ func say(tb testing.TB, nc net.Conn, what string) {
 // allEnded waits until each command that the agent has started has ended.
 func allEnded(tb testing.TB, a *agenttest.Agent) {
 	tb.Helper()
-	eventually(tb, "the end of each command", func() bool {
+	agenttest.Eventually(tb, "the end of each command", func() bool {
 		log := a.Log.String()
 		return strings.Count(log, `"exec started"`) == strings.Count(log, `"exec ended"`)
 	})
@@ -236,7 +236,7 @@ func TestHostThatReadsOnlyAfterTheExitLosesNothing(t *testing.T) {
 	say(t, nc, request("", "head", "-c", fmt.Sprint(size), "/dev/zero"))
 	// Nothing is read before the command has written all that it can: what does
 	// not fit anywhere holds it up.
-	eventually(t, "the start", func() bool { return strings.Contains(a.Log.String(), "exec started") })
+	agenttest.Eventually(t, "the start", func() bool { return strings.Contains(a.Log.String(), "exec started") })
 	got := answers(t, nc)
 	if last := got.frames[len(got.frames)-1]; len(got.stdout) != size || last.Type != legacy.TypeExit {
 		t.Errorf("%d bytes of %d, %+v", len(got.stdout), size, last)
@@ -267,7 +267,7 @@ func TestHostThatNeverReadsHoldsUpItsCommandAndIsForgottenWhenItHangsUp(t *testi
 	a := agenttest.Start(t)
 	nc := a.Dial(t)
 	say(t, nc, exec("yes"))
-	eventually(t, "the start", func() bool { return strings.Contains(a.Log.String(), "exec started") })
+	agenttest.Eventually(t, "the start", func() bool { return strings.Contains(a.Log.String(), "exec started") })
 	other := a.Dial(t)
 	say(t, other, request("x", "cat"))
 	if got := answers(t, other); string(got.stdout) != "x" {
@@ -282,7 +282,7 @@ func TestHostThatHangsUpBehindInputThatNobodyReadsEndsItsCommand(t *testing.T) {
 	a := agenttest.Start(t)
 	nc := a.Dial(t)
 	say(t, nc, exec("sleep", "1000"))
-	eventually(t, "the start", func() bool { return strings.Contains(a.Log.String(), "exec started") })
+	agenttest.Eventually(t, "the start", func() bool { return strings.Contains(a.Log.String(), "exec started") })
 	_ = nc.SetWriteDeadline(time.Now().Add(time.Second / 2)) // by when nothing more is taken
 	if _, err := io.WriteString(nc, strings.Repeat(stdin(strings.Repeat("x", 30_000)), 1000)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("all of it was taken: %v", err)
@@ -316,7 +316,7 @@ func TestPolicyAndLimitsAreThoseOfVersion2(t *testing.T) {
 	full := agenttest.StartWith(t, func(c *session.Config) { c.Caps.AllExecs = 1 })
 	first := full.Dial(t)
 	say(t, first, exec("sleep", "1000"))
-	eventually(t, "the start", func() bool { return strings.Contains(full.Log.String(), "exec started") })
+	agenttest.Eventually(t, "the start", func() bool { return strings.Contains(full.Log.String(), "exec started") })
 	for a, want := range map[*agenttest.Agent]string{denied: "exec: not allowed by this agent's policy", full: "limit reached"} {
 		nc := a.Dial(t)
 		say(t, nc, request("", "true"))

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -28,18 +27,6 @@ func patiently(tb testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(tb.Context(), agenttest.Patience)
 	tb.Cleanup(cancel)
 	return ctx
-}
-
-// eventually waits for what another process or goroutine is about to bring about.
-func eventually(tb testing.TB, what string, done func() bool) {
-	tb.Helper()
-	deadline := time.Now().Add(agenttest.Patience)
-	for !done() {
-		if time.Now().After(deadline) {
-			tb.Fatalf("never: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // the poll's interval, not a synchronisation
-	}
 }
 
 // A transcript is one of testdata/v1.
