@@ -327,3 +327,20 @@ func TestOnlyAKnownEndHasAStatus(t *testing.T) {
 		}
 	}
 }
+
+// All that protocol version 1 says of a signal is the exit code -1, which is no
+// status to kubectl.
+func TestEndThatAnAgentOfVersion1DoesNotTellIsAnError(t *testing.T) {
+	pool := client.NewPool(client.PoolConfig{Protocol: client.Protocol1})
+	defer pool.Close()
+	pods := kubelet.New(pool, func(context.Context, string, string, string) (*kubelet.Target, error) {
+		return &kubelet.Target{Agent: shared}, nil
+	})
+	for script, status := range map[string]int{"exit 7": 7, "kill -KILL $$": -1} {
+		err := pods.RunInContainer(t.Context(), "ns", "pod", "", []string{"sh", "-c", script}, &attachIO{stdout: &sink{}, stderr: &sink{}})
+		exit, ok := err.(exec.ExitError) //nolint:errorlint // as virtual-kubelet does
+		if err == nil || ok != (status != -1) || ok && exit.ExitStatus() != status {
+			t.Errorf("%s: %v (%T), want status %d", script, err, err, status)
+		}
+	}
+}

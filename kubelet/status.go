@@ -51,6 +51,8 @@ func (c *caller) ended(ended *client.ExitError) error {
 		return c.exit(ended, StatusTimeout)
 	case ended.Success():
 		return errors.New(ended.Error()) // it was ended, however it took that: this is no success
+	case ended.ExitStatus() < 0:
+		return errors.New(ended.Error()) // an agent of protocol version 1 does not say how it ended
 	case ended.Reason() != "exit" && ended.Reason() != "signal", ended.OOMKilled():
 		return c.exit(ended, ended.ExitStatus())
 	}
