@@ -105,6 +105,7 @@ func Run(t *testing.T, a Agent) {
 	t.Run("ExitStatusesAreTheCommands", a.exitStatuses)
 	t.Run("64MBThroughCatAreTheSame", a.cat)
 	t.Run("200AtOnceOnOneConnection", a.many)
+	t.Run("ConnectionToAServiceInTheGuest", a.service)
 }
 
 func (a Agent) echo(t *testing.T) {
