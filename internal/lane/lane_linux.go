@@ -5,6 +5,7 @@ package lane
 import (
 	"errors"
 	"io"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -50,8 +51,21 @@ func Bulk() int { return int(bulk.Load()) }
 // Next waits until there is something to read, and returns it, until Release. The
 // error is io.EOF, read(2)'s, or that of the descriptor's poller, such as
 // os.ErrDeadlineExceeded; no buffer is then held.
-func (l *Lane) Next() ([]byte, error) {
-	err := l.Raw.Read(l.read)
+func (l *Lane) Next() ([]byte, error) { return l.taken(l.Raw.Read(l.read)) }
+
+// TryNext is Next for what is there already, whatever the poller's deadline. Where
+// there is nothing, and no end, the error is os.ErrDeadlineExceeded.
+func (l *Lane) TryNext() ([]byte, error) {
+	there := false
+	err := l.Raw.Control(func(fd uintptr) { there = l.read(fd) })
+	if err == nil && !there {
+		err = os.ErrDeadlineExceeded
+	}
+	return l.taken(err)
+}
+
+// taken is what has been read, unless err has kept it from being read.
+func (l *Lane) taken(err error) ([]byte, error) {
 	switch {
 	case err != nil: // nothing was read
 	case l.err != nil:

@@ -84,12 +84,16 @@ func (r *reader) next() ([]byte, error) {
 			_ = r.output.file.SetReadDeadline(silentSince.Add(DrainIdle))
 		}
 		b, err := r.lane.Next()
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
+		if errors.Is(err, os.ErrDeadlineExceeded) {
 			// drain's own deadline wakes us too: it is no silence.
 			if silentSince.IsZero() || time.Since(silentSince) < DrainIdle {
 				continue
 			}
+			// Nor is it one that the agent was held up itself: it may be this
+			// goroutine that had no CPU, or a whole VM.
+			b, err = r.lane.TryNext()
+		}
+		switch {
 		case errors.Is(err, unix.EIO) && r.awaitReopening():
 			continue
 		case errors.Is(err, unix.EIO):
