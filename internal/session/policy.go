@@ -68,31 +68,9 @@ func checkVerb(verb string) error {
 	return fmt.Errorf("unknown verb %q: want one of %s", verb, strings.Join(known, ", "))
 }
 
-// verb returns what a request asks for, and its id.
-func verb(m wire.Message) (wire.Type, uint64) {
-	switch m := m.(type) {
-	case *wire.Exec:
-		return wire.TypeExec, m.ID
-	case *wire.Signal:
-		return wire.TypeSignal, m.ID
-	case *wire.Resize:
-		return wire.TypeResize, m.ID
-	case *wire.Kill:
-		return wire.TypeKill, m.ID
-	case *wire.Info:
-		return wire.TypeInfo, m.ID
-	case *wire.Reseed:
-		return wire.TypeReseed, m.ID
-	case *wire.Forward:
-		return wire.TypeForward, m.ID
-	default:
-		return "", 0
-	}
-}
-
 // denied answers a request that the policy denies, and leaves a record of it.
 func (c *conn) denied(m wire.Message) (denied bool, err error) {
-	verb, id := verb(m)
+	verb, id := wire.About(m)
 	if id == 0 || !slices.Contains(c.server.Policy.Denied, verb) {
 		return false, nil
 	}
