@@ -1,0 +1,145 @@
+package mux
+
+import "fmt"
+
+// What a stream takes from the connection: the methods of this file are called by
+// the session's receiving goroutine.
+
+// receive takes the body of a data frame.
+func (s *Stream) receive(in *inlet, n int) error {
+	if n == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	discarded := s.discarded
+	s.window -= n
+	broken := s.window < 0 || s.finished
+	s.mu.Unlock()
+	switch {
+	case broken:
+		return fmt.Errorf("%w: %d bytes more than stream %d takes", ErrProtocol, n, s.id)
+	case discarded:
+		if err := in.skip(n); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		delta := s.repay(n)
+		s.mu.Unlock()
+		s.grant(delta)
+		return nil
+	}
+	for n > 0 {
+		took, err := s.fill(in, n)
+		if err != nil {
+			return err
+		}
+		n -= took
+	}
+	return nil
+}
+
+// fill takes at most n bytes. Short bodies are packed, so that a stream takes no
+// more memory than four times its window, however the peer cuts its frames.
+func (s *Stream) fill(in *inlet, n int) (int, error) {
+	if n <= packed {
+		return n, s.pack(in, n)
+	}
+	c, err := s.newChunk(n)
+	if err != nil {
+		return 0, err
+	}
+	n = min(n, len(c.room()))
+	if err := in.body(c.room()[:n]); err != nil {
+		s.free(&c)
+		return 0, err
+	}
+	c.next = n
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keep(c)
+	return n, nil
+}
+
+// packed is the longest body that goes behind the one before it, in bytes.
+const packed = inletSize / 2
+
+// pack takes a body to the last chunk where it fits, else to a new one.
+func (s *Stream) pack(in *inlet, n int) error {
+	body, err := in.gather(n)
+	if err != nil {
+		return err
+	}
+	if s.top(body) {
+		return nil
+	}
+	c, err := s.newChunk(n)
+	if err != nil {
+		return err
+	}
+	c.next = copy(c.room(), body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keep(c)
+	return nil
+}
+
+// top takes a body to the last chunk, where it fits.
+func (s *Stream) top(body []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.received) == 0 {
+		return false
+	}
+	last := &s.received[len(s.received)-1]
+	if len(last.room()) < len(body) {
+		return false
+	}
+	last.next += copy(last.room(), body)
+	s.change.Broadcast()
+	return true
+}
+
+// keep adds a chunk. It is called with mu held.
+func (s *Stream) keep(c chunk) {
+	if s.discarded {
+		s.owed += len(c.bytes()) // given back with the next
+		s.free(&c)
+		return
+	}
+	s.received = append(s.received, c)
+	s.change.Broadcast()
+}
+
+// grow takes a window update.
+func (s *Stream) grow(n uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.credit += int64(n); s.credit > 1<<32 {
+		return fmt.Errorf("%w: the window of stream %d is larger than 4 GiB", ErrProtocol, s.id)
+	}
+	s.change.Broadcast()
+	return nil
+}
+
+// finish takes the end of the peer's direction. It says whether both have ended.
+func (s *Stream) finish() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finished = true
+	s.change.Broadcast()
+	return s.closed
+}
+
+// lose takes the end of both directions: with the session, or by a reset.
+func (s *Stream) lose(reset bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if reset {
+		s.reset = true
+	} else {
+		s.lost = true
+	}
+	s.readBy.stop()
+	s.writeBy.stop()
+	s.change.Broadcast()
+}
