@@ -17,6 +17,8 @@ import (
 
 // Output that is waited for, after the command, is silent only where there is
 // none: an agent that has had no CPU meanwhile finds it late, and all the same.
+// Whether it learns of the output or of the time first is chance, so there are
+// several commands.
 func TestOutputThatTheAgentIsHeldUpForIsNoSilence(t *testing.T) {
 	target, agent := agent(t)
 	c, err := client.Dial(t.Context(), target)
@@ -24,38 +26,73 @@ func TestOutputThatTheAgentIsHeldUpForIsNoSilence(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	fifo := filepath.Join(t.TempDir(), "fifo")
-	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
+	var all []*straggler
+	for range 16 {
+		all = append(all, newStraggler(t, c))
 	}
-	cmd := c.Command("sh", "-c", "(read -r line <"+fifo+"; echo $line) & echo $!")
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+	for _, s := range all {
+		s.tell(t, s.end)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	for _, s := range all {
+		eventually(t, "the command ends", func() bool { return gone(strconv.Itoa(s.cmd.PID())) })
 	}
-	lines := bufio.NewReader(stdout)
-	daemon, _ := lines.ReadString('\n')
-	daemon = strings.TrimSpace(daemon)
-	eventually(t, "the command ends", func() bool { return gone(strconv.Itoa(cmd.PID())) })
 	if err := agent.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(fifo, []byte("late\n"), 0); err != nil {
-		t.Fatal(err)
+	for _, s := range all {
+		s.tell(t, s.fifo)
+		eventually(t, "the daemon ends", func() bool { return gone(s.daemon) })
 	}
-	eventually(t, "the daemon ends", func() bool { return gone(daemon) })
 	time.Sleep(proc.DrainIdle + 500*time.Millisecond) //nolint:forbidigo // for how long the agent is held up
 	if err := agent.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	rest, err := io.ReadAll(lines)
-	if err != nil || string(rest) != "late\n" {
-		t.Errorf("%q, %v, want what the daemon has written", rest, err)
+	for _, s := range all {
+		rest, err := io.ReadAll(s.lines)
+		if err != nil || string(rest) != "late\n" {
+			t.Errorf("%q, %v, want what the daemon has written", rest, err)
+		}
+		if err := s.cmd.Wait(); err != nil || s.cmd.ProcessState.OutputCut() {
+			t.Errorf("%v, cut: %v", err, s.cmd.ProcessState.OutputCut())
+		}
 	}
-	if err := cmd.Wait(); err != nil || cmd.ProcessState.OutputCut() {
-		t.Errorf("%v, cut: %v", err, cmd.ProcessState.OutputCut())
+}
+
+// A straggler is a command that ends when it is told to, and leaves a daemon
+// behind, which writes what it is told.
+type straggler struct {
+	cmd       *client.Cmd
+	lines     *bufio.Reader
+	end, fifo string
+	daemon    string // pid
+}
+
+func (s *straggler) tell(t *testing.T, fifo string) {
+	t.Helper()
+	if err := os.WriteFile(fifo, []byte("late\n"), 0); err != nil {
+		t.Fatal(err)
 	}
+}
+
+func newStraggler(t *testing.T, c *client.Client) *straggler {
+	t.Helper()
+	dir := t.TempDir()
+	s := &straggler{end: filepath.Join(dir, "end"), fifo: filepath.Join(dir, "daemon")}
+	for _, fifo := range []string{s.end, s.fifo} {
+		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.cmd = c.Command("sh", "-c", "(read -r line <"+s.fifo+"; echo $line) & echo $!; read -r line <"+s.end)
+	stdout, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.lines = bufio.NewReader(stdout)
+	daemon, _ := s.lines.ReadString('\n')
+	s.daemon = strings.TrimSpace(daemon)
+	return s
 }
