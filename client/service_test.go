@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -23,21 +21,7 @@ type service struct{ net.Listener }
 // listen returns one that takes no connections by itself. network is tcp or unix.
 func listen(tb testing.TB, network string) *service {
 	tb.Helper()
-	address := "127.0.0.1:0"
-	if network == "unix" {
-		dir, err := os.MkdirTemp("", "guest") // a Unix socket's path is short
-		if err != nil {
-			tb.Fatal(err)
-		}
-		tb.Cleanup(func() { _ = os.RemoveAll(dir) })
-		address = filepath.Join(dir, "s")
-	}
-	ln, err := net.Listen(network, address)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = ln.Close() })
-	return &service{ln}
+	return &service{agenttest.Listen(tb, network)}
 }
 
 // serve is listen with a service that does as serve says with each connection,

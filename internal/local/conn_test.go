@@ -15,35 +15,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
 	"github.com/cocoonstack/cocoon-agent/internal/lane"
 	"github.com/cocoonstack/cocoon-agent/internal/local"
 )
-
-const patience = 30 * time.Second
 
 // A peer is the service's end of a connection.
 type peer interface {
 	net.Conn
 	CloseWrite() error
-}
-
-func listen(tb testing.TB, network string) net.Listener {
-	tb.Helper()
-	address := "127.0.0.1:0"
-	if network == "unix" {
-		dir, err := os.MkdirTemp("", "local") // a Unix socket's path is short
-		if err != nil {
-			tb.Fatal(err)
-		}
-		tb.Cleanup(func() { _ = os.RemoveAll(dir) })
-		address = filepath.Join(dir, "s")
-	}
-	ln, err := net.Listen(network, address)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = ln.Close() })
-	return ln
 }
 
 func address(tb testing.TB, network, address string) local.Address {
@@ -57,7 +37,7 @@ func address(tb testing.TB, network, address string) local.Address {
 
 func connect(tb testing.TB, network string) (*local.Conn, peer) {
 	tb.Helper()
-	ln := listen(tb, network)
+	ln := agenttest.Listen(tb, network)
 	c, err := local.Dial(tb.Context(), address(tb, network, ln.Addr().String()))
 	if err != nil {
 		tb.Fatal(err)
@@ -68,7 +48,7 @@ func connect(tb testing.TB, network string) (*local.Conn, peer) {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(patience))
+	_ = nc.SetDeadline(time.Now().Add(agenttest.Patience))
 	return c, nc.(peer)
 }
 
@@ -110,14 +90,14 @@ func await(t *testing.T, what string, done <-chan copied) copied {
 	select {
 	case r := <-done:
 		return r
-	case <-time.After(patience):
+	case <-time.After(agenttest.Patience):
 		t.Fatalf("never: the end of %s", what)
 		panic("unreachable")
 	}
 }
 
 func TestDialSaysWhyThereIsNoConnection(t *testing.T) {
-	closed := listen(t, "tcp")
+	closed := agenttest.Listen(t, "tcp")
 	_ = closed.Close()
 	datagram, err := net.ListenPacket("unixgram", t.TempDir()+"/d")
 	if err != nil {
@@ -163,7 +143,7 @@ func TestDialOfASocketWithoutPermissionSaysSo(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may connect to any socket")
 	}
-	ln := listen(t, "unix")
+	ln := agenttest.Listen(t, "unix")
 	if err := os.Chmod(ln.Addr().String(), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +177,7 @@ func TestDialOfAServiceWithAFullQueueIsAShortage(t *testing.T) {
 func TestDialEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := local.Dial(ctx, address(t, "unix", listen(t, "unix").Addr().String())); !errors.Is(err, context.Canceled) {
+	if _, err := local.Dial(ctx, address(t, "unix", agenttest.Listen(t, "unix").Addr().String())); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }

@@ -77,7 +77,7 @@ func openArena(f *testing.F) *arena {
 // serve runs a service until the end of the test, and returns its address.
 func serve(tb testing.TB, do func(net.Conn)) string {
 	tb.Helper()
-	ln := listen(tb, "tcp")
+	ln := agenttest.Listen(tb, "tcp")
 	go func() { // ended by the listener's end
 		for {
 			nc, err := ln.Accept()

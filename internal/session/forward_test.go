@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -21,26 +19,6 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
-
-// listen is a service in the guest, which takes no connections by itself.
-func listen(tb testing.TB, network string) net.Listener {
-	tb.Helper()
-	address := "127.0.0.1:0"
-	if network == "unix" {
-		dir, err := os.MkdirTemp("", "guest") // a Unix socket's path is short
-		if err != nil {
-			tb.Fatal(err)
-		}
-		tb.Cleanup(func() { _ = os.RemoveAll(dir) })
-		address = filepath.Join(dir, "s")
-	}
-	ln, err := net.Listen(network, address)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = ln.Close() })
-	return ln
-}
 
 func accept(tb testing.TB, ln net.Listener) net.Conn {
 	tb.Helper()
@@ -110,7 +88,7 @@ func TestForwardEndsWhenBothDirectionsHave(t *testing.T) {
 		t.Run(network, func(t *testing.T) {
 			a := agenttest.Start(t)
 			h := connect(t, a)
-			ln := listen(t, network)
+			ln := agenttest.Listen(t, network)
 			stream, nc := h.forward(1, ln)
 			_, _ = io.WriteString(stream, "question")
 			_ = stream.Close()
@@ -141,7 +119,7 @@ func TestForwardEndsWhenBothDirectionsHave(t *testing.T) {
 func TestForwardThatMakesNoSenseIsRefused(t *testing.T) {
 	a := agenttest.Start(t)
 	h := connect(t, a)
-	nobody := listen(t, "tcp")
+	nobody := agenttest.Listen(t, "tcp")
 	_ = nobody.Close()
 	for i, test := range []struct {
 		network, address string
@@ -181,7 +159,7 @@ func TestForwardAndExecShareIDs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := connect(t, agenttest.Start(t))
-			_, nc := h.forward(1, listen(t, "unix"))
+			_, nc := h.forward(1, agenttest.Listen(t, "unix"))
 			h.send(m)
 			for m := h.receive(); ; m = h.receive() {
 				if _, forward := m.(*wire.Done); !forward {
@@ -198,7 +176,7 @@ func TestForwardAndExecShareIDs(t *testing.T) {
 
 func TestSignalAndResizeOfAForwardAreBadRequests(t *testing.T) {
 	h := connect(t, agenttest.Start(t))
-	h.forward(1, listen(t, "tcp"))
+	h.forward(1, agenttest.Listen(t, "tcp"))
 	h.send(&wire.Signal{Head: wire.Head{ID: 2}, Exec: 1, Signal: "TERM"})
 	wantError(t, h.receive(), 2, wire.BadRequest, "1 is a forward")
 	h.send(&wire.Resize{Head: wire.Head{ID: 3}, Exec: 1, Rows: 1, Cols: 1})
@@ -207,7 +185,7 @@ func TestSignalAndResizeOfAForwardAreBadRequests(t *testing.T) {
 
 func TestKillOfAForwardEndsItOnceWhatWasSentIsWritten(t *testing.T) {
 	h := connect(t, agenttest.Start(t))
-	stream, nc := h.forward(1, listen(t, "tcp"))
+	stream, nc := h.forward(1, agenttest.Listen(t, "tcp"))
 	sent := bytes.Repeat([]byte("x"), 200<<10) // within the window
 	_, _ = stream.Write(sent)
 	_ = stream.Close()
@@ -222,7 +200,7 @@ func TestKillOfAForwardEndsItOnceWhatWasSentIsWritten(t *testing.T) {
 
 func TestForcedKillOfAForwardEndsItAtOnce(t *testing.T) {
 	h := connect(t, agenttest.Start(t))
-	stream, nc := h.forward(1, listen(t, "tcp"))
+	stream, nc := h.forward(1, agenttest.Listen(t, "tcp"))
 	flood := make(chan struct{})
 	go func() { // ends with the forward: the service does not read
 		defer close(flood)
@@ -239,7 +217,7 @@ func TestForcedKillOfAForwardEndsItAtOnce(t *testing.T) {
 
 func TestKillWithoutAnEndIsNoEndToTheService(t *testing.T) {
 	h := connect(t, agenttest.Start(t))
-	stream, nc := h.forward(1, listen(t, "tcp"))
+	stream, nc := h.forward(1, agenttest.Listen(t, "tcp"))
 	_, _ = io.WriteString(stream, "half")
 	h.send(&wire.Kill{Head: wire.Head{ID: 2}, Exec: 1})
 	h.wantBothDone(1, 2)
@@ -250,7 +228,7 @@ func TestKillWithoutAnEndIsNoEndToTheService(t *testing.T) {
 
 func TestForwardWhoseStreamTheHostResetsIsEnded(t *testing.T) {
 	h := connect(t, agenttest.Start(t))
-	stream, nc := h.forward(1, listen(t, "tcp")) // to a service that is silent
+	stream, nc := h.forward(1, agenttest.Listen(t, "tcp")) // to a service that is silent
 	stream.Reset()
 	wantDone(t, h.receive(), 1)
 	if _, err := nc.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
@@ -262,7 +240,7 @@ func TestForwardWhoseStreamTheHostResetsIsEnded(t *testing.T) {
 func TestForwardWhoseServiceBreaksOffIsNoEnd(t *testing.T) {
 	a := agenttest.Start(t)
 	h := connect(t, a)
-	stream, nc := h.forward(1, listen(t, "tcp"))
+	stream, nc := h.forward(1, agenttest.Listen(t, "tcp"))
 	_, _ = io.WriteString(nc, "so far")
 	_ = nc.(*net.TCPConn).SetLinger(0)
 	// What was sent before a reset may be lost by the kernel: it is read first.
@@ -285,7 +263,7 @@ func TestForwardIsEndedWithItsConnection(t *testing.T) {
 			t.Run(network+"/"+name, func(t *testing.T) {
 				a := agenttest.Start(t)
 				h := connect(t, a)
-				stream, nc := h.forward(1, listen(t, network))
+				stream, nc := h.forward(1, agenttest.Listen(t, network))
 				_, _ = io.WriteString(stream, "all")
 				if ended {
 					_ = stream.Close()
@@ -309,12 +287,12 @@ func TestForwardIsEndedWithItsConnection(t *testing.T) {
 func TestShutdownEndsForwardsAndSaysSo(t *testing.T) {
 	a := agenttest.Start(t)
 	h := connect(t, a)
-	stream, nc := h.forward(1, listen(t, "tcp"))
+	stream, nc := h.forward(1, agenttest.Listen(t, "tcp"))
 	_, _ = io.WriteString(stream, "x")
 	if _, err := io.ReadFull(nc, make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
-	flooded, _ := h.forward(2, listen(t, "tcp"))
+	flooded, _ := h.forward(2, agenttest.Listen(t, "tcp"))
 	flood := make(chan struct{})
 	go func() { defer close(flood); _, _ = flooded.Write(make([]byte, 64<<20)) }() // ends with the forward
 	ended := make(chan struct{})
@@ -339,7 +317,7 @@ func TestShutdownEndsForwardsAndSaysSo(t *testing.T) {
 func TestForwardsCountAsExecs(t *testing.T) {
 	a := capped(t, session.Caps{Execs: 2})
 	h := connect(t, a)
-	ln := listen(t, "tcp")
+	ln := agenttest.Listen(t, "tcp")
 	h.exec(1, "sleep", "1000")
 	stream, nc := h.forward(2, ln)
 	third := h.ask(3, "tcp", ln.Addr().String())
@@ -354,7 +332,7 @@ func TestForwardsCountAsExecs(t *testing.T) {
 
 func TestForwardWithAStreamTooManyIsRefused(t *testing.T) {
 	h := connect(t, capped(t, session.Caps{Limits: mux.Limits{Streams: 1}}))
-	h.ask(1, "tcp", listen(t, "tcp").Addr().String())
+	h.ask(1, "tcp", agenttest.Listen(t, "tcp").Addr().String())
 	wantError(t, h.receive(), 1, wire.Limit, "too many streams")
 }
 
@@ -363,7 +341,7 @@ func TestForwardWithAStreamTooManyIsRefused(t *testing.T) {
 func TestForwardsToServicesThatReadNothingAreBounded(t *testing.T) {
 	a := capped(t, session.Caps{Limits: mux.Limits{Input: mux.MinInput}})
 	h := connect(t, a)
-	ln := listen(t, "unix")
+	ln := agenttest.Listen(t, "unix")
 	const greedy = 32 // windows of 256 KiB, which is twice what there is
 	lost := 0
 	await := func(done func(m wire.Message) bool) {
