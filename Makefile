@@ -11,11 +11,12 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
 
-# What no byte of a command goes through is built without inlining: the file is 0.22 MiB smaller, and
-# the agent at rest 0.25 MiB, most of which is its own pages.
+# What no byte of a command goes through is built without inlining: the file is 0.34 MiB smaller, and the
+# agent at rest 0.3 MiB, most of which is its own pages. (Messages go through reflect and fmt: half a
+# microsecond more for each exec.)
 COMPACT  := github.com/alecthomas/kong go/... regexp/... encoding/json log/... net/netip net/url text/tabwriter os/... \
             vendor/... github.com/mdlayher/... github.com/rs/zerolog/... github.com/mattn/... github.com/vmihailenco/tagparser/... \
-            golang.org/x/net/... golang.org/x/term
+            golang.org/x/net/... golang.org/x/term fmt reflect strconv internal/strconv time
 GCFLAGS  := $(foreach package,$(COMPACT),-gcflags=$(package)=-l)
 
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint

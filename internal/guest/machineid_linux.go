@@ -1,13 +1,15 @@
 package guest
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"math/rand/v2"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cocoonstack/cocoon-agent/internal/random"
 )
 
 // newMachineID writes a random machine-id(5) below root: of the kernel's random
@@ -15,10 +17,9 @@ import (
 // the entropy. It owes nothing to the hardware, which a clone has in common with
 // its siblings.
 func newMachineID(root string, entropy []byte) (changed bool, note string, err error) {
-	hash := sha256.New()
-	_, _ = hash.Write([]byte(rand.Text())) // 130 bits
-	_, _ = hash.Write(entropy)
-	id := hash.Sum(nil)[:16]
+	var key [32]byte
+	random.Read(key[:])
+	id := stir(key, entropy)[:16]
 	id[6] = id[6]&0x0f | 0x40 // a version-4 UUID, as
 	id[8] = id[8]&0x3f | 0x80 // machine-id(5) recommends
 	text := hex.EncodeToString(id) + "\n"
@@ -30,6 +31,18 @@ func newMachineID(root string, entropy []byte) (changed bool, note string, err e
 		note = "until the next boot: /etc is read-only"
 	}
 	return err == nil, note, err
+}
+
+// stir draws from a generator that has key, and a new one with each piece of entropy:
+// clones that differ in either get different numbers.
+func stir(key [32]byte, entropy []byte) []byte {
+	for piece := range slices.Chunk(entropy, len(key)) {
+		for i, b := range piece {
+			key[i] ^= b
+		}
+		_, _ = rand.NewChaCha8(key).Read(key[:]) // never fails
+	}
+	return key[:]
 }
 
 // sameFile says that systemd, at boot, has mounted the file transient, read-only,

@@ -46,6 +46,28 @@ func TestNewMachineIDIsWellFormedAndNew(t *testing.T) {
 	}
 }
 
+func TestRandomnessOfKernelAndHostEachMakeANewID(t *testing.T) {
+	seen := map[string]string{}
+	for name, of := range map[string]struct {
+		kernel  byte
+		entropy string
+	}{
+		"no entropy":              {1, ""},
+		"another kernel":          {2, ""},
+		"entropy":                 {1, "0123456789abcdef"},
+		"its last byte differs":   {1, "0123456789abcdeg"},
+		"its second half alone":   {1, "89abcdef"},
+		"longer than a key":       {1, "0123456789abcdef0123456789abcdef0"},
+		"longer, the end differs": {1, "0123456789abcdef0123456789abcdef1"},
+	} {
+		id := string(stir([32]byte{of.kernel}, []byte(of.entropy)))
+		if other, ok := seen[id]; ok || len(id) != 32 {
+			t.Errorf("%s: %x, as with %s", name, id, other)
+		}
+		seen[id] = name
+	}
+}
+
 func TestNewMachineIDThatCannotBeWrittenIsAnError(t *testing.T) {
 	if changed, _, err := newMachineID(t.TempDir(), entropy); changed || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%t, error %v", changed, err)

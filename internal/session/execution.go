@@ -3,7 +3,6 @@
 package session
 
 import (
-	"crypto/rand"
 	"fmt"
 	"io"
 	"sync"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
+	"github.com/cocoonstack/cocoon-agent/internal/random"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -174,7 +174,7 @@ func (e *execution) refuse(err error) {
 func (e *execution) follow() *wire.Exited {
 	stop := e.armTimeout() // before anything that waits for the host
 	handle := make([]byte, 16)
-	_, _ = rand.Read(handle) // never fails
+	random.Read(handle)
 	started := &wire.Started{Head: wire.Head{ID: e.req.ID}, PID: e.process.PID(), Handle: handle}
 	if e.stdin == nil {
 		e.conn.sendSoon(started) // nobody waits to feed it: it may go with the exit
