@@ -11,7 +11,7 @@ import (
 func read(b []byte) {
 	for len(b) > 0 {
 		n, err := unix.Getrandom(b, 0)
-		if err != nil && err != unix.EINTR { //nolint:errorlint // it is an Errno
+		if err != nil && err != unix.EINTR {
 			panic(os.NewSyscallError("getrandom", err)) // Linux before 3.17, or a filter of system calls
 		}
 		b = b[max(n, 0):]
