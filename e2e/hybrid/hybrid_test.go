@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 func TestOverHybridVsock(t *testing.T) {
 	for _, vmm := range vmms {
 		t.Run("vmm="+vmm, func(t *testing.T) {
-			vm := boot(t, vmm)
+			vm := boot(t, vmm, uml)
 			checks.Run(t, vm.Agent)
 			t.Run("TransportResetIsAnErrorAndTheAgentGoesOn", vm.reset)
 			checks.Run(t, vm.Agent)

@@ -15,7 +15,7 @@ import (
 func TestClonesAreMadeMachinesOfTheirOwn(t *testing.T) {
 	seen := map[string]string{}
 	for _, name := range []string{"clone-1", "clone-2"} {
-		vm := boot(t, "firecracker")
+		vm := boot(t, "firecracker", uml)
 		got := vm.Client(t, nil, "sh", "-ec", `
 			mkdir /tmp/etc && cp -a /etc/. /tmp/etc && mount --bind /tmp/etc /etc && mount -t tmpfs tmpfs /var/lib
 			rm -f /etc/machine-id; echo 0123456789abcdef0123456789abcdef >/etc/machine-id

@@ -24,8 +24,22 @@ type vm struct {
 	device *exec.Cmd
 }
 
-// boot boots a guest and waits until its agent listens.
-func boot(t *testing.T, vmm string) *vm {
+// A guest boots, with the device on a vhost-user socket and a file as its console,
+// and runs the agent. The end of the test ends it.
+type guest func(t *testing.T, dir, vhost, console string)
+
+// uml is User-Mode Linux, which sees the host's files.
+func uml(t *testing.T, dir, vhost, console string) {
+	t.Helper()
+	program := checks.Program(t)
+	start(t, dir, instrument("umlguest"), "--vsock", vhost, "--console", console,
+		"--keep", filepath.Dir(program), "--env", "AGENT_LOG_LEVEL=debug", "--",
+		"/bin/sh", "-c", `"$0" serve 2>&1 | cat`, program) // cat: on a terminal the log would be one for people
+}
+
+// boot boots a guest with a device that behaves as vmm's, and waits until its
+// agent listens.
+func boot(t *testing.T, vmm string, in guest) *vm {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "vm") // a Unix socket's path is short
 	if err != nil {
@@ -33,12 +47,9 @@ func boot(t *testing.T, vmm string) *vm {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	uds, vhost, console := filepath.Join(dir, "v.sock"), filepath.Join(dir, "vhost.sock"), filepath.Join(dir, "console")
-	device := start(t, dir, "hybridvsock", "--socket", vhost, "--uds", uds, "--cid", "52", "--vmm", vmm)
+	device := start(t, dir, instrument("hybridvsock"), "--socket", vhost, "--uds", uds, "--cid", "52", "--vmm", vmm)
 	checks.Eventually(t, "the device is there", func() bool { return exists(vhost) && exists(uds) })
-	program := checks.Program(t)
-	start(t, dir, "umlguest", "--vsock", vhost, "--console", console,
-		"--keep", filepath.Dir(program), "--env", "AGENT_LOG_LEVEL=debug", "--",
-		"/bin/sh", "-c", `"$0" serve 2>&1 | cat`, program) // cat: on a terminal the log would be one for people
+	in(t, dir, vhost, console)
 	t.Cleanup(func() {
 		if text, err := os.ReadFile(console); t.Failed() {
 			t.Logf("the guest's console (%v):\n%s", err, tail(text))
@@ -46,19 +57,22 @@ func boot(t *testing.T, vmm string) *vm {
 	})
 	checks.Eventually(t, "the agent listens", func() bool {
 		text, err := os.ReadFile(console)
-		if strings.Contains(string(text), "command ended") {
+		if s := string(text); strings.Contains(s, "command ended") || strings.Contains(s, "Kernel panic") {
 			t.Fatal("the agent has ended")
 		}
 		return err == nil && strings.Contains(string(text), `"message":"listening"`)
 	})
-	return &vm{checks.Agent{Program: program, Target: "hvsock://" + uds + ":1024"}, device}
+	return &vm{checks.Agent{Program: checks.Program(t), Target: "hvsock://" + uds + ":1024"}, device}
 }
 
-// start starts one of the instruments. The end of the test ends it by SIGTERM,
-// which each of them takes for an order to clean up.
-func start(t *testing.T, dir, name string, args ...string) *exec.Cmd {
+func instrument(name string) string { return filepath.Join(os.Getenv(instruments), name) }
+
+// start starts what makes a VM. The end of the test ends it by SIGTERM, which each
+// takes for an order to clean up.
+func start(t *testing.T, dir, program string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(os.Getenv(instruments), name), args...)
+	name := filepath.Base(program)
+	cmd := exec.Command(program, args...)
 	said, err := os.Create(filepath.Join(dir, name+".log"))
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# image.sh ARCH PROGRAM PATH FOLDER makes a guest for QEMU, FOLDER/kernel and
+# FOLDER/initrd: Debian's cloud kernel for ARCH, amd64 or arm64, its vsock modules,
+# busybox, and PROGRAM, a static one, at PATH, which runs "PATH serve" and whose log
+# is the console's. Needs cpio, and Debian's apt and dpkg; packages are kept in
+# FOLDER/packages.
+set -euo pipefail
+
+arch=$1 program=$2 path=$3
+mkdir -p "$4/packages"
+folder=$(cd "$4" && pwd)
+
+# Packages of another architecture, with lists of their own: the system's stay as they are.
+fetch() {
+	local apt=(-qq -o "Dir::State=$folder/apt" -o "Dir::State::status=/dev/null" -o "Dir::Cache=$folder/apt"
+		-o "APT::Architecture=$arch" -o "APT::Architectures=$arch" -o "APT::Sandbox::User=")
+	mkdir -p "$folder/apt/lists/partial" "$folder/apt/archives/partial"
+	apt-get "${apt[@]}" update
+	local kernel
+	kernel=$(apt-cache "${apt[@]}" depends "linux-image-cloud-$arch" | awk '/Depends: linux-image-/ { print $2; exit }')
+	cd "$folder/packages" && apt-get "${apt[@]}" download busybox-static "$kernel"
+}
+
+unpacked=$(mktemp -d)
+trap 'rm -rf "$unpacked"' EXIT
+root=$unpacked/root
+
+ls "$folder"/packages/linux-image-*.deb >/dev/null 2>&1 || (fetch)
+dpkg-deb -x "$folder"/packages/busybox-static_*.deb "$unpacked/busybox"
+dpkg-deb -x "$folder"/packages/linux-image-*.deb "$unpacked/kernel"
+cp "$unpacked"/kernel/boot/vmlinuz-* "$folder/kernel"
+
+mkdir -p "$root"/{bin,dev,etc,lib,proc,root,run,sys,tmp}
+cp "$unpacked/busybox/bin/busybox" "$root/bin/"
+install -D "$program" "$root$path"
+echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
+echo 'root:x:0:' >"$root/etc/group"
+modules=()
+for name in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci \
+	vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do
+	module=$(find "$unpacked/kernel/lib/modules" -name "$name.ko")
+	[ -z "$module" ] || { cp "$module" "$root/lib/" && modules+=("/lib/$name.ko"); } # else it is built in
+done
+
+cat >"$root/init" <<EOF
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs shm /dev/shm
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+ip link set lo up
+for module in ${modules[*]}; do insmod \$module; done
+AGENT_LOG_LEVEL=debug $path serve 2>&1 | cat # on a terminal the log would be one for people
+echo 'the command ended'
+poweroff -f
+EOF
+chmod 755 "$root/init"
+
+(cd "$root" && find . | cpio --quiet -o -H newc -R 0:0 | gzip -1) >"$folder/initrd"
