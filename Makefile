@@ -21,7 +21,7 @@ GCFLAGS  := $(foreach package,$(COMPACT),-gcflags=$(package)=-l)
 
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 FMT   := $(GO) tool -modfile=tools/go.mod gofumpt
-SHELL_SCRIPTS := .ci/run demo/demo.sh e2e/run.sh packaging/verify.sh
+SHELL_SCRIPTS := .ci/run demo/demo.sh e2e/run.sh e2e/qemu/image.sh packaging/verify.sh
 
 # The race detector needs cgo, and so a C compiler. Everything that is shipped
 # is built without.
@@ -70,7 +70,7 @@ race: ## Run the short tests three times over, with the race detector
 	CGO_ENABLED=1 $(GO) test -race -short -count=3 -timeout $(TIMEOUT) ./...
 
 .PHONY: e2e
-e2e: ## Run the tests over vsock, in a User-Mode-Linux guest
+e2e: ## Run the tests over vsock, in guests of User-Mode Linux and QEMU
 	@GO='$(GO)' e2e/run.sh
 
 .PHONY: soak

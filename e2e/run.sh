@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests over vsock, in a User-Mode-Linux guest. See e2e/README.md.
+# The tests over vsock, in guests of User-Mode Linux and QEMU. See e2e/README.md.
 #
 # HYBRIDVSOCK=FOLDER, of the built programs hybridvsock and umlguest, adds the
 # tests from host to guest over a virtio-vsock device.
@@ -23,6 +23,26 @@ export CGO_ENABLED=0
 "$go" build -o "$dir/cocoon-agent" ./cmd/cocoon-agent
 "$go" build -o "$dir/uml" ./e2e/uml
 export COCOON_AGENT=$dir/cocoon-agent
+
+# unless NAME COMMAND… says that NAME is not tested where a command is missing.
+unless() {
+	local name=$1 command
+	shift
+	for command; do
+		command -v "$command" >/dev/null && continue
+		echo "e2e: no $command: $name is SKIPPED" >&2
+		[ -z "${CI:-}" ] || exit 1
+		return 1
+	done
+}
+
+if [ -n "${HYBRIDVSOCK:-}" ] && unless QEMU apt-get cpio dpkg-deb qemu-system-x86_64 qemu-system-aarch64; then
+	export QEMU_IMAGES=$PWD/bin/qemu
+	for arch in amd64 arm64; do
+		GOARCH=$arch "$go" build -o "$dir/$arch" ./cmd/cocoon-agent
+		e2e/qemu/image.sh "$arch" "$dir/$arch" "$COCOON_AGENT" "$QEMU_IMAGES/$arch"
+	done
+fi
 
 "$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/loopback
 "$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/limits
