@@ -22,6 +22,7 @@ const instruments = "HYBRIDVSOCK"
 type vm struct {
 	checks.Agent
 	device *exec.Cmd
+	dir    string
 }
 
 // A guest boots, with the device on a vhost-user socket and a file as its console,
@@ -41,28 +42,43 @@ func uml(t *testing.T, dir, vhost, console string) {
 // agent listens.
 func boot(t *testing.T, vmm string, in guest) *vm {
 	t.Helper()
+	vm, vhost := newVM(t, vmm)
+	in(t, vm.dir, vhost, vm.console())
+	vm.awaitListening(t)
+	return vm
+}
+
+// newVM makes the device, which waits for its guest on a vhost-user socket.
+func newVM(t *testing.T, vmm string) (made *vm, vhost string) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "vm") // a Unix socket's path is short
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	uds, vhost, console := filepath.Join(dir, "v.sock"), filepath.Join(dir, "vhost.sock"), filepath.Join(dir, "console")
+	uds, vhost := filepath.Join(dir, "v.sock"), filepath.Join(dir, "vhost.sock")
 	device := start(t, dir, instrument("hybridvsock"), "--socket", vhost, "--uds", uds, "--cid", "52", "--vmm", vmm)
 	checks.Eventually(t, "the device is there", func() bool { return exists(vhost) && exists(uds) })
-	in(t, dir, vhost, console)
+	vm := &vm{checks.Agent{Program: checks.Program(t), Target: "hvsock://" + uds + ":1024"}, device, dir}
 	t.Cleanup(func() {
-		if text, err := os.ReadFile(console); t.Failed() {
+		if text, err := os.ReadFile(vm.console()); t.Failed() {
 			t.Logf("the guest's console (%v):\n%s", err, tail(text))
 		}
 	})
+	return vm, vhost
+}
+
+func (vm *vm) console() string { return filepath.Join(vm.dir, "console") }
+
+func (vm *vm) awaitListening(t *testing.T) {
+	t.Helper()
 	checks.Eventually(t, "the agent listens", func() bool {
-		text, err := os.ReadFile(console)
+		text, err := os.ReadFile(vm.console())
 		if s := string(text); strings.Contains(s, "command ended") || strings.Contains(s, "Kernel panic") {
 			t.Fatal("the agent has ended")
 		}
 		return err == nil && strings.Contains(string(text), `"message":"listening"`)
 	})
-	return &vm{checks.Agent{Program: checks.Program(t), Target: "hvsock://" + uds + ":1024"}, device}
 }
 
 func instrument(name string) string { return filepath.Join(os.Getenv(instruments), name) }
