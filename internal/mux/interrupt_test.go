@@ -86,8 +86,8 @@ func TestWriteDeadlineEndsAWaitForTheWindowAndSaysHowMuchWasTaken(t *testing.T) 
 	waitForCredit(t, host)
 	host.SetWriteDeadline(time.Now().Add(time.Millisecond))
 	within(t, "the Write", func() { <-ended })
-	if n != window || !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("%d bytes, %v; want %d", n, err, window)
+	if n > window || n <= window-mux.MaxFrame/2 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("%d bytes, %v; want %d, or less than half a frame fewer", n, err, window)
 	}
 	if n, err := host.Write([]byte("x")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a later Write: %d, %v", n, err)
@@ -102,11 +102,11 @@ func TestWriteDeadlineEndsAWaitForTheWindowAndSaysHowMuchWasTaken(t *testing.T) 
 	}
 }
 
-// waitForCredit waits until none is left.
+// waitForCredit waits until none is left that is worth a frame.
 func waitForCredit(t *testing.T, s *mux.Stream) {
 	t.Helper()
 	within(t, "a full window", func() {
-		for s.Credit() > 0 {
+		for s.Credit() >= mux.MaxFrame/2 {
 			time.Sleep(time.Millisecond) //nolint:forbidigo // the poll's interval, not a synchronisation
 		}
 	})

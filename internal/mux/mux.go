@@ -37,6 +37,15 @@ const (
 	// MaxFrame is the longest frame written, in bytes of its body.
 	MaxFrame = 64 << 10
 
+	// fullFrame is the body of a frame that others follow. With its header it is a
+	// whole packet of virtio-vsock, which has at most 64 KiB (Linux'
+	// VIRTIO_VSOCK_MAX_PKT_BUF_SIZE); with one byte more it would be two.
+	fullFrame = MaxFrame - headerSize
+
+	// worthwhile is how much of its window a peer must have left for a frame that is
+	// not the last: the rest is kept, until the peer has read half of its window.
+	worthwhile = MaxFrame / 2
+
 	// ClaimTimeout is how long a stream that the host has opened waits for the
 	// request that names it.
 	ClaimTimeout = 10 * time.Second

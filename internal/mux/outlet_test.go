@@ -93,6 +93,39 @@ func recorded(t *testing.T) (*recorder, *pair) {
 	return r, connect(t, near, r)
 }
 
+func TestFramesOfALongWriteFillPacketsOfVsock(t *testing.T) {
+	const packet = 64 << 10 // VIRTIO_VSOCK_MAX_PKT_BUF_SIZE
+	const long = 4 << 20
+	r, p := recorded(t)
+	host, agent := p.stream(t)
+	if _, err := agent.Write([]byte("x")); err != nil { // what opens a stream goes with this
+		t.Fatal(err)
+	}
+	if _, err := host.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	r.reset()
+	wrote := make(chan error, 1)
+	go func() { // ends with the write
+		_, err := agent.Write(make([]byte, long))
+		wrote <- err
+	}()
+	waitForCredit(t, agent)
+	if n, err := io.CopyN(io.Discard, host, long); n != long || err != nil {
+		t.Fatal(n, err)
+	}
+	if err := <-wrote; err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, w := range r.writes[:len(r.writes)-1] {
+		if len(w) != packet {
+			t.Errorf("write %d of %d has %d bytes", i+1, len(r.writes), len(w))
+		}
+	}
+}
+
 func TestFrameIsOneWrite(t *testing.T) {
 	r, p := recorded(t)
 	host, agent := p.stream(t)

@@ -210,7 +210,7 @@ func (s *Stream) write(p []byte, soon bool) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	for total := 0; ; {
-		n, err := s.spend(min(len(p)-total, MaxFrame))
+		n, err := s.spend(nextFrame(len(p) - total))
 		if err == nil && n > 0 {
 			err = s.send(p[total:total+n], soon)
 		}
@@ -234,7 +234,16 @@ func (s *Stream) emit(body []byte, soon bool) error {
 	return s.session.out.write(h, body, s.urgent)
 }
 
-// spend takes at most n bytes of the peer's window, and waits for some.
+// nextFrame is how many of n bytes the next frame has.
+func nextFrame(n int) int {
+	if n <= MaxFrame {
+		return n
+	}
+	return fullFrame
+}
+
+// spend takes at most n bytes of the peer's window, and waits for as many as are
+// worth a frame.
 func (s *Stream) spend(n int) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -249,7 +258,7 @@ func (s *Stream) spend(n int) (int, error) {
 		case s.writeBy.past():
 			return 0, os.ErrDeadlineExceeded
 		case s.sending: // what a Write before has left behind
-		case s.credit > 0 || n == 0:
+		case s.credit >= int64(min(n, worthwhile)):
 			n = int(min(int64(n), s.credit))
 			s.credit -= int64(n)
 			s.sending = n > 0
