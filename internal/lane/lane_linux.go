@@ -18,7 +18,7 @@ import (
 const (
 	smallBuffer = 16 << 10
 	largeBuffer = 4 * (64<<10 - 12) // four of internal/mux's frames that fill a packet of vsock
-	largePipe   = 1 << 20 // also the most that pipe(7) gives an ordinary user
+	largePipe   = 1 << 20           // also the most that pipe(7) gives an ordinary user
 
 	// maxBulk is how many copies may have large ones at the same time: with
 	// 16, 20 MiB of the guest's memory.
