@@ -12,7 +12,7 @@ folder=$(cd "$4" && pwd)
 
 # Packages of another architecture, with lists of their own: the system's stay as they are.
 fetch() {
-	local apt=(-qq -o "Dir::State=$folder/apt" -o "Dir::State::status=/dev/null" -o "Dir::Cache=$folder/apt"
+	local apt=(-qq -o Acquire::Retries=3 -o "Dir::State=$folder/apt" -o "Dir::State::status=/dev/null" -o "Dir::Cache=$folder/apt"
 		-o "APT::Architecture=$arch" -o "APT::Architectures=$arch" -o "APT::Sandbox::User=")
 	mkdir -p "$folder/apt/lists/partial" "$folder/apt/archives/partial"
 	apt-get "${apt[@]}" update
