@@ -34,15 +34,15 @@ ls "$folder"/packages/linux-image-*.deb >/dev/null 2>&1 || (fetch "$@")
 dpkg-deb -x "$folder"/packages/linux-image-*.deb "$unpacked/kernel"
 cp "$unpacked"/kernel/boot/vmlinuz-* "$folder/kernel"
 
-mkdir -p "$root"/{dev,etc,proc,root,run,sys,tmp} "$root"/usr/{bin,lib,sbin}
+mkdir -p "$root"/{dev,etc,mnt,proc,root,run,sys,tmp} "$root"/usr/{bin,lib,sbin}
 ln -s usr/bin usr/lib usr/sbin "$root" # as Debian has them
 for package in "$folder"/packages/*.deb; do
 	case $package in */linux-image-*) ;; *) dpkg-deb -x "$package" "$root" ;; esac
 done
 rm -rf "$root"/usr/share/{doc,locale,man}
 install -D "$program" "$root$path"
-echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
-echo 'root:x:0:' >"$root/etc/group"
+printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'nobody:x:65534:65534:nobody:/nonexistent:/bin/false' >"$root/etc/passwd"
+printf '%s\n' 'root:x:0:' 'nogroup:x:65534:' >"$root/etc/group"
 modules=()
 for name in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_console \
 	vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do

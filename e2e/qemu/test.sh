@@ -15,7 +15,7 @@ done
 export GUEST=$PWD/bin/qemu/test-arm64
 # Debian's small system: usr-is-merged stands for the perl that would merge it.
 e2e/qemu/image.sh arm64 e2e/qemu/start.sh /usr/local/bin/start "$GUEST" \
-	bash coreutils dash findutils grep hostname libc-bin procps sed tar usr-is-merged util-linux
+	bash coreutils dash findutils grep hostname libc-bin mount procps sed tar usr-is-merged util-linux
 
 go=${GO:-go}
 # arrows reads the source with the go tool, which the guest has not.

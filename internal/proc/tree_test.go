@@ -101,6 +101,7 @@ func TestTerminateEndsWhatForksAllTheTime(t *testing.T) {
 	bothWays(t, func(t *testing.T, s *proc.Spawner) {
 		c := ready(t, s, script, 1)
 		c.Terminate(50 * time.Millisecond)
+		c.copying.Wait() // before Drain: on a slow machine they are silent for long between SIGTERM and SIGKILL
 		if got := c.finish(t); got.cut {
 			t.Error("something held the output")
 		}
