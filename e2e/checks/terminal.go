@@ -189,12 +189,12 @@ func (a Agent) jobControl(t *testing.T) {
 }
 
 func (a Agent) vi(t *testing.T) {
-	if _, err := exec.LookPath("vi"); err != nil {
+	if _, err := exec.LookPath("vim"); err != nil {
 		t.Skip("no vi here: ", err)
 	}
 	home := t.TempDir() // vi wants to write there, too
 	path := home + "/written"
-	s := a.Interact(t, "--env", "HOME="+home, "--", "vi", path)
+	s := a.Interact(t, "--env", "HOME="+home, "--", "vim", path)
 	s.Raw()
 	s.See("written")
 	s.Type("ihello from vi\x1b:wq\r")
