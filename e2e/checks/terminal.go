@@ -190,7 +190,7 @@ func (a Agent) jobControl(t *testing.T) {
 
 func (a Agent) vi(t *testing.T) {
 	if _, err := exec.LookPath("vim"); err != nil {
-		t.Skip("no vi here: ", err)
+		t.Skip("no vim here: ", err)
 	}
 	home := t.TempDir() // vi wants to write there, too
 	path := home + "/written"
