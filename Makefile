@@ -21,7 +21,7 @@ GCFLAGS  := $(foreach package,$(COMPACT),-gcflags=$(package)=-l)
 
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 FMT   := $(GO) tool -modfile=tools/go.mod gofumpt
-SHELL_SCRIPTS := .ci/run demo/demo.sh e2e/run.sh e2e/qemu/image.sh packaging/verify.sh
+SHELL_SCRIPTS := .ci/run demo/demo.sh e2e/run.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh
 
 # The race detector needs cgo, and so a C compiler. Everything that is shipped
 # is built without.
@@ -72,6 +72,10 @@ race: ## Run the short tests three times over, with the race detector
 .PHONY: e2e
 e2e: ## Run the tests over vsock, in guests of User-Mode Linux and QEMU
 	@GO='$(GO)' e2e/run.sh
+
+.PHONY: test-arm64
+test-arm64: ## Run the short tests of PACKAGES on a kernel of arm64, which QEMU emulates
+	@GO='$(GO)' e2e/qemu/test.sh $(PACKAGES)
 
 .PHONY: soak
 soak: build ## Run one agent under a mix of everything for DURATION (10m)

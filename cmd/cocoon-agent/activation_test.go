@@ -198,7 +198,7 @@ func TestWhatIsPassedAndIsNoSocketToListenOnIsNamed(t *testing.T) {
 	}{
 		"tcp":        {[]*os.File{tcpFile}, "", `file descriptor 3 \(agent.socket\): a socket of address family 2: want AF_VSOCK \(40\) or AF_UNIX \(1\)`},
 		"file":       {[]*os.File{good.file(t), null}, "", `file descriptor 4 \(second\): not a listening socket: socket operation on non-socket`},
-		"not open":   {[]*os.File{good.file(t)}, "LISTEN_FDS=1000000000", `LISTEN_FDS=1000000000: file descriptor \d+ is not open`},
+		"not open":   {[]*os.File{good.file(t)}, "LISTEN_FDS=1000000000", `LISTEN_FDS=1000000000: file descriptor \d+( \(second\))? is not open`},
 		"no number":  {nil, "LISTEN_FDS=-1", `LISTEN_FDS="-1" is not a number of sockets`},
 		"without":    {nil, "LISTEN_FDS=", `LISTEN_FDS="" is not a number of sockets`},
 		"a name few": {[]*os.File{null}, "LISTEN_FDNAMES=", `file descriptor 3: not a listening socket: socket operation on non-socket`},

@@ -1,42 +1,50 @@
 #!/usr/bin/env bash
-# image.sh ARCH PROGRAM PATH FOLDER makes a guest for QEMU, FOLDER/kernel and
-# FOLDER/initrd: Debian's cloud kernel for ARCH, amd64 or arm64, its vsock modules,
-# busybox, and PROGRAM, a static one, at PATH, which runs "PATH serve" and whose log
-# is the console's. Needs cpio, and Debian's apt and dpkg; packages are kept in
-# FOLDER/packages.
+# image.sh ARCH PROGRAM PATH FOLDER [PACKAGE…] makes a guest for QEMU, FOLDER/kernel
+# and FOLDER/initrd: Debian's cloud kernel for ARCH, amd64 or arm64, its modules for
+# virtio's vsock and console ports, busybox, the files of each PACKAGE and of what
+# these depend on, and PROGRAM at PATH, which runs "PATH serve" and whose log is the
+# console's. Needs cpio, and Debian's apt and dpkg; packages are kept in
+# FOLDER/packages, and another list of them wants another FOLDER.
 set -euo pipefail
 
 arch=$1 program=$2 path=$3
-mkdir -p "$4/packages"
+mkdir -p "$4/packages/partial"
 folder=$(cd "$4" && pwd)
+shift 4
 
 # Packages of another architecture, with lists of their own: the system's stay as they are.
 fetch() {
 	local apt=(-qq -o Acquire::Retries=3 -o "Dir::State=$folder/apt" -o "Dir::State::status=/dev/null" -o "Dir::Cache=$folder/apt"
-		-o "APT::Architecture=$arch" -o "APT::Architectures=$arch" -o "APT::Sandbox::User=")
-	mkdir -p "$folder/apt/lists/partial" "$folder/apt/archives/partial"
+		-o "Dir::Cache::archives=$folder/packages" -o "APT::Architecture=$arch" -o "APT::Architectures=$arch"
+		-o "APT::Sandbox::User=")
+	mkdir -p "$folder/apt/lists/partial"
 	apt-get "${apt[@]}" update
 	local kernel
 	kernel=$(apt-cache "${apt[@]}" depends "linux-image-cloud-$arch" | awk '/Depends: linux-image-/ { print $2; exit }')
-	cd "$folder/packages" && apt-get "${apt[@]}" download busybox-static "$kernel"
+	apt-get "${apt[@]}" -y --no-install-recommends --download-only install busybox-static "$@"
+	# Without what a kernel depends on, and last: it says that the rest is there.
+	cd "$folder/packages" && apt-get "${apt[@]}" download "$kernel"
 }
 
 unpacked=$(mktemp -d)
 trap 'rm -rf "$unpacked"' EXIT
 root=$unpacked/root
 
-ls "$folder"/packages/linux-image-*.deb >/dev/null 2>&1 || (fetch)
-dpkg-deb -x "$folder"/packages/busybox-static_*.deb "$unpacked/busybox"
+ls "$folder"/packages/linux-image-*.deb >/dev/null 2>&1 || (fetch "$@")
 dpkg-deb -x "$folder"/packages/linux-image-*.deb "$unpacked/kernel"
 cp "$unpacked"/kernel/boot/vmlinuz-* "$folder/kernel"
 
-mkdir -p "$root"/{bin,dev,etc,lib,proc,root,run,sys,tmp}
-cp "$unpacked/busybox/bin/busybox" "$root/bin/"
+mkdir -p "$root"/{dev,etc,mnt,proc,root,run,sys,tmp} "$root"/usr/{bin,lib,sbin}
+ln -s usr/bin usr/lib usr/sbin "$root" # as Debian has them
+for package in "$folder"/packages/*.deb; do
+	case $package in */linux-image-*) ;; *) dpkg-deb -x "$package" "$root" ;; esac
+done
+rm -rf "$root"/usr/share/{doc,locale,man}
 install -D "$program" "$root$path"
-echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
-echo 'root:x:0:' >"$root/etc/group"
+printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'nobody:x:65534:65534:nobody:/nonexistent:/bin/false' >"$root/etc/passwd"
+printf '%s\n' 'root:x:0:' 'nogroup:x:65534:' >"$root/etc/group"
 modules=()
-for name in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci \
+for name in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_console \
 	vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do
 	module=$(find "$unpacked/kernel/lib/modules" -name "$name.ko")
 	[ -z "$module" ] || { cp "$module" "$root/lib/" && modules+=("/lib/$name.ko"); } # else it is built in
@@ -48,6 +56,7 @@ cat >"$root/init" <<EOF
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
+ln -s /proc/self/fd /dev/fd
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm
