@@ -14,10 +14,11 @@ shift 4
 
 # Packages of another architecture, with lists of their own: the system's stay as they are.
 fetch() {
-	local apt=(-qq -o Acquire::Retries=3 -o "Dir::State=$folder/apt" -o "Dir::State::status=/dev/null" -o "Dir::Cache=$folder/apt"
+	local apt=(-qq -o Acquire::Retries=3 -o "Dir::State=$folder/apt" -o "Dir::State::status=$folder/apt/status" -o "Dir::Cache=$folder/apt"
 		-o "Dir::Cache::archives=$folder/packages" -o "APT::Architecture=$arch" -o "APT::Architectures=$arch"
 		-o "APT::Sandbox::User=")
 	mkdir -p "$folder/apt/lists/partial"
+	: >"$folder/apt/status" # nothing is installed; apt's lock is beside it
 	apt-get "${apt[@]}" update
 	local kernel
 	kernel=$(apt-cache "${apt[@]}" depends "linux-image-cloud-$arch" | awk '/Depends: linux-image-/ { print $2; exit }')
