@@ -37,14 +37,18 @@ const (
 	// MaxFrame is the longest frame written, in bytes of its body.
 	MaxFrame = 64 << 10
 
-	// fullFrame is the body of a frame that others follow. With its header it is a
-	// whole packet of virtio-vsock, which has at most 64 KiB (Linux'
+	// packedFrame is the body of a frame that others follow, over vsock. With its
+	// header it is a whole packet, which has at most 64 KiB (Linux'
 	// VIRTIO_VSOCK_MAX_PKT_BUF_SIZE); with one byte more it would be two.
-	fullFrame = MaxFrame - headerSize
+	packedFrame = MaxFrame - headerSize
 
 	// worthwhile is how much of its window a peer must have left for a frame that is
 	// not the last: the rest is kept, until the peer has read half of its window.
 	worthwhile = MaxFrame / 2
+
+	// early is how much less than half of a window has been read when it is given
+	// back: two packed frames are a little less than half of the agent's.
+	early = MaxFrame / 2
 
 	// ClaimTimeout is how long a stream that the host has opened waits for the
 	// request that names it.

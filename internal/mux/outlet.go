@@ -102,6 +102,18 @@ func vectored(conn io.ReadWriteCloser) io.Writer {
 	}
 }
 
+// frame is how many of n bytes the next frame has.
+func (o *outlet) frame(n int) int {
+	switch {
+	case n <= MaxFrame:
+		return n
+	case o.vectors != nil: // not vsock: nothing is cut into packets
+		return MaxFrame
+	default:
+		return packedFrame
+	}
+}
+
 // write writes a frame with its body, which is no longer used when it returns.
 // It blocks while the connection takes no bytes. An urgent one comes before
 // those that wait.

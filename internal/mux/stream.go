@@ -180,7 +180,7 @@ func (s *Stream) readError(err error) error {
 // it have been read. It is called with mu held.
 func (s *Stream) repay(n int) (delta int) {
 	s.owed += n
-	if s.owed < s.session.window/2 || s.finished || s.reset || s.lost {
+	if s.owed < s.session.window/2-early || s.finished || s.reset || s.lost {
 		return 0
 	}
 	delta, s.owed = s.owed, 0
@@ -210,7 +210,7 @@ func (s *Stream) write(p []byte, soon bool) (int, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	for total := 0; ; {
-		n, err := s.spend(nextFrame(len(p) - total))
+		n, err := s.spend(s.session.out.frame(len(p) - total))
 		if err == nil && n > 0 {
 			err = s.send(p[total:total+n], soon)
 		}
@@ -232,14 +232,6 @@ func (s *Stream) emit(body []byte, soon bool) error {
 		return nil
 	}
 	return s.session.out.write(h, body, s.urgent)
-}
-
-// nextFrame is how many of n bytes the next frame has.
-func nextFrame(n int) int {
-	if n <= MaxFrame {
-		return n
-	}
-	return fullFrame
 }
 
 // spend takes at most n bytes of the peer's window, and waits for as many as are
