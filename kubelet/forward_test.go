@@ -191,7 +191,7 @@ func TestForwardingToAPortThatNobodyServesSaysSo(t *testing.T) {
 	}
 }
 
-// The service neither reads nor writes, and holds its connection for ever.
+// The service holds its connection for ever.
 func TestConnectionInTheGuestEndsWithItsCaller(t *testing.T) {
 	c := newCluster(t)
 	overAll(t, func(t *testing.T, over string) {
@@ -202,12 +202,10 @@ func TestConnectionInTheGuestEndsWithItsCaller(t *testing.T) {
 			var b [1]byte
 			_, _ = conn.Read(b[:])
 			close(begun)
-			for {
-				// A half-close is not the end of the connection: writing tells.
-				if _, err := conn.Write([]byte("x")); err != nil {
-					return
-				}
-				time.Sleep(50 * time.Millisecond) //nolint:forbidigo // a service that has little to say
+			// A half-close is not the end of the connection: writing tells. Nobody reads
+			// this, so that it fills what is between, and waits there.
+			for err := error(nil); err == nil; {
+				_, err = conn.Write(make([]byte, 64<<10))
 			}
 		})
 		local, stop := forwarding(t, c, over, "vm", port)

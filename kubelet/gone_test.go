@@ -4,6 +4,7 @@ package kubelet_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/virtual-kubelet/virtual-kubelet/node/api"
+	"golang.org/x/sys/unix"
 )
 
 // goneWithin is how soon nothing of a command is left whose caller has gone.
@@ -145,11 +147,43 @@ func TestCommandThatLeavesInputUnreadIsGoneWithItsCaller(t *testing.T) {
 	cmd.Stdin = zeros
 	start(t, cmd)
 	pids := pidsOf(t, file)
-	time.Sleep(time.Second) //nolint:forbidigo // nothing tells when the buffers are full
+	awaitFull(t, pids[0], cmd.Process.Pid)
 	_ = cmd.Process.Kill()
 	for _, pid := range pids {
 		eventually(t, goneWithin, "process "+pid+" is gone", func() bool { return gone(pid) })
 	}
+}
+
+// awaitFull waits until the command's pipe, the last of the buffers, is full, and its
+// caller, before the first, reads no more of its own input for a while.
+func awaitFull(t *testing.T, command string, caller int) {
+	t.Helper()
+	pipe, err := os.Open("/proc/" + command + "/fd/0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	size, err := unix.FcntlInt(pipe.Fd(), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, patience, "the command's pipe is full", func() bool {
+		n, err := unix.IoctlGetInt(int(pipe.Fd()), unix.TIOCINQ)
+		return err == nil && n == size
+	})
+	const still = 50 // looks, 5 ms apart
+	last, looks := "", 0
+	eventually(t, patience, "the caller is stuck", func() bool {
+		io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", caller))
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, _, _ := strings.Cut(string(io), "\n") // rchar: bytes
+		if looks++; read != last {
+			last, looks = read, 0
+		}
+		return looks == still
+	})
 }
 
 // The heartbeat keeps the connection of a silent command from being taken for

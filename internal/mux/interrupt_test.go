@@ -64,11 +64,7 @@ func TestCloseDuringAWriteComesBehindIt(t *testing.T) {
 
 func waitForSending(t *testing.T, s *mux.Stream) {
 	t.Helper()
-	within(t, "a frame on its way", func() {
-		for !s.Sending() {
-			time.Sleep(time.Millisecond) //nolint:forbidigo // the poll's interval, not a synchronisation
-		}
-	})
+	until(t, "a frame is on its way", s.Sending)
 }
 
 func TestWriteDeadlineEndsAWaitForTheWindowAndSaysHowMuchWasTaken(t *testing.T) {
@@ -105,11 +101,7 @@ func TestWriteDeadlineEndsAWaitForTheWindowAndSaysHowMuchWasTaken(t *testing.T) 
 // waitForCredit waits until none is left that is worth a frame.
 func waitForCredit(t *testing.T, s *mux.Stream) {
 	t.Helper()
-	within(t, "a full window", func() {
-		for s.Credit() >= mux.MaxFrame/2 {
-			time.Sleep(time.Millisecond) //nolint:forbidigo // the poll's interval, not a synchronisation
-		}
-	})
+	until(t, "the window is full", func() bool { return s.Credit() < mux.MaxFrame/2 })
 }
 
 func TestPastWriteDeadlineTakesNothingThoughThereIsRoom(t *testing.T) {

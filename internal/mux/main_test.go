@@ -104,3 +104,13 @@ func within(t *testing.T, what string, f func()) {
 		t.Fatalf("%s: still not done after %v", what, yamuxPatience)
 	}
 }
+
+// until waits for what another goroutine is about to bring about.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	within(t, what, func() {
+		for !done() {
+			time.Sleep(time.Millisecond) //nolint:forbidigo // the poll's interval, not a synchronisation
+		}
+	})
+}

@@ -203,14 +203,17 @@ func TestNodeServesItsPodsToTheAPIServerAndNobodyElse(t *testing.T) {
 	_, _, cert, key := s.sign(t, s.clientName)
 	var stdout bytes.Buffer
 	var err error
-	for deadline := time.Now().Add(agenttest.Patience); ; {
-		if err = s.exec(t, cert, key, "vm", &stdout, "pwd"); err == nil || time.Now().After(deadline) {
-			break
+	defer func() {
+		if err != nil {
+			t.Log(err)
 		}
-		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // the poll's interval, not a synchronisation
-	}
-	if err != nil || stdout.String() != "/usr\n" {
-		t.Fatalf("%q, %v", &stdout, err)
+	}()
+	agenttest.Eventually(t, "the node serves its pod", func() bool {
+		err = s.exec(t, cert, key, "vm", &stdout, "pwd")
+		return err == nil
+	})
+	if stdout.String() != "/usr\n" {
+		t.Fatalf("%q", &stdout)
 	}
 	if err := s.exec(t, cert, key, "other", io.Discard, "true"); err == nil || !strings.Contains(err.Error(), "no pod default/other") {
 		t.Errorf("another pod: %v", err)
