@@ -59,7 +59,7 @@ func TestPausedVMLosesNothing(t *testing.T) {
 	const size = 64 << 20
 	var m *monitor
 	vm := boot(t, "correct", func(t *testing.T, dir, vhost, console string) {
-		amd64.boot(t, dir, console, append(onVhost(vhost), monitorIn(dir)...)...)
+		bootQEMU(t, "amd64", dir, console, append(onVhost(vhost), monitorIn(dir)...)...)
 		m = openMonitor(t, dir)
 		m.attach()
 	})
@@ -113,7 +113,7 @@ func snapshot(t *testing.T) (state string, command int) {
 	var qemu *exec.Cmd
 	var m *monitor
 	vm := boot(t, "correct", func(t *testing.T, dir, vhost, console string) {
-		qemu = amd64.boot(t, dir, console, append(onVhost(vhost), monitorIn(dir)...)...)
+		qemu = bootQEMU(t, "amd64", dir, console, append(onVhost(vhost), monitorIn(dir)...)...)
 		m = openMonitor(t, dir)
 		m.attach()
 	})
@@ -141,7 +141,7 @@ func snapshot(t *testing.T) (state string, command int) {
 func restore(t *testing.T, state string) *vm {
 	t.Helper()
 	vm, vhost := newVM(t, "correct")
-	amd64.boot(t, vm.dir, vm.console(), append(append(onVhost(vhost), monitorIn(vm.dir)...), "-incoming", "exec:cat "+state)...)
+	bootQEMU(t, "amd64", vm.dir, vm.console(), append(append(onVhost(vhost), monitorIn(vm.dir)...), "-incoming", "exec:cat "+state)...)
 	m := openMonitor(t, vm.dir)
 	checks.Eventually(t, "the guest's state is there", func() bool { return m.do("query-status", nil).Status == "paused" })
 	m.do("cont", nil)

@@ -27,11 +27,8 @@ unset TMPDIR # which the guest does not have
 # The kernel unpacks one archive after the other.
 (cd "$root" && find . | cpio --quiet -o -H newc -R 0:0 | gzip -1) | cat "$GUEST/initrd" - >"$dir/initrd"
 
-# Pointer authentication as the architecture has it takes an emulator half of its time.
-qemu=(qemu-system-aarch64 -machine 'virt,gic-version=3' -cpu 'max,pauth-impdef=on'
-	-accel 'tcg,thread=multi' -smp 2 -m 1024
-	-kernel "$GUEST/kernel" -initrd "$dir/initrd" -append "console=ttyAMA0 quiet panic=-1"
-	-nodefaults -no-reboot -display none -serial "file:$dir/console" -device virtio-serial-pci
+mapfile -t qemu <"$GUEST/qemu"
+qemu+=(-initrd "$dir/initrd" -serial "file:$dir/console" -device virtio-serial-pci
 	-chardev 'file,id=output,path=/dev/stdout,append=on' -device 'virtserialport,chardev=output,nr=1'
 	-chardev "file,id=status,path=$dir/status" -device 'virtserialport,chardev=status,nr=2')
 # The command has a limit of its own, -test.timeout; this is for a guest that hangs.

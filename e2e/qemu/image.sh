@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# image.sh ARCH PROGRAM PATH FOLDER [PACKAGE…] makes a guest for QEMU, FOLDER/kernel
-# and FOLDER/initrd: Debian's cloud kernel for ARCH, amd64 or arm64, its modules for
+# image.sh ARCH PROGRAM PATH FOLDER [PACKAGE…] makes a guest for QEMU: FOLDER/kernel,
+# FOLDER/initrd, and FOLDER/qemu, a command line that boots them but for -initrd and
+# devices, a word in each line. It is Debian's cloud kernel for ARCH, amd64 or arm64, its modules for
 # virtio's vsock and console ports, busybox, the files of each PACKAGE and of what
 # these depend on, and PROGRAM at PATH, which runs "PATH serve" and whose log is the
 # console's. Needs cpio, and Debian's apt and dpkg; packages are kept in
@@ -26,6 +27,17 @@ fetch() {
 	# Without what a kernel depends on, and last: it says that the rest is there.
 	cd "$folder/packages" && apt-get "${apt[@]}" download "$kernel"
 }
+
+case $arch in
+amd64) machine=(qemu-system-x86_64 -machine 'pc,memory-backend=ram' -cpu max) console=ttyS0 ;;
+# Pointer authentication as it is specified would take half of an emulator's time.
+arm64) machine=(qemu-system-aarch64 -machine 'virt,gic-version=3,memory-backend=ram' -cpu 'max,pauth-impdef=on') console=ttyAMA0 ;;
+esac
+# Two CPUs without KVM, and memory that a vhost-user device can read and write.
+printf '%s\n' "${machine[@]}" -accel tcg,thread=multi -smp 2 -m 1024 \
+	-object memory-backend-memfd,id=ram,size=1024M,share=on \
+	-kernel "$folder/kernel" -append "console=$console quiet panic=-1" \
+	-nodefaults -no-reboot -display none >"$folder/qemu"
 
 unpacked=$(mktemp -d)
 trap 'rm -rf "$unpacked"' EXIT
