@@ -174,12 +174,13 @@ func awaitFull(t *testing.T, command string, caller int) {
 	const still = 50 // looks, 5 ms apart
 	last, looks := "", 0
 	eventually(t, patience, "the caller is stuck", func() bool {
-		io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", caller))
+		account, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", caller))
 		if err != nil {
 			t.Fatal(err)
 		}
-		read, _, _ := strings.Cut(string(io), "\n") // rchar: bytes
-		if looks++; read != last {
+		read, _, _ := strings.Cut(string(account), "\n") // rchar: bytes
+		looks++
+		if read != last {
 			last, looks = read, 0
 		}
 		return looks == still
