@@ -103,6 +103,7 @@ type Done struct {
 	Head  `msgpack:",inline"`
 	Guest *Guest `msgpack:"guest,omitempty"` // of [Info]
 	Steps []Step `msgpack:"steps,omitempty"` // of [Reseed], in the order in which they were taken
+	Execs *ExecList `msgpack:"execs,omitempty"` // of [Execs]
 }
 
 func (*Done) kind() Type { return TypeDone }
@@ -113,6 +114,8 @@ func (m *Done) set(key string, f *fields) {
 		m.Guest = f.guest()
 	case "steps":
 		m.Steps = f.steps()
+	case "execs":
+		m.Execs = f.execs()
 	default:
 		f.skip()
 	}

@@ -37,7 +37,7 @@ func goldenRequests() []goldenMessage {
 		{name: "hello-minimal", about: "hello, the smallest: protocol versions 2 to 2", message: &wire.Hello{Min: 2, Max: 2}},
 		{name: "hello", about: "hello of an agent, with every field", message: &wire.Hello{
 			Min: 2, Max: 3, Features: []string{"attach", "forward"}, Version: "v1.2.3", OS: "linux", Arch: "amd64",
-			BootID: "7d0e3b7e-6a55-4c0b-9c7f-0a4b7a0d8a11", Resumes: 2,
+			BootID: "7d0e3b7e-6a55-4c0b-9c7f-0a4b7a0d8a11", Resumes: 2, AgentID: handle(),
 		}},
 		{name: "exec-minimal", about: "exec, the smallest: no stream, no terminal, all else left to the agent", message: &wire.Exec{
 			Head: head(1), Argv: []string{"true"},
@@ -85,6 +85,8 @@ func goldenRequests() []goldenMessage {
 		{name: "resize", about: "resize to 50 rows of 132", message: &wire.Resize{Head: head(12), Exec: 1, Rows: 50, Cols: 132}},
 		{name: "kill", about: "kill: SIGTERM, and SIGKILL after a grace", message: &wire.Kill{Head: head(12), Exec: 1}},
 		{name: "kill-force", about: "kill: SIGKILL at once", message: &wire.Kill{Head: head(13), Exec: 1, Force: true}},
+		{name: "kill-handle", about: "kill of an exec of another connection, by its handle", message: &wire.Kill{Head: head(13), Handle: handle()}},
+		{name: "execs", about: "execs", message: &wire.Execs{Head: head(20)}},
 		{name: "ping", about: "ping", message: &wire.Ping{Head: head(14)}},
 		{name: "info", about: "info", message: &wire.Info{Head: head(15)}},
 		{name: "reseed-resume", about: "reseed with every field: what a clone needs, in one go", message: &wire.Reseed{
@@ -165,6 +167,12 @@ func goldenEvents() []goldenMessage {
 			{Name: "entropy", Changed: true, Message: "16 bytes"},
 			{Name: "random_seed", Message: "there is none"},
 		}}},
+		{name: "done-execs", about: "done of execs: one with every field, and one that its host has left to run", message: &wire.Done{
+			Head: head(20), Execs: &wire.ExecList{More: 2, Running: []wire.ExecState{
+				{Handle: handle(), PID: 1234, Command: "/bin/sh", User: "dev", TTY: true, Keep: true, Connected: true, RunningMS: 90_000},
+				{Handle: handle(), PID: 77, Command: "sleep", Keep: true, RunningMS: 5},
+			}},
+		}},
 	}
 }
 

@@ -15,6 +15,7 @@ const (
 	TypeReseed Type = "reseed"
 
 	TypeForward Type = "forward"
+	TypeExecs   Type = "execs"
 
 	TypeStarted Type = "started"
 	TypeExited  Type = "exited"
@@ -69,7 +70,18 @@ type Hello struct {
 	Arch     string   `msgpack:"arch,omitempty"`     // GOARCH
 	BootID   string   `msgpack:"boot_id,omitempty"`  // the agent's kernel's, /proc/sys/kernel/random/boot_id
 	Resumes  uint64   `msgpack:"resumes,omitempty"`  // the agent's: how many times [Reseed] has succeeded since it started
+
+	// AgentID is the agent's: 16 random bytes, new at each start of the agent
+	// and at each successful [Reseed].
+	AgentID []byte `msgpack:"agent_id,omitempty"`
 }
+
+// Features that an agent names in [Hello]. A host sends what belongs to one
+// only after the agent has named it.
+const (
+	// FeatureExecs is [Execs], and the handle of [Kill].
+	FeatureExecs = "execs"
+)
 
 func (*Hello) kind() Type { return TypeHello }
 
@@ -91,6 +103,8 @@ func (m *Hello) set(key string, f *fields) {
 		m.BootID = f.text()
 	case "resumes":
 		m.Resumes = f.count()
+	case "agent_id":
+		m.AgentID = f.bytes()
 	default:
 		f.skip()
 	}
@@ -117,6 +131,8 @@ func newMessage(t Type) Message {
 		return new(Reseed)
 	case TypeForward:
 		return new(Forward)
+	case TypeExecs:
+		return new(Execs)
 	case TypeStarted:
 		return new(Started)
 	case TypeExited:

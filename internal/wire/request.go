@@ -50,8 +50,12 @@ func (m *Resize) set(key string, f *fields) {
 // process itself is still answered for by [Exited], the forward by [Done].
 type Kill struct {
 	Head  `msgpack:",inline"`
-	Exec  uint64 `msgpack:"exec"`            // the id of the exec, or the forward
+	Exec  uint64 `msgpack:"exec"`            // the id of the exec, or the forward; 0 with a handle
 	Force bool   `msgpack:"force,omitempty"` // SIGKILL, or the connection's end, at once
+
+	// Handle names an exec of any connection, as [Started] and [Execs] do. Empty:
+	// the exec is one of this connection.
+	Handle []byte `msgpack:"handle,omitempty"`
 }
 
 func (*Kill) kind() Type { return TypeKill }
@@ -62,6 +66,8 @@ func (m *Kill) set(key string, f *fields) {
 		m.Exec = f.count()
 	case "force":
 		m.Force = f.flag()
+	case "handle":
+		m.Handle = f.bytes()
 	default:
 		f.skip()
 	}
