@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math"
 	"runtime/debug"
+	"time"
 
+	"github.com/cocoonstack/cocoon-agent/internal/local"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 )
@@ -15,6 +17,7 @@ type capFlags struct {
 	MaxConnections       count `group:"Limits:" default:"256" help:"Serve at most N connections at a time. (${default})" placeholder:"N"`
 	MaxExecs             count `group:"Limits:" default:"4096" help:"Run at most N commands at a time. (${default})" placeholder:"N"`
 	MaxConnectionExecs   count `group:"Limits:" default:"2048" help:"… on each connection. (${default})" placeholder:"N"`
+	MaxKept              count `group:"Limits:" placeholder:"N" help:"Of these, let at most N be kept (client --keep) when their connections end. (1024, at most half of --max-execs)"`
 	MaxStreams           count `group:"Limits:" default:"16384" help:"Have at most N streams open; a command has up to three. (${default})" placeholder:"N"`
 	MaxConnectionStreams count `group:"Limits:" default:"8192" help:"… on each connection. (${default})" placeholder:"N"`
 	MaxMessage           size  `group:"Limits:" default:"4M" help:"Take requests of at most SIZE: arguments and environment. 4K to 4M. (${default})" placeholder:"SIZE"`
@@ -26,7 +29,7 @@ func (f *capFlags) caps() (session.Caps, error) {
 	for name, n := range map[string]uint64{
 		"--max-connections": uint64(f.MaxConnections), "--max-execs": uint64(f.MaxExecs),
 		"--max-connection-execs": uint64(f.MaxConnectionExecs), "--max-streams": uint64(f.MaxStreams),
-		"--max-connection-streams": uint64(f.MaxConnectionStreams),
+		"--max-connection-streams": uint64(f.MaxConnectionStreams), "--max-kept": uint64(f.MaxKept),
 	} {
 		if n > math.MaxInt32 {
 			return session.Caps{}, fmt.Errorf("%s %d: the largest number is %d", name, n, math.MaxInt32)
@@ -42,7 +45,7 @@ func (f *capFlags) caps() (session.Caps, error) {
 	}
 	return session.Caps{
 		Connections: int(f.MaxConnections),
-		Execs:       int(f.MaxConnectionExecs), AllExecs: int(f.MaxExecs),
+		Execs:       int(f.MaxConnectionExecs), AllExecs: int(f.MaxExecs), Kept: int(f.MaxKept),
 		Message: int(f.MaxMessage),
 		Limits: mux.Limits{
 			Streams: int(f.MaxConnectionStreams), AllStreams: int(f.MaxStreams),
@@ -63,16 +66,42 @@ func (f *capFlags) collectInTime() {
 	}
 }
 
+// ceilingFlags bound each command of "serve", whatever its host asks for.
+type ceilingFlags struct {
+	LimitMemory size          `group:"Limits:" placeholder:"SIZE" help:"Limit the memory of each command to SIZE, as client --memory does, whatever its host asks for."`
+	LimitPIDs   count         `group:"Limits:" name:"limit-pids" placeholder:"N" help:"Limit each command to N processes and threads, as client --pids does."`
+	LimitTime   time.Duration `group:"Limits:" placeholder:"TIME" help:"End each command after TIME, as client --timeout does."`
+}
+
+func (f *ceilingFlags) ceilings() (session.Ceilings, error) {
+	switch {
+	case f.LimitMemory > math.MaxInt64:
+		return session.Ceilings{}, fmt.Errorf("--limit-memory %d: the largest number is %d", f.LimitMemory, int64(math.MaxInt64))
+	case f.LimitPIDs > math.MaxInt64:
+		return session.Ceilings{}, fmt.Errorf("--limit-pids %d: the largest number is %d", f.LimitPIDs, int64(math.MaxInt64))
+	case f.LimitTime < 0:
+		return session.Ceilings{}, fmt.Errorf("--limit-time %v is negative", f.LimitTime)
+	}
+	return session.Ceilings{Memory: int64(f.LimitMemory), PIDs: int64(f.LimitPIDs), Time: f.LimitTime}, nil
+}
+
 // policyFlags are what hosts may ask "serve" for.
 type policyFlags struct {
-	Allow   []string `placeholder:"VERB" help:"Carry out these requests alone: exec, signal, resize, kill, info, reseed, forward. ping is always answered."`
+	Allow   []string `placeholder:"VERB" help:"Carry out these requests alone: exec, signal, resize, kill, info, reseed, forward, execs. ping is always answered."`
 	Deny    []string `placeholder:"VERB" help:"Carry out all requests but these."`
-	User    string   `placeholder:"USER" help:"Run commands as this user (name, uid, name:group or uid:gid) where the host names none. It may name any. Looked up for each command."`
+	Forward []string `sep:"none" placeholder:"RULE" help:"Let forwards lead to these addresses alone: tcp:PORT, tcp:LOW-HIGH, tcp:*, unix:/PATH, unix:@NAME (with * and ? as in file names), or none. Repeatable. Default: every address of the guest's own."`
+	User    string   `placeholder:"USER" help:"Run commands as this user (name, uid, name:group or uid:gid) if the host names none; it may name any. Make all forwards as this user. Looked up each time."`
 	LogArgs bool     `help:"Log the arguments of commands, too: the first 64, of each 256 bytes."`
+	Audit   string   `default:"best-effort" enum:"best-effort,strict" placeholder:"MODE" help:"best-effort: run commands although the log cannot be written. strict: refuse them meanwhile (limit). Default: best-effort."`
 }
 
 func (f *policyFlags) policy() (p session.Policy, err error) {
 	p.User = f.User
+	if f.Forward != nil {
+		if p.Forward, err = local.ParseRules(f.Forward); err != nil {
+			return p, fmt.Errorf("--forward: %w", err)
+		}
+	}
 	switch {
 	case f.Allow != nil && f.Deny != nil:
 		return p, errors.New("--allow and --deny exclude each other")

@@ -27,6 +27,7 @@ type daemon struct {
 	log      zerolog.Logger
 	server   *session.Server
 	notifier systemd.Notifier
+	flush    func() // has the log written, as far as it can be
 }
 
 // run serves all endpoints until ctx ends or an inherited one fails, and then
@@ -66,7 +67,7 @@ func (d *daemon) tell(assignments ...string) {
 
 // guard starts a watchdog, which is stopped by what it returns.
 func (d *daemon) guard() (stop func()) {
-	w := watchdog{d.log, d.server.Check, d.tell, abort}
+	w := watchdog{d.log, d.server.Check, d.tell, func() { d.flush(); abort() }}
 	ticker := time.NewTicker(interval(d.notifier.Timeout()))
 	done := make(chan struct{})
 	go w.watch(ticker.C, done)

@@ -43,6 +43,11 @@ func names(endpoints []endpoint) string {
 	return strings.Join(all, " ")
 }
 
+// isOwn says whether a Unix socket that is bound to name is one of the endpoints.
+func isOwn(endpoints []endpoint, name string) bool {
+	return slices.ContainsFunc(endpoints, func(e endpoint) bool { return e.address.Scheme == "unix" && e.address.Path == name })
+}
+
 func closeAll(endpoints []endpoint) {
 	for _, e := range endpoints {
 		_ = e.Close()

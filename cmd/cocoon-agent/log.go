@@ -8,6 +8,8 @@ import (
 
 	"github.com/rs/zerolog"
 	"golang.org/x/term"
+
+	"github.com/cocoonstack/cocoon-agent/internal/logqueue"
 )
 
 // A logLevel is a level by its name. Empty, as an environment may have it, is info.
@@ -30,12 +32,71 @@ func (l *logLevel) UnmarshalText(name []byte) error {
 	return nil
 }
 
-// newLogger logs to stderr: JSON lines, or for people where that is a terminal.
-func newLogger(l logLevel) zerolog.Logger {
+const (
+	// recordTime is how long an exec waits until the log has its record, unless
+	// the log's reader has taken nothing for as long: then it does not wait.
+	recordTime = 20 * time.Millisecond
+
+	// strictRecordTime is the same with --audit strict, and then the exec is refused.
+	strictRecordTime = time.Second
+
+	// lastRecordTime is how long the last records have when the agent ends.
+	lastRecordTime = time.Second
+)
+
+// A logbook is the agent's log.
+type logbook struct {
+	zerolog.Logger                // of the agent
+	audit          zerolog.Logger // of what hosts ask for
+
+	queue  *logqueue.Queue
+	strict bool
+}
+
+// openLog logs to stderr: JSON lines, or for people if that is a terminal. No
+// record that is written waits for whoever reads the log.
+func openLog(l logLevel, strict bool) *logbook {
 	zerolog.TimeFieldFormat = time.RFC3339Nano
-	var w io.Writer = os.Stderr
+	zerolog.InterfaceMarshalFunc = marshalEscaped
+	book := &logbook{strict: strict}
+	book.queue = logqueue.New(os.Stderr, func(n uint64) {
+		book.Warn().Uint64("lost", n).Msg("records of the log were lost: its reader takes them too slowly, or a write failed")
+	})
+	book.Logger = newLogger(l, book.queue.Writer(logqueue.General))
+	book.audit = newLogger(l, book.queue.Writer(logqueue.Audit))
+	return book
+}
+
+func newLogger(l logLevel, to io.Writer) zerolog.Logger {
+	to = visible{to}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
-		w = zerolog.ConsoleWriter{Out: os.Stderr, TimeFormat: time.TimeOnly}
+		to = zerolog.ConsoleWriter{Out: to, TimeFormat: time.TimeOnly}
 	}
-	return zerolog.New(w).Level(l.Level).With().Timestamp().Logger()
+	return zerolog.New(to).Level(l.Level).With().Timestamp().Logger()
+}
+
+// recorded waits until the log has the records so far.
+func (b *logbook) recorded() error {
+	if b.strict {
+		return b.queue.Sync(strictRecordTime)
+	}
+	_ = b.queue.Sync(recordTime)
+	return nil
+}
+
+// close writes what is left.
+func (b *logbook) close() { _ = b.queue.Close(lastRecordTime) }
+
+// flush does the same before the program is ended from elsewhere.
+func (b *logbook) flush() { _ = b.queue.Sync(lastRecordTime) }
+
+// A visible writes JSON, in which it escapes what a terminal obeys and does not
+// show: zerolog escapes the control characters of ASCII alone.
+type visible struct{ to io.Writer }
+
+func (v visible) Write(p []byte) (int, error) {
+	if _, err := v.to.Write(escapeJSON(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -63,11 +64,29 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	if err := ctx.Run(); err != nil {
 		status, line := statusOf(err)
 		if line != "" {
-			fmt.Fprintln(stderr, "cocoon-agent:", printable(line))
+			printWithin(stderr, "cocoon-agent: "+printable(line), ctx.Command() == "serve")
 		}
 		return status
 	}
 	return 0
+}
+
+// printWithin prints a line. If it is the agent's last one, nobody may be reading
+// its log: the agent ends all the same.
+func printWithin(w io.Writer, line string, last bool) {
+	if !last {
+		fmt.Fprintln(w, line)
+		return
+	}
+	printed := make(chan struct{})
+	go func() { // ends with the program, if nobody reads the line
+		fmt.Fprintln(w, line)
+		close(printed)
+	}()
+	select {
+	case <-printed:
+	case <-time.After(lastRecordTime):
+	}
 }
 
 // helpShown is how kong says, after --help, that the program is to exit.

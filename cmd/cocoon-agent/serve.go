@@ -6,13 +6,17 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 	"github.com/cocoonstack/cocoon-agent/internal/systemd"
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 type serveCommand struct {
@@ -23,8 +27,9 @@ type serveCommand struct {
 	DisableV1     bool          `name:"disable-v1" help:"Refuse hosts that speak version 1 of the protocol: JSON lines, one connection for each command."`
 	LogLevel      logLevel      `default:"info" placeholder:"LEVEL" env:"AGENT_LOG_LEVEL" help:"debug, info, warn or error. Default: info."`
 
-	capFlags    `embed:""`
-	policyFlags `embed:""`
+	capFlags     `embed:""`
+	ceilingFlags `embed:""`
+	policyFlags  `embed:""`
 }
 
 // Help is what --help says besides the flags.
@@ -48,7 +53,12 @@ func (s *serveCommand) Run() error {
 	if os.Getpid() == 1 {
 		return initRun()
 	}
-	log := newLogger(s.LogLevel)
+	config, err := s.config()
+	if err != nil {
+		return &usageError{err}
+	}
+	log := openLog(s.LogLevel, s.strict())
+	defer log.close()
 	notifier, err := systemd.NewNotifier()
 	if err != nil {
 		log.Warn().Err(err).Msg("the service manager will not be told how the agent is")
@@ -58,17 +68,6 @@ func (s *serveCommand) Run() error {
 		return err
 	}
 	addresses, err := s.addresses(len(endpoints) > 0)
-	if err != nil {
-		return &usageError{err}
-	}
-	if s.ShutdownGrace < 0 {
-		return misuse("--shutdown-grace %v is negative", s.ShutdownGrace)
-	}
-	caps, err := s.caps()
-	if err != nil {
-		return &usageError{err}
-	}
-	policy, err := s.policy()
 	if err != nil {
 		return &usageError{err}
 	}
@@ -84,24 +83,53 @@ func (s *serveCommand) Run() error {
 	if err := spawner.UseCgroups(); err != nil {
 		log.Warn().Err(err).Msg("no cgroups: a process that makes itself a session and loses its parent escapes when its command is ended")
 	}
-	endpoints, err = listen(ctx, log, endpoints, addresses)
+	endpoints, err = listen(ctx, log.Logger, endpoints, addresses)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
 	log.Info().Str("address", names(endpoints)).Str("version", version).Msg("listening")
-	server := session.NewServer(session.Config{
-		Log:           log,
-		Spawner:       spawner,
+	s.warn(log.Logger)
+	config.Log, config.Audit, config.Recorded = log.Logger, log.audit, log.recorded
+	config.Spawner = spawner
+	config.OwnSocket = func(name string) bool { return isOwn(endpoints, name) }
+	d := daemon{log.Logger, session.NewServer(config), notifier, log.flush}
+	return d.run(ctx, stop, endpoints)
+}
+
+// config is what the flags say. The rest is the caller's to fill in.
+func (s *serveCommand) config() (c session.Config, err error) {
+	c = session.Config{
 		Version:       version,
 		Admit:         admit(transport.Policy{CIDs: s.AllowCID}),
 		ShutdownGrace: s.ShutdownGrace,
-		Caps:          caps,
-		Policy:        policy,
 		LogArgs:       s.LogArgs,
 		DisableV1:     s.DisableV1,
-	})
-	d := daemon{log, server, notifier}
-	return d.run(ctx, stop, endpoints)
+	}
+	if s.ShutdownGrace < 0 {
+		return c, fmt.Errorf("--shutdown-grace %v is negative", s.ShutdownGrace)
+	}
+	if s.strict() && s.LogLevel.Level > zerolog.InfoLevel {
+		return c, fmt.Errorf("--audit strict with --log-level %v: the records of commands are of level info", s.LogLevel.Level)
+	}
+	if c.Caps, err = s.caps(); err != nil {
+		return c, err
+	}
+	if c.Ceilings, err = s.ceilings(); err != nil {
+		return c, err
+	}
+	c.Policy, err = s.policy()
+	return c, err
+}
+
+func (s *serveCommand) strict() bool { return s.Audit == "strict" }
+
+// warn says what of the policy may not be what was meant.
+func (s *serveCommand) warn(log zerolog.Logger) {
+	policy, _ := s.policy()
+	allowed := func(verb wire.Type) bool { return !slices.Contains(policy.Denied, verb) }
+	if !allowed(wire.TypeExec) && allowed(wire.TypeForward) && policy.Forward == nil {
+		log.Warn().Msg("exec is denied and forward is not: a service of this guest that trusts local users, such as a container runtime's socket, runs commands for a host all the same; name what is needed with --forward, or deny it")
+	}
 }
 
 // addresses are those to listen on, besides the sockets that were passed.
@@ -124,9 +152,9 @@ func (s *serveCommand) addresses(passed bool) ([]transport.Address, error) {
 	return addresses, nil
 }
 
-func admit(p transport.Policy) func(net.Conn) (string, error) {
-	return func(c net.Conn) (string, error) {
+func admit(p transport.Policy) func(net.Conn) (session.Peer, error) {
+	return func(c net.Conn) (session.Peer, error) {
 		peer, err := p.Admit(c)
-		return peer.String(), err
+		return session.Peer{Name: peer.String(), Class: peer.Class()}, err
 	}
 }

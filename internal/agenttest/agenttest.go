@@ -72,6 +72,7 @@ func newAgent(change func(*session.Config)) (*Agent, error) {
 	}
 	config := session.Config{
 		Log:           zerolog.New(a.Log),
+		Audit:         zerolog.New(a.Log),
 		Spawner:       a.spawner,
 		Version:       "test",
 		Admit:         admit,
@@ -94,9 +95,9 @@ func (a *Agent) Close() error {
 	return errors.Join(a.server.Shutdown(ctx), a.spawner.Close(), os.RemoveAll(filepath.Dir(a.Path)))
 }
 
-func admit(c net.Conn) (string, error) {
+func admit(c net.Conn) (session.Peer, error) {
 	peer, err := transport.Policy{}.Admit(c)
-	return peer.String(), err
+	return session.Peer{Name: peer.String(), Class: peer.Class()}, err
 }
 
 // Shutdown shuts the agent down and waits for it.

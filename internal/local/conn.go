@@ -3,7 +3,6 @@
 package local
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,9 +17,6 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/internal/lane"
 )
-
-// DialTimeout is how long a service may take to accept a connection.
-const DialTimeout = 10 * time.Second
 
 // A socket is a *net.TCPConn or a *net.UnixConn.
 type socket interface {
@@ -42,41 +38,6 @@ type Conn struct {
 	mu       sync.Mutex
 	stopped  bool
 	patience time.Duration // of a write without progress, once it has been stopped; 0: no more than it has
-}
-
-// Dial makes a connection to the service at a, within [DialTimeout]. The error
-// wraps one of this package's, or ctx's.
-func Dial(ctx context.Context, a Address) (*Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, DialTimeout)
-	defer cancel()
-	var first error
-	for _, e := range a.tries {
-		c, err := dial(ctx, e)
-		if err == nil {
-			return c, nil
-		}
-		if first == nil {
-			first = err
-		}
-	}
-	return nil, translate(first)
-}
-
-func dial(ctx context.Context, e endpoint) (*Conn, error) {
-	dialer := net.Dialer{KeepAlive: -1} // the peer cannot go away unnoticed
-	nc, err := dialer.DialContext(ctx, e.network, e.address)
-	if err != nil {
-		return nil, err
-	}
-	s, ok := nc.(socket)
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("%w: %T", ErrUnsupported, nc), nc.Close())
-	}
-	raw, err := s.SyscallConn()
-	if err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return &Conn{socket: s, raw: raw}, nil
 }
 
 // CopyTo copies what the service sends to w, until the service ends that, and

@@ -20,6 +20,9 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/local"
 )
 
+// here makes connections as the test's own user.
+var here local.Dialer
+
 // A peer is the service's end of a connection.
 type peer interface {
 	net.Conn
@@ -38,7 +41,7 @@ func address(tb testing.TB, network, address string) local.Address {
 func connect(tb testing.TB, network string) (*local.Conn, peer) {
 	tb.Helper()
 	ln := agenttest.Listen(tb, network)
-	c, err := local.Dial(tb.Context(), address(tb, network, ln.Addr().String()))
+	c, err := here.Dial(tb.Context(), address(tb, network, ln.Addr().String()))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -119,7 +122,7 @@ func TestDialSaysWhyThereIsNoConnection(t *testing.T) {
 		{"unix", "@nosuch-abstract-socket", local.ErrNotFound},
 		{"unix", datagram.LocalAddr().String(), local.ErrInvalid},
 	} {
-		if _, err := local.Dial(t.Context(), address(t, test.network, test.address)); !errors.Is(err, test.want) {
+		if _, err := here.Dial(t.Context(), address(t, test.network, test.address)); !errors.Is(err, test.want) {
 			t.Errorf("%s %s: %v, want %v", test.network, test.address, err, test.want)
 		}
 	}
@@ -132,7 +135,7 @@ func TestDialTriesBothLoopbackAddresses(t *testing.T) {
 	}
 	defer ln.Close()
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	c, err := local.Dial(t.Context(), address(t, "tcp", "localhost:"+port))
+	c, err := here.Dial(t.Context(), address(t, "tcp", "localhost:"+port))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +150,7 @@ func TestDialOfASocketWithoutPermissionSaysSo(t *testing.T) {
 	if err := os.Chmod(ln.Addr().String(), 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := local.Dial(t.Context(), address(t, "unix", ln.Addr().String())); !errors.Is(err, local.ErrNotPermitted) {
+	if _, err := here.Dial(t.Context(), address(t, "unix", ln.Addr().String())); !errors.Is(err, local.ErrNotPermitted) {
 		t.Error(err)
 	}
 }
@@ -164,7 +167,7 @@ func TestDialOfAServiceWithAFullQueueIsAShortage(t *testing.T) {
 	}
 	for range 8 {
 		var c *local.Conn
-		if c, err = local.Dial(t.Context(), address(t, "unix", path)); err != nil {
+		if c, err = here.Dial(t.Context(), address(t, "unix", path)); err != nil {
 			break
 		}
 		t.Cleanup(c.Close)
@@ -177,7 +180,7 @@ func TestDialOfAServiceWithAFullQueueIsAShortage(t *testing.T) {
 func TestDialEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := local.Dial(ctx, address(t, "unix", agenttest.Listen(t, "unix").Addr().String())); !errors.Is(err, context.Canceled) {
+	if _, err := here.Dial(ctx, address(t, "unix", agenttest.Listen(t, "unix").Addr().String())); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }

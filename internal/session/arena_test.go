@@ -138,13 +138,20 @@ type match struct {
 
 func (a *arena) match(tb testing.TB, input []byte) *match {
 	tb.Helper()
+	return a.matchWith(tb, input, func(*session.Config) {})
+}
+
+func (a *arena) matchWith(tb testing.TB, input []byte, change func(*session.Config)) *match {
+	tb.Helper()
 	near, far := net.Pipe()
 	m := &match{tb: tb, arena: a, host: near, served: make(chan error, 1)}
-	m.server = session.NewServer(session.Config{
+	config := session.Config{
 		Log:     zerolog.Nop(),
 		Spawner: a.spawner(input),
-		Admit:   func(net.Conn) (string, error) { return "fuzzer", nil },
-	})
+		Admit:   func(net.Conn) (session.Peer, error) { return session.Peer{Name: "fuzzer"}, nil },
+	}
+	change(&config)
+	m.server = session.NewServer(config)
 	go func() { m.served <- m.server.Serve(&onlyConn{conn: far, closed: make(chan struct{})}) }() // stopped by end
 	return m
 }

@@ -3,44 +3,92 @@
 package session
 
 import (
+	"strings"
+	"time"
+
 	"github.com/rs/zerolog"
 
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// How much of a command's arguments the log has, where it is to have them.
+// How much of a command the log has.
 const (
-	loggedArgs     = 64
+	loggedArgs     = 64 // if it is to have them at all
 	loggedArgBytes = 256
+	loggedNames    = 64 // of environment variables
 )
 
-// describe returns what adds to a record which command it is about. It holds on
+// A description is what every record about one exec or forward has. It holds on
 // to no more of the request than that.
-func (s *Server) describe(m *wire.Exec) func(*zerolog.Event) *zerolog.Event {
-	id, argc, user, tty := m.ID, len(m.Argv), clip(m.User), m.TTY != nil
-	var argv0 string
-	if argc > 0 {
-		argv0 = clip(m.Argv[0])
-	}
-	return func(e *zerolog.Event) *zerolog.Event {
-		return e.Uint64("exec", id).Str("argv0", argv0).Int("argc", argc).Str("user", user).Bool("tty", tty)
-	}
+type description interface {
+	add(e *zerolog.Event) *zerolog.Event
 }
 
-// describeForward is describe for a forward.
-func describeForward(m *wire.Forward) func(*zerolog.Event) *zerolog.Event {
-	id, network, address := m.ID, clip(m.Network), clipTo(m.Address, loggedArgBytes)
-	return func(e *zerolog.Event) *zerolog.Event {
-		return e.Uint64("forward", id).Str("network", network).Str("address", address)
+// describe returns the description of an exec or a forward.
+func (c *conn) describe(m wire.Message) description {
+	if f, ok := m.(*wire.Forward); ok {
+		return describeForward(f)
 	}
+	return describeExec(m.(*wire.Exec))
 }
 
-// refused leaves a record of a task that has not started.
-func (c *conn) refused(err error, what wire.Type, describe func(*zerolog.Event) *zerolog.Event) {
-	describe(c.log.Warn()).Str("kind", string(kindOf(err))).Err(err).Msg(string(what) + " refused")
+// aboutExec is the description of an exec.
+type aboutExec struct {
+	id    uint64
+	argv0 string
+	argc  int
+	user  string
+	tty   bool
 }
 
-// arguments adds a command's arguments to a record, where the operator wants that.
+func describeExec(m *wire.Exec) aboutExec {
+	a := aboutExec{id: m.ID, argc: len(m.Argv), user: clip(m.User), tty: m.TTY != nil}
+	if a.argc > 0 {
+		a.argv0 = clip(m.Argv[0])
+	}
+	return a
+}
+
+func (a aboutExec) add(e *zerolog.Event) *zerolog.Event {
+	return e.Uint64("exec", a.id).Str("argv0", a.argv0).Int("argc", a.argc).Str("user", a.user).Bool("tty", a.tty)
+}
+
+// aboutForward is the description of a forward.
+type aboutForward struct {
+	id               uint64
+	network, address string
+}
+
+func describeForward(m *wire.Forward) aboutForward {
+	return aboutForward{id: m.ID, network: clip(m.Network), address: clipTo(m.Address, loggedArgBytes)}
+}
+
+func (a aboutForward) add(e *zerolog.Event) *zerolog.Event {
+	return e.Uint64("forward", a.id).Str("network", a.network).Str("address", a.address)
+}
+
+// recordRequested is the record of an exec before there is a process, which may
+// do away with the agent.
+func (e *execution) recordRequested() {
+	record := e.about.add(e.conn.audit.Info()).
+		Str("dir", clipTo(e.req.Dir, loggedArgBytes)).
+		Strs("env", namesOf(e.req.Env)).Bool("clear_env", e.req.ClearEnv).
+		Int64("memory", e.limits.Memory).Int64("pids", e.limits.PIDs).Int64("cpu_milli", e.limits.CPU).
+		Bool("keep", e.keep).Dur("timeout_ms", e.timeout)
+	e.conn.server.arguments(record, e.req).Msg("exec requested")
+}
+
+// namesOf returns the names of environment variables, without their values.
+func namesOf(env []string) []string {
+	names := make([]string, 0, min(len(env), loggedNames))
+	for _, entry := range env[:cap(names)] {
+		name, _, _ := strings.Cut(entry, "=")
+		names = append(names, clip(name))
+	}
+	return names
+}
+
+// arguments adds a command's arguments to a record, if the operator wants that.
 func (s *Server) arguments(e *zerolog.Event, m *wire.Exec) *zerolog.Event {
 	if !s.LogArgs {
 		return e
@@ -51,3 +99,53 @@ func (s *Server) arguments(e *zerolog.Event, m *wire.Exec) *zerolog.Event {
 	}
 	return e.Strs("argv", argv)
 }
+
+// refused leaves a record of an exec or a forward that has not started.
+func (c *conn) refused(err error, what wire.Type, about description) {
+	about.add(c.audit.Warn()).Str("kind", string(kindOf(err))).Err(err).Msg(string(what) + " refused")
+}
+
+// recordDenied leaves a record of a request that the policy denies.
+func (c *conn) recordDenied(m wire.Message) {
+	verb, id := wire.About(m)
+	if !c.server.records.count("denied " + string(verb)) {
+		return
+	}
+	record := c.audit.Warn().Str("verb", string(verb)).Uint64("id", id)
+	switch m.(type) {
+	case *wire.Exec, *wire.Forward:
+		record = c.describe(m).add(record)
+	}
+	record.Msg("request denied")
+}
+
+// carriedOut answers a signal, a resize or a kill, and leaves a record of it.
+func (c *conn) carriedOut(m wire.Message, err error) error {
+	verb, id := wire.About(m)
+	if c.server.records.count(string(verb)) {
+		record := c.audit.Info()
+		switch m := m.(type) {
+		case *wire.Signal:
+			record = record.Uint64("exec", m.Exec).Str("signal", clip(m.Signal))
+		case *wire.Resize:
+			record = record.Uint64("exec", m.Exec).Uint16("rows", m.Rows).Uint16("cols", m.Cols)
+		case *wire.Kill:
+			record = record.Uint64("exec", m.Exec).Hex("handle", m.Handle).Bool("force", m.Force)
+		}
+		if err != nil {
+			record = record.Str("kind", string(kindOf(err))).Err(err)
+		}
+		record.Msg("exec " + string(verb))
+	}
+	return c.done(id, err)
+}
+
+const (
+	// tallyTime is how long what was left out is counted before a record says
+	// how much that was.
+	tallyTime = 10 * time.Second
+
+	// recordsOfAKind is how many records of one kind there are within tallyTime,
+	// other than those of execs and forwards that are not denied.
+	recordsOfAKind = 200
+)

@@ -19,6 +19,7 @@ type Caps struct {
 	Greetings   int // besides those, that have not
 	Execs       int // running or starting, for each connection
 	AllExecs    int // on all connections
+	Kept        int // of these, that live on when their connections end
 	Message     int // bytes of a request
 	mux.Limits      // streams, and memory for input
 }
@@ -31,6 +32,7 @@ const (
 	DefaultGreetings   = 64
 	DefaultExecs       = 2048
 	DefaultAllExecs    = 2 * DefaultExecs
+	DefaultKept        = 1024 // at most half of AllExecs
 	DefaultMessage     = wire.MaxMessage
 
 	// MinMessage is room for every request but exec and reseed.
@@ -50,11 +52,13 @@ const (
 )
 
 func (c Caps) withDefaults() Caps {
+	all := cmp.Or(c.AllExecs, DefaultAllExecs)
 	return Caps{
 		Connections: cmp.Or(c.Connections, DefaultConnections),
 		Greetings:   cmp.Or(c.Greetings, DefaultGreetings),
 		Execs:       cmp.Or(c.Execs, DefaultExecs),
-		AllExecs:    cmp.Or(c.AllExecs, DefaultAllExecs),
+		AllExecs:    all,
+		Kept:        cmp.Or(c.Kept, min(DefaultKept, max(1, all/2))),
 		Message:     cmp.Or(c.Message, DefaultMessage),
 		Limits:      c.Limits,
 	}
@@ -79,14 +83,42 @@ func requestCost(size int) int {
 // a pointer, twice.
 func listCost(n int) int { return 48 * n }
 
-// addExec counts an exec of c. It is called with c's mu held.
-func (s *Server) addExec(c *conn) error {
+// reserved is how many of all execs are for connections that have none, so that
+// no host can lock out the others.
+func (c Caps) reserved() int {
+	return min(maxReserved, c.AllExecs/4)
+}
+
+// maxReserved is enough for somebody to look around and end what is too much.
+const maxReserved = 16
+
+// addExec counts an exec, or a forward, of c. It is called with c's mu held.
+func (s *Server) addExec(c *conn, keep bool) error {
 	if len(c.execs) >= s.caps.Execs {
 		return overLimit(s.caps.Execs, "execs for each connection")
 	}
-	if s.execs.Add(1) > int64(s.caps.AllExecs) {
-		s.execs.Add(-1)
-		return overLimit(s.caps.AllExecs, "execs on all connections")
+	if keep && s.kept.Add(1) > int64(s.caps.Kept) {
+		s.kept.Add(-1)
+		return overLimit(s.caps.Kept, "execs that are kept when their connections end")
+	}
+	most := s.caps.AllExecs
+	if len(c.execs) > 0 {
+		most -= s.caps.reserved()
+	}
+	if s.execs.Add(1) > int64(most) {
+		s.removeExec(keep)
+		if most < s.caps.AllExecs {
+			return fmt.Errorf("%w, and %d more for connections that have none", overLimit(most, "execs on all connections"), s.caps.reserved())
+		}
+		return overLimit(most, "execs on all connections")
 	}
 	return nil
+}
+
+// removeExec undoes addExec.
+func (s *Server) removeExec(keep bool) {
+	s.execs.Add(-1)
+	if keep {
+		s.kept.Add(-1)
+	}
 }

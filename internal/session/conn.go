@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -26,7 +27,9 @@ import (
 type conn struct {
 	server *Server
 	net    net.Conn
+	peer   Peer
 	log    zerolog.Logger
+	audit  zerolog.Logger
 
 	arrival uint64 // of all connections, in which order
 	begun   time.Time
@@ -43,17 +46,20 @@ type conn struct {
 	greeted  bool            // mux and control are set, and requests are read
 	draining bool            // no new execs: the server is shutting down, or the host is gone
 	execs    map[uint64]task // forwardings too
+	gone     atomic.Bool     // the host is
 	running  sync.WaitGroup  // tasks, counted under mu while not draining
 	feeding  sync.WaitGroup  // their inputs, which may outlive them; counted by them
 	timeout  *time.Timer     // of a shutdown
 	idle     chan struct{}   // closed by a shutdown when no execution is left
 }
 
-func newConn(s *Server, nc net.Conn) *conn {
+func newConn(s *Server, nc net.Conn, peer Peer) *conn {
 	return &conn{
 		server:  s,
 		net:     nc,
-		log:     s.Log,
+		peer:    peer,
+		log:     s.Log.With().Str("peer", peer.Name).Logger(),
+		audit:   s.Audit.With().Str("peer", peer.Name).Logger(),
 		begun:   time.Now(),
 		replies: newOutbox(),
 		execs:   make(map[uint64]task),
@@ -64,12 +70,6 @@ func newConn(s *Server, nc net.Conn) *conn {
 // serve is the whole life of a connection.
 func (c *conn) serve() {
 	defer c.close()
-	peer, err := c.server.Admit(c.net)
-	c.log = c.log.With().Str("peer", peer).Logger()
-	if err != nil {
-		c.log.Warn().Err(err).Msg("peer refused")
-		return
-	}
 	if err := c.greet(); err != nil {
 		level := zerolog.WarnLevel
 		if errors.Is(err, io.EOF) || errors.Is(err, errShutdown) {
@@ -79,7 +79,7 @@ func (c *conn) serve() {
 		return
 	}
 	c.log.Debug().Msg("connected")
-	err = c.dispatch()
+	err := c.dispatch()
 	level := zerolog.DebugLevel
 	if c.broken(err) {
 		level = zerolog.WarnLevel
@@ -118,6 +118,7 @@ func (c *conn) greet() error {
 	if old, ok := nc.(*legacy.Host); ok {
 		c.old = old
 		c.log = c.log.With().Int("protocol", legacy.Version).Logger()
+		c.audit = c.audit.With().Int("protocol", legacy.Version).Logger()
 	}
 	c.mux = c.server.quota.Server(nc)
 	if err := c.hello(); err != nil {
@@ -144,7 +145,8 @@ func (c *conn) hello() error {
 		Min: wire.ProtocolMin, Max: wire.ProtocolMax,
 		Version: c.server.Version,
 		OS:      runtime.GOOS, Arch: runtime.GOARCH,
-		BootID: guest.BootID(), Resumes: c.server.resumes.Load(),
+		BootID: guest.BootID(), Resumes: c.server.resumes.Load(), AgentID: *c.server.agentID.Load(),
+		Features: []string{wire.FeatureExecs},
 	})
 }
 
@@ -237,6 +239,7 @@ func (c *conn) answer(m wire.Message) error { return c.replies.put(m) }
 // their rule, the host told, no more bytes in either direction, and all waited
 // for. Nothing before the wait depends on the host.
 func (c *conn) end(cause error) {
+	c.gone.Store(true)
 	c.mu.Lock()
 	c.draining = true
 	for _, e := range c.execs {

@@ -3,17 +3,13 @@
 package session
 
 import (
-	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
-	"github.com/cocoonstack/cocoon-agent/internal/random"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -26,7 +22,11 @@ type execution struct {
 	req  *wire.Exec // without its lists, once it has started
 	cost int        // memory that is reserved for them
 
-	describe func(*zerolog.Event) *zerolog.Event
+	about   aboutExec
+	handle  handle
+	keep    bool // it lives on when its connection ends
+	limits  proc.Limits
+	timeout time.Duration // 0: none
 
 	stdin, stdout, stderr *mux.Stream // nil: not wanted
 	refusal               error       // why one of them cannot be had, or nil
@@ -41,15 +41,26 @@ type execution struct {
 }
 
 func newExecution(c *conn, req *wire.Exec, cost int) *execution {
-	return &execution{conn: c, req: req, cost: cost, describe: c.server.describe(req), begun: time.Now()}
+	if req.User == "" {
+		req.User = c.server.Policy.User
+	}
+	return &execution{
+		conn: c, req: req, cost: cost, begun: time.Now(),
+		about: describeExec(req), handle: newHandle(), keep: keeps(req),
+		limits: c.server.Ceilings.limits(req.Limits), timeout: c.server.Ceilings.timeout(req.TimeoutMS),
+	}
 }
+
+// keeps says whether an exec lives on when its connection ends.
+func keeps(m *wire.Exec) bool { return m.OnDisconnect == wire.DisconnectKeep }
 
 // run is the execution's goroutine.
 func (e *execution) run() {
 	defer e.conn.running.Done()
+	e.recordRequested()
 	err := e.start()
 	if err == nil {
-		record := e.conn.server.arguments(e.describe(e.conn.log.Info()), e.req)
+		record := e.conn.server.arguments(e.about.add(e.conn.audit.Info()), e.req)
 		record.Int("pid", e.process.PID()).AnErr("no_cgroup", e.process.NoCgroup()).Msg("exec started")
 	}
 	e.req.Argv, e.req.Env = nil, nil
@@ -60,6 +71,7 @@ func (e *execution) run() {
 		return
 	}
 	e.setStarted(e.process)
+	e.conn.server.running.add(e)
 	e.report(e.follow())
 }
 
@@ -68,19 +80,13 @@ func (e *execution) start() error {
 	if err := e.claim(); err != nil {
 		return err
 	}
-	switch {
-	case e.req.TTY != nil && e.stderr != nil:
-		return fmt.Errorf("%w: stderr with a tty: a terminal has one output, stdout", errBadRequest)
-	case e.req.OnDisconnect != "" && e.req.OnDisconnect != wire.DisconnectKill && e.req.OnDisconnect != wire.DisconnectKeep:
-		return fmt.Errorf("%w: on_disconnect %q: want kill or keep", errBadRequest, clip(string(e.req.OnDisconnect)))
-	}
 	if r := e.reason.Load(); r != nil {
 		return beforeStart(*r)
 	}
-	limits, err := limitsOf(e.req.Limits)
-	if err != nil {
+	if err := e.conn.server.recorded(); err != nil {
 		return err
 	}
+	var err error
 	e.process, err = e.conn.server.Spawner.Start(proc.Spec{
 		Argv: e.req.Argv,
 		Env:  e.req.Env, ClearEnv: e.req.ClearEnv,
@@ -88,7 +94,7 @@ func (e *execution) start() error {
 		Stdin: e.stdin != nil, Stdout: e.stdout != nil, Stderr: e.stderr != nil,
 		Merge:    e.merged(),
 		Terminal: terminal(e.req.TTY),
-		Limits:   limits,
+		Limits:   e.limits,
 	})
 	return err
 }
@@ -159,8 +165,8 @@ func (e *execution) merged() bool { return e.req.Stderr != 0 && e.req.Stderr == 
 
 // refuse answers for an exec that has not run.
 func (e *execution) refuse(err error) {
-	e.conn.refused(err, wire.TypeExec, e.describe)
-	e.conn.forget(e.req.ID)
+	e.conn.refused(err, wire.TypeExec, e.about)
+	e.conn.forget(e.req.ID, e.keep)
 	e.conn.send(failure(e.req.ID, kindOf(err), err.Error()))
 	for _, s := range []*mux.Stream{e.stdin, e.stdout, e.stderr} {
 		if s != nil {
@@ -173,9 +179,7 @@ func (e *execution) refuse(err error) {
 // follow moves the process's bytes until its end, and returns that.
 func (e *execution) follow() *wire.Exited {
 	stop := e.armTimeout() // before anything that waits for the host
-	handle := make([]byte, 16)
-	random.Read(handle)
-	started := &wire.Started{Head: wire.Head{ID: e.req.ID}, PID: e.process.PID(), Handle: handle}
+	started := &wire.Started{Head: wire.Head{ID: e.req.ID}, PID: e.process.PID(), Handle: e.handle[:]}
 	if e.stdin == nil {
 		e.conn.sendSoon(started) // nobody waits to feed it: it may go with the exit
 	} else {
@@ -212,14 +216,12 @@ func (e *execution) follow() *wire.Exited {
 	return x
 }
 
-// armTimeout terminates the process when the request's time is up.
+// armTimeout terminates the process when its time is up.
 func (e *execution) armTimeout() (stop func()) {
-	if e.req.TimeoutMS == 0 {
+	if e.timeout == 0 {
 		return func() {}
 	}
-	const longest = uint64(1<<63-1) / uint64(time.Millisecond)
-	d := time.Duration(min(e.req.TimeoutMS, longest)) * time.Millisecond
-	timer := time.AfterFunc(d, func() { e.terminate(wire.ReasonTimeout, DefaultGrace) })
+	timer := time.AfterFunc(e.timeout, func() { e.terminate(wire.ReasonTimeout, DefaultGrace) })
 	return func() { timer.Stop() }
 }
 
@@ -245,11 +247,12 @@ func (e *execution) exited(exit proc.Exit, reason *wire.Reason) *wire.Exited {
 
 // report tells the log and the host how it ended.
 func (e *execution) report(x *wire.Exited) {
-	e.describe(e.conn.log.Info()).Int("pid", e.process.PID()).
+	e.about.add(e.conn.audit.Info()).Int("pid", e.process.PID()).
 		Int("code", x.Code).Str("signal", x.Signal).Str("reason", string(x.Reason)).
 		Uint64("stdout_bytes", x.StdoutBytes).Uint64("stderr_bytes", x.StderrBytes).Bool("cut", x.Cut).Bool("oom_killed", x.OOMKilled).
 		Dur("duration_ms", time.Since(e.begun)).Msg("exec ended")
-	e.conn.forget(e.req.ID)
+	e.conn.server.running.remove(e)
+	e.conn.forget(e.req.ID, e.keep)
 	e.conn.send(x)
 }
 
@@ -297,7 +300,7 @@ func (e *execution) terminate(reason wire.Reason, grace time.Duration) {
 
 // disconnected carries out the rule for a host that has gone away.
 func (e *execution) disconnected() {
-	if e.req.OnDisconnect != wire.DisconnectKeep {
+	if !e.keep {
 		e.terminate(wire.ReasonKilled, DefaultGrace)
 	}
 }

@@ -5,13 +5,10 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/rs/zerolog"
 
 	"github.com/cocoonstack/cocoon-agent/internal/local"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
@@ -27,10 +24,10 @@ type forwarding struct {
 	req  *wire.Forward
 	to   local.Address
 
-	describe func(*zerolog.Event) *zerolog.Event
-	begun    time.Time
-	dialing  context.Context // ends with terminate
-	hangUp   context.CancelFunc
+	about   aboutForward
+	begun   time.Time
+	dialing context.Context // ends with terminate
+	hangUp  context.CancelFunc
 
 	refusal error // why the stream cannot be had, or nil
 
@@ -43,33 +40,23 @@ type forwarding struct {
 
 // forward begins a forwarding. Its goroutines are stopped by the end of both
 // directions, or by the connection's end, and waited for by conn.end.
-func (c *conn) forward(m *wire.Forward) error {
-	err := c.beginForward(m)
-	if err == nil || errors.Is(err, errProtocol) {
-		return err
+func (c *conn) forward(m *wire.Forward, to local.Address) error {
+	if err := c.beginForward(m, to); err != nil {
+		return c.reject(m, err)
 	}
-	c.discard(m.Stream)
-	c.refused(err, wire.TypeForward, describeForward(m))
-	return c.answer(failure(m.ID, kindOf(err), err.Error()))
+	return nil
 }
 
-func (c *conn) beginForward(m *wire.Forward) error {
+func (c *conn) beginForward(m *wire.Forward, to local.Address) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.vacant(wire.TypeForward, m.ID); err != nil {
+	if c.draining {
+		return errShutdown
+	}
+	if err := c.server.addExec(c, false); err != nil {
 		return err
 	}
-	to, err := local.ParseAddress(m.Network, m.Address)
-	if err != nil {
-		return err
-	}
-	if m.Stream == 0 {
-		return fmt.Errorf("%w: forward without a stream", errBadRequest)
-	}
-	if err := c.server.addExec(c); err != nil {
-		return err
-	}
-	f := &forwarding{conn: c, req: m, to: to, describe: describeForward(m), begun: time.Now()}
+	f := &forwarding{conn: c, req: m, to: to, about: describeForward(m), begun: time.Now()}
 	f.dialing, f.hangUp = context.WithCancel(context.Background())
 	f.take()
 	c.execs[m.ID] = f
@@ -86,7 +73,7 @@ func (f *forwarding) run() {
 		f.refuse(err)
 		return
 	}
-	f.describe(f.conn.log.Info()).Msg("forward started")
+	f.about.add(f.conn.audit.Info()).Msg("forward started")
 	f.conn.send(&wire.Started{Head: wire.Head{ID: f.req.ID}})
 	f.report(f.follow())
 }
@@ -125,7 +112,7 @@ func (f *forwarding) connect() error {
 	if err := f.claim(); err != nil {
 		return err
 	}
-	service, err := local.Dial(f.dialing, f.to)
+	service, err := f.conn.server.dial(f.dialing, f.to)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.dialing.Err() != nil { // terminate has found no service to stop
@@ -138,10 +125,23 @@ func (f *forwarding) connect() error {
 	return err
 }
 
+// dial makes a connection as the policy's user, to what is not the agent itself.
+func (s *Server) dial(ctx context.Context, to local.Address) (*local.Conn, error) {
+	d := local.Dialer{Refused: s.OwnSocket}
+	if user := s.Policy.User; user != "" {
+		identity, err := s.Spawner.Identity(user)
+		if err != nil {
+			return nil, err
+		}
+		d.As = &local.User{UID: identity.UID, GID: identity.GID, Groups: identity.Groups}
+	}
+	return d.Dial(ctx, to)
+}
+
 // refuse answers for a forward without a connection.
 func (f *forwarding) refuse(err error) {
-	f.conn.refused(err, wire.TypeForward, f.describe)
-	f.conn.forget(f.req.ID)
+	f.conn.refused(err, wire.TypeForward, f.about)
+	f.conn.forget(f.req.ID, false)
 	f.conn.send(failure(f.req.ID, kindOf(err), err.Error()))
 	if f.stream != nil {
 		f.stream.Discard()
@@ -185,10 +185,10 @@ func (f *forwarding) report(in, out forwarded) {
 	} else if in.err != nil || out.err != nil {
 		outcome = "closed by the host"
 	}
-	f.describe(f.conn.log.Info()).Str("outcome", outcome).
+	f.about.add(f.conn.audit.Info()).Str("outcome", outcome).
 		Int64("in_bytes", in.bytes).Int64("out_bytes", out.bytes).
 		Dur("duration_ms", time.Since(f.begun)).Msg("forward ended")
-	f.conn.forget(f.req.ID)
+	f.conn.forget(f.req.ID, false)
 	f.conn.send(answer)
 	f.stream.Reset()
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -39,13 +40,15 @@ func connect(tb testing.TB, a *agenttest.Agent) *host {
 
 func silent(tb testing.TB, a *agenttest.Agent) *host {
 	tb.Helper()
-	nc := a.Dial(tb)
-	if _, err := io.WriteString(nc, wire.Preface); err != nil {
-		tb.Fatal(err)
-	}
+	return greetedBy(tb, a.Dial(tb))
+}
+
+// greetedBy gets as far as the hello of the agent at the other end of nc.
+func greetedBy(tb testing.TB, nc net.Conn) *host {
+	tb.Helper()
 	h := &host{tb: tb}
 	var err error
-	if h.mux, h.control, err = mux.Client(nc, ""); err != nil {
+	if h.mux, h.control, err = mux.Client(nc, wire.Preface); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = h.mux.Close() })

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cocoonstack/cocoon-agent/internal/local"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -15,15 +16,18 @@ import (
 // ping, which asks for nothing but an answer, and a refusal is one too.
 var Verbs = []wire.Type{
 	wire.TypeExec, wire.TypeSignal, wire.TypeResize, wire.TypeKill, wire.TypeInfo, wire.TypeReseed,
-	wire.TypeForward,
+	wire.TypeForward, wire.TypeExecs,
 }
 
 // A Policy says what hosts may ask for. Its zero value allows everything.
 type Policy struct {
 	Denied []wire.Type
 
-	// User is whom commands run as whose request names nobody. "": the agent's
-	// own user. A request may name another.
+	// Forward says which addresses a forward may lead to. nil: all of the guest's own.
+	Forward local.Rules
+
+	// User is whom commands run as whose request names nobody, and whom forwards
+	// are made as. "": the agent's own user. An exec may name another.
 	User string
 }
 
@@ -68,21 +72,14 @@ func checkVerb(verb string) error {
 	return fmt.Errorf("unknown verb %q: want one of %s", verb, strings.Join(known, ", "))
 }
 
-// denied answers a request that the policy denies, and leaves a record of it.
-func (c *conn) denied(m wire.Message) (denied bool, err error) {
-	verb, id := wire.About(m)
-	if id == 0 || !slices.Contains(c.server.Policy.Denied, verb) {
-		return false, nil
+// check returns an error that wraps errDenied if a request is not allowed.
+func (p *Policy) check(r request) error {
+	verb, _ := wire.About(r.message)
+	if slices.Contains(p.Denied, verb) {
+		return fmt.Errorf("%s: %w", verb, errDenied)
 	}
-	record := c.log.Warn().Str("verb", string(verb)).Uint64("id", id)
-	switch m := m.(type) {
-	case *wire.Exec:
-		record = c.server.describe(m)(record)
-		c.discard(m.Stdin, m.Stdout, m.Stderr)
-	case *wire.Forward:
-		record = describeForward(m)(record)
-		c.discard(m.Stream)
+	if f, ok := r.message.(*wire.Forward); ok && !p.Forward.Allow(r.to) {
+		return fmt.Errorf("%s to %s %s: %w", verb, f.Network, clip(f.Address), errDenied)
 	}
-	record.Msg("request denied")
-	return true, c.answer(failure(id, wire.PermissionDenied, fmt.Sprintf("%s: %v", verb, errDenied)))
+	return nil
 }

@@ -21,11 +21,12 @@ func requests() map[wire.Type]wire.Message {
 	return map[wire.Type]wire.Message{
 		wire.TypeExec:    &wire.Exec{Head: head, Argv: []string{"true", "secret"}},
 		wire.TypeSignal:  &wire.Signal{Head: head, Exec: 1, Signal: "TERM"},
-		wire.TypeResize:  &wire.Resize{Head: head, Exec: 1},
+		wire.TypeResize:  &wire.Resize{Head: head, Exec: 1, Rows: 24, Cols: 80},
 		wire.TypeKill:    &wire.Kill{Head: head, Exec: 1},
 		wire.TypeInfo:    &wire.Info{Head: head},
 		wire.TypeReseed:  &wire.Reseed{Head: head, Entropy: make([]byte, 1)},
 		wire.TypeForward: &wire.Forward{Head: head, Network: "tcp", Address: "localhost:1", Stream: 3},
+		wire.TypeExecs:   &wire.Execs{Head: head},
 	}
 }
 

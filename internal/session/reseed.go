@@ -3,8 +3,6 @@
 package session
 
 import (
-	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -17,12 +15,6 @@ import (
 // by itself and is waited for by conn.end.
 func (c *conn) reseed(m *wire.Reseed) error {
 	received := time.Now()
-	if m.ID == 0 {
-		return c.done(0, nil)
-	}
-	if m.ClockNS > math.MaxInt64 {
-		return c.done(m.ID, fmt.Errorf("%w: clock_ns %d: want at most %d", errBadRequest, m.ClockNS, math.MaxInt64))
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.draining {
@@ -63,12 +55,13 @@ func (s *Server) reseed(m *wire.Reseed, received time.Time) ([]guest.Step, error
 	failed := func(s guest.Step) bool { return s.Err != nil }
 	if err == nil && !slices.ContainsFunc(steps, failed) {
 		s.resumes.Add(1)
+		s.newAgentID()
 	}
 	return steps, err
 }
 
 func (c *conn) logReseed(steps []guest.Step, err error) {
-	entry := c.log.Info().Err(err)
+	entry := c.audit.Info().Err(err)
 	for _, s := range steps {
 		switch {
 		case s.Err != nil:

@@ -13,6 +13,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
+	"github.com/cocoonstack/cocoon-agent/internal/random"
 )
 
 // DefaultGrace is how long a process tree has between SIGTERM and SIGKILL.
@@ -35,23 +37,40 @@ const reportTime = 2 * time.Second
 
 // Config is what a Server needs.
 type Config struct {
-	Log     zerolog.Logger
+	Log     zerolog.Logger // what becomes of the agent and of connections
+	Audit   zerolog.Logger // what hosts ask for, and what becomes of that
 	Spawner *proc.Spawner
 	Version string // of the software
 
-	// Admit says who is at the other end of a connection, for the log, and
-	// with an error that it may not connect. It must not read from it.
-	Admit func(net.Conn) (peer string, err error)
+	// Recorded returns once the records so far are where they cannot be lost with
+	// the agent, or cannot be brought there. It is called before each exec starts;
+	// with an error the exec is refused. nil: nothing is waited for.
+	Recorded func() error
+
+	// Admit says who is at the other end of a connection, and with an error
+	// that it may not connect. It must neither read from it nor block.
+	Admit func(net.Conn) (Peer, error)
+
+	// OwnSocket says whether a Unix socket that is bound to a name is the agent's
+	// own, to which no forward leads. nil: none is.
+	OwnSocket func(name string) bool
 
 	// ShutdownGrace is how long running processes have between SIGTERM and
 	// SIGKILL when the server shuts down. 0: SIGKILL at once.
 	ShutdownGrace time.Duration
 
-	Caps    Caps
-	Policy  Policy
-	LogArgs bool // the log has the arguments of commands
+	Caps     Caps
+	Ceilings Ceilings
+	Policy   Policy
+	LogArgs  bool // the audit log has the arguments of commands
 
 	DisableV1 bool // hosts that speak protocol version 1 are refused
+}
+
+// A Peer is who is at the other end of a connection.
+type Peer struct {
+	Name  string // for the log
+	Class string // of those who are the same host to the agent; others do not see its execs
 }
 
 // A Server serves connections from hosts. It is safe for concurrent use.
@@ -64,7 +83,13 @@ type Server struct {
 	quota   *mux.Quota
 	lines   legacy.Memory // for long lines of version-1 hosts
 	execs   atomic.Int64  // on all connections
+	kept    atomic.Int64  // of these, that live on without their connections
+	running running
 	reseeds atomic.Int32
+	agentID atomic.Pointer[[]byte]
+
+	records tally // of what hosts may ask for as often as they like
+	peers   tally // that are not admitted
 
 	stopping chan struct{} // closed with closing
 	moved    chan struct{} // has a token when a connection has got on
@@ -82,7 +107,7 @@ type Server struct {
 
 // NewServer returns a Server that serves what [Server.Serve] is given.
 func NewServer(c Config) *Server {
-	return &Server{
+	s := &Server{
 		Config:    c,
 		caps:      c.Caps.withDefaults(),
 		quota:     mux.NewQuota(c.Caps.Limits),
@@ -90,7 +115,34 @@ func NewServer(c Config) *Server {
 		moved:     make(chan struct{}, 1),
 		listeners: make(map[net.Listener]bool),
 		conns:     make(map[*conn]bool),
+		running:   running{execs: make(map[handle]*execution)},
 	}
+	s.records = tally{most: recordsOfAKind, report: func(kind string, leftOut uint64) {
+		s.Audit.Warn().Str("kind", kind).Uint64("left_out", leftOut).Msg("records left out")
+	}}
+	s.peers = tally{most: 1, report: func(kind string, leftOut uint64) {
+		s.Log.Warn().Str("peer", kind).Uint64("more", leftOut).Msg("peers refused")
+	}}
+	s.newAgentID()
+	return s
+}
+
+// newAgentID makes the agent one that hosts have not met.
+func (s *Server) newAgentID() {
+	id := make([]byte, handleSize)
+	random.Read(id)
+	s.agentID.Store(&id)
+}
+
+// recorded is Recorded as an exec's answer.
+func (s *Server) recorded() error {
+	if s.Recorded == nil {
+		return nil
+	}
+	if err := s.Recorded(); err != nil {
+		return fmt.Errorf("%w: the exec cannot be recorded: %w", errLimit, err)
+	}
+	return nil
 }
 
 // ErrClosed is returned by [Server.Serve] after Shutdown.
@@ -110,8 +162,7 @@ func (s *Server) Serve(ln net.Listener) error {
 		switch {
 		case err == nil:
 			delay = 0
-			s.awaitRoom()
-			s.start(nc)
+			s.admit(nc)
 		case s.isClosing():
 			return ErrClosed
 		case isTemporary(err):
@@ -127,6 +178,22 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 }
 
+// admit serves a connection of somebody who may connect, once there is room. A
+// peer that may not costs as little as can be: whoever runs in the guest can
+// connect over vsock loopback as often as it likes.
+func (s *Server) admit(nc net.Conn) {
+	peer, err := s.Admit(nc)
+	if err != nil {
+		_ = nc.Close()
+		if s.peers.count(peer.Class) {
+			s.Log.Warn().Str("peer", peer.Name).Err(err).Msg("peer refused")
+		}
+		return
+	}
+	s.awaitRoom()
+	s.start(nc, peer)
+}
+
 // isTemporary says whether a later accept may succeed: the process or the
 // system is out of descriptors or memory, or the peer gave up.
 func isTemporary(err error) bool {
@@ -140,8 +207,8 @@ func isTemporary(err error) bool {
 }
 
 // start serves nc on a goroutine of its own, which Shutdown stops and waits for.
-func (s *Server) start(nc net.Conn) {
-	c := newConn(s, nc)
+func (s *Server) start(nc net.Conn, peer Peer) {
+	c := newConn(s, nc, peer)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -179,6 +246,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		c.beginShutdown()
 	}
 	s.mu.Unlock()
+	defer s.peers.flush()
+	defer s.records.flush()
 
 	done := make(chan struct{})
 	go func() { // ends when the connections have

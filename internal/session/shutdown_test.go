@@ -32,7 +32,7 @@ func TestShutdownInTheMiddleOfGreetingsEnds(t *testing.T) {
 		}
 		server := session.NewServer(session.Config{
 			Log: zerolog.Nop(), Spawner: spawner,
-			Admit: func(net.Conn) (string, error) { return "", nil },
+			Admit: func(net.Conn) (session.Peer, error) { return session.Peer{}, nil },
 		})
 		go func() { _ = server.Serve(ln) }() // stopped by Shutdown
 		greetAndShutDown(t, server, ln.Addr().String())

@@ -23,27 +23,22 @@ type task interface {
 	check() bool
 }
 
-// vacant says whether a task may begin under id. It is called with mu held.
-func (c *conn) vacant(what wire.Type, id uint64) error {
-	switch _, taken := c.execs[id]; {
-	case id == 0:
-		return fmt.Errorf("%w: %s without an id", errProtocol, what)
-	case taken:
-		return fmt.Errorf("%w: %s with the id %d of one that is running", errProtocol, what, id)
-	case c.draining:
-		return errShutdown
-	default:
-		return nil
-	}
+// has says whether id is that of a task that has not been answered for. Only
+// dispatch adds tasks: what it has seen free stays free.
+func (c *conn) has(id uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, taken := c.execs[id]
+	return taken
 }
 
 // forget has a task no longer count. The host, which learns of its end after
 // that, may use its id again.
-func (c *conn) forget(id uint64) {
+func (c *conn) forget(id uint64, keep bool) {
 	c.mu.Lock()
 	delete(c.execs, id)
 	c.mu.Unlock()
-	c.server.execs.Add(-1)
+	c.server.removeExec(keep)
 }
 
 func (c *conn) find(id uint64) (task, error) {

@@ -14,6 +14,16 @@ type Peer struct {
 	CID      uint32 // vsock
 	Port     uint32 // vsock
 	UID, PID int    // unix
+	Listener string // unix: the path of the socket that it has connected to
+}
+
+// Class names those who are the same peer to an agent: whoever has a CID, or
+// may connect to a Unix socket.
+func (p Peer) Class() string {
+	if p.Network == schemeVsock {
+		return fmt.Sprintf("vsock://%d", p.CID)
+	}
+	return "unix://" + p.Listener
 }
 
 // String names the peer for logs.
@@ -55,8 +65,9 @@ func (p Policy) Admit(conn net.Conn) (Peer, error) {
 
 func admitUnix(conn *net.UnixConn) (Peer, error) {
 	peer, err := unixPeer(conn)
+	peer.Network, peer.Listener = schemeUnix, conn.LocalAddr().String()
 	if err != nil {
-		return Peer{Network: schemeUnix}, fmt.Errorf("%w: %w", ErrRefused, err)
+		return peer, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	if peer.UID != 0 && peer.UID != os.Geteuid() {
 		return peer, fmt.Errorf("%w: uid %d is neither root nor the agent's", ErrRefused, peer.UID)

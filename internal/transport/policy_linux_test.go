@@ -77,9 +77,10 @@ func TestPolicyRefusesOtherNetworks(t *testing.T) {
 }
 
 func TestPolicyServesItsOwnUserOverUnix(t *testing.T) {
-	_, agent := connect(t, listen(t, filepath.Join(socketDir(t), "s")))
+	path := filepath.Join(socketDir(t), "s")
+	_, agent := connect(t, listen(t, path))
 	peer, err := transport.Policy{}.Admit(agent)
-	if want := (transport.Peer{Network: "unix", UID: os.Geteuid(), PID: os.Getpid()}); peer != want || err != nil {
+	if want := (transport.Peer{Network: "unix", UID: os.Geteuid(), PID: os.Getpid(), Listener: path}); peer != want || err != nil {
 		t.Errorf("%+v, %v; want %+v", peer, err, want)
 	}
 }

@@ -113,7 +113,7 @@ func TestPolicyRefusesAnotherUserOverUnix(t *testing.T) {
 		t.Fatal(err)
 	}
 	peer, err := transport.Policy{}.Admit(agent)
-	if want := (transport.Peer{Network: "unix", UID: otherUser, PID: cmd.Process.Pid}); peer != want {
+	if want := (transport.Peer{Network: "unix", UID: otherUser, PID: cmd.Process.Pid, Listener: socket}); peer != want {
 		t.Errorf("peer %+v, want %+v", peer, want)
 	}
 	if want := "peer is not allowed to connect: uid 65534 is neither root nor the agent's"; err == nil || err.Error() != want {

@@ -101,8 +101,8 @@ const (
 // it is the end.
 type Done struct {
 	Head  `msgpack:",inline"`
-	Guest *Guest `msgpack:"guest,omitempty"` // of [Info]
-	Steps []Step `msgpack:"steps,omitempty"` // of [Reseed], in the order in which they were taken
+	Guest *Guest    `msgpack:"guest,omitempty"` // of [Info]
+	Steps []Step    `msgpack:"steps,omitempty"` // of [Reseed], in the order in which they were taken
 	Execs *ExecList `msgpack:"execs,omitempty"` // of [Execs]
 }
 

@@ -1,0 +1,290 @@
+//go:build linux
+
+// Package logqueue writes a log without making anybody wait for whoever reads
+// it: a full pipe, a hung journald or a console under flow control holds up the
+// records and nothing else.
+package logqueue
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+// A Class of records has room of its own in a [Queue], so that records of one
+// class cannot push out those of the other.
+type Class int
+
+// The classes.
+const (
+	Audit   Class = iota // what hosts have asked for
+	General              // all else
+	classes
+)
+
+// room is how many bytes of a class may wait, which is some thousand records.
+var room = [classes]int{Audit: 1 << 20, General: 256 << 10}
+
+// maxWrite is the most that one write carries, in bytes, unless one record is
+// longer: what a pipe that polls as writable takes at once.
+const maxWrite = 4096
+
+// ErrStuck is returned by Sync if whoever reads the log takes nothing.
+var ErrStuck = errors.New("the log's reader takes nothing")
+
+// A Queue carries records to a file. It writes a record at once if the file
+// takes it without blocking, and otherwise queues it for a goroutine of its own.
+// A record for which there is no room is lost, and the losses are counted.
+// A Queue is safe for concurrent use.
+type Queue struct {
+	file   *os.File
+	onLost func(n uint64)
+
+	filled chan struct{} // has a token if the writer has something to do
+	ended  chan struct{} // closed when the writer has ended
+
+	mu       sync.Mutex
+	direct   *direct // nil: the file has no write that never blocks
+	waiting  []record
+	held     [classes]int  // bytes of the records that wait or are being written
+	accepted uint64        // records, ever
+	settled  uint64        // of these, written or lost in a write
+	writing  time.Time     // when the write that is under way began; zero: none is
+	progress chan struct{} // closed when settled has grown; nil: nobody waits for that
+	lost     uint64        // records that have not been reported
+	err      error         // of the latest write
+	closed   bool
+}
+
+type record struct {
+	class Class
+	line  []byte
+}
+
+// New returns a Queue that writes to file, which stays the caller's. onLost is
+// called on a goroutine of the Queue's, once records are written again after n
+// of them were lost; it may write a record about that. nil: losses are not
+// reported. The caller closes the Queue.
+func New(file *os.File, onLost func(n uint64)) *Queue {
+	q := &Queue{
+		file: file, direct: nonBlocking(file), onLost: onLost,
+		filled: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	go q.run() // stopped by Close
+	return q
+}
+
+// A Writer writes the records of one class.
+type Writer struct {
+	queue *Queue
+	class Class
+}
+
+// Writer returns the writer of a class.
+func (q *Queue) Writer(class Class) Writer { return Writer{q, class} }
+
+// Write takes one whole record, with its newline. It neither blocks nor fails.
+func (w Writer) Write(p []byte) (int, error) {
+	w.queue.put(w.class, p)
+	return len(p), nil
+}
+
+func (q *Queue) put(class Class, p []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return
+	}
+	rest := p
+	if q.direct != nil && len(q.waiting) == 0 && q.writing.IsZero() {
+		n, err := q.direct.write(p)
+		n = max(n, 0)
+		if err != nil && !isFull(err) {
+			q.fail(err, 1)
+			return
+		}
+		if n == len(p) {
+			q.recover()
+			return
+		}
+		rest = p[n:]
+	}
+	if len(rest) == len(p) && q.held[class]+len(p) > room[class] {
+		q.lost++
+		return
+	}
+	q.accepted++
+	q.held[class] += len(rest)
+	q.waiting = append(q.waiting, record{class, bytes.Clone(rest)})
+	q.wake()
+}
+
+// fail notes that n records could not be written. It is called with mu held.
+func (q *Queue) fail(err error, n uint64) {
+	q.err = err
+	q.lost += n
+}
+
+// recover notes that records can be written. It is called with mu held.
+func (q *Queue) recover() {
+	q.err = nil
+	if q.lost > 0 {
+		q.wake() // to report it
+	}
+}
+
+func (q *Queue) wake() {
+	select {
+	case q.filled <- struct{}{}:
+	default:
+	}
+}
+
+// run is the writer. It blocks for as long as the log's reader takes nothing.
+func (q *Queue) run() {
+	defer close(q.ended)
+	for range q.filled {
+		for q.writeSome() {
+		}
+		q.report()
+	}
+}
+
+// writeSome writes records that wait, if any do.
+func (q *Queue) writeSome() bool {
+	batch := q.next()
+	if len(batch) == 0 {
+		return false
+	}
+	var lines []byte
+	for _, r := range batch {
+		lines = append(lines, r.line...)
+	}
+	n, err := q.file.Write(lines)
+	q.settle(batch, lines[n:], err)
+	return true
+}
+
+// next takes records of at most maxWrite bytes, or one.
+func (q *Queue) next() []record {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	size, n := 0, 0
+	for n < len(q.waiting) && (n == 0 || size+len(q.waiting[n].line) <= maxWrite) {
+		size += len(q.waiting[n].line)
+		n++
+	}
+	batch := q.waiting[:n:n]
+	if q.waiting = q.waiting[n:]; len(q.waiting) == 0 {
+		q.waiting = nil
+	}
+	if n > 0 {
+		q.writing = time.Now()
+	}
+	return batch
+}
+
+// settle accounts for a batch of which the lines that are left were not written.
+func (q *Queue) settle(batch []record, left []byte, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.writing = time.Time{}
+	q.settled += uint64(len(batch))
+	for _, r := range batch {
+		q.held[r.class] -= len(r.line)
+	}
+	if err != nil {
+		q.fail(err, uint64(bytes.Count(left, []byte("\n"))))
+	} else {
+		q.err = nil
+	}
+	if q.progress != nil {
+		close(q.progress)
+		q.progress = nil
+	}
+}
+
+// report has the losses reported, if records can be written again.
+func (q *Queue) report() {
+	q.mu.Lock()
+	n := q.lost
+	if q.err != nil || q.onLost == nil {
+		n = 0
+	}
+	q.lost -= n
+	q.mu.Unlock()
+	if n > 0 {
+		q.onLost(n)
+	}
+}
+
+// Sync waits until every record that has been put is written, for at most
+// patience. If the write under way has taken that long already, Sync does not wait
+// at all: a log that nobody reads delays its callers once. The error says why
+// records are not written, or that some have been lost and not reported yet.
+func (q *Queue) Sync(patience time.Duration) error {
+	var timer *time.Timer
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for mark := q.accepted; q.settled < mark; {
+		if !q.writing.IsZero() && time.Since(q.writing) >= patience {
+			return ErrStuck
+		}
+		if q.progress == nil {
+			q.progress = make(chan struct{})
+		}
+		if timer == nil {
+			timer = time.NewTimer(patience)
+			defer timer.Stop()
+		}
+		if !q.wait(timer) {
+			return ErrStuck
+		}
+	}
+	if q.err != nil {
+		return q.err
+	}
+	if q.lost > 0 {
+		return fmt.Errorf("%d records of the log were lost", q.lost)
+	}
+	return nil
+}
+
+// wait waits for progress, without mu, which is held again when it returns.
+func (q *Queue) wait(timer *time.Timer) bool {
+	progress := q.progress
+	q.mu.Unlock()
+	defer q.mu.Lock()
+	select {
+	case <-progress:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// Close writes what waits, for at most patience, and ends the Queue: later
+// records are dropped. A write that blocks is left alone, and ends with the
+// program. Close is idempotent.
+func (q *Queue) Close(patience time.Duration) error {
+	err := q.Sync(patience)
+	if stuck := q.end(); !stuck {
+		<-q.ended
+	}
+	return err
+}
+
+// end stops the writer, and says whether it is in a write.
+func (q *Queue) end() (stuck bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.closed {
+		q.closed = true
+		q.direct.close()
+		close(q.filled)
+	}
+	return !q.writing.IsZero()
+}

@@ -1,0 +1,116 @@
+//go:build linux
+
+package session_test
+
+import (
+	"bytes"
+	"net"
+	"testing"
+
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/session"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+func limited(t *testing.T, caps session.Caps) *agenttest.Agent {
+	t.Helper()
+	return agenttest.StartWith(t, func(c *session.Config) { c.Caps = caps })
+}
+
+func keep(id uint64) *wire.Exec {
+	return &wire.Exec{Head: wire.Head{ID: id}, Argv: []string{"sleep", "1000"}, OnDisconnect: wire.DisconnectKeep}
+}
+
+// list returns what runs, as the agent says.
+func (h *host) list(id uint64) []wire.ExecState {
+	h.tb.Helper()
+	h.send(&wire.Execs{Head: wire.Head{ID: id}})
+	done, ok := h.receive().(*wire.Done)
+	if !ok || done.ID != id || done.Execs == nil {
+		h.tb.Fatalf("answer to execs: %+v", done)
+	}
+	return done.Execs.Running
+}
+
+// One host keeps as many commands as the agent takes and goes away; the next
+// one finds them, and ends one.
+func TestKeptExecsCanBeListedAndEnded(t *testing.T) {
+	a := limited(t, session.Caps{AllExecs: 4})
+	first := connect(t, a)
+	var handles [][]byte
+	for id := range uint64(2) {
+		first.send(keep(id + 1))
+		handles = append(handles, first.receive().(*wire.Started).Handle)
+	}
+	first.send(keep(3))
+	wantError(t, first.receive(), 3, wire.Limit, "kept")
+	_ = first.mux.Close()
+
+	h := connect(t, a)
+	agenttest.Eventually(t, "the end of the first connection", func() bool {
+		list := h.list(1)
+		return len(list) == 2 && !list[0].Connected && !list[1].Connected
+	})
+	list := h.list(1)
+	for i, e := range list {
+		if !bytes.Equal(e.Handle, handles[i]) || e.PID == 0 || e.Command != "sleep" || !e.Keep {
+			t.Errorf("exec %d of the list: %+v, want sleep with the handle %x", i, e, handles[i])
+		}
+	}
+	h.exec(9, "true") // there is room for others
+	if x, ok := h.receive().(*wire.Exited); !ok || x.Code != 0 {
+		t.Errorf("an exec beside the kept ones: %+v", x)
+	}
+	h.send(&wire.Kill{Head: wire.Head{ID: 2}, Handle: handles[0], Force: true})
+	if m, ok := h.receive().(*wire.Done); !ok || m.ID != 2 {
+		t.Errorf("answer to kill by handle: %+v", m)
+	}
+	agenttest.Eventually(t, "the end of the killed one", func() bool { return gone(list[0].PID) && len(h.list(3)) == 1 })
+	h.send(&wire.Kill{Head: wire.Head{ID: 4}, Handle: handles[0]})
+	wantError(t, h.receive(), 4, wire.NotFound, "no exec with the handle")
+	h.send(keep(5)) // the room of the one that was killed
+	if _, ok := h.receive().(*wire.Started); !ok {
+		t.Error("no room for a kept exec after one has ended")
+	}
+}
+
+// A connection with an exec cannot take the last of what all may have.
+func TestSomeExecsAreForConnectionsThatHaveNone(t *testing.T) {
+	a := limited(t, session.Caps{AllExecs: 4})
+	greedy := connect(t, a)
+	for id := range uint64(3) {
+		greedy.exec(id+1, "sleep", "1000")
+	}
+	greedy.send(&wire.Exec{Head: wire.Head{ID: 4}, Argv: []string{"true"}})
+	wantError(t, greedy.receive(), 4, wire.Limit, "and 1 more for connections that have none")
+	connect(t, a).exec(1, "sleep", "1000")
+	late := connect(t, a)
+	late.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"true"}})
+	wantError(t, late.receive(), 1, wire.Limit, "4 execs on all connections")
+}
+
+// Hosts of another class neither see an exec nor end it.
+func TestExecsOfAnotherClassAreNotSeen(t *testing.T) {
+	classes := make(chan string, 2)
+	classes <- "one"
+	classes <- "other"
+	a := agenttest.StartWith(t, func(c *session.Config) {
+		admit := c.Admit
+		c.Admit = func(nc net.Conn) (session.Peer, error) {
+			p, err := admit(nc)
+			p.Class = <-classes
+			return p, err
+		}
+	})
+	one := connect(t, a)
+	started := one.exec(1, "sleep", "1000")
+	other := connect(t, a)
+	if list := other.list(1); len(list) != 0 {
+		t.Errorf("execs of another class are listed: %+v", list)
+	}
+	other.send(&wire.Kill{Head: wire.Head{ID: 2}, Handle: started.Handle, Force: true})
+	wantError(t, other.receive(), 2, wire.NotFound, "no exec with the handle")
+	if list := one.list(2); len(list) != 1 || !bytes.Equal(list[0].Handle, started.Handle) || !list[0].Connected || list[0].Keep {
+		t.Errorf("execs of the own class: %+v, want the one that runs", list)
+	}
+}

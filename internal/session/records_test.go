@@ -1,0 +1,99 @@
+//go:build linux
+
+package session_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/session"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// A command that ends the agent first thing has left its record before.
+func TestExecIsRecordedBeforeItStarts(t *testing.T) {
+	var a *agenttest.Agent
+	recorded := make(chan string, 1)
+	a = agenttest.StartWith(t, func(c *session.Config) {
+		c.Recorded = func() error {
+			recorded <- a.Log.String()
+			return errors.New("the log is full")
+		}
+	})
+	h := connect(t, a)
+	h.send(&wire.Exec{
+		Head: wire.Head{ID: 1}, Argv: []string{"sh", "-c", "secret"}, Env: []string{"TOKEN=hidden", "B=c"}, Dir: "/tmp", User: "0",
+		TimeoutMS: 1500, OnDisconnect: wire.DisconnectKeep,
+	})
+	wantError(t, h.receive(), 1, wire.Limit, "the log is full")
+	log := <-recorded
+	want := `"exec":1,"argv0":"sh","argc":3,"user":"0","tty":false,"dir":"/tmp","env":["TOKEN","B"],"clear_env":false,` +
+		`"memory":0,"pids":0,"cpu_milli":0,"keep":true,"timeout_ms":1500,"message":"exec requested"`
+	if !strings.Contains(log, want) {
+		t.Errorf("before the start the log has %s, want %s", log, want)
+	}
+	for _, unwanted := range []string{"hidden", "secret", "exec started"} {
+		if strings.Contains(log, unwanted) {
+			t.Errorf("before the start the log has %q: %s", unwanted, log)
+		}
+	}
+	if log := a.Log.String(); strings.Contains(log, "exec started") {
+		t.Errorf("an exec has started that could not be recorded: %s", log)
+	}
+}
+
+// What a host can cause as often as it likes does not fill the log.
+func TestFloodOfDeniedRequestsIsCounted(t *testing.T) {
+	a := governed(t, session.Policy{Denied: []wire.Type{wire.TypeSignal}})
+	h := connect(t, a)
+	const flood = 5000
+	go func() { // ends with the last message, or the connection
+		for id := range uint64(flood) {
+			_ = wire.Write(h.control, &wire.Signal{Head: wire.Head{ID: id + 1}, Exec: 1, Signal: "TERM"})
+		}
+	}()
+	for id := range uint64(flood) {
+		wantError(t, h.receive(), id+1, wire.PermissionDenied, "signal")
+	}
+	a.Shutdown(t) // reports what was left out
+	log := a.Log.String()
+	records, leftOut := strings.Count(log, `"request denied"`), 0
+	for line := range strings.Lines(log) {
+		if _, after, ok := strings.Cut(line, `"kind":"denied signal","left_out":`); ok {
+			n := 0
+			_, _ = fmt.Sscanf(after, "%d", &n)
+			leftOut += n
+		}
+	}
+	if records+leftOut != flood || records > flood/2 {
+		t.Errorf("%d records and %d left out, want %d in all, most of them left out", records, leftOut, flood)
+	}
+}
+
+// A user of the guest may connect over loopback as often as it likes.
+func TestFloodOfRefusedPeersIsCounted(t *testing.T) {
+	a := agenttest.StartWith(t, func(c *session.Config) {
+		c.Admit = func(net.Conn) (session.Peer, error) {
+			return session.Peer{Name: "vsock://1:77", Class: "vsock://1"}, errors.New("CID 1 is not the host")
+		}
+	})
+	const flood = 500
+	for range flood {
+		nc := a.Dial(t)
+		if n, err := nc.Read(make([]byte, 1)); n != 0 || err == nil {
+			t.Fatalf("a refused peer reads %d bytes, %v", n, err)
+		}
+	}
+	a.Shutdown(t)
+	log := a.Log.String()
+	if n := strings.Count(log, `"peer refused"`); n < 1 || n > 5 { // a slow machine takes more than 10 s
+		t.Errorf("%d records of single peers, want one in 10 s: %s", n, log)
+	}
+	if !strings.Contains(log, `"message":"peers refused"`) {
+		t.Errorf("no record of how many were refused: %s", log)
+	}
+}

@@ -1,0 +1,200 @@
+//go:build linux
+
+package session
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/cocoonstack/cocoon-agent/internal/local"
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// A request is a host's message whose id and form are right.
+type request struct {
+	message wire.Message
+	to      local.Address // of a forward
+
+	// do carries it out, or begins to. It never waits for the host or for a
+	// process. An error ends the connection. cost is the memory that has been
+	// reserved for the request, and do's to release.
+	do func(cost int) error
+}
+
+// handle has one request carried out, if its form is right and then the policy
+// allows it: nothing happens before both are known. An error ends the connection.
+func (c *conn) handle(m wire.Message, cost int) error {
+	r, err := c.prepare(m)
+	if err == nil {
+		err = c.server.Policy.check(r)
+	}
+	if err == nil {
+		return r.do(cost)
+	}
+	c.mux.Release(cost)
+	return c.reject(m, err)
+}
+
+// prepare is where the id and the form of every request are checked. It has no
+// effect. The error wraps [errProtocol] if the message breaks a rule, and is
+// otherwise the answer to the request.
+func (c *conn) prepare(m wire.Message) (request, error) {
+	verb, id := wire.About(m)
+	r := request{message: m}
+	if _, goodbye := m.(*wire.Error); goodbye { // the host closes the connection
+		r.do = c.releasing(func() error { return nil })
+		return r, nil
+	}
+	if id == 0 {
+		return r, fmt.Errorf("%w: %q without an id", errProtocol, clip(string(verb)))
+	}
+	if begins(verb) && c.has(id) {
+		return r, fmt.Errorf("%w: %s with the id %d of one that is running", errProtocol, verb, id)
+	}
+	var err error
+	switch m := m.(type) {
+	case *wire.Exec:
+		err = checkExec(m)
+		r.do = func(cost int) error { return c.exec(m, cost) }
+	case *wire.Forward:
+		r.to, err = parseForward(m)
+		r.do = c.releasing(func() error { return c.forward(m, r.to) })
+	case *wire.Signal:
+		sig, invalid := proc.ParseSignal(m.Signal)
+		err = invalid
+		r.do = c.releasing(func() error { return c.signal(m, sig) })
+	case *wire.Resize:
+		err = checkResize(m)
+		r.do = c.releasing(func() error { return c.resize(m) })
+	case *wire.Kill:
+		err = checkKill(m)
+		r.do = c.releasing(func() error { return c.kill(m) })
+	case *wire.Reseed:
+		err = checkReseed(m)
+		r.do = c.releasing(func() error { return c.reseed(m) })
+	case *wire.Execs:
+		r.do = c.releasing(func() error { return c.listExecs(m) })
+	case *wire.Ping:
+		r.do = c.releasing(func() error { return c.done(m.ID, nil) })
+	case *wire.Info:
+		r.do = c.releasing(func() error { return c.info(m) })
+	case *wire.TooLong:
+		r.do = c.releasing(func() error { return c.answer(failure(m.ID, wire.Limit, m.Err.Error())) })
+	case *wire.Unknown:
+		err = fmt.Errorf("%w: this agent knows no request %q", errUnsupported, clip(string(m.Type)))
+	default:
+		err = fmt.Errorf("%w: %T is not a request", errProtocol, m)
+	}
+	return r, err
+}
+
+// begins says whether a request's id names what it begins, as long as that runs.
+func begins(verb wire.Type) bool { return verb == wire.TypeExec || verb == wire.TypeForward }
+
+// releasing is do for a request that needs its memory no longer than do.
+func (c *conn) releasing(do func() error) func(cost int) error {
+	return func(cost int) error {
+		defer c.mux.Release(cost)
+		return do()
+	}
+}
+
+func checkExec(m *wire.Exec) error {
+	if m.TTY != nil && m.Stderr != 0 && m.Stderr != m.Stdout {
+		return fmt.Errorf("%w: stderr with a tty: a terminal has one output, stdout", errBadRequest)
+	}
+	if m.OnDisconnect != "" && m.OnDisconnect != wire.DisconnectKill && m.OnDisconnect != wire.DisconnectKeep {
+		return fmt.Errorf("%w: on_disconnect %q: want kill or keep", errBadRequest, clip(string(m.OnDisconnect)))
+	}
+	for _, f := range [...]struct{ name, text string }{{"dir", m.Dir}, {"user", m.User}, {"tty.term", term(m.TTY)}} {
+		if strings.IndexByte(f.text, 0) >= 0 {
+			return fmt.Errorf("%w: %s %q has a NUL byte", errBadRequest, f.name, clip(f.text))
+		}
+	}
+	return checkLimits(m.Limits)
+}
+
+func term(t *wire.TTY) string {
+	if t == nil {
+		return ""
+	}
+	return t.Term
+}
+
+func checkLimits(l *wire.Limits) error {
+	if l == nil {
+		return nil
+	}
+	for _, n := range []uint64{l.Memory, l.PIDs, l.CPUMilli} {
+		if n > math.MaxInt64 {
+			return fmt.Errorf("%w: a limit of %d: the largest number is %d", errBadRequest, n, math.MaxInt64)
+		}
+	}
+	return nil
+}
+
+func parseForward(m *wire.Forward) (local.Address, error) {
+	to, err := local.ParseAddress(m.Network, m.Address)
+	if err == nil && m.Stream == 0 {
+		err = fmt.Errorf("%w: forward without a stream", errBadRequest)
+	}
+	return to, err
+}
+
+func checkResize(m *wire.Resize) error {
+	if m.Rows == 0 || m.Cols == 0 {
+		return fmt.Errorf("%w: a terminal of %d rows and %d columns", errBadRequest, m.Rows, m.Cols)
+	}
+	return nil
+}
+
+func checkKill(m *wire.Kill) error {
+	switch {
+	case len(m.Handle) == 0:
+		return nil
+	case m.Exec != 0:
+		return fmt.Errorf("%w: kill with an exec and a handle: want one", errBadRequest)
+	case len(m.Handle) != handleSize:
+		return fmt.Errorf("%w: a handle of %d bytes: want %d", errBadRequest, len(m.Handle), handleSize)
+	default:
+		return nil
+	}
+}
+
+func checkReseed(m *wire.Reseed) error {
+	if m.ClockNS > math.MaxInt64 {
+		return fmt.Errorf("%w: clock_ns %d: want at most %d", errBadRequest, m.ClockNS, math.MaxInt64)
+	}
+	return nil
+}
+
+// reject answers a request that is not carried out, and leaves a record of an
+// exec, a forward, or what the policy denies.
+func (c *conn) reject(m wire.Message, err error) error {
+	if errors.Is(err, errProtocol) {
+		return err
+	}
+	verb, id := wire.About(m)
+	c.discard(streamsOf(m)...)
+	switch {
+	case errors.Is(err, errDenied):
+		c.recordDenied(m)
+	case begins(verb):
+		c.refused(err, verb, c.describe(m))
+	}
+	return c.answer(failure(id, kindOf(err), err.Error()))
+}
+
+func streamsOf(m wire.Message) []uint32 {
+	switch m := m.(type) {
+	case *wire.Exec:
+		return []uint32{m.Stdin, m.Stdout, m.Stderr}
+	case *wire.Forward:
+		return []uint32{m.Stream}
+	default:
+		return nil
+	}
+}
