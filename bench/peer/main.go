@@ -59,7 +59,7 @@ func serve(url string, with func(net.Listener) error) error {
 	if err != nil {
 		return err
 	}
-	ln, err := transport.Listen(address)
+	ln, err := transport.Listen(address, transport.Policy{CIDs: []uint32{transport.CIDLocal}})
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ const (
 // A daemon is an agent that serves, and tells the service manager so.
 type daemon struct {
 	log      zerolog.Logger
+	bind     binder
 	server   *session.Server
 	notifier systemd.Notifier
 	flush    func() // has the log written, as far as it can be
@@ -96,7 +97,7 @@ func (d *daemon) serve(ctx context.Context, e endpoint) error {
 			delay = 0
 		}
 		log.Error().Err(err).Msg("listener failed: listening anew")
-		if e.Listener, delay = relisten(ctx, log, e.address, delay); e.Listener == nil {
+		if e.Listener, delay = d.relisten(ctx, log, e.address, delay); e.Listener == nil {
 			return nil
 		}
 		log.Info().Msg("listening again")
@@ -105,13 +106,13 @@ func (d *daemon) serve(ctx context.Context, e endpoint) error {
 
 // relisten listens on a when that can be done. It returns a nil listener where
 // ctx ends first, and how long it has waited last. The first error is logged.
-func relisten(ctx context.Context, log zerolog.Logger, a transport.Address, delay time.Duration) (net.Listener, time.Duration) {
+func (d *daemon) relisten(ctx context.Context, log zerolog.Logger, a transport.Address, delay time.Duration) (net.Listener, time.Duration) {
 	for try := 0; ; try++ {
 		delay = min(max(2*delay, relistenSoon), relistenLate)
 		if !pause(ctx, delay) {
 			return nil, delay
 		}
-		ln, err := transport.Listen(a)
+		ln, err := transport.Listen(a, d.bind.policy)
 		if err == nil {
 			return ln, delay
 		}

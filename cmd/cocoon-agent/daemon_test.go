@@ -106,7 +106,7 @@ func startServing(t *testing.T, inherited bool) *serving {
 	s := &serving{ended: make(chan error, 1)}
 	for _, name := range []string{"one", "two"} {
 		a := transport.Address{Scheme: "unix", Path: dir + "/" + name}
-		ln, err := transport.Listen(a)
+		ln, err := transport.Listen(a, transport.Policy{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -54,15 +54,21 @@ func closeAll(endpoints []endpoint) {
 	}
 }
 
+// A binder makes listeners.
+type binder struct {
+	log    zerolog.Logger
+	policy transport.Policy
+}
+
 // inherit takes the sockets that the service manager has bound, all or none.
-func inherit() ([]endpoint, error) {
+func (b binder) inherit() ([]endpoint, error) {
 	sockets, err := systemd.Sockets()
 	if err != nil {
 		return nil, fmt.Errorf("sockets of the service manager: %w", err)
 	}
 	var endpoints []endpoint
 	for _, s := range sockets {
-		ln, a, err := transport.Inherit(s.FD)
+		ln, a, err := transport.Inherit(s.FD, b.policy)
 		if err != nil {
 			closeAll(endpoints)
 			return nil, fmt.Errorf("sockets of the service manager: %s: %w", s, err)
@@ -75,12 +81,12 @@ func inherit() ([]endpoint, error) {
 // listen listens on all addresses besides those of the endpoints that are
 // there, which it returns too; or on none. It returns nothing where ctx ends
 // first.
-func listen(ctx context.Context, log zerolog.Logger, endpoints []endpoint, addresses []transport.Address) ([]endpoint, error) {
+func (b binder) listen(ctx context.Context, endpoints []endpoint, addresses []transport.Address) ([]endpoint, error) {
 	for _, a := range addresses {
 		if slices.ContainsFunc(endpoints, func(e endpoint) bool { return e.inherited && e.address == a }) {
 			continue
 		}
-		ln, err := listenPatiently(ctx, log, a)
+		ln, err := b.listenPatiently(ctx, a)
 		if err != nil || ln == nil {
 			closeAll(endpoints)
 			return nil, err
@@ -93,10 +99,10 @@ func listen(ctx context.Context, log zerolog.Logger, endpoints []endpoint, addre
 // listenPatiently waits for a vsock device that is not there yet, and for the
 // address of an agent that has just been killed. It returns neither where ctx
 // ends first.
-func listenPatiently(ctx context.Context, log zerolog.Logger, a transport.Address) (net.Listener, error) {
+func (b binder) listenPatiently(ctx context.Context, a transport.Address) (net.Listener, error) {
 	begun := time.Now()
 	for try := 0; ; try++ {
-		ln, err := transport.Listen(a)
+		ln, err := transport.Listen(a, b.policy)
 		var wait time.Duration
 		switch {
 		case errors.Is(err, transport.ErrNoDevice):
@@ -104,7 +110,7 @@ func listenPatiently(ctx context.Context, log zerolog.Logger, a transport.Addres
 				return nil, fmt.Errorf("%w: gave up after %v: is the guest kernel's vmw_vsock_virtio_transport module loaded, and has the VM a vsock device?", err, devicePatience)
 			}
 			if try == 0 {
-				log.Warn().Err(err).Dur("patience_ms", devicePatience).Msg("waiting for the vsock device")
+				b.log.Warn().Err(err).Dur("patience_ms", devicePatience).Msg("waiting for the vsock device")
 			}
 			wait = deviceRetry
 		case errors.Is(err, transport.ErrInUse) && time.Since(begun) < inUsePatience:

@@ -63,7 +63,10 @@ func (s *serveCommand) Run() error {
 	if err != nil {
 		log.Warn().Err(err).Msg("the service manager will not be told how the agent is")
 	}
-	endpoints, err := inherit()
+	var server *session.Server // which listeners do not need before it serves them
+	policy := transport.Policy{CIDs: s.AllowCID, Refused: func(p transport.Peer, err error) { server.Refused(peerOf(p), err) }}
+	bind := binder{log.Logger, policy}
+	endpoints, err := bind.inherit()
 	if err != nil {
 		return err
 	}
@@ -83,16 +86,17 @@ func (s *serveCommand) Run() error {
 	if err := spawner.UseCgroups(); err != nil {
 		log.Warn().Err(err).Msg("no cgroups: a process that makes itself a session and loses its parent escapes when its command is ended")
 	}
-	endpoints, err = listen(ctx, log.Logger, endpoints, addresses)
+	endpoints, err = bind.listen(ctx, endpoints, addresses)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
 	log.Info().Str("address", names(endpoints)).Str("version", version).Msg("listening")
 	s.warn(log.Logger)
 	config.Log, config.Audit, config.Recorded = log.Logger, log.audit, log.recorded
-	config.Spawner = spawner
+	config.Spawner, config.Admit = spawner, admit(policy)
 	config.OwnSocket = func(name string) bool { return isOwn(endpoints, name) }
-	d := daemon{log.Logger, session.NewServer(config), notifier, log.flush}
+	server = session.NewServer(config)
+	d := daemon{log.Logger, bind, server, notifier, log.flush}
 	return d.run(ctx, stop, endpoints)
 }
 
@@ -100,7 +104,6 @@ func (s *serveCommand) Run() error {
 func (s *serveCommand) config() (c session.Config, err error) {
 	c = session.Config{
 		Version:       version,
-		Admit:         admit(transport.Policy{CIDs: s.AllowCID}),
 		ShutdownGrace: s.ShutdownGrace,
 		LogArgs:       s.LogArgs,
 		DisableV1:     s.DisableV1,
@@ -155,6 +158,8 @@ func (s *serveCommand) addresses(passed bool) ([]transport.Address, error) {
 func admit(p transport.Policy) func(net.Conn) (session.Peer, error) {
 	return func(c net.Conn) (session.Peer, error) {
 		peer, err := p.Admit(c)
-		return session.Peer{Name: peer.String(), Class: peer.Class()}, err
+		return peerOf(peer), err
 	}
 }
+
+func peerOf(p transport.Peer) session.Peer { return session.Peer{Name: p.String(), Class: p.Class()} }

@@ -26,6 +26,9 @@ import (
 var vmms = []string{"correct", "firecracker"}
 
 func TestMain(m *testing.M) {
+	if os.Getenv(floodVariable) != "" {
+		flood()
+	}
 	if os.Getenv(instruments) == "" {
 		fmt.Fprintf(os.Stderr, "hybrid: %s does not name the folder of hybridvsock and umlguest\n", instruments)
 		if os.Getenv("CI") == "" {

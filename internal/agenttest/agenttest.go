@@ -80,7 +80,7 @@ func newAgent(change func(*session.Config)) (*Agent, error) {
 	}
 	change(&config)
 	a.server = session.NewServer(config)
-	ln, err := transport.Listen(transport.Address{Scheme: "unix", Path: a.Path})
+	ln, err := transport.Listen(transport.Address{Scheme: "unix", Path: a.Path}, transport.Policy{})
 	if err != nil {
 		return nil, err
 	}

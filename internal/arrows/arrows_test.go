@@ -35,7 +35,8 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/guest":     {"internal/random"},
 		"internal/random":    {},
 		"internal/systemd":   {},
-		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/random", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
+		"internal/logqueue":  {},
+		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/random", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
 		"internal/agenttest": {"internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/random", "internal/session", "internal/transport", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
@@ -52,6 +53,7 @@ func TestEachDependencyHasOneOwner(t *testing.T) {
 		"github.com/hashicorp/yamux":        "nobody",
 		"github.com/vmihailenco/msgpack/v5": "internal/wire",
 		"github.com/mdlayher/vsock":         "internal/transport",
+		"github.com/mdlayher/socket":        "internal/transport",
 		"github.com/creack/pty":             "e2e/checks",
 		"github.com/alecthomas/kong":        "cmd/cocoon-agent",
 		"golang.org/x/term":                 "cmd/cocoon-agent",

@@ -178,20 +178,24 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 }
 
-// admit serves a connection of somebody who may connect, once there is room. A
-// peer that may not costs as little as can be: whoever runs in the guest can
-// connect over vsock loopback as often as it likes.
+// admit serves a connection of somebody who may connect, once there is room.
 func (s *Server) admit(nc net.Conn) {
 	peer, err := s.Admit(nc)
 	if err != nil {
 		_ = nc.Close()
-		if s.peers.count(peer.Class) {
-			s.Log.Warn().Str("peer", peer.Name).Err(err).Msg("peer refused")
-		}
+		s.Refused(peer, err)
 		return
 	}
 	s.awaitRoom()
 	s.start(nc, peer)
+}
+
+// Refused leaves a record of a peer that may not connect, or counts it. A
+// listener that refuses peers itself calls it.
+func (s *Server) Refused(peer Peer, err error) {
+	if s.peers.count(peer.Class) {
+		s.Log.Warn().Str("peer", peer.Name).Err(err).Msg("peer refused")
+	}
 }
 
 // isTemporary says whether a later accept may succeed: the process or the

@@ -6,16 +6,15 @@ import (
 	"net"
 	"os"
 
-	"github.com/mdlayher/vsock"
 	"golang.org/x/sys/unix"
 )
 
 // Inherit returns the listener that a file descriptor is, which somebody else
 // has bound, and where it listens: a listening stream socket of AF_VSOCK or
 // AF_UNIX. It takes fd, whatever it returns. The listener's Close leaves the
-// socket, and a Unix socket's file, to whoever else has it. As with [Listen],
-// the caller asks a [Policy] about each connection.
-func Inherit(fd int) (net.Listener, Address, error) {
+// socket, and a Unix socket's file, to whoever else has it. What [Listen] says of
+// the policy is true of it.
+func Inherit(fd int, p Policy) (net.Listener, Address, error) {
 	f := os.NewFile(uintptr(fd), "socket")
 	defer f.Close()
 	family, err := listening(fd)
@@ -30,15 +29,11 @@ func Inherit(fd int) (net.Listener, Address, error) {
 		}
 		return ln, Address{Scheme: schemeUnix, Path: ln.Addr().String()}, nil
 	}
-	ln, err := vsock.FileListener(f)
+	ln, err := inheritVsock(f, p)
 	if err != nil {
 		return nil, Address{}, err
 	}
-	a, ok := ln.Addr().(*vsock.Addr)
-	if !ok {
-		return nil, Address{}, errors.Join(fmt.Errorf("listens on %v", ln.Addr()), ln.Close())
-	}
-	return ln, Address{Scheme: schemeVsock, Port: a.Port}, nil
+	return ln, Address{Scheme: schemeVsock, Port: ln.addr.Port}, nil
 }
 
 // listening returns the family of a socket that an agent can listen on.

@@ -47,7 +47,7 @@ func TestInheritedUnixListenerServesAndLeavesTheSocketToItsOwner(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
 	owner := boundElsewhere(t, path)
 	fd := descriptor(t, owner.File)
-	ln, a, err := transport.Inherit(fd)
+	ln, a, err := transport.Inherit(fd, transport.Policy{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestInheritedUnixListenerServesAndLeavesTheSocketToItsOwner(t *testing.T) {
 
 func TestInheritedAbstractSocketHasItsName(t *testing.T) {
 	name := "@" + filepath.Base(socketDir(t))
-	ln, a, err := transport.Inherit(descriptor(t, boundElsewhere(t, name).File))
+	ln, a, err := transport.Inherit(descriptor(t, boundElsewhere(t, name).File), transport.Policy{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,12 +89,12 @@ func TestInheritRefusesWhatIsNoListenerAndClosesIt(t *testing.T) {
 		"not a stream socket":                                    socket(t, unix.AF_UNIX, unix.SOCK_DGRAM),
 		"a stream socket that does not listen":                   socket(t, unix.AF_UNIX, unix.SOCK_STREAM),
 	} {
-		ln, _, err := transport.Inherit(fd)
+		ln, _, err := transport.Inherit(fd, transport.Policy{})
 		if ln != nil || err == nil || !strings.HasPrefix(err.Error(), want) || !closed(fd) {
 			t.Errorf("%v, want %s; closed: %t", err, want, closed(fd))
 		}
 	}
-	if _, _, err := transport.Inherit(1 << 20); err == nil || err.Error() != "not a listening socket: bad file descriptor" {
+	if _, _, err := transport.Inherit(1 << 20, transport.Policy{}); err == nil || err.Error() != "not a listening socket: bad file descriptor" {
 		t.Error(err)
 	}
 }

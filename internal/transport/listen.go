@@ -18,14 +18,15 @@ var (
 )
 
 // Listen listens on a. A Unix socket gets mode 0600, and takes the place of one
-// that nobody listens on any more. The listener accepts anybody who reaches it:
-// the caller asks a [Policy] about each connection.
-func Listen(a Address) (net.Listener, error) {
+// that nobody listens on any more. A listener for vsock accepts those alone whom
+// the policy admits; one for a Unix socket accepts anybody who reaches it: the
+// caller asks the policy about each connection.
+func Listen(a Address, p Policy) (net.Listener, error) {
 	var ln net.Listener
 	var err error
 	switch a.Scheme {
 	case schemeVsock:
-		ln, err = listenVsock(a.Port)
+		ln, err = listenVsock(a.Port, p)
 	case schemeUnix:
 		ln, err = listenUnix(a.Path)
 	default:

@@ -45,6 +45,19 @@ var ErrRefused = errors.New("peer is not allowed to connect")
 // as the guest's own CID. If it were served it would be root.
 type Policy struct {
 	CIDs []uint32 // served besides [CIDHost]
+
+	// Refused is told of the peers that a listener for vsock refuses, and why. It
+	// must not block. nil: nobody is told.
+	Refused func(Peer, error)
+}
+
+// admitVsock is Admit for a listener.
+func (p Policy) admitVsock(addr net.Addr) bool {
+	peer, err := p.admitAddr(addr)
+	if err != nil && p.Refused != nil {
+		p.Refused(peer, err)
+	}
+	return err == nil
 }
 
 // Admit says who is at the other end of conn, and whether it may connect: the
@@ -53,9 +66,13 @@ func (p Policy) Admit(conn net.Conn) (Peer, error) {
 	if u, ok := conn.(*net.UnixConn); ok {
 		return admitUnix(u)
 	}
-	peer, ok := vsockPeer(conn.RemoteAddr())
+	return p.admitAddr(conn.RemoteAddr())
+}
+
+func (p Policy) admitAddr(addr net.Addr) (Peer, error) {
+	peer, ok := vsockPeer(addr)
 	if !ok {
-		return Peer{}, fmt.Errorf("%w: %v is of an unknown network", ErrRefused, conn.RemoteAddr())
+		return Peer{}, fmt.Errorf("%w: %v is of an unknown network", ErrRefused, addr)
 	}
 	if peer.CID != CIDHost && !slices.Contains(p.CIDs, peer.CID) {
 		return peer, fmt.Errorf("%w: CID %d is not the host", ErrRefused, peer.CID)

@@ -23,7 +23,7 @@ func unixAddress(path string) transport.Address {
 // listen listens until the test ends.
 func listen(t *testing.T, path string) net.Listener {
 	t.Helper()
-	ln, err := transport.Listen(unixAddress(path))
+	ln, err := transport.Listen(unixAddress(path), transport.Policy{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestDialAndListenKnowNoOtherScheme(t *testing.T) {
 	if conn, err := transport.Dial(t.Context(), transport.Target{}); conn != nil || err == nil || err.Error() != `dial "": no such scheme` {
 		t.Errorf("%v, %v", conn, err)
 	}
-	ln, err := transport.Listen(transport.Address{Scheme: "hvsock", Path: "/s"})
+	ln, err := transport.Listen(transport.Address{Scheme: "hvsock", Path: "/s"}, transport.Policy{})
 	if ln != nil || err == nil || err.Error() != "listen on hvsock:///s: no such scheme" {
 		t.Errorf("%v, %v", ln, err)
 	}
@@ -163,7 +163,7 @@ func TestListenUnixTakesOverAStaleSocket(t *testing.T) {
 func TestListenUnixRefusesASocketInUseAndLeavesItAlone(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
 	first := listen(t, path)
-	second, err := transport.Listen(unixAddress(path))
+	second, err := transport.Listen(unixAddress(path), transport.Policy{})
 	if !errors.Is(err, transport.ErrInUse) || second != nil {
 		t.Fatalf("%v, %v", second, err)
 	}
@@ -201,7 +201,7 @@ func TestListenUnixLeavesAloneWhatIsNoSocket(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ln, err := transport.Listen(unixAddress(path))
+		ln, err := transport.Listen(unixAddress(path), transport.Policy{})
 		if want := "listen on unix://" + path + ": " + path + " is there and is not a socket"; ln != nil || err == nil || err.Error() != want {
 			t.Errorf("%v, %v; want %s", ln, err, want)
 		}
@@ -217,7 +217,7 @@ func TestListenUnixLeavesAloneWhatIsNoSocket(t *testing.T) {
 
 func TestListenUnixSaysThatTheFolderIsNotThere(t *testing.T) {
 	path := filepath.Join(socketDir(t), "nosuch", "s")
-	if ln, err := transport.Listen(unixAddress(path)); !errors.Is(err, fs.ErrNotExist) || ln != nil {
+	if ln, err := transport.Listen(unixAddress(path), transport.Policy{}); !errors.Is(err, fs.ErrNotExist) || ln != nil {
 		t.Errorf("%v, %v", ln, err)
 	}
 }

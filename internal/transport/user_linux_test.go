@@ -57,7 +57,7 @@ func playHost(socket string) error {
 }
 
 func playAgent(socket string) error {
-	ln, err := transport.Listen(unixAddress(socket))
+	ln, err := transport.Listen(unixAddress(socket), transport.Policy{})
 	if err != nil {
 		return err
 	}

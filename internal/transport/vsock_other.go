@@ -12,6 +12,6 @@ var errNoVsock = errors.New("AF_VSOCK is spoken on Linux only")
 
 func dialVsock(context.Context, uint32, uint32) (net.Conn, error) { return nil, errNoVsock }
 
-func listenVsock(uint32) (net.Listener, error) { return nil, errNoVsock }
+func listenVsock(uint32, Policy) (net.Listener, error) { return nil, errNoVsock }
 
 func vsockPeer(net.Addr) (Peer, bool) { return Peer{}, false }
