@@ -94,7 +94,7 @@ func TestInheritRefusesWhatIsNoListenerAndClosesIt(t *testing.T) {
 			t.Errorf("%v, want %s; closed: %t", err, want, closed(fd))
 		}
 	}
-	if _, _, err := transport.Inherit(1 << 20, transport.Policy{}); err == nil || err.Error() != "not a listening socket: bad file descriptor" {
+	if _, _, err := transport.Inherit(1<<20, transport.Policy{}); err == nil || err.Error() != "not a listening socket: bad file descriptor" {
 		t.Error(err)
 	}
 }
