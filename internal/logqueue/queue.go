@@ -32,6 +32,11 @@ var room = [classes]int{Audit: 1 << 20, General: 256 << 10}
 // longer: what a pipe that polls as writable takes at once.
 const maxWrite = 4096
 
+// lazyTime is how long a record may wait for others, or for a Sync, if the file
+// has no write that never blocks: a goroutine that wakes for each record costs
+// more than the write.
+const lazyTime = 5 * time.Millisecond
+
 // ErrStuck is returned by Sync if whoever reads the log takes nothing.
 var ErrStuck = errors.New("the log's reader takes nothing")
 
@@ -49,6 +54,8 @@ type Queue struct {
 	mu       sync.Mutex
 	direct   *direct // nil: the file has no write that never blocks
 	waiting  []record
+	lazy     *time.Timer   // wakes the writer; nil: nothing has waited yet
+	armed    bool          // it will
 	held     [classes]int  // bytes of the records that wait or are being written
 	accepted uint64        // records, ever
 	settled  uint64        // of these, written or lost in a write
@@ -119,7 +126,33 @@ func (q *Queue) put(class Class, p []byte) {
 	q.accepted++
 	q.held[class] += len(rest)
 	q.waiting = append(q.waiting, record{class, bytes.Clone(rest)})
-	q.wake()
+	if q.direct != nil {
+		q.wake()
+	} else {
+		q.wakeSoon()
+	}
+}
+
+// wakeSoon has the writer woken within lazyTime. It is called with mu held.
+func (q *Queue) wakeSoon() {
+	switch {
+	case q.armed:
+		return
+	case q.lazy == nil:
+		q.lazy = time.AfterFunc(lazyTime, q.wakeNow)
+	default:
+		q.lazy.Reset(lazyTime)
+	}
+	q.armed = true
+}
+
+func (q *Queue) wakeNow() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.armed = false
+	if !q.closed {
+		q.wake()
+	}
 }
 
 // fail notes that n records could not be written. It is called with mu held.
@@ -230,6 +263,9 @@ func (q *Queue) Sync(patience time.Duration) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for mark := q.accepted; q.settled < mark; {
+		if q.armed && !q.closed {
+			q.wake()
+		}
 		if !q.writing.IsZero() && time.Since(q.writing) >= patience {
 			return ErrStuck
 		}
