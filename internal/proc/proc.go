@@ -7,9 +7,10 @@
 // output holds no buffer, and ending a tree takes no lock that copying can
 // hold. It runs on Linux only.
 //
-// The zombie of a main process is kept until [Process.Reap]: while it is there,
-// its pid, process group and session cannot be taken by another process, so
-// that no signal meant for it can hit a stranger.
+// No number of the kernel's is trusted. The zombie of a main process is kept until
+// [Process.Reap]: while it is there, its pid, process group and session cannot be
+// taken by another process. Any other process is signalled by a pidfd, after a
+// look at whose it is: no signal hits a stranger that has taken its pid.
 package proc
 
 import (
