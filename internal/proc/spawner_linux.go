@@ -192,14 +192,30 @@ func checkStrings(spec Spec) error {
 		return invalidError{errors.New("no command")}
 	}
 	for _, s := range spec.Argv {
-		if strings.ContainsRune(s, 0) {
-			return invalidError{fmt.Errorf("argument %q has a NUL byte", s)}
+		if err := checkNUL("argument", s); err != nil {
+			return err
 		}
 	}
 	for _, s := range spec.Env {
-		if strings.ContainsRune(s, 0) || !strings.Contains(s, "=") || s[0] == '=' {
+		if err := checkNUL("environment entry", s); err != nil {
+			return err
+		}
+		if !strings.Contains(s, "=") || s[0] == '=' {
 			return invalidError{fmt.Errorf("environment entry %q: want KEY=VALUE", s)}
 		}
+	}
+	if spec.Terminal != nil {
+		if err := checkNUL("type of terminal", spec.Terminal.Term); err != nil {
+			return err
+		}
+	}
+	return checkNUL("directory", spec.Dir)
+}
+
+// checkNUL refuses what the kernel would cut off.
+func checkNUL(what, s string) error {
+	if strings.ContainsRune(s, 0) {
+		return invalidError{fmt.Errorf("%s %q has a NUL byte", what, s)}
 	}
 	return nil
 }
