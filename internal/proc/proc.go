@@ -99,3 +99,13 @@ type Exit struct {
 	UserTime, SystemTime time.Duration // with that of waited-for children
 	MaxRSS               int64         // bytes
 }
+
+// An Identity is what the kernel goes by when a user opens or connects to
+// something.
+type Identity struct {
+	UID, GID uint32
+
+	// Groups are all groups of the user, sorted, the primary one included:
+	// initgroups(3). With an explicit group in "name:group" that is the only one.
+	Groups []uint32
+}
