@@ -75,8 +75,9 @@ func takeTerminals(t *testing.T) (n int, free func()) {
 	return n, free
 }
 
-// holdTerminal starts a command that keeps its terminal until it is let go.
-func holdTerminal(t *testing.T, s *proc.Spawner) (name string, letGo func()) {
+// holdTerminal starts a command that keeps its terminal until it is let go. It
+// returns the terminal's name, and a hash of the modes that it began with.
+func holdTerminal(t *testing.T, s *proc.Spawner) (name, modes string, letGo func()) {
 	t.Helper()
 	c, press := terminal(t, s, proc.Spec{Argv: shell("tty; stty -a | md5sum; stty raw -echo; echo ready; read -r line"), User: "65534:65534"})
 	c.stdout.awaitText(t, "ready")
@@ -84,7 +85,7 @@ func holdTerminal(t *testing.T, s *proc.Spawner) (name string, letGo func()) {
 	if len(lines) < 2 || !strings.HasPrefix(lines[0], "/dev/pts/") {
 		t.Fatalf("output %q", c.stdout)
 	}
-	return lines[0] + " " + lines[1], func() { press("\n"); c.finish(t) }
+	return lines[0], lines[1], func() { press("\n"); c.finish(t) }
 }
 
 func wantNoTerminal(t *testing.T, s *proc.Spawner) {
@@ -97,9 +98,8 @@ func TestTerminalsInReserveOutlastAUserWhoTakesAll(t *testing.T) {
 		return
 	}
 	s := newSpawner(t)
-	name, letGo := holdTerminal(t, s)
+	_, want, letGo := holdTerminal(t, s)
 	letGo()
-	_, modes, _ := strings.Cut(name, " ")
 	if n, _ := takeTerminals(t); n != allTerminals-reserved {
 		t.Fatalf("a user takes %d terminals, want %d", n, allTerminals-reserved)
 	}
@@ -107,9 +107,9 @@ func TestTerminalsInReserveOutlastAUserWhoTakesAll(t *testing.T) {
 		seen := map[string]bool{}
 		var held []func()
 		for range reserved {
-			name, letGo := holdTerminal(t, s)
-			if got := strings.TrimPrefix(name[strings.Index(name, " "):], " "); got != modes || seen[name] {
-				t.Errorf("terminal %q after %v, want one of its own with modes %q", name, seen, modes)
+			name, modes, letGo := holdTerminal(t, s)
+			if modes != want || seen[name] {
+				t.Errorf("terminal %q with modes %q after %v, want another with modes %q", name, modes, seen, want)
 			}
 			seen[name] = true
 			held = append(held, letGo)
@@ -129,11 +129,11 @@ func TestReserveIsFilledWhenThereAreTerminalsAgain(t *testing.T) {
 	s := newSpawner(t)
 	wantNoTerminal(t, s)
 	free()
-	_, letGo := holdTerminal(t, s)
+	_, _, letGo := holdTerminal(t, s)
 	if n, _ := takeTerminals(t); n != allTerminals-reserved-1 {
 		t.Errorf("a user takes %d terminals, want %d", n, allTerminals-reserved-1)
 	}
-	_, letGoToo := holdTerminal(t, s)
+	_, _, letGoToo := holdTerminal(t, s)
 	letGo()
 	letGoToo()
 }
