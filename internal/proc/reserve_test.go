@@ -93,7 +93,7 @@ func wantNoTerminal(t *testing.T, s *proc.Spawner) {
 	refused(t, s, proc.Spec{Argv: []string{"true"}, Terminal: &proc.Terminal{}}, proc.ErrResources)
 }
 
-func TestTerminalsInReserveOutlastAUserWhoTakesAll(t *testing.T) {
+func TestReserveOutlastsAUserWhoTakesAll(t *testing.T) {
 	if !withFewTerminals(t) {
 		return
 	}
@@ -121,7 +121,7 @@ func TestTerminalsInReserveOutlastAUserWhoTakesAll(t *testing.T) {
 	}
 }
 
-func TestReserveIsFilledWhenThereAreTerminalsAgain(t *testing.T) {
+func TestReserveIsFilledWhenTerminalsAreFree(t *testing.T) {
 	if !withFewTerminals(t) {
 		return
 	}

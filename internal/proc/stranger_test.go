@@ -89,16 +89,21 @@ func TestSignalSparesWhoeverHasTheGroupNow(t *testing.T) {
 	eventually(t, "sleep is in the foreground", func() bool { return statOf(c.Foreground()).name == "sleep" })
 	job := c.Foreground()
 	bash := statOf(job).parent
-	// Nobody takes the terminal back.
-	for _, step := range []struct {
-		pid int
-		sig syscall.Signal
-	}{{bash, unix.SIGSTOP}, {job, unix.SIGKILL}, {bash, unix.SIGKILL}} {
-		if err := unix.Kill(step.pid, step.sig); err != nil {
-			t.Fatal(err)
-		}
+	// Nobody takes the terminal back, and the job's zombie comes here.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
 	}
-	eventually(t, "the job is gone", func() bool { return unix.Kill(-job, 0) != nil })
+	defer func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) }()
+	if err := unix.Kill(bash, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "bash has stopped", func() bool { return statOf(bash).state == "T" })
+	kill(t, job)
+	kill(t, bash)
+	eventually(t, "the job is reaped", func() bool {
+		pid, _ := unix.Wait4(job, nil, unix.WNOHANG, nil)
+		return pid == job
+	})
 	c.stdout.awaitText(t, "main=ready")
 	s := newStrangerAt(t, job)
 	if c.Foreground() != job {
