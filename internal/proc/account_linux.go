@@ -51,6 +51,9 @@ func (s *Spawner) account(user string) (account, error) {
 	if user == "" {
 		return s.self, nil
 	}
+	if err := checkNUL("user", user); err != nil {
+		return account{}, err
+	}
 	name, group, hasGroup := strings.Cut(user, ":")
 	a, err := accountOf(name)
 	if err != nil {

@@ -187,7 +187,7 @@ func (t *tape) pid(tb testing.TB, line int) int {
 func asRoot(tb testing.TB) {
 	tb.Helper()
 	if os.Geteuid() != 0 {
-		tb.Skip("only root can become another user")
+		tb.Skip("only root can change users, mounts and the next pid")
 	}
 }
 

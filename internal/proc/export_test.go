@@ -2,7 +2,11 @@
 
 package proc
 
-import "os"
+import (
+	"os"
+	"slices"
+	"syscall"
+)
 
 // SetPidfd puts f in the place of p's pidfd. A kernel without has nil there.
 func SetPidfd(p *Process, f *os.File) {
@@ -12,3 +16,36 @@ func SetPidfd(p *Process, f *os.File) {
 
 // Foreground is the process group in the foreground of p's terminal.
 func (p *Process) Foreground() int { return p.terminal.foreground() }
+
+// SignalJob is Signal, with group in the foreground as the kernel tells it.
+func (p *Process) SignalJob(group int, sig syscall.Signal) error { return p.signalJob(group, sig) }
+
+// SendFound sends sig to a process as if it had been found some clock ticks older
+// than it is, and, if moved, in another session and with another parent.
+func SendFound(pid int, sig syscall.Signal, ticks uint64, moved bool) error {
+	s, err := readStat(pid)
+	if err != nil {
+		return err
+	}
+	s.started -= ticks
+	if moved {
+		s.session, s.parent = s.session+1, s.parent+1
+	}
+	return s.target().send(sig)
+}
+
+// IsMember reports whether child is in the family of main if its parent was found
+// in main's session, some clock ticks older than it is.
+func IsMember(main, child, parent int, ticks uint64) bool {
+	young, err := readStat(child)
+	old, err2 := readStat(parent)
+	if err != nil || err2 != nil {
+		return false
+	}
+	old.session, old.started = main, old.started-ticks
+	f := family{pid: main}
+	return slices.ContainsFunc(f.among([]stat{old, young}), func(s stat) bool { return s.pid == child })
+}
+
+// MakeOrdinary gives pid up to the OOM killer if it is in p's cgroup.
+func (p *Process) MakeOrdinary(pid int) { p.cgroup.ordinaryMember(pid) }

@@ -32,13 +32,18 @@ func (f *family) empty() bool {
 	return true
 }
 
-// members returns the living ones. Where there is no /proc it finds none; where
-// /proc cannot be read for the moment, that is an error.
-func (f *family) members() ([]int, error) {
+// members returns the living ones. If there is no /proc it finds none; if /proc
+// cannot be read for the moment, that is an error.
+func (f *family) members() ([]stat, error) {
 	all, err := processes()
 	if err != nil {
 		return nil, err
 	}
+	return f.among(all), nil
+}
+
+// among returns those of a survey that are members and live.
+func (f *family) among(all []stat) []stat {
 	in := map[int]uint64{}
 	for grown := true; grown; {
 		grown = false
@@ -49,21 +54,32 @@ func (f *family) members() ([]int, error) {
 		}
 	}
 	f.seen = in
-	var pids []int
+	var members []stat
 	for _, s := range all {
 		if _, ok := in[s.pid]; ok && !s.zombie {
-			pids = append(pids, s.pid)
+			members = append(members, s)
 		}
 	}
-	return pids, nil
+	return members
 }
 
 func (f *family) has(s stat, in map[int]uint64) bool {
 	if started, ok := f.seen[s.pid]; ok && started == s.started {
 		return true
 	}
-	_, ok := in[s.parent]
-	return ok || s.group == f.pid || s.session == f.pid
+	if s.group == f.pid || s.session == f.pid || s.parent == f.pid {
+		return true // a number that nobody else can have
+	}
+	started, ok := in[s.parent]
+	return ok && !replaced(s.parent, started)
+}
+
+// replaced reports whether pid has been given to another process since one that
+// started then was read. A survey takes its time: a process that was read late
+// may be the child of whoever has the pid of a member that was read early.
+func replaced(pid int, started uint64) bool {
+	now, err := readStat(pid)
+	return err == nil && now.started != started
 }
 
 // A stat is what /proc/PID/stat says of a process, proc_pid_stat(5).

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
@@ -204,9 +205,23 @@ func (g *cgroup) ordinary() {
 		grown = false
 		for _, pid := range g.members() {
 			if !done[pid] {
-				ordinary(pid)
+				g.ordinaryMember(pid)
 				done[pid], grown = true, true
 			}
 		}
+	}
+}
+
+// ordinaryMember makes pid [ordinary] if it is the cgroup's. The file that is open
+// is of one process, whoever has its pid later: if that is a member after it was
+// opened, it is the file's.
+func (g *cgroup) ordinaryMember(pid int) {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if slices.Contains(g.members(), pid) {
+		_, _ = f.WriteString("0")
 	}
 }

@@ -22,11 +22,11 @@ type pipes struct {
 }
 
 // openStreams makes what the Spec wants.
-func openStreams(spec Spec, user account, null *nullDevice) (*pipes, error) {
+func (s *Spawner) openStreams(spec Spec, user account) (*pipes, error) {
 	if spec.Terminal != nil {
-		return openTerminal(*spec.Terminal, user)
+		return openTerminal(*spec.Terminal, user, &s.terminals)
 	}
-	return openPipes(spec, null)
+	return openPipes(spec, &s.null)
 }
 
 func openPipes(spec Spec, null *nullDevice) (*pipes, error) {

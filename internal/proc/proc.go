@@ -7,9 +7,10 @@
 // output holds no buffer, and ending a tree takes no lock that copying can
 // hold. It runs on Linux only.
 //
-// The zombie of a main process is kept until [Process.Reap]: while it is there,
-// its pid, process group and session cannot be taken by another process, so
-// that no signal meant for it can hit a stranger.
+// No number of the kernel's is trusted. The zombie of a main process is kept until
+// [Process.Reap]: while it is there, its pid, process group and session cannot be
+// taken by another process. Any other process is signalled by a pidfd, after a
+// look at whose it is: no signal hits a stranger that has taken its pid.
 package proc
 
 import (
@@ -97,4 +98,14 @@ type Exit struct {
 
 	UserTime, SystemTime time.Duration // with that of waited-for children
 	MaxRSS               int64         // bytes
+}
+
+// An Identity is what the kernel goes by when a user opens or connects to
+// something.
+type Identity struct {
+	UID, GID uint32
+
+	// Groups are all groups of the user, sorted, the primary one included:
+	// initgroups(3). With an explicit group in "name:group" that is the only one.
+	Groups []uint32
 }

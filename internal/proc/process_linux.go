@@ -146,6 +146,9 @@ func (p *Process) Reap() (Exit, error) {
 	if p.stdin != nil {
 		_ = p.stdin.file.Close()
 	}
+	if p.terminal != nil {
+		p.spawner.terminals.fill() // with the one that is free now, for instance
+	}
 	outOfMemory := p.outOfMemory()
 	p.settle()
 	e, err := p.reap()

@@ -14,6 +14,7 @@ import (
 // A Spawner starts processes. It is safe for concurrent use.
 type Spawner struct {
 	null      nullDevice
+	terminals reserve
 	base      []string // environment
 	own       []string // environment of a process of which nothing else is asked
 	cgroups   *cgroups // nil: none to be had
@@ -33,7 +34,9 @@ func NewSpawner() (*Spawner, error) {
 		noCgroups: errors.New("it was not told to use any"),
 	}
 	s.own = slices.Clip(environ(s.base, s.self, Spec{}))
-	_, _ = s.null.open() // what it opens now, nobody can take away
+	// What it opens now, nobody can take away.
+	_, _ = s.null.open()
+	s.terminals.fill()
 	return s, nil
 }
 
@@ -54,7 +57,7 @@ func (s *Spawner) UseCgroups() error {
 // Close frees what the Spawner holds. Its processes must have been reaped.
 // Cgroups in which daemons live on are left to them.
 func (s *Spawner) Close() error {
-	err := s.null.close()
+	err := errors.Join(s.null.close(), s.terminals.close())
 	if s.cgroups != nil {
 		err = errors.Join(err, s.cgroups.close())
 	}
@@ -91,7 +94,7 @@ func (s *Spawner) Start(spec Spec) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	streams, err := openStreams(spec, user, &s.null)
+	streams, err := s.openStreams(spec, user)
 	if err != nil {
 		return nil, startError(err)
 	}
@@ -189,14 +192,30 @@ func checkStrings(spec Spec) error {
 		return invalidError{errors.New("no command")}
 	}
 	for _, s := range spec.Argv {
-		if strings.ContainsRune(s, 0) {
-			return invalidError{fmt.Errorf("argument %q has a NUL byte", s)}
+		if err := checkNUL("argument", s); err != nil {
+			return err
 		}
 	}
 	for _, s := range spec.Env {
-		if strings.ContainsRune(s, 0) || !strings.Contains(s, "=") || s[0] == '=' {
+		if err := checkNUL("environment entry", s); err != nil {
+			return err
+		}
+		if !strings.Contains(s, "=") || s[0] == '=' {
 			return invalidError{fmt.Errorf("environment entry %q: want KEY=VALUE", s)}
 		}
+	}
+	if spec.Terminal != nil {
+		if err := checkNUL("type of terminal", spec.Terminal.Term); err != nil {
+			return err
+		}
+	}
+	return checkNUL("directory", spec.Dir)
+}
+
+// checkNUL refuses what the kernel would cut off.
+func checkNUL(what, s string) error {
+	if strings.ContainsRune(s, 0) {
+		return invalidError{fmt.Errorf("%s %q has a NUL byte", what, s)}
 	}
 	return nil
 }

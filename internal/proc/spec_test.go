@@ -108,6 +108,24 @@ func TestStartClassesASpecThatMakesNoSense(t *testing.T) {
 	}
 }
 
+func TestStartNamesTheFieldThatHasANUL(t *testing.T) {
+	s := newSpawner(t)
+	command := []string{"/bin/true"}
+	for want, spec := range map[string]proc.Spec{
+		`argument "a\x00b" has a NUL byte`:             {Argv: []string{"/bin/true", "a\x00b"}},
+		`environment entry "A=\x00" has a NUL byte`:    {Argv: command, Env: []string{"A=\x00"}},
+		`directory "/tmp\x00" has a NUL byte`:          {Argv: command, Dir: "/tmp\x00"},
+		`user "root\x00" has a NUL byte`:               {Argv: command, User: "root\x00"},
+		`type of terminal "vt100\x00" has a NUL byte`:  {Argv: command, Terminal: &proc.Terminal{Term: "vt100\x00"}},
+		`type of terminal "vt100\x00x" has a NUL byte`: {Argv: command, ClearEnv: true, Terminal: &proc.Terminal{Term: "vt100\x00x"}},
+	} {
+		refused(t, s, spec, proc.ErrInvalid)
+		if _, err := s.Start(spec); err == nil || err.Error() != want {
+			t.Errorf("Start(%+v) = %v, want %s", spec, err, want)
+		}
+	}
+}
+
 func TestStartRefusesAnAccountThatIsNone(t *testing.T) {
 	s := newSpawner(t)
 	for _, user := range []string{

@@ -30,8 +30,8 @@ func (t *Terminal) term() string {
 
 // openTerminal makes a pseudo-terminal for a process of user's: the child gets
 // its slave as 0, 1 and 2; the agent's end of stdin and stdout is its master.
-func openTerminal(t Terminal, user account) (*pipes, error) {
-	master, slave, err := openPTY()
+func openTerminal(t Terminal, user account, spare *reserve) (*pipes, error) {
+	master, slave, err := openPTY(spare)
 	if err != nil {
 		return nil, err
 	}
@@ -55,15 +55,10 @@ func openTerminal(t Terminal, user account) (*pipes, error) {
 // openPTY opens a pair of pty(7): the master does not block, the slave does, as
 // programs expect. TIOCGPTPEER, of Linux 4.13, opens the slave of this very
 // master, wherever devpts is mounted.
-func openPTY() (master, slave int, err error) {
-	master, err = unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	for _, errno := range []error{unix.ENOENT, unix.ENODEV, unix.ENXIO, unix.EIO, unix.EACCES} {
-		if errors.Is(err, errno) {
-			return -1, -1, fmt.Errorf("no terminal is to be had: open /dev/ptmx: %w: %w", ErrUnsupported, err)
-		}
-	}
+func openPTY(spare *reserve) (master, slave int, err error) {
+	master, err = spare.open()
 	if err != nil {
-		return -1, -1, &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
+		return -1, -1, err
 	}
 	if err = unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err == nil {
 		slave, err = openPeer(master)
@@ -72,6 +67,19 @@ func openPTY() (master, slave int, err error) {
 		return -1, -1, errors.Join(os.NewSyscallError("ioctl(/dev/ptmx)", err), unix.Close(master))
 	}
 	return master, slave, nil
+}
+
+func openMaster() (int, error) {
+	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	for _, errno := range []error{unix.ENOENT, unix.ENODEV, unix.ENXIO, unix.EIO, unix.EACCES} {
+		if errors.Is(err, errno) {
+			return -1, fmt.Errorf("no terminal is to be had: open /dev/ptmx: %w: %w", ErrUnsupported, err)
+		}
+	}
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
+	}
+	return master, nil
 }
 
 // openPeer opens the slave of a master.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"syscall"
 	"time"
 
@@ -23,8 +22,9 @@ const (
 // ErrExited is returned by Signal when the process has exited.
 var ErrExited = errors.New("process has exited")
 
-// Signal sends sig to the foreground job of the process's terminal, or where it
-// has none, to each process of the tree.
+// Signal sends sig to the foreground job of the process's terminal, or, if it has
+// no terminal, to each process of the tree. If there is nothing in the foreground,
+// the main process's group gets it.
 func (p *Process) Signal(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -37,16 +37,23 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	if p.terminal == nil {
 		return p.tree().signal(sig)
 	}
-	group := p.terminal.foreground()
-	if group == 0 {
-		group = p.pid
-	}
-	return killError(unix.Kill(-group, sig))
+	return p.signalJob(p.terminal.foreground(), sig)
+}
+
+// signalGroup sends sig to the main process's group. That group cannot be a
+// stranger's: its number is the main process's pid, which nobody else can have
+// until it has been reaped. So the caller holds p.mu and has seen that p is not
+// reaped, or is endTree, which Reap waits for.
+func (p *Process) signalGroup(sig syscall.Signal) error {
+	return killError(unix.Kill(-p.pid, sig))
 }
 
 func killError(err error) error {
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w: the process has another user than the agent", ErrNotPermitted)
+	}
+	if scarce(err) {
+		return fmt.Errorf("%w: signal: %w", ErrResources, err)
 	}
 	return os.NewSyscallError("kill", err)
 }
@@ -57,13 +64,20 @@ func killError(err error) error {
 // at once. A later call can only shorten the grace to nothing. After Reap it
 // does nothing.
 func (p *Process) Terminate(grace time.Duration) {
-	if exited, err := p.poll(unix.WNOHANG); !exited && err == nil {
-		p.asked.Store(true)
-	}
 	if grace <= 0 {
 		p.forced.Do(func() { close(p.force) })
 	}
-	p.terminate.Do(func() { go p.endTree(grace) })
+	p.terminate.Do(func() { p.begin(grace) })
+}
+
+// begin starts the end of the tree. While it looks at the main process, Reap
+// waits for p.terminate; afterwards it is not called any more. So the pid is not
+// yet another child's.
+func (p *Process) begin(grace time.Duration) {
+	if exited, err := p.poll(unix.WNOHANG); !exited && err == nil {
+		p.asked.Store(true)
+	}
+	go p.endTree(grace)
 }
 
 // Terminated says whether Terminate has been called while the main process was
@@ -115,52 +129,4 @@ func gone(t *tree, d time.Duration, hurry <-chan struct{}) bool {
 			return t.empty()
 		}
 	}
-}
-
-// A tree finds everything that an exec has started. A cgroup alone would miss
-// what has been moved to another, as login sessions are. Zombies do not count.
-type tree struct {
-	main   *Process
-	family family
-}
-
-func (p *Process) tree() *tree { return &tree{main: p, family: family{pid: p.pid}} }
-
-// signal sends sig to each process once: to many programs a second SIGTERM is
-// an order to drop everything. The error is why none has got it.
-func (t *tree) signal(sig syscall.Signal) error {
-	pids, _ := t.family.members()
-	if t.main.cgroup != nil {
-		pids = append(pids, t.main.cgroup.members()...)
-	}
-	if len(pids) == 0 { // no /proc, or no descriptor to read it by
-		return killError(unix.Kill(-t.main.pid, sig))
-	}
-	slices.Sort(pids)
-	var failed error
-	sent := false
-	for _, pid := range slices.Compact(pids) {
-		if err := unix.Kill(pid, sig); err != nil {
-			failed = killError(err)
-		} else {
-			sent = true
-		}
-	}
-	if sent {
-		return nil
-	}
-	return failed
-}
-
-func (t *tree) kill() {
-	if t.main.cgroup != nil {
-		t.main.cgroup.kill()
-	}
-	_ = unix.Kill(-t.main.pid, unix.SIGKILL)
-	_ = t.signal(unix.SIGKILL)
-}
-
-func (t *tree) empty() bool {
-	exited, err := t.main.poll(unix.WNOHANG)
-	return (exited || err != nil) && (t.main.cgroup == nil || t.main.cgroup.empty()) && t.family.empty()
 }

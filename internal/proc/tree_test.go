@@ -38,6 +38,22 @@ func TestTerminateEndsTheTree(t *testing.T) {
 	}
 }
 
+func TestTerminateAtOnceEndsSessions(t *testing.T) {
+	bothWays(t, func(t *testing.T, s *proc.Spawner) {
+		c := ready(t, s, "setsid sh -c 'echo $$; while :; do sleep 0.02; done' & wait", 1)
+		pid := c.stdout.pid(t, 1)
+		if group := statOf(pid).group; group != pid {
+			t.Fatalf("process %d is in group %d", pid, group)
+		}
+		c.Terminate(0)
+		c.finish(t)
+		if alive(pid) {
+			t.Error("the session lives")
+			kill(t, pid)
+		}
+	})
+}
+
 func TestTerminateEndsDaemonsByTheirCgroup(t *testing.T) {
 	c := ready(t, newCgroupSpawner(t), "exec 3>&1; ("+daemon+") "+forever, 1)
 	pid := c.stdout.pid(t, 1)
