@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/cocoonstack/cocoon-agent/internal/local"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
@@ -102,6 +101,7 @@ func (c *conn) releasing(do func() error) func(cost int) error {
 	}
 }
 
+// checkExec leaves to package proc what of it is for the kernel.
 func checkExec(m *wire.Exec) error {
 	if m.TTY != nil && m.Stderr != 0 && m.Stderr != m.Stdout {
 		return fmt.Errorf("%w: stderr with a tty: a terminal has one output, stdout", errBadRequest)
@@ -109,19 +109,7 @@ func checkExec(m *wire.Exec) error {
 	if m.OnDisconnect != "" && m.OnDisconnect != wire.DisconnectKill && m.OnDisconnect != wire.DisconnectKeep {
 		return fmt.Errorf("%w: on_disconnect %q: want kill or keep", errBadRequest, clip(string(m.OnDisconnect)))
 	}
-	for _, f := range [...]struct{ name, text string }{{"dir", m.Dir}, {"user", m.User}, {"tty.term", term(m.TTY)}} {
-		if strings.IndexByte(f.text, 0) >= 0 {
-			return fmt.Errorf("%w: %s %q has a NUL byte", errBadRequest, f.name, clip(f.text))
-		}
-	}
 	return checkLimits(m.Limits)
-}
-
-func term(t *wire.TTY) string {
-	if t == nil {
-		return ""
-	}
-	return t.Term
 }
 
 func checkLimits(l *wire.Limits) error {
