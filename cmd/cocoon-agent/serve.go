@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -85,6 +86,11 @@ func (s *serveCommand) Run() error {
 	defer spawner.Close()
 	if err := spawner.UseCgroups(); err != nil {
 		log.Warn().Err(err).Msg("no cgroups: a process that makes itself a session and loses its parent escapes when its command is ended")
+	}
+	if err := spawner.CheckLimits(config.Ceilings.Limits()); errors.Is(err, proc.ErrInvalid) {
+		return &usageError{fmt.Errorf("--limit-memory, --limit-pids: %w", err)}
+	} else if err != nil {
+		log.Error().Err(err).Msg("every command will be refused: --limit-memory and --limit-pids need what this guest does not have")
 	}
 	endpoints, err = bind.listen(ctx, endpoints, addresses)
 	if err != nil || ctx.Err() != nil {

@@ -55,8 +55,9 @@ func (l Limits) check() error {
 	return nil
 }
 
-// checkLimits refuses what makes no sense, or cannot be had in this guest.
-func (s *Spawner) checkLimits(l Limits) error {
+// CheckLimits returns why Start refuses a Spec with these limits, or nil: they
+// make no sense ([ErrInvalid]), or this guest cannot set any ([ErrUnsupported]).
+func (s *Spawner) CheckLimits(l Limits) error {
 	err := l.check()
 	switch {
 	case err != nil || l == Limits{}:

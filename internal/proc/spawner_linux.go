@@ -71,7 +71,7 @@ func (s *Spawner) Start(spec Spec) (*Process, error) {
 	if err := checkStrings(spec); err != nil {
 		return nil, err
 	}
-	if err := s.checkLimits(spec.Limits); err != nil {
+	if err := s.CheckLimits(spec.Limits); err != nil {
 		return nil, err
 	}
 	user, err := s.account(spec.User)

@@ -18,6 +18,9 @@ type Ceilings struct {
 	Time   time.Duration
 }
 
+// Limits returns what an exec gets that asks for no limits.
+func (c *Ceilings) Limits() proc.Limits { return c.limits(nil) }
+
 // lower returns the lower of two limits, of which 0 is none.
 func lower[N int64 | time.Duration](a, b N) N {
 	if a == 0 || b != 0 && b < a {
