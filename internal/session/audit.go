@@ -68,13 +68,29 @@ func (a aboutForward) add(e *zerolog.Event) *zerolog.Event {
 }
 
 // recordRequested is the record of an exec before there is a process, which may
-// do away with the agent.
+// do away with the agent. What was not asked for is left out.
 func (e *execution) recordRequested() {
-	record := e.about.add(e.conn.audit.Info()).
-		Str("dir", clipTo(e.req.Dir, loggedArgBytes)).
-		Strs("env", namesOf(e.req.Env)).Bool("clear_env", e.req.ClearEnv).
-		Int64("memory", e.limits.Memory).Int64("pids", e.limits.PIDs).Int64("cpu_milli", e.limits.CPU).
-		Bool("keep", e.keep).Dur("timeout_ms", e.timeout)
+	record := e.about.add(e.conn.audit.Info())
+	if e.req.Dir != "" {
+		record = record.Str("dir", clipTo(e.req.Dir, loggedArgBytes))
+	}
+	if len(e.req.Env) > 0 {
+		record = record.Strs("env", namesOf(e.req.Env))
+	}
+	if e.req.ClearEnv {
+		record = record.Bool("clear_env", true)
+	}
+	for _, limit := range [...]struct {
+		name string
+		n    int64
+	}{{"memory", e.limits.Memory}, {"pids", e.limits.PIDs}, {"cpu_milli", e.limits.CPU}, {"timeout_ms", e.timeout.Milliseconds()}} {
+		if limit.n != 0 {
+			record = record.Int64(limit.name, limit.n)
+		}
+	}
+	if e.keep {
+		record = record.Bool("keep", true)
+	}
 	e.conn.server.arguments(record, e.req).Msg("exec requested")
 }
 

@@ -23,9 +23,9 @@ func TestCeilingBoundsWhatIsAskedFor(t *testing.T) {
 		timeoutMS uint64
 		want      string
 	}{
-		{nil, 0, `"memory":67108864,"pids":50,"cpu_milli":0,"keep":false,"timeout_ms":3600000`},
-		{&wire.Limits{Memory: 1 << 40, PIDs: 51}, 1 << 63, `"memory":67108864,"pids":50,"cpu_milli":0,"keep":false,"timeout_ms":3600000`},
-		{&wire.Limits{Memory: 1 << 20, PIDs: 7, CPUMilli: 500}, 5000, `"memory":1048576,"pids":7,"cpu_milli":500,"keep":false,"timeout_ms":5000`},
+		{nil, 0, `"memory":67108864,"pids":50,"timeout_ms":3600000`},
+		{&wire.Limits{Memory: 1 << 40, PIDs: 51}, 1 << 63, `"memory":67108864,"pids":50,"timeout_ms":3600000`},
+		{&wire.Limits{Memory: 1 << 20, PIDs: 7, CPUMilli: 500}, 5000, `"memory":1048576,"pids":7,"cpu_milli":500,"timeout_ms":5000`},
 	} {
 		id := uint64(i + 1)
 		h.send(&wire.Exec{Head: wire.Head{ID: id}, Argv: []string{"true"}, Limits: test.asked, TimeoutMS: test.timeoutMS})

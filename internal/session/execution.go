@@ -60,8 +60,7 @@ func (e *execution) run() {
 	e.recordRequested()
 	err := e.start()
 	if err == nil {
-		record := e.conn.server.arguments(e.about.add(e.conn.audit.Info()), e.req)
-		record.Int("pid", e.process.PID()).AnErr("no_cgroup", e.process.NoCgroup()).Msg("exec started")
+		e.about.add(e.conn.audit.Info()).Int("pid", e.process.PID()).AnErr("no_cgroup", e.process.NoCgroup()).Msg("exec started")
 	}
 	e.req.Argv, e.req.Env = nil, nil
 	e.conn.mux.Release(e.cost)

@@ -31,8 +31,8 @@ func TestExecIsRecordedBeforeItStarts(t *testing.T) {
 	})
 	wantError(t, h.receive(), 1, wire.Limit, "the log is full")
 	log := <-recorded
-	want := `"exec":1,"argv0":"sh","argc":3,"user":"0","tty":false,"dir":"/tmp","env":["TOKEN","B"],"clear_env":false,` +
-		`"memory":0,"pids":0,"cpu_milli":0,"keep":true,"timeout_ms":1500,"message":"exec requested"`
+	want := `"exec":1,"argv0":"sh","argc":3,"user":"0","tty":false,"dir":"/tmp","env":["TOKEN","B"],` +
+		`"timeout_ms":1500,"keep":true,"message":"exec requested"`
 	if !strings.Contains(log, want) {
 		t.Errorf("before the start the log has %s, want %s", log, want)
 	}
