@@ -75,13 +75,13 @@ func newLogger(l logLevel, to io.Writer) zerolog.Logger {
 	return zerolog.New(to).Level(l.Level).With().Timestamp().Logger()
 }
 
-// recorded waits until the log has the records so far.
-func (b *logbook) recorded() error {
+// recorded calls then when the log has the records so far.
+func (b *logbook) recorded(then func(error)) {
 	if b.strict {
-		return b.queue.Sync(strictRecordTime)
+		b.queue.Settle(strictRecordTime, then)
+		return
 	}
-	_ = b.queue.Sync(recordTime)
-	return nil
+	b.queue.Settle(recordTime, func(error) { then(nil) })
 }
 
 // close writes what is left.

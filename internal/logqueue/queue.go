@@ -32,10 +32,10 @@ var room = [classes]int{Audit: 1 << 20, General: 256 << 10}
 // longer: what a pipe that polls as writable takes at once.
 const maxWrite = 4096
 
-// lazyTime is how long a record may wait for others, or for a Sync, if the file
+// tickTime is how long a record may wait for others, or for a Settle, if the file
 // has no write that never blocks: a goroutine that wakes for each record costs
-// more than the write.
-const lazyTime = 5 * time.Millisecond
+// more than the write, and so does a timer for each.
+const tickTime = 20 * time.Millisecond
 
 // ErrStuck is returned by Sync if whoever reads the log takes nothing.
 var ErrStuck = errors.New("the log's reader takes nothing")
@@ -54,8 +54,9 @@ type Queue struct {
 	mu       sync.Mutex
 	direct   *direct // nil: the file has no write that never blocks
 	waiting  []record
-	lazy     *time.Timer   // wakes the writer; nil: nothing has waited yet
-	armed    bool          // it will
+	ticker   *time.Timer   // calls tick; nil: there has been nothing to do yet
+	ticking  bool          // it will
+	settling *settling     // waits for the write under way, which is its own; or nil
 	held     [classes]int  // bytes of the records that wait or are being written
 	accepted uint64        // records, ever
 	settled  uint64        // of these, written or lost in a write
@@ -64,6 +65,12 @@ type Queue struct {
 	lost     uint64        // records that have not been reported
 	err      error         // of the latest write
 	closed   bool
+}
+
+// A settling is a Settle that writes.
+type settling struct {
+	patience time.Duration
+	then     func(error)
 }
 
 type record struct {
@@ -76,8 +83,12 @@ type record struct {
 // of them were lost; it may write a record about that. nil: losses are not
 // reported. The caller closes the Queue.
 func New(file *os.File, onLost func(n uint64)) *Queue {
+	return newQueue(file, nonBlocking(file), onLost)
+}
+
+func newQueue(file *os.File, direct *direct, onLost func(n uint64)) *Queue {
 	q := &Queue{
-		file: file, direct: nonBlocking(file), onLost: onLost,
+		file: file, direct: direct, onLost: onLost,
 		filled: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	go q.run() // stopped by Close
@@ -129,29 +140,41 @@ func (q *Queue) put(class Class, p []byte) {
 	if q.direct != nil {
 		q.wake()
 	} else {
-		q.wakeSoon()
+		q.tickSoon()
 	}
 }
 
-// wakeSoon has the writer woken within lazyTime. It is called with mu held.
-func (q *Queue) wakeSoon() {
+// tickSoon has tick called within tickTime. It is called with mu held.
+func (q *Queue) tickSoon() {
 	switch {
-	case q.armed:
+	case q.ticking || q.closed:
 		return
-	case q.lazy == nil:
-		q.lazy = time.AfterFunc(lazyTime, q.wakeNow)
+	case q.ticker == nil:
+		q.ticker = time.AfterFunc(tickTime, q.tick)
 	default:
-		q.lazy.Reset(lazyTime)
+		q.ticker.Reset(tickTime)
 	}
-	q.armed = true
+	q.ticking = true
 }
 
-func (q *Queue) wakeNow() {
+// tick has the writer write what waits, and lets go whoever has waited for a write
+// of its own for too long.
+func (q *Queue) tick() {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.armed = false
-	if !q.closed {
+	q.ticking = false
+	var late *settling
+	if s := q.settling; s != nil && time.Since(q.writing) >= s.patience {
+		late, q.settling = s, nil
+	}
+	if len(q.waiting) > 0 && q.writing.IsZero() && !q.closed {
 		q.wake()
+	}
+	if len(q.waiting) > 0 || q.settling != nil {
+		q.tickSoon()
+	}
+	q.mu.Unlock()
+	if late != nil {
+		late.then(ErrStuck)
 	}
 }
 
@@ -186,27 +209,26 @@ func (q *Queue) run() {
 	}
 }
 
-// writeSome writes records that wait, if any do.
+// writeSome writes records that wait, if any do and nobody else is writing.
 func (q *Queue) writeSome() bool {
+	q.mu.Lock()
 	batch := q.next()
-	if len(batch) == 0 {
+	q.mu.Unlock()
+	if batch == nil {
 		return false
 	}
-	var lines []byte
-	for _, r := range batch {
-		lines = append(lines, r.line...)
-	}
-	n, err := q.file.Write(lines)
-	q.settle(batch, lines[n:], err)
+	q.write(batch)
 	return true
 }
 
-// next takes records of at most maxWrite bytes, or one.
+// next takes records of at most maxWrite bytes, or one, for the caller to write.
+// It is called with mu held.
 func (q *Queue) next() []record {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	size, n := 0, 0
-	for n < len(q.waiting) && (n == 0 || size+len(q.waiting[n].line) <= maxWrite) {
+	if !q.writing.IsZero() || len(q.waiting) == 0 {
+		return nil
+	}
+	size, n := len(q.waiting[0].line), 1
+	for n < len(q.waiting) && size+len(q.waiting[n].line) <= maxWrite {
 		size += len(q.waiting[n].line)
 		n++
 	}
@@ -214,10 +236,17 @@ func (q *Queue) next() []record {
 	if q.waiting = q.waiting[n:]; len(q.waiting) == 0 {
 		q.waiting = nil
 	}
-	if n > 0 {
-		q.writing = time.Now()
-	}
+	q.writing = time.Now()
 	return batch
+}
+
+func (q *Queue) write(batch []record) {
+	lines := batch[0].line
+	for _, r := range batch[1:] {
+		lines = append(lines, r.line...)
+	}
+	n, err := q.file.Write(lines)
+	q.settle(batch, lines[n:], err)
 }
 
 // settle accounts for a batch of which the lines that are left were not written.
@@ -238,6 +267,59 @@ func (q *Queue) settle(batch []record, left []byte, err error) {
 		close(q.progress)
 		q.progress = nil
 	}
+}
+
+// Settle calls then, once, when every record that has been put is written, or
+// with an error as of [Queue.Sync]. It writes what waits itself, if nobody else
+// does, so that no other goroutine has to wake. If that write is not over soon
+// after patience, then is called on another goroutine, and Settle returns when
+// the write does: nothing may follow Settle that must not wait for the log.
+func (q *Queue) Settle(patience time.Duration, then func(error)) {
+	batch, mark := q.beginSettling(&settling{patience, then})
+	if batch == nil {
+		then(q.Sync(patience))
+		return
+	}
+	for batch != nil {
+		q.write(batch)
+		batch = q.nextBefore(mark)
+	}
+	q.mu.Lock()
+	own := q.settling
+	q.settling = nil
+	if len(q.waiting) > 0 && !q.closed {
+		q.wake()
+	}
+	err := q.stateLocked()
+	q.mu.Unlock()
+	if own != nil {
+		own.then(err)
+	}
+}
+
+// beginSettling returns the records that s is to write, and how many must be
+// settled then; or none, if the file is written to by somebody else.
+func (q *Queue) beginSettling(s *settling) (batch []record, mark uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.direct != nil || q.settling != nil {
+		return nil, 0
+	}
+	if batch = q.next(); batch != nil {
+		q.settling = s
+		q.tickSoon()
+	}
+	return batch, q.accepted
+}
+
+// nextBefore returns records to write, while fewer than mark are settled.
+func (q *Queue) nextBefore(mark uint64) []record {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.settled >= mark || q.settling == nil {
+		return nil
+	}
+	return q.next()
 }
 
 // report has the losses reported, if records can be written again.
@@ -263,7 +345,7 @@ func (q *Queue) Sync(patience time.Duration) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for mark := q.accepted; q.settled < mark; {
-		if q.armed && !q.closed {
+		if q.writing.IsZero() && !q.closed {
 			q.wake()
 		}
 		if !q.writing.IsZero() && time.Since(q.writing) >= patience {
@@ -280,6 +362,17 @@ func (q *Queue) Sync(patience time.Duration) error {
 			return ErrStuck
 		}
 	}
+	return q.stateLocked()
+}
+
+// state says why records are not written, or that some have been lost.
+func (q *Queue) state() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.stateLocked()
+}
+
+func (q *Queue) stateLocked() error {
 	if q.err != nil {
 		return q.err
 	}

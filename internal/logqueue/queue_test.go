@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -188,6 +189,87 @@ func TestSyncWaitsForAStuckReaderOnce(t *testing.T) {
 	}
 	if err := q.Close(0); !errors.Is(err, logqueue.ErrStuck) {
 		t.Errorf("Close of a stuck log = %v, want ErrStuck", err)
+	}
+}
+
+// settle returns what Settle calls its function with.
+func settle(q *logqueue.Queue, patience time.Duration) error {
+	settled := make(chan error, 1)
+	go q.Settle(patience, func(err error) { settled <- err })
+	return <-settled
+}
+
+func TestSettleWritesAFileItself(t *testing.T) {
+	path := t.TempDir() + "/log"
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	q, _ := newQueue(t, file)
+	for i := range 100 {
+		put(q.Writer(logqueue.Audit), i, i+1)
+		called := false
+		q.Settle(patience, func(err error) {
+			called = true
+			if got, _ := os.ReadFile(path); err != nil || string(got) != lines(0, i+1) {
+				t.Fatalf("settled with %v when the file has %d bytes, want %d", err, len(got), len(lines(0, i+1)))
+			}
+		})
+		if !called {
+			t.Fatal("Settle of a file that can be written has returned before it has called")
+		}
+	}
+}
+
+// newIndirect returns a queue to a pipe, which can hang, that treats the pipe as a
+// regular file.
+func newIndirect(t *testing.T) (q *logqueue.Queue, r, w *os.File) {
+	t.Helper()
+	r, w = pipe(t)
+	q = logqueue.NewIndirect(w)
+	t.Cleanup(func() { _ = q.Close(patience) })
+	return q, r, w
+}
+
+func TestSettleGoesOnWithoutAWriteThatHangs(t *testing.T) {
+	q, r, _ := newIndirect(t)
+	put(q.Writer(logqueue.Audit), 0, 2000) // more than the pipe holds
+	if err := settle(q, time.Millisecond); !errors.Is(err, logqueue.ErrStuck) {
+		t.Errorf("Settle with a write that hangs calls with %v, want ErrStuck", err)
+	}
+	if err := settle(q, time.Millisecond); !errors.Is(err, logqueue.ErrStuck) {
+		t.Errorf("Settle beside a write that hangs calls with %v, want ErrStuck", err)
+	}
+	wantRead(t, r, lines(0, 2000))
+	if err := settle(q, patience); err != nil {
+		t.Errorf("Settle of a log that has been read calls with %v, want nil", err)
+	}
+}
+
+func TestSettleFromManyGoroutinesLosesNothing(t *testing.T) {
+	q, r, w := newIndirect(t)
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			for i := range 20 {
+				put(q.Writer(logqueue.Audit), i, i+1)
+				if err := settle(q, patience); err != nil {
+					t.Errorf("Settle calls with %v, want nil", err)
+				}
+			}
+		})
+	}
+	read := make(chan int)
+	go func() { // ends when the pipe is closed
+		text, _ := io.ReadAll(r)
+		read <- strings.Count(string(text), "\n")
+	}()
+	all.Wait()
+	_ = q.Close(patience)
+	_ = w.Close()
+	if got := <-read; got != 1000 {
+		t.Errorf("%d records were written, want 1000", got)
 	}
 }
 

@@ -54,11 +54,24 @@ func newExecution(c *conn, req *wire.Exec, cost int) *execution {
 // keeps says whether an exec lives on when its connection ends.
 func keeps(m *wire.Exec) bool { return m.OnDisconnect == wire.DisconnectKeep }
 
-// run is the execution's goroutine.
+// run is the execution's goroutine. The rest of it is another's if the log takes
+// its record too slowly.
 func (e *execution) run() {
-	defer e.conn.running.Done()
+	if err := e.claim(); err != nil {
+		e.proceed(err)
+		return
+	}
 	e.recordRequested()
-	err := e.start()
+	e.conn.server.recorded(e.proceed)
+}
+
+// proceed is what follows once the execution has its streams and its record, or
+// an error: it is the execution's whole life.
+func (e *execution) proceed(err error) {
+	defer e.conn.running.Done()
+	if err == nil {
+		err = e.start()
+	}
 	if err == nil {
 		e.about.add(e.conn.audit.Info()).Int("pid", e.process.PID()).AnErr("no_cgroup", e.process.NoCgroup()).Msg("exec started")
 	}
@@ -76,14 +89,8 @@ func (e *execution) run() {
 
 // start brings the process up. Where it fails nothing runs.
 func (e *execution) start() error {
-	if err := e.claim(); err != nil {
-		return err
-	}
 	if r := e.reason.Load(); r != nil {
 		return beforeStart(*r)
-	}
-	if err := e.conn.server.recorded(); err != nil {
-		return err
 	}
 	var err error
 	e.process, err = e.conn.server.Spawner.Start(proc.Spec{

@@ -19,9 +19,9 @@ func TestExecIsRecordedBeforeItStarts(t *testing.T) {
 	var a *agenttest.Agent
 	recorded := make(chan string, 1)
 	a = agenttest.StartWith(t, func(c *session.Config) {
-		c.Recorded = func() error {
+		c.Recorded = func(then func(error)) {
 			recorded <- a.Log.String()
-			return errors.New("the log is full")
+			then(errors.New("the log is full"))
 		}
 	})
 	h := connect(t, a)

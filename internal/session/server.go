@@ -42,10 +42,11 @@ type Config struct {
 	Spawner *proc.Spawner
 	Version string // of the software
 
-	// Recorded returns once the records so far are where they cannot be lost with
-	// the agent, or cannot be brought there. It is called before each exec starts;
-	// with an error the exec is refused. nil: nothing is waited for.
-	Recorded func() error
+	// Recorded calls then, once, when the records so far are where they cannot be
+	// lost with the agent, or with why they cannot be brought there. It is called
+	// before each exec starts; with an error the exec is refused. It may call then on
+	// a goroutine of its own, and return later. nil: nothing is waited for.
+	Recorded func(then func(error))
 
 	// Admit says who is at the other end of a connection, and with an error
 	// that it may not connect. It must neither read from it nor block.
@@ -134,15 +135,18 @@ func (s *Server) newAgentID() {
 	s.agentID.Store(&id)
 }
 
-// recorded is Recorded as an exec's answer.
-func (s *Server) recorded() error {
+// recorded is Recorded with the error that answers an exec.
+func (s *Server) recorded(then func(error)) {
 	if s.Recorded == nil {
-		return nil
+		then(nil)
+		return
 	}
-	if err := s.Recorded(); err != nil {
-		return fmt.Errorf("%w: the exec cannot be recorded: %w", errLimit, err)
-	}
-	return nil
+	s.Recorded(func(err error) {
+		if err != nil {
+			err = fmt.Errorf("%w: the exec cannot be recorded: %w", errLimit, err)
+		}
+		then(err)
+	})
 }
 
 // ErrClosed is returned by [Server.Serve] after Shutdown.
