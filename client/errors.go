@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -28,6 +26,13 @@ var (
 
 	// ErrProtocol says that the agent has broken the protocol's rules.
 	ErrProtocol = mux.ErrProtocol
+
+	// ErrAnotherAgent says that nothing was tried again because another agent
+	// answers now: see [Pool].
+	ErrAnotherAgent = errors.New("another agent answers")
+
+	// ErrForgotten is wrapped, besides ErrLost, after [Pool.Forget].
+	ErrForgotten = errors.New("the VM is gone: its connections were forgotten")
 
 	// ErrWaitDelay says that a command whose context has ended did not end
 	// within [Cmd.WaitDelay]. It may still run.
@@ -64,21 +69,7 @@ func remoteError(kind wire.ErrorKind, message string) *RemoteError {
 	default:
 		k = Internal
 	}
-	return &RemoteError{Kind: k, Message: printable(message)}
-}
-
-// printable is text of a guest's that may be shown: on a terminal it does nothing.
-func printable(text string) string {
-	const longest = 4 << 10
-	if len(text) > longest {
-		text = text[:longest-len("…")] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, text)
+	return &RemoteError{Kind: k, Message: printable(message, maxMessage)}
 }
 
 // A DialError says that no connection to an agent was made: nothing has run.
