@@ -318,6 +318,10 @@ func (c *Cmd) awaitStart() (pid int, err error) {
 	}
 	switch m := m.(type) {
 	case *wire.Started:
+		if err := checkStarted(m); err != nil {
+			go c.end() // ends with the write, or the connection
+			return 0, &MaybeStartedError{Err: err}
+		}
 		return m.PID, nil
 	case *wire.Error:
 		if err := c.client.ofOld(m); errors.Is(err, errMayHaveRun) {

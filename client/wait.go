@@ -36,7 +36,7 @@ func (c *Cmd) Wait() error {
 	defer p.stop()
 	exited, err := c.awaitExit(p)
 	if err == nil && exited.Reason != wire.ReasonLost {
-		c.ProcessState = &ProcessState{pid: c.pid, exited: *exited}
+		c.ProcessState = newProcessState(c.pid, exited, c.client.hello)
 	}
 	// The ends of the outputs came before exited: what has not ended by now is
 	// not waited for.
@@ -149,7 +149,7 @@ func (c *Cmd) awaitExit(p *patience) (*wire.Exited, error) {
 func (c *Cmd) exitedOf(m wire.Message) (*wire.Exited, error) {
 	switch m := m.(type) {
 	case *wire.Exited:
-		return m, nil
+		return m, checkExited(m, c.client.hello)
 	case *wire.Error:
 		if err := c.client.ofOld(m); err != nil {
 			return nil, err
