@@ -110,6 +110,7 @@ type Cmd struct {
 	id        uint64 // of the exec request
 	events    <-chan wire.Message
 	pid       int
+	handle    []byte
 	streams   streams
 	pipes     []*outputPipe // of StdoutPipe, StderrPipe, as Stdout and Stderr have them
 	stdinPipe *stdinPipe    // likewise
@@ -337,6 +338,7 @@ func (c *Cmd) awaitStart() (pid int, err error) {
 			go c.end() // ends with the write, or the connection
 			return 0, &MaybeStartedError{Err: err}
 		}
+		c.handle = handleOf(m)
 		return m.PID, nil
 	case *wire.Error:
 		if err := c.client.ofOld(m); errors.Is(err, errMayHaveRun) {
