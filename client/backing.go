@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// A backing is how long the attempts to reach a target wait. A connection counts
-// as a failure from the moment it is made until it was of use: whoever dials
-// again before that, because it has ended or takes no requests, waits. It is
-// guarded by the pool's mu.
+// A backing says how long the attempts to reach a target wait. A connection counts
+// as a failure from the moment it is made until it was of use: a caller that dials
+// again before that, because it has ended or takes no requests, waits. The pool's mu
+// guards it.
 type backing struct {
 	failures int       // in a row
 	failure  error     // the latest one's; nil: there was none, or it is not over

@@ -148,8 +148,8 @@ func (c *Cmd) Run() error {
 }
 
 // Output runs the command and returns its standard output. An [*ExitError] has
-// its standard error where Stderr was nil. Output that is longer than MaxOutput is
-// cut there, and the error is an [*OutputLimitError].
+// its standard error if Stderr was nil. Output that is longer than MaxOutput is cut
+// there, and the error is an [*OutputLimitError].
 func (c *Cmd) Output() ([]byte, error) {
 	if c.Stdout != nil {
 		return nil, errors.New("client: Stdout already set")

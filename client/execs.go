@@ -10,8 +10,8 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// An Exec is a command that runs in a guest, whoever has started it. The guest says
-// it: texts are printable, and of some KiB at most.
+// An Exec is a command that runs in a guest. This client need not have started it.
+// The guest describes it: texts are printable, and of some KiB at most.
 type Exec struct {
 	Handle  []byte // names it for [Client.KillExec]: see [Cmd.Handle]
 	PID     int    // in the guest
@@ -37,9 +37,8 @@ const (
 	maxExecUser    = 256  // bytes
 )
 
-// Execs asks the agent which commands run, over whatever connection they were
-// started: those of callers of this caller's class. It waits for the agent's
-// greeting. The error is a [*RemoteError] of kind [Unsupported], and nothing has
+// Execs asks the agent which commands run, over all connections of callers of this
+// caller's class. It waits for the agent's greeting. The error is a [*RemoteError] of kind [Unsupported], and nothing has
 // been asked, if the agent does not know of this.
 func (c *Client) Execs(ctx context.Context) (*ExecList, error) {
 	if err := c.needs(ctx, wire.FeatureExecs); err != nil {
@@ -78,8 +77,8 @@ func checkExec(e *wire.ExecState) error {
 	return nil
 }
 
-// KillExec ends the command that handle names, whatever connection it was started
-// over, and everything that it has started: by SIGTERM, and SIGKILL after a grace;
+// KillExec ends the command that handle names, and everything that it has started.
+// Its connection may be another one, or have ended. It is ended by SIGTERM, and SIGKILL after a grace;
 // with force by SIGKILL at once. It returns when the agent has taken the request.
 // If no such command runs, the error is os.ErrProcessDone and a [*RemoteError] of
 // kind [NotFound]; if the agent does not know of handles, one of kind [Unsupported],

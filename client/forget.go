@@ -12,8 +12,8 @@ import (
 // under way ends, and those who wait for it get a [*DialError] that wraps
 // ErrForgotten. The back-off is forgotten, too: the next Get dials at once.
 //
-// Forget does not wait for the ends of the connections. A target that is not known
-// is no error.
+// Forget does not wait for the ends of the connections. It does nothing if the pool
+// does not know the target.
 func (p *Pool) Forget(target string) {
 	target, err := p.key(target)
 	if err != nil {

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// DefaultMaxOutput is the [Cmd.MaxOutput] of Output and CombinedOutput where none
-// is set, in bytes.
+// DefaultMaxOutput is the [Cmd.MaxOutput] of Output and CombinedOutput if none is
+// set, in bytes.
 const DefaultMaxOutput = 64 << 20
 
 // An OutputLimitError says that a command has been ended because it wrote more

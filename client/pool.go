@@ -117,8 +117,9 @@ func (c *PoolConfig) setDefaults() {
 // was restarted or reseeded, and the caller, who may have meant the one that was
 // there, gets the first error, joined with one that wraps [ErrAnotherAgent]. Get
 // returns a Client of the new one. An agent that speaks version 1 does not say who
-// it is: its commands go to whoever has the address, and so does the second try of
-// one. [Pool.Forget] says that a VM is gone.
+// it is: each of its commands goes to the VM that has the address then, and so does
+// the second try of one. Clones of a snapshot say the same of themselves until they
+// are reseeded: [Pool.Forget] tells the pool that a VM is gone.
 type Pool struct {
 	config PoolConfig
 	ctx    context.Context // ends with Close
@@ -150,8 +151,8 @@ func NewPool(config PoolConfig) *Pool {
 // away does not end it for the others. An attempt that fails, fails for all who
 // wait for it; after one that has failed, the next waits for its back-off.
 // Get returns [ErrPoolClosed], [ErrPoolFull], what [ParseTarget] says is wrong
-// with target, or a [*DialError], which wraps ctx's error where that has ended, that
-// of [PoolConfig.Verify], or [ErrForgotten].
+// with target, or a [*DialError], which wraps ctx's error if that has ended, that of
+// [PoolConfig.Verify], or [ErrForgotten].
 func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
 	target, err := p.key(target)
 	if err != nil {

@@ -119,7 +119,7 @@ func TestPoolForgetsTheBackOffAfterALifetime(t *testing.T) {
 		config := client.PoolConfig{MinBackoff: lifetime / 2, MaxBackoff: lifetime, ProbeAfter: time.Hour}
 		p, v := fakePool(t, config, func(_ int, g *guest) {
 			g.offend(greeting("b", ""))
-			time.Sleep(lifetime)
+			<-time.After(lifetime) // of the bubble
 			_ = g.mux.Close()
 		})
 		begun := time.Now()

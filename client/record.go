@@ -9,8 +9,8 @@ import (
 // windows is the OS of a Hello.
 const windows = "windows"
 
-// Bounds of an exit record. A guest may send any number, and some of them would
-// be taken for success where only the low byte counts.
+// Bounds of an exit record. A guest may send any number. A parent process sees the
+// low byte of a status alone, so 256 would be success to it.
 const (
 	maxExitCode = 255
 	maxSignal   = 64 // SIGRTMAX of Linux

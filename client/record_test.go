@@ -151,7 +151,7 @@ func TestStartedWithoutAPIDIsNotStarted(t *testing.T) {
 	}
 }
 
-// A command that makes a success of being ended is none.
+// A command that exits with 0 because it was ended has not succeeded.
 func TestRunOfACommandThatTheAgentEndsIsAnError(t *testing.T) {
 	near, far := socketpair(t)
 	type ran struct {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A search is for a connection that works: one attempt, which all who want one
-// wait for.
+// A search is one attempt to find a connection that works. All who want one wait
+// for it.
 type search struct {
 	ctx    context.Context // ends with the pool, or by cancel
 	cancel context.CancelCauseFunc
@@ -35,8 +35,8 @@ func (m *member) find() *search {
 	return m.search
 }
 
-// look returns old where that answers, and else a new connection. Where old is
-// late, but comes before the new one, it is old.
+// look returns old if that answers, and a new connection otherwise. If old answers
+// late, but before there is a new one, it is old.
 func (m *member) look(ctx context.Context, old *Client) (*Client, error) {
 	p := m.pool
 	within, cancel := context.WithCancel(ctx)
@@ -91,12 +91,12 @@ func (m *member) look(ctx context.Context, old *Client) (*Client, error) {
 	}
 }
 
-// bothOld says that c is of no more use than a, of which it is not known whether
-// the agent is there: neither has a connection that could be dead.
+// bothOld says that a and c both speak version 1. Neither has a connection that
+// could be dead, and so c is of no more use than a.
 func bothOld(a, c *Client) bool { return a != nil && !a.hasEnded() && a.old != nil && c.old != nil }
 
-// probe asks c for an answer, for which there is ProbeTimeout. Where it does
-// not come, pong is where it still may.
+// probe asks c for an answer, and waits for ProbeTimeout. If none has come by then,
+// pong is the channel on which it still may.
 func (m *member) probe(ctx context.Context, c *Client) (pong <-chan error, ok bool) {
 	p := m.pool
 	p.count(&p.counts.Probes)

@@ -32,8 +32,8 @@ func newProcessState(pid int, m *wire.Exited, h Hello) *ProcessState {
 // Pid is the process's in the guest.
 func (s *ProcessState) Pid() int { return s.pid }
 
-// ExitCode returns the exit code, or -1 where a signal ended the command, or s
-// is nil: it has not ended, or how is not known. It is 0 to 255, and for a command
+// ExitCode returns the exit code. It returns -1 if a signal ended the command, or if
+// s is nil: the command has not ended, or how is not known. A code is 0 to 255, and for a command
 // on Windows, as in os/exec, 0 to 4294967295.
 func (s *ProcessState) ExitCode() int {
 	switch {
@@ -47,8 +47,8 @@ func (s *ProcessState) ExitCode() int {
 }
 
 // ExitStatus returns the exit code as a shell has it, 0 to 255: 128+n for signal
-// n, and for a code above 255 its low byte, or 1 where that is 0. It is -1 if an
-// agent that speaks version 1 does not say which signal ended the command.
+// n, and for a code above 255 its low byte, or 1 if that is 0. It is -1 if a signal
+// ended the command and an agent that speaks version 1 does not say which.
 func (s *ProcessState) ExitStatus() int {
 	code := s.exited.Code
 	switch {
@@ -99,7 +99,7 @@ func (s *ProcessState) SystemTime() time.Duration {
 	return microseconds(s.exited.SystemUS)
 }
 
-// microseconds returns the longest time there is for what is longer.
+// microseconds returns n of them, or the longest time that a Duration has.
 func microseconds(n uint64) time.Duration {
 	return time.Duration(min(n, uint64(math.MaxInt64/time.Microsecond))) * time.Microsecond
 }
@@ -119,7 +119,7 @@ func (s *ProcessState) String() string {
 	if s.exited.SignalNumber != 0 {
 		text = "signal " + cmp.Or(s.exited.Signal, strconv.Itoa(s.exited.SignalNumber))
 	}
-	if s.exited.SignalNumber == 0 && s.ExitCode() == -1 { // all that version 1 says
+	if s.exited.SignalNumber == 0 && s.exited.Code == -1 && !s.wide { // all that version 1 says
 		text = "ended by a signal"
 	}
 	if s.exited.OOMKilled {

@@ -17,8 +17,8 @@ import (
 // itself, runs commands in its VM. They are no barrier: who may set them may
 // choose any user. They act on others, too: a variable such as LD_PRELOAD,
 // BASH_ENV or PATH ([AnnotationExecEnv]) loads code into the next command that
-// anybody executes in the VM, as that command's user, which is root as a rule.
-// Whoever may set them can do there what the callers of kubectl exec can.
+// anybody executes in the VM, as that command's user, which is root as a rule. A
+// user who may set them can do there what the callers of kubectl exec can.
 const (
 	AnnotationExecPrefix = "vm.cocoonstack.io/exec-" // what begins with it and is none of these is refused
 

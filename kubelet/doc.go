@@ -44,7 +44,7 @@
 //	128+n               signal n ended it
 //	124                 its time was over ([Target.Timeout])
 //	126, 127            it cannot be executed; there is no such command
-//	1 to 255            the low byte of a code of Windows above 255, or 1 where that is 0
+//	1 to 255            the low byte of a code of Windows above 255, or 1 if that is 0
 //
 // and for the last four, for a command that was killed for its memory and for one
 // that ended because the agent shut down, a line on standard error, or the

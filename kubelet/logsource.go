@@ -30,8 +30,8 @@ type LogSource func(api.ContainerLogOpts) (argv []string, err error)
 // another user's file (fs.protected_hardlinks).
 //
 // With --follow the file is looked at once, at the beginning: tail opens the one
-// that takes its name, and follows a link then. Where a user of the guest may write
-// to the directory whom the reader of the log must not obey, use another LogSource.
+// that takes its name, and follows a link then. If a user of the guest who is not to
+// be trusted may write to the directory, use another LogSource.
 //
 // The guest needs sh(1), readlink(1), tail(1) and /proc. Without one of them the log
 // is refused.

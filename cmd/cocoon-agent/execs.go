@@ -23,8 +23,8 @@ type execsCommand struct {
 
 // Help is what --help says besides the flags.
 func (*execsCommand) Help() string {
-	return `There is a line for each command that runs, the oldest first, whoever has started
-it: those of hosts of our class. HANDLE names it for "kill". KEEP says that it lives
+	return `There is a line for each command that runs, the oldest first, of all hosts of our
+class. HANDLE names it for "kill". KEEP says that it lives
 on when its connection ends, CONNECTED that the connection has not ended. USER is
 "-" for the agent's own. In JSON, times are in seconds, and "more" is how many
 commands the list has no room for. The exit status is 1 if the agent does not

@@ -77,8 +77,8 @@ func statusOf(err error) (status int, line string) {
 	return status, err.Error()
 }
 
-// exitStatus is silent where the command's own end says it all. The status is
-// never 0: that says that the command has ended by itself, with code 0.
+// exitStatus returns no line if the status says it all. The status is never 0: a
+// command that has ended by itself, with code 0, has no ExitError.
 func exitStatus(exit *client.ExitError, text string) (status int, line string) {
 	switch status = exit.ExitStatus(); {
 	case exit.Reason() == "timeout":
