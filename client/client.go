@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
@@ -23,6 +25,7 @@ type Client struct {
 	mux     *mux.Session
 	control *mux.Stream
 	greeted chan struct{} // closed when hello has come
+	hello   Hello         // what it says; set before greeted is closed, for version 1 from the start
 	done    chan struct{} // closed when no message will come any more
 	sending chan struct{} // has a token for each request that is being sent
 
@@ -46,6 +49,10 @@ type Client struct {
 	retired bool      // closed when nobody uses it any more
 	users   int       // commands from Start to the end of Wait, and other requests
 	used    time.Time // when there last was one
+	ended   time.Time // set before done is closed
+
+	born     time.Time
+	answered atomic.Bool // a request; see proven
 }
 
 // A call is a request that has not had its last event.
@@ -94,10 +101,12 @@ func (c *Client) Ping(ctx context.Context) error {
 func (c *Client) Ready(ctx context.Context) error {
 	select {
 	case <-c.greeted:
-		if c.old != nil && c.old.chosen {
-			return c.Ping(ctx)
-		}
-		return nil
+		return c.pingChosen(ctx)
+	default:
+	}
+	select {
+	case <-c.greeted:
+		return c.pingChosen(ctx)
 	case <-c.done:
 		if next := c.live(); next != c {
 			return next.Ready(ctx)
@@ -106,6 +115,15 @@ func (c *Client) Ready(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// pingChosen pings an agent whose version the caller has chosen: nothing else
+// shows that it is there.
+func (c *Client) pingChosen(ctx context.Context) error {
+	if c.old != nil && c.old.chosen {
+		return c.Ping(ctx)
+	}
+	return nil
 }
 
 // use marks the connection as in use, until release. It fails where the
@@ -173,8 +191,8 @@ func (c *Client) usage() (inUse bool, last time.Time) {
 	return c.users > 0, c.used
 }
 
-// ended says whether the connection has ended, or is about to.
-func (c *Client) ended() bool {
+// hasEnded says whether the connection has ended, or is about to.
+func (c *Client) hasEnded() bool {
 	select {
 	case <-c.done:
 		return true
@@ -198,6 +216,7 @@ func (c *Client) receive() {
 		c.err = err
 	}
 	c.next = next
+	c.ended = time.Now()
 	c.mu.Unlock()
 	_ = c.mux.Close()
 	if c.old != nil {
@@ -211,12 +230,17 @@ func (c *Client) receive() {
 
 // fail is Close for a reason.
 func (c *Client) fail(reason error) {
+	c.setEnd(reason)
+	_ = c.Close()
+}
+
+// setEnd makes reason the connection's end, unless it has one.
+func (c *Client) setEnd(reason error) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.err == nil {
 		c.err = reason
 	}
-	c.mu.Unlock()
-	_ = c.Close()
 }
 
 // silence is for how long nothing has come.
@@ -231,9 +255,10 @@ func (c *Client) messages(in *bufio.Reader) error {
 	if !ok {
 		return fmt.Errorf("%w: the agent's first message is not hello", ErrProtocol)
 	}
-	if hello.Max < wire.ProtocolMin || hello.Min > wire.ProtocolMax {
-		return fmt.Errorf("%w: the agent speaks protocol %d to %d, this client %d to %d",
-			ErrNotSpoken, hello.Min, hello.Max, wire.ProtocolMin, wire.ProtocolMax)
+	if c.old == nil { // else it stands for an agent that says nothing
+		if c.hello, err = readHello(hello); err != nil {
+			return err
+		}
 	}
 	close(c.greeted)
 	for {
@@ -289,6 +314,9 @@ func (c *Client) pass(id uint64, m wire.Message, last bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	call, ok := c.calls[id]
+	if ok && proves(m) {
+		c.answered.Store(true)
+	}
 	switch {
 	case !ok:
 		return nil
@@ -300,6 +328,36 @@ func (c *Client) pass(id uint64, m wire.Message, last bool) error {
 	call.started = true
 	call.events <- m
 	return nil
+}
+
+// proves says whether an answer shows that the connection is of use: an agent that
+// takes no requests answers them, too.
+func proves(m wire.Message) bool {
+	e, ok := m.(*wire.Error)
+	if !ok {
+		return true
+	}
+	switch e.Kind {
+	case wire.ShuttingDown, wire.Limit, legacy.Undialed, legacy.Superseded, legacy.Lost:
+		return false
+	default:
+		return true
+	}
+}
+
+// proven says whether the connection has been of use: a request was answered, or
+// it has lived for a lifetime.
+func (c *Client) proven(lifetime time.Duration) bool {
+	if c.answered.Load() {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end := c.ended
+	if end.IsZero() {
+		end = time.Now()
+	}
+	return end.Sub(c.born) >= lifetime
 }
 
 // begin registers a request.

@@ -84,6 +84,14 @@ type Cmd struct {
 	Stdout io.Writer
 	Stderr io.Writer
 
+	// MaxOutput is how many bytes of Stdout and Stderr together the Writers get.
+	// One more ends the command, and Wait's error is or wraps an
+	// [*OutputLimitError]: a guest may send for ever, and a buffer of this host's
+	// would take all of it. 0: no limit, but [DefaultMaxOutput] for Output and
+	// CombinedOutput. Below 0: no limit. The pipes of StdoutPipe and StderrPipe
+	// are not limited: their readers keep what they want.
+	MaxOutput int64
+
 	// WaitDelay is how long Wait goes on waiting once the context has ended, or
 	// Kill was called, for the agent to end the command and for the Writers, or,
 	// once the command has ended by itself, for the Writers. Then Wait returns an
@@ -102,10 +110,12 @@ type Cmd struct {
 	id        uint64 // of the exec request
 	events    <-chan wire.Message
 	pid       int
+	handle    []byte
 	streams   streams
 	pipes     []*outputPipe // of StdoutPipe, StderrPipe, as Stdout and Stderr have them
 	stdinPipe *stdinPipe    // likewise
 	outputs   []*outputCopy
+	allowance allowance
 	input     *inputCopy
 	stopWatch func() bool // lets ctx go
 	ending    chan struct{}
@@ -138,7 +148,8 @@ func (c *Cmd) Run() error {
 }
 
 // Output runs the command and returns its standard output. An [*ExitError] has
-// its standard error where Stderr was nil.
+// its standard error if Stderr was nil. Output that is longer than MaxOutput is cut
+// there, and the error is an [*OutputLimitError].
 func (c *Cmd) Output() ([]byte, error) {
 	if c.Stdout != nil {
 		return nil, errors.New("client: Stdout already set")
@@ -150,6 +161,7 @@ func (c *Cmd) Output() ([]byte, error) {
 	if collect {
 		c.Stderr = &stderr
 	}
+	c.allowance.limit = DefaultMaxOutput
 	err := c.Run()
 	if exit, ok := errors.AsType[*ExitError](err); ok && collect {
 		exit.Stderr = stderr.bytes()
@@ -158,13 +170,14 @@ func (c *Cmd) Output() ([]byte, error) {
 }
 
 // CombinedOutput runs the command and returns its standard output and standard
-// error, in the order in which they were written.
+// error, in the order in which they were written. MaxOutput is as for Output.
 func (c *Cmd) CombinedOutput() ([]byte, error) {
 	if c.Stdout != nil || c.Stderr != nil {
 		return nil, errors.New("client: Stdout or Stderr already set")
 	}
 	var both bytes.Buffer
 	c.Stdout, c.Stderr = &both, &both
+	c.allowance.limit = DefaultMaxOutput
 	err := c.Run()
 	return both.Bytes(), err
 }
@@ -192,6 +205,9 @@ func (c *Cmd) Start() error {
 		return err
 	}
 	c.started = true
+	if c.MaxOutput != 0 {
+		c.allowance.limit = c.MaxOutput
+	}
 	c.findPipes()
 	if err := c.client.somewhere(c.ctx, c.startOn); err != nil {
 		return err
@@ -318,6 +334,11 @@ func (c *Cmd) awaitStart() (pid int, err error) {
 	}
 	switch m := m.(type) {
 	case *wire.Started:
+		if err := checkStarted(m); err != nil {
+			go c.end() // ends with the write, or the connection
+			return 0, &MaybeStartedError{Err: err}
+		}
+		c.handle = handleOf(m)
 		return m.PID, nil
 	case *wire.Error:
 		if err := c.client.ofOld(m); errors.Is(err, errMayHaveRun) {

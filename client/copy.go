@@ -59,11 +59,19 @@ func (o *outputCopy) Write(p []byte) (int, error) {
 		return 0, os.ErrClosed
 	}
 	defer o.writer.CompareAndSwap(writing, idle)
-	n, err := o.to.Write(p)
-	if err == nil && n < len(p) {
+	allowed, limit := o.cmd.allowance.take(len(p))
+	if allowed == 0 && limit != nil {
+		o.writeErr.Store(&limit)
+		return 0, limit
+	}
+	n, err := o.to.Write(p[:allowed])
+	if err == nil && n < allowed {
 		err = io.ErrShortWrite
 	}
 	o.n += uint64(max(n, 0))
+	if err == nil {
+		err = limit
+	}
 	if err != nil {
 		o.writeErr.Store(&err)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -99,11 +100,14 @@ func newClient(conn io.ReadWriteCloser, older func() (*Client, error)) (*Client,
 		over:    make(chan struct{}),
 		older:   older,
 		sending: make(chan struct{}, maxSending),
+		born:    time.Now(),
 	}
 	if older != nil {
 		c.another = c.takenOver
 	}
-	c.old, _ = conn.(*oldAgent)
+	if c.old, _ = conn.(*oldAgent); c.old != nil {
+		c.hello = Hello{Protocol: Protocol1}
+	}
 	hello := &wire.Hello{
 		Min: wire.ProtocolMin, Max: wire.ProtocolMax,
 		Version: version(), OS: runtime.GOOS, Arch: runtime.GOARCH,

@@ -29,9 +29,26 @@
 //   - [*LostExitError]: it has started, and how it ended is not known;
 //   - [*TruncatedError]: it ended, and part of its output was lost;
 //   - an error that wraps [ErrLost] and is none of these: it has not run;
-//   - the error of the caller's own Writer or Reader: it has run, and was ended.
+//   - the error of the caller's own Writer or Reader, or an [*OutputLimitError]: it
+//     has run, and was ended.
 //
 // The library never runs a command twice.
+//
+// # A guest is not trusted
+//
+// What a guest says is checked, and its texts are printable and bounded. An exit
+// record that no agent can mean is a [*LostExitError] that wraps [ErrProtocol]: the
+// other commands of the connection go on. [Cmd.MaxOutput] bounds what a guest can
+// make this program keep; Output and CombinedOutput have a bound by default.
+//
+// # Another VM at the same address
+//
+// A CID, or the path of a socket, may go to another VM when one is gone. Tell a
+// [Pool] by [Pool.Forget], and let [PoolConfig.Verify] compare what each agent says
+// of itself ([Hello]) with what is known of the VM. Without either, what has not
+// started is never started again over a connection to an agent that says that it is
+// another one. Over unix:// the server must be root or this program's own user: see
+// [Target.Dial].
 //
 // # Connections into a guest
 //

@@ -15,7 +15,8 @@ import (
 //
 // The error is nil once the command has ended with no byte of output missing,
 // whatever its code. Where ctx ended it, the error wraps ctx's. Other errors are
-// those of [Cmd.Run], and the code is then -1.
+// those of [Cmd.Run], and the code is then -1; one is the [*ExitError] of a command
+// that the agent has ended and that made of it a code of 0.
 //
 // Version 2 of the protocol is spoken. An agent that knows only version 1 refuses
 // that, has then closed the connection, and has run nothing: the error wraps
@@ -40,6 +41,9 @@ func Run(
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
 	err = cmd.Run()
 	if exit, ok := errors.AsType[*ExitError](err); ok {
+		if exit.Success() && exit.Unwrap() == nil { // it was ended, however it took that
+			return -1, exit
+		}
 		return exit.ExitCode(), exit.Unwrap()
 	}
 	if err != nil {

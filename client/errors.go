@@ -1,13 +1,9 @@
 package client
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -28,6 +24,13 @@ var (
 
 	// ErrProtocol says that the agent has broken the protocol's rules.
 	ErrProtocol = mux.ErrProtocol
+
+	// ErrAnotherAgent says that nothing was tried again because another agent
+	// answers now: see [Pool].
+	ErrAnotherAgent = errors.New("another agent answers")
+
+	// ErrForgotten is wrapped, besides ErrLost, after [Pool.Forget].
+	ErrForgotten = errors.New("the VM is gone: its connections were forgotten")
 
 	// ErrWaitDelay says that a command whose context has ended did not end
 	// within [Cmd.WaitDelay]. It may still run.
@@ -64,21 +67,7 @@ func remoteError(kind wire.ErrorKind, message string) *RemoteError {
 	default:
 		k = Internal
 	}
-	return &RemoteError{Kind: k, Message: printable(message)}
-}
-
-// printable is text of a guest's that may be shown: on a terminal it does nothing.
-func printable(text string) string {
-	const longest = 4 << 10
-	if len(text) > longest {
-		text = text[:longest-len("…")] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, text)
+	return &RemoteError{Kind: k, Message: printable(message, maxMessage)}
 }
 
 // A DialError says that no connection to an agent was made: nothing has run.
@@ -162,113 +151,3 @@ func (e *ExitError) Error() string { return e.String() }
 
 // Unwrap returns the context's error where its end ended the command, else nil.
 func (e *ExitError) Unwrap() error { return e.cause }
-
-// A ProcessState is how a command ended.
-type ProcessState struct {
-	pid    int
-	exited wire.Exited
-}
-
-// Pid is the process's in the guest.
-func (s *ProcessState) Pid() int { return s.pid }
-
-// ExitCode returns the exit code, or -1 where a signal ended the command, or s
-// is nil: it has not ended, or how is not known.
-func (s *ProcessState) ExitCode() int {
-	if s == nil {
-		return -1
-	}
-	return s.exited.Code
-}
-
-// ExitStatus returns the exit code as a shell has it: 128+n for signal n.
-func (s *ProcessState) ExitStatus() int {
-	if s.exited.SignalNumber != 0 {
-		return 128 + s.exited.SignalNumber
-	}
-	return s.exited.Code
-}
-
-// Exited is true, of a command that a signal ended too, unlike os.ProcessState's:
-// the command has ended and its status is known. It is there for
-// k8s.io/utils/exec.ExitError, whose users ignore the status without it.
-func (s *ProcessState) Exited() bool { return true }
-
-// Success says whether the command exited with code 0.
-func (s *ProcessState) Success() bool { return s.exited.Code == 0 && s.exited.SignalNumber == 0 }
-
-// Signal returns the name, without SIG, of the signal that ended the command,
-// or "".
-func (s *ProcessState) Signal() string { return s.exited.Signal }
-
-// CoreDumped says whether the signal left a core dump.
-func (s *ProcessState) CoreDumped() bool { return s.exited.CoreDumped }
-
-// OOMKilled says whether the kernel has killed the command because it had used
-// up [Limits.Memory].
-func (s *ProcessState) OOMKilled() bool { return s.exited.OOMKilled }
-
-// Reason says why the command ended: "exit", "signal", "timeout", "killed",
-// "shutdown" or "limit" (docs/protocol.md).
-func (s *ProcessState) Reason() string { return string(s.exited.Reason) }
-
-// OutputCut says whether processes that the command left behind may have
-// written more than the agent waited for.
-func (s *ProcessState) OutputCut() bool { return s.exited.Cut }
-
-// UserTime returns the CPU time in user mode of the command and the children
-// that it waited for.
-func (s *ProcessState) UserTime() time.Duration {
-	return time.Duration(s.exited.UserUS) * time.Microsecond
-}
-
-// SystemTime returns the CPU time in the kernel, likewise.
-func (s *ProcessState) SystemTime() time.Duration {
-	return time.Duration(s.exited.SystemUS) * time.Microsecond
-}
-
-// MaxRSS returns the largest resident set, in bytes.
-func (s *ProcessState) MaxRSS() uint64 { return s.exited.MaxRSS }
-
-// String says how the command ended.
-func (s *ProcessState) String() string {
-	if s == nil {
-		return "<nil>"
-	}
-	text := fmt.Sprintf("exit status %d", s.exited.Code)
-	if s.exited.SignalNumber != 0 {
-		text = "signal " + cmp.Or(s.exited.Signal, strconv.Itoa(s.exited.SignalNumber))
-	}
-	if s.exited.SignalNumber == 0 && s.exited.Code == -1 { // all that version 1 says
-		text = "ended by a signal"
-	}
-	if s.exited.OOMKilled {
-		text += " (out of memory)"
-	}
-	if s.exited.CoreDumped {
-		text += " (core dumped)"
-	}
-	switch s.exited.Reason {
-	case wire.ReasonTimeout:
-		text += " (timed out)"
-	case wire.ReasonKilled:
-		text += " (ended by the host)"
-	case wire.ReasonShutdown:
-		text += " (agent shut down)"
-	case wire.ReasonLimit:
-		text += " (ended by the agent: it did not read its input, for which there is no more memory)"
-	case wire.ReasonExit, wire.ReasonSignal, wire.ReasonLost:
-	}
-	return text
-}
-
-// byItself says whether the command ended of its own accord, or by a signal
-// that was not the agent's.
-func (s *ProcessState) byItself() bool {
-	switch s.exited.Reason {
-	case wire.ReasonTimeout, wire.ReasonKilled, wire.ReasonShutdown, wire.ReasonLimit:
-		return false
-	default:
-		return true
-	}
-}

@@ -164,6 +164,7 @@ func TestDialGuestIsTriedAgainOverAnotherConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := agenttest.Start(t)
+			hello := helloOf(t, a)
 			var dials atomic.Int32
 			config := soon()
 			config.ProbeAfter = time.Minute
@@ -179,7 +180,7 @@ func TestDialGuestIsTriedAgainOverAnotherConnection(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					g.send(&wire.Hello{Min: 2, Max: 2})
+					g.send(hello) // it is the same agent
 					refuse(g)
 				}()
 				return near, nil
@@ -223,8 +224,10 @@ func TestPoolsHTTPGoesOnAfterTheAgentWasReplaced(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 		_ = answer.Body.Close()
+		old := get(t, p, "vm")
 		next := agenttest.Start(t)
 		current.Swap(next).Shutdown(t)
+		<-old.Done() // else the dialing begins over it, and goes on over no other agent
 	}
 	b.CloseIdleConnections()
 }

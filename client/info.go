@@ -3,13 +3,14 @@ package client
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 // Info is what an agent says of itself and its guest. What it could not find
-// out is empty or 0.
+// out is empty or 0. The guest says it: texts are printable, and short.
 type Info struct {
 	Version  string // of the agent
 	Protocol int    // version that is spoken on this connection
@@ -38,7 +39,8 @@ type Info struct {
 }
 
 // Info asks the agent what it and its guest are. One that speaks protocol version
-// 1 only tells nothing but the round trip.
+// 1 only tells nothing but the round trip. Figures that no machine has are an error
+// that wraps [ErrProtocol].
 func (c *Client) Info(ctx context.Context) (*Info, error) {
 	asked := time.Now()
 	done, err := c.request(ctx, func(h wire.Head) wire.Message { return &wire.Info{Head: h} })
@@ -50,6 +52,9 @@ func (c *Client) Info(ctx context.Context) (*Info, error) {
 	if g == nil {
 		return nil, fmt.Errorf("%w: done without a guest", ErrProtocol)
 	}
+	if err := checkGuest(g); err != nil {
+		return nil, err
+	}
 	var clock time.Time
 	var offset time.Duration
 	if g.ClockNS != 0 {
@@ -57,8 +62,10 @@ func (c *Client) Info(ctx context.Context) (*Info, error) {
 		offset = clock.Sub(asked.Add(trip / 2).Round(0))
 	}
 	return &Info{
-		Version: g.Version, Protocol: int(c.Protocol()),
-		Hostname: g.Hostname, OS: g.OS, Kernel: g.Kernel, Arch: g.Arch, BootID: g.BootID, Resumes: g.Resumes,
+		Version: printable(g.Version, maxInfoText), Protocol: int(c.Protocol()),
+		Hostname: printable(g.Hostname, maxInfoText), OS: printable(g.OS, maxInfoText),
+		Kernel: printable(g.Kernel, maxInfoText), Arch: printable(g.Arch, maxInfoText),
+		BootID: printable(g.BootID, maxInfoText), Resumes: g.Resumes,
 		Uptime:      time.Duration(g.UptimeMS) * time.Millisecond,
 		CPUs:        int(g.CPUs),
 		MemoryTotal: g.MemoryTotal, MemoryAvailable: g.MemoryAvailable,
@@ -67,4 +74,29 @@ func (c *Client) Info(ctx context.Context) (*Info, error) {
 		ClockOffset: offset,
 		RoundTrip:   trip,
 	}, nil
+}
+
+// Bounds of what a guest may say of itself.
+const (
+	maxInfoText = 256     // bytes of each text
+	maxCPUs     = 1 << 16 // Linux takes up to 8,192
+)
+
+// checkGuest returns an error that wraps ErrProtocol if g says what makes no sense.
+func checkGuest(g *wire.Guest) error {
+	for _, x := range []struct {
+		what       string
+		said, most uint64
+	}{
+		{"cpus", g.CPUs, maxCPUs},
+		{"uptime_ms", g.UptimeMS, uint64(math.MaxInt64 / time.Millisecond)},
+		{"clock_ns", g.ClockNS, math.MaxInt64},
+		{"memory_total", g.MemoryTotal, math.MaxInt64},
+		{"memory_available", g.MemoryAvailable, math.MaxInt64},
+	} {
+		if x.said > x.most {
+			return fmt.Errorf("%w: %s of %d in the answer to info: want at most %d", ErrProtocol, x.what, x.said, x.most)
+		}
+	}
+	return nil
 }

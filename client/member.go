@@ -3,9 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"slices"
 	"time"
 
@@ -13,6 +10,9 @@ import (
 )
 
 // A member is a target of a Pool. Its fields are guarded by the pool's mu.
+//
+//	in the pool → dropped: nobody asks for it; another member may take its place
+//	            → forgotten: its VM is gone
 type member struct {
 	pool   *Pool
 	target string
@@ -25,17 +25,10 @@ type member struct {
 
 	examined map[*Client]bool // retired ones that an examination is about
 
-	failures int       // attempts in a row
-	failure  error     // of the latest one, nil where there are none
-	retryAt  time.Time // of the next
-}
-
-// A search is for a connection that works: one attempt, which all who want one
-// wait for.
-type search struct {
-	done   chan struct{} // closed when the result is there
-	client *Client
-	err    error
+	backing   backing
+	forgotten bool   // by Forget: another member has the target, or will
+	dropped   bool   // for lack of interest
+	forgets   uint64 // the pool's, when it was dropped
 }
 
 // member returns target's. It is called with mu held.
@@ -58,7 +51,7 @@ func (m *member) tend() {
 	p := m.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || m.forgotten {
 		return
 	}
 	if c := m.current; c != nil {
@@ -77,8 +70,9 @@ func (m *member) tend() {
 		}
 	}
 	idle := time.Since(m.used) >= p.config.IdleTimeout
-	if m.current == nil && len(m.retired) == 0 && m.search == nil && idle && !time.Now().Before(m.retryAt) {
+	if m.current == nil && len(m.retired) == 0 && m.search == nil && idle && m.backing.wait() <= 0 {
 		delete(p.members, m.target)
+		m.dropped, m.forgets = true, p.forgets
 		return
 	}
 	m.timer.Reset(p.tick())
@@ -89,118 +83,6 @@ func (m *member) tend() {
 // It is called with mu held.
 func (m *member) mayHaveLearnt(c *Client, inUse bool) bool {
 	return c.old != nil && !c.old.chosen && (inUse || time.Since(m.used) < m.pool.config.ProbeAfter)
-}
-
-// find joins the search under way, or begins one. It is called with mu held.
-func (m *member) find() *search {
-	if m.search == nil {
-		s := &search{done: make(chan struct{})}
-		m.search = s
-		old := m.current
-		m.pool.running.Go(func() { // stopped by its time-outs, or by Close
-			s.client, s.err = m.look(old)
-			m.pool.mu.Lock()
-			m.search = nil
-			m.pool.mu.Unlock()
-			close(s.done)
-		})
-	}
-	return m.search
-}
-
-// look returns old where that answers, and else a new connection. Where old is
-// late, but comes before the new one, it is old.
-func (m *member) look(old *Client) (*Client, error) {
-	p := m.pool
-	ctx, cancel := context.WithCancel(p.ctx)
-	defer cancel()
-	var pong <-chan error // nil: there is nothing to wait for
-	if old != nil && !old.ended() {
-		var ok bool
-		if pong, ok = m.probe(ctx, old); ok {
-			return old, nil
-		}
-	}
-	type result struct {
-		client *Client
-		err    error
-	}
-	dialed := make(chan result, 1)
-	p.running.Go(func() { // stopped by DialTimeout, or ctx
-		c, err := m.dial(ctx)
-		dialed <- result{c, err}
-	})
-	for {
-		select {
-		case err := <-pong:
-			if pong = nil; err != nil {
-				continue // it has ended
-			}
-			cancel()
-			p.running.Go(func() {
-				if r := <-dialed; r.client != nil {
-					p.drop(r.client)
-				}
-			})
-			return old, nil
-		case r := <-dialed:
-			switch {
-			case p.ctx.Err() != nil:
-				r.err = ErrPoolClosed
-				if r.client != nil {
-					p.drop(r.client)
-				}
-			case r.err == nil && bothOld(old, r.client):
-				p.drop(r.client) // the agent is there, and that is all
-				return old, nil
-			case r.err == nil:
-				m.replace(old, r.client)
-			}
-			if r.err != nil {
-				return nil, r.err
-			}
-			return r.client, nil
-		}
-	}
-}
-
-// bothOld says that c is of no more use than a, of which it is not known whether
-// the agent is there: neither has a connection that could be dead.
-func bothOld(a, c *Client) bool { return a != nil && !a.ended() && a.old != nil && c.old != nil }
-
-// probe asks c for an answer, for which there is ProbeTimeout. Where it does
-// not come, pong is where it still may.
-func (m *member) probe(ctx context.Context, c *Client) (pong <-chan error, ok bool) {
-	p := m.pool
-	p.count(&p.counts.Probes)
-	answer := make(chan error, 1)
-	p.running.Go(func() { // stopped by the answer, c's end, or ctx
-		_, err := c.ask(ctx, ping)
-		answer <- err
-	})
-	timer := time.NewTimer(p.config.ProbeTimeout)
-	defer timer.Stop()
-	select {
-	case err := <-answer:
-		return nil, err == nil
-	case <-timer.C:
-		p.count(&p.counts.ProbeTimeouts)
-		return answer, false
-	}
-}
-
-// replace makes c the target's connection instead of old, which is judged.
-func (m *member) replace(old, c *Client) {
-	p := m.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	m.retire(old)
-	p.dialing--
-	p.open[c], m.current = m, c
-	p.running.Go(func() { m.watch(c) })
-	if old != nil && !old.ended() && old.old == nil {
-		p.running.Go(func() { m.judge(old, c) })
-	}
 }
 
 // retire lets c, if it is the current one, serve the commands that it has and
@@ -218,7 +100,7 @@ func (m *member) watch(c *Client) {
 	select {
 	case <-c.Done():
 	case <-p.ctx.Done():
-		c.fail(ErrPoolClosed)
+		c.fail(context.Cause(p.ctx))
 	}
 	_ = c.Close()
 	p.mu.Lock()
@@ -263,11 +145,11 @@ func (m *member) examine(c *Client) {
 	}()
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
-	if _, ok := m.probe(ctx, c); ok || c.ended() {
+	if _, ok := m.probe(ctx, c); ok || c.hasEnded() {
 		return
 	}
 	p.mu.Lock()
-	if p.closed {
+	if p.closed || m.forgotten {
 		p.mu.Unlock()
 		return
 	}
@@ -280,146 +162,3 @@ func (m *member) examine(c *Client) {
 }
 
 var errStale = errors.New("nothing came over it, though the agent answered another connection: has the VM been restored?")
-
-// dial makes a connection, when the back-off has passed, and waits for the
-// agent's greeting. It counts as being dialed until replace or drop.
-func (m *member) dial(ctx context.Context) (*Client, error) {
-	p := m.pool
-	if err := m.backOff(ctx); err != nil {
-		return nil, err
-	}
-	if err := p.reserve(); err != nil {
-		return nil, err
-	}
-	c, err := m.connect(ctx)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err != nil {
-		p.dialing--
-		if ctx.Err() == nil {
-			p.counts.DialErrors++
-			m.failed(err)
-		}
-		return nil, err
-	}
-	m.failures, m.failure, m.retryAt = 0, nil, time.Time{}
-	return c, nil
-}
-
-func (m *member) backOff(ctx context.Context) error {
-	m.pool.mu.Lock()
-	wait := time.Until(m.retryAt)
-	m.pool.mu.Unlock()
-	if wait <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// failed sets the back-off. It is called with mu held.
-func (m *member) failed(err error) {
-	m.retryAt = time.Now().Add(m.pool.config.backOff(m.failures))
-	m.failure = err
-	m.failures++
-}
-
-// backOff is how long the next attempt waits after one that has failed, and
-// failures before that.
-func (c *PoolConfig) backOff(failures int) time.Duration {
-	wait := c.MinBackoff
-	for range failures {
-		if wait = min(2*wait, c.MaxBackoff); wait == c.MaxBackoff {
-			break
-		}
-	}
-	return wait/2 + rand.N(wait/2+1)
-}
-
-// gaveUp is the error of a caller whose context has ended, and says what it
-// would have waited for.
-func (m *member) gaveUp(err error) error {
-	m.pool.mu.Lock()
-	defer m.pool.mu.Unlock()
-	if dial, ok := errors.AsType[*DialError](m.failure); ok {
-		err = fmt.Errorf("%w; the attempt before had failed: %w", err, dial.Err)
-	}
-	return &DialError{Target: m.target, Err: err}
-}
-
-func (m *member) connect(ctx context.Context) (*Client, error) {
-	config := &m.pool.config
-	within, cancel := context.WithTimeout(ctx, config.DialTimeout)
-	defer cancel()
-	c, err := m.greeted(within)
-	if err == nil {
-		c.used = time.Now()
-		c.another = func(ctx context.Context) (*Client, error) { return m.another(ctx, c) }
-		return c, nil
-	}
-	if dial, ok := errors.AsType[*DialError](err); ok {
-		err = dial.Err
-	}
-	if ctx.Err() == nil && within.Err() != nil {
-		err = &timeoutError{config.DialTimeout, err}
-	}
-	return nil, &DialError{Target: m.target, Err: err}
-}
-
-// greeted returns a Client whose agent has shown that it is there.
-func (m *member) greeted(ctx context.Context) (*Client, error) {
-	r := route{m.dialConn, m.target}
-	protocol := m.pool.config.Protocol
-	first := protocol
-	if protocol == ProtocolAuto {
-		first = Protocol2
-	}
-	c, err := r.client(ctx, first)
-	if err == nil {
-		if err = c.Ready(ctx); err == nil {
-			return c, nil
-		}
-		_ = c.Close()
-	}
-	if protocol == ProtocolAuto && speaksVersion1(err) {
-		return r.oldClient(false)
-	}
-	return nil, err
-}
-
-func (m *member) dialConn(ctx context.Context) (net.Conn, error) {
-	if dial := m.pool.config.Dial; dial != nil {
-		return dial(ctx, m.target)
-	}
-	t, err := ParseTarget(m.target)
-	if err != nil {
-		return nil, err
-	}
-	return t.Dial(ctx)
-}
-
-// another is for a command that c has not started. What it returns has been
-// marked as in use.
-func (m *member) another(ctx context.Context, c *Client) (*Client, error) {
-	p := m.pool
-	p.mu.Lock()
-	p.counts.Retries++
-	m.retire(c)
-	p.mu.Unlock()
-	for {
-		c, err := p.Get(ctx, m.target)
-		if err != nil {
-			return nil, err
-		}
-		if c.use() == nil {
-			return c, nil
-		}
-		// The pool has closed it again, for lack of room, or it has ended.
-	}
-}

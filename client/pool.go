@@ -30,9 +30,27 @@ type PoolConfig struct {
 	// included, for which the pool waits. 0: 10 seconds.
 	DialTimeout time.Duration
 
+	// Verify is called for each new connection, after the agent's greeting and
+	// before anybody gets the connection. An error closes it, and is wrapped by
+	// the [*DialError] of those who wait; the attempt has then failed as any other
+	// does, and the next one waits. nil: every agent is taken. What h says the
+	// guest says: Verify finds out a VM that was replaced by another one at the
+	// same address, and no guest that lies.
+	//
+	// An agent that speaks version 1 says nothing: h has Protocol 1 and no more,
+	// and each of its commands goes over a connection that nobody verifies. To
+	// keep such agents out, return an error for them, or set Protocol.
+	//
+	// Verify is called by several goroutines. Those who wait for the connection
+	// wait for it, and so does [Pool.Close].
+	Verify func(target string, h Hello) error
+
 	// After a failed attempt the next one to the same target waits for
 	// MinBackoff, then twice as long each time, to MaxBackoff; in truth for a
-	// random time between half of that and all of it. 0: 100 ms and 5 seconds.
+	// random time between half of that and all of it. A connection has failed,
+	// too, if it ends before it was of use: before the agent has answered a
+	// request (by anything but shutting_down or limit) and before MaxBackoff has
+	// passed. 0: 100 ms and 5 seconds.
 	MinBackoff, MaxBackoff time.Duration
 
 	// A connection over which nothing has come for ProbeAfter is asked for an
@@ -92,10 +110,20 @@ func (c *PoolConfig) setDefaults() {
 // connection had ended, the pool closed it as idle, or the agent was shutting
 // down, is started over another connection, once, and so is the dialing of
 // [Client.DialGuest]. Other requests, such as Ping, are not tried again.
+//
+// It is started only if the same agent answers there: one whose greeting has the
+// same BootID and the same AgentID as that of the connection before ([Hello]; no
+// id is the same as no id). Otherwise the VM was rebooted or replaced, or its agent
+// was restarted or reseeded, and the caller, who may have meant the one that was
+// there, gets the first error, joined with one that wraps [ErrAnotherAgent]. Get
+// returns a Client of the new one. An agent that speaks version 1 does not say who
+// it is: each of its commands goes to the VM that has the address then, and so does
+// the second try of one. Clones of a snapshot say the same of themselves until they
+// are reseeded: [Pool.Forget] tells the pool that a VM is gone.
 type Pool struct {
 	config PoolConfig
 	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 
 	running sync.WaitGroup // goroutines; counted under mu while not closed, or by one of them
 
@@ -104,6 +132,7 @@ type Pool struct {
 	members map[string]*member
 	open    map[*Client]*member
 	dialing int
+	forgets uint64    // calls of Forget
 	counts  PoolStats // the counters of it
 }
 
@@ -111,7 +140,7 @@ type Pool struct {
 func NewPool(config PoolConfig) *Pool {
 	config.setDefaults()
 	p := &Pool{config: config, members: make(map[string]*member), open: make(map[*Client]*member)}
-	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p
 }
 
@@ -122,14 +151,12 @@ func NewPool(config PoolConfig) *Pool {
 // away does not end it for the others. An attempt that fails, fails for all who
 // wait for it; after one that has failed, the next waits for its back-off.
 // Get returns [ErrPoolClosed], [ErrPoolFull], what [ParseTarget] says is wrong
-// with target, or a [*DialError], which wraps ctx's error where that has ended.
+// with target, or a [*DialError], which wraps ctx's error if that has ended, that of
+// [PoolConfig.Verify], or [ErrForgotten].
 func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
-	if p.config.Dial == nil {
-		t, err := ParseTarget(target)
-		if err != nil {
-			return nil, err
-		}
-		target = t.String() // one target may be written in several ways
+	target, err := p.key(target)
+	if err != nil {
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, &DialError{Target: target, Err: err}
@@ -141,7 +168,7 @@ func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
 	}
 	m := p.member(target)
 	m.used = time.Now()
-	if c := m.current; c != nil && !c.ended() && c.silence() < p.config.ProbeAfter {
+	if c := m.current; c != nil && !c.hasEnded() && c.silence() < p.config.ProbeAfter {
 		p.mu.Unlock()
 		return c, nil
 	}
@@ -155,6 +182,15 @@ func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
 	}
 }
 
+// key returns the one name of a target that may be written in several ways.
+func (p *Pool) key(target string) (string, error) {
+	if p.config.Dial != nil {
+		return target, nil
+	}
+	t, err := ParseTarget(target)
+	return t.String(), err
+}
+
 // Close closes all connections, and waits until the pool's goroutines have
 // ended. Commands under way fail with errors that wrap [ErrLost] and
 // [ErrPoolClosed]. Close is idempotent.
@@ -165,7 +201,7 @@ func (p *Pool) Close() error {
 		m.timer.Stop()
 	}
 	p.mu.Unlock()
-	p.cancel()
+	p.cancel(ErrPoolClosed)
 	p.running.Wait()
 	return nil
 }
@@ -184,6 +220,7 @@ type PoolStats struct {
 	Stale         uint64 // connections closed because a newer one was answered and they were not
 	Evicted       uint64 // unused connections closed: idle, replaced, or for MaxConns
 	Retries       uint64 // commands, and guest connections, tried over another connection
+	Forgotten     uint64 // connections closed by Forget
 }
 
 // Stats returns a snapshot.
@@ -248,6 +285,9 @@ func (p *Pool) evict(c *Client) bool {
 	if !unused {
 		return false
 	}
+	if m := p.open[c]; m != nil {
+		m.excuse(c)
+	}
 	p.forget(c)
 	if fresh {
 		p.counts.Evicted++
@@ -269,10 +309,11 @@ func (p *Pool) forget(c *Client) {
 	m.retired = slices.DeleteFunc(m.retired, func(r *Client) bool { return r == c })
 }
 
-// drop closes a connection that nobody has been given.
-func (p *Pool) drop(c *Client) {
+// drop closes a connection of m's that nobody has been given.
+func (p *Pool) drop(m *member, c *Client) {
 	p.mu.Lock()
 	p.dialing--
+	m.excuse(c)
 	p.mu.Unlock()
 	_ = c.Close()
 }

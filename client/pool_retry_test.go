@@ -3,7 +3,6 @@
 package client_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/client"
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 func TestPoolReplacesAConnectionThatHasEnded(t *testing.T) {
@@ -49,32 +49,37 @@ func TestPoolStartsACommandOverAnotherConnectionIfItCertainlyHasNotStarted(t *te
 		}
 	})
 	t.Run("the agent is shutting down", func(t *testing.T) {
-		a, b := agenttest.Start(t), agenttest.Start(t)
-		v := startVMM(t, a.Path)
-		p := newPool(t, client.PoolConfig{})
-		c := get(t, p, v.target)
-		stubborn := c.Command("sh", "-c", `trap "echo told" TERM; echo ready; while :; do sleep 0.01; done`)
-		stdout, _ := stubborn.StdoutPipe()
+		hello := greeting("boot", "0123456789abcdef")
+		end := make(chan struct{})
+		p, _ := fakePool(t, client.PoolConfig{}, func(dial int, g *guest) {
+			if dial > 1 {
+				g.serve(hello)
+				return
+			}
+			g.send(hello)
+			stubborn, _ := g.exec()
+			m := g.receive().(*wire.Exec)
+			g.send(&wire.Error{Head: wire.Head{ID: m.ID}, Kind: wire.ShuttingDown, Message: "going down"})
+			<-end
+			x := exited(stubborn, 0)
+			x.Code, x.Signal, x.SignalNumber, x.Reason = -1, "KILL", 9, wire.ReasonShutdown
+			g.send(x)
+		})
+		c := get(t, p, "vm")
+		stubborn := c.Command("stubborn")
 		if err := stubborn.Start(); err != nil {
 			t.Fatal(err)
 		}
-		lines := bufio.NewReader(stdout)
-		_, _ = lines.ReadString('\n')
-		v.boot(b.Path)
-		down := make(chan struct{})
-		go func() { defer close(down); a.Shutdown(t) }()
-		_, _ = lines.ReadString('\n')
-		if err := say(patiently(t), p, v.target, "there"); err != nil {
+		if err := c.Command("true").Run(); err != nil {
 			t.Error(err)
 		}
 		if s := p.Stats(); s.Retries != 1 || s.Conns != 2 {
 			t.Errorf("%+v", s)
 		}
-		_, _ = io.Copy(io.Discard, lines)
+		close(end)
 		if exit := wantExit(t, stubborn.Wait(), 137); exit.Reason() != "shutdown" {
 			t.Error(exit)
 		}
-		<-down
 	})
 	t.Run("and there is no other", func(t *testing.T) {
 		a := agenttest.Start(t)

@@ -157,10 +157,13 @@ func requestError(m *wire.Error) error {
 	return remoteError(m.Kind, m.Message)
 }
 
+// maxStepName is how many bytes the name of a step keeps.
+const maxStepName = 64
+
 func resumeSteps(steps []wire.Step) []ResumeStep {
 	all := make([]ResumeStep, len(steps))
 	for i, s := range steps {
-		all[i] = ResumeStep{Name: printable(s.Name), Changed: s.Changed, Note: printable(s.Message)}
+		all[i] = ResumeStep{Name: printable(s.Name, maxStepName), Changed: s.Changed, Note: printable(s.Message, maxMessage)}
 		if s.Kind != "" {
 			all[i].Note, all[i].Err = "", remoteError(s.Kind, s.Message)
 		}

@@ -17,16 +17,18 @@ type Target struct {
 	CID    uint32 // vsock
 	Port   uint32 // vsock, hvsock
 	Path   string // hvsock: the VMM's socket; unix: the agent's
+	UID    uint32 // unix: who must serve the socket; 0: root, or this process's own user
 }
 
 // ParseTarget parses one of
 //
 //	vsock://CID[:PORT]         AF_VSOCK on this host: QEMU, crosvm with vhost-vsock
 //	hvsock:///PATH[:PORT]      the VMM's Unix socket: Firecracker, Cloud Hypervisor
-//	unix:///PATH               an agent that listens on a Unix socket
+//	unix:///PATH[?uid=UID]     an agent that listens on a Unix socket
 //
 // PORT is [DefaultPort] where it is left out. What follows the last colon of a
-// path is its port. The error says what is wrong with s.
+// path is its port. UID is [Target.UID]; only a ?uid= at the end is read as such,
+// and other question marks belong to the path. The error says what is wrong with s.
 func ParseTarget(s string) (Target, error) {
 	t, err := transport.ParseTarget(s)
 	return Target(t), err
@@ -38,6 +40,12 @@ func (t Target) String() string { return transport.Target(t).String() }
 // Dial makes a connection to the agent, over which nothing has been said yet.
 // Cancelling ctx, or its deadline, ends every step of it: over hvsock the VMM's
 // answer too. The caller closes the connection.
+//
+// The server of a unix target must run as root or as this process's user, or as
+// [Target.UID] if that is set: another user of this host may have bound the path
+// first. The kernel tells, before a byte is sent, on Linux and macOS; other
+// systems do not, and are not checked. Over hvsock the server is the VMM, whose
+// user is not checked.
 func (t Target) Dial(ctx context.Context) (net.Conn, error) {
 	conn, err := transport.Dial(ctx, transport.Target(t))
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 // Stdout and Stderr. It must have been started, and Wait is called once.
 //
 // It returns nil where the command exited by itself, with code 0, and no byte of
-// output is missing, the error of a Writer or the Reader that failed, and else
-// an [*ExitError], a [*TruncatedError] or a [*LostExitError], or one that wraps
+// output is missing, the error of a Writer or the Reader that failed, an
+// [*OutputLimitError], and else an [*ExitError], a [*TruncatedError] or a [*LostExitError], or one that wraps
 // [ErrWaitDelay]. Where the context ended the command, the error wraps the
 // context's too, even though the command may have exited with code 0.
 //
@@ -36,7 +36,7 @@ func (c *Cmd) Wait() error {
 	defer p.stop()
 	exited, err := c.awaitExit(p)
 	if err == nil && exited.Reason != wire.ReasonLost {
-		c.ProcessState = &ProcessState{pid: c.pid, exited: *exited}
+		c.ProcessState = newProcessState(c.pid, exited, c.client.hello)
 	}
 	// The ends of the outputs came before exited: what has not ended by now is
 	// not waited for.
@@ -52,7 +52,7 @@ func (c *Cmd) Wait() error {
 	copied := c.awaitCopies(p)
 	switch {
 	case err != nil:
-		return &LostExitError{PID: c.pid, Err: err}
+		return &LostExitError{PID: c.pid, Err: c.afterLimit(err)}
 	case exited.Reason == wire.ReasonLost:
 		return &LostExitError{PID: c.pid, Err: errors.New("the agent could not find it out")}
 	case c.copyError() != nil:
@@ -149,7 +149,7 @@ func (c *Cmd) awaitExit(p *patience) (*wire.Exited, error) {
 func (c *Cmd) exitedOf(m wire.Message) (*wire.Exited, error) {
 	switch m := m.(type) {
 	case *wire.Exited:
-		return m, nil
+		return m, checkExited(m, c.client.hello)
 	case *wire.Error:
 		if err := c.client.ofOld(m); err != nil {
 			return nil, err
@@ -184,6 +184,15 @@ func (c *Cmd) abandonCopies() {
 	for _, o := range c.outputs {
 		o.abandon(ctx)
 	}
+}
+
+// afterLimit joins err with the OutputLimitError for which the command was ended,
+// if it was.
+func (c *Cmd) afterLimit(err error) error {
+	if limit, ok := errors.AsType[*OutputLimitError](c.copyError()); ok {
+		return fmt.Errorf("%w; %w", limit, err)
+	}
+	return err
 }
 
 // copyError returns the error of the caller's Writer or Reader that failed.

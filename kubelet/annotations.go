@@ -15,13 +15,16 @@ import (
 
 // Annotations of a pod that say how kubectl exec, which has no such options
 // itself, runs commands in its VM. They are no barrier: who may set them may
-// choose any user.
+// choose any user. They act on others, too: a variable such as LD_PRELOAD,
+// BASH_ENV or PATH ([AnnotationExecEnv]) loads code into the next command that
+// anybody executes in the VM, as that command's user, which is root as a rule. A
+// user who may set them can do there what the callers of kubectl exec can.
 const (
 	AnnotationExecPrefix = "vm.cocoonstack.io/exec-" // what begins with it and is none of these is refused
 
 	AnnotationExecUser     = AnnotationExecPrefix + "user"      // "name", "uid", "name:group" or "uid:gid"
 	AnnotationExecDir      = AnnotationExecPrefix + "dir"       // absolute
-	AnnotationExecEnv      = AnnotationExecPrefix + "env."      // and a variable's name; its value is the variable's
+	AnnotationExecEnv      = AnnotationExecPrefix + "env."      // and a variable's name; its value is the variable's. It can load code: LD_PRELOAD, BASH_ENV
 	AnnotationExecClearEnv = AnnotationExecPrefix + "clear-env" // "true": nothing of the agent's environment
 	AnnotationExecTimeout  = AnnotationExecPrefix + "timeout"   // as time.ParseDuration has it, such as "90s"
 	AnnotationExecMemory   = AnnotationExecPrefix + "memory"    // a quantity of bytes, such as "256Mi"

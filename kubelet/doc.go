@@ -13,7 +13,7 @@
 //		if err != nil {
 //			return nil, err // such as errdefs.NotFoundf("no pod %s/%s", namespace, pod)
 //		}
-//		t := &kubelet.Target{Agent: vm.Agent, Logs: kubelet.LogJournal()}
+//		t := &kubelet.Target{Agent: vm.Agent, Identity: vm.UUID, Logs: kubelet.LogJournal()}
 //		return t, t.Annotate(vm.Pod.Annotations)
 //	})
 //
@@ -44,8 +44,9 @@
 //	128+n               signal n ended it
 //	124                 its time was over ([Target.Timeout])
 //	126, 127            it cannot be executed; there is no such command
+//	1 to 255            the low byte of a code of Windows above 255, or 1 if that is 0
 //
-// and for the last three, for a command that was killed for its memory and for one
+// and for the last four, for a command that was killed for its memory and for one
 // that ended because the agent shut down, a line on standard error, or the
 // terminal, says why: it begins with "cocoon-agent: ".
 //
@@ -62,6 +63,10 @@
 // returns when the input has ended, or nothing has come for 50 ms (a second, of a
 // caller that was sending and not typing), and after 3 seconds in any case.
 //
+// No caller reaches another VM than its own, if the Resolver names the VM
+// ([Target.Identity]): when an address goes to another VM, the connections to the
+// one before are closed before anything is sent over them.
+//
 // A terminal has its caller's size from the start, if that comes within half a
 // second.
 //
@@ -76,6 +81,9 @@
 //     the context tells that the caller has gone.
 //   - kubectl cannot say a user, a directory or an environment. A pod's annotations
 //     can: see [AnnotationExecUser] and those beside it, and [Target.Annotate].
+//     They are no barrier: an environment loads code into the commands of others.
+//   - A log in a file ([LogFile]) that a user of the guest replaces by a symbolic
+//     link while --follow runs is followed by tail(1), as root.
 //   - An attach is to the VM's console ([Target.Console]), which has no size and no
 //     exit status. There is no attaching to a command that was started before.
 //   - A service in the guest that breaks off a forwarded connection is reported to

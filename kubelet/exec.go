@@ -21,7 +21,7 @@ func (p *Pods) run(c *caller, namespace, pod, container string, argv []string) e
 	if err != nil {
 		return err
 	}
-	agent, err := p.pool.Get(c.ctx, t.Agent)
+	agent, err := p.agent(c.ctx, t)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,15 @@ import (
 	"k8s.io/utils/exec"
 )
 
+// MaxIdentities is how many addresses a Pods remembers.
+const MaxIdentities = maxIdentities
+
+// Claims returns what tells a new identities of a Target, and how many it knows.
+func Claims(forget func(target string)) (claim func(*Target), known func() int) {
+	i := new(identities)
+	return func(t *Target) { i.claim(t, forget) }, func() int { return len(i.known) }
+}
+
 // StatusOf is what RunInContainer makes of a Cmd's error, with a caller that has
 // a standard error or none, and the status in it, or -1.
 func StatusOf(err error, stderr io.WriteCloser) (status int, result error) {

@@ -35,7 +35,7 @@ func (p *Pods) dialGuest(ctx context.Context, namespace, pod string, port int32)
 	if err != nil {
 		return nil, err
 	}
-	agent, err := p.pool.Get(ctx, t.Agent)
+	agent, err := p.agent(ctx, t)
 	if err != nil {
 		return nil, err
 	}

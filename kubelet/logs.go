@@ -32,7 +32,7 @@ func (p *Pods) GetContainerLogs(
 	if err != nil {
 		return nil, errdefs.AsInvalidInput(err)
 	}
-	agent, err := p.pool.Get(ctx, t.Agent)
+	agent, err := p.agent(ctx, t)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,22 @@ type LogSource func(api.ContainerLogOpts) (argv []string, err error)
 // LogFile is the log in a file of the guest's, whose path is absolute. It knows
 // --tail, --follow (which goes on with a file that takes the name) and
 // --limit-bytes; a file has no times, so --since, --since-time and --timestamps
-// are refused, and so is --previous. The guest needs tail(1).
+// are refused, and so is --previous.
+//
+// The command runs as the agent's user, which is root as a rule, and the file may
+// be in a directory that belongs to another user of the guest. A file that is a
+// symbolic link is refused: it may lead to what that user must not read. The
+// command looks at what it has opened, and so nobody can change it in between.
+// Links among the directories of the path are followed, since their last part is
+// still a file of that name, and so is a hard link, which Linux lets nobody make to
+// another user's file (fs.protected_hardlinks).
+//
+// With --follow the file is looked at once, at the beginning: tail opens the one
+// that takes its name, and follows a link then. If a user of the guest who is not to
+// be trusted may write to the directory, use another LogSource.
+//
+// The guest needs sh(1), readlink(1), tail(1) and /proc. Without one of them the log
+// is refused.
 func LogFile(name string) LogSource {
 	return func(o api.ContainerLogOpts) ([]string, error) {
 		if !path.IsAbs(name) {
@@ -28,17 +43,34 @@ func LogFile(name string) LogSource {
 		if err := errors.Join(noPrevious(o), noTimes(o, "a file")); err != nil {
 			return nil, err
 		}
-		lines := "+1"
+		lines, follow := "+1", ""
 		if o.Tail > 0 {
 			lines = strconv.Itoa(o.Tail)
 		}
-		argv := []string{"tail", "-n", lines}
 		if o.Follow {
-			argv = append(argv, "-F")
+			follow = "-F"
 		}
-		return append(argv, name), nil
+		return []string{"sh", "-c", printFile, "log", name, lines, follow}, nil
 	}
 }
+
+// printFile prints the lines from, or the last, $2 of file $1, which must not be a
+// symbolic link; with $3, -F, it follows the name. File 0 is what it has opened:
+// that, and not a name, is looked at and printed.
+const printFile = `name=$1 lines=$2 follow=$3
+exec <"$name" || exit
+opened=$(readlink /proc/self/fd/0)
+dir=$(cd -P "${name%/*}/" && pwd -P) || exit
+if [ -z "$opened" ]; then
+	printf '%s: cannot find out whether it is a symbolic link: this takes readlink(1) and /proc\n' "$name" >&2
+	exit 1
+fi
+if [ "$opened" != "${dir%/}/${name##*/}" ]; then
+	printf '%s: it is a symbolic link, or has just been replaced, and leads to %s: name the file itself\n' "$name" "$opened" >&2
+	exit 1
+fi
+[ -z "$follow" ] || exec tail -n "$lines" "$follow" -- "$name"
+exec tail -n "$lines"`
 
 // LogCommand is the standard output of a command that prints a log and ends, such
 // as dmesg, or, with --follow, of one that goes on printing, such as dmesg -w;

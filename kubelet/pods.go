@@ -28,8 +28,9 @@ type Pods struct {
 	// whether it is still there. 0: [DefaultHeartbeat]. It is set before use.
 	Heartbeat time.Duration
 
-	pool    *client.Pool
-	resolve Resolver
+	pool       *client.Pool
+	resolve    Resolver
+	identities identities
 }
 
 // The signatures are virtual-kubelet's.

@@ -53,7 +53,8 @@ func (c *caller) ended(ended *client.ExitError) error {
 		return errors.New(ended.Error()) // it was ended, however it took that: this is no success
 	case ended.ExitStatus() < 0:
 		return errors.New(ended.Error()) // an agent of protocol version 1 does not say how it ended
-	case ended.Reason() != "exit" && ended.Reason() != "signal", ended.OOMKilled():
+	case ended.Reason() != "exit" && ended.Reason() != "signal", ended.OOMKilled(),
+		ended.ExitCode() > 255, ended.ExitCode() < -1: // Windows: the text has all of it
 		return c.exit(ended, ended.ExitStatus())
 	}
 	return ended

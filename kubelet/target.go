@@ -15,6 +15,16 @@ type Target struct {
 	// pool's own Dial does.
 	Agent string
 
+	// Identity names the VM itself, whatever its address is: its UUID, for
+	// example. Another VM may get the same Agent when one is gone. When the
+	// Resolver returns an Agent with another Identity than before, the pool's
+	// connections to the one before are closed (client.Pool.Forget), with what
+	// still runs over them, and none of them is used. Empty: it is not checked.
+	//
+	// That the VM which answers is this one the Resolver has to know:
+	// client.PoolConfig.Verify can find out.
+	Identity string
+
 	// How kubectl exec runs commands: see the fields of the same names in
 	// client.Cmd. [Target.Annotate] sets them from a pod's annotations.
 	User     string

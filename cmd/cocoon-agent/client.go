@@ -15,7 +15,7 @@ import (
 
 // targetFlags name an agent.
 type targetFlags struct {
-	Target         string        `placeholder:"URL" env:"COCOON_AGENT_TARGET" help:"The agent: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH."`
+	Target         string        `placeholder:"URL" env:"COCOON_AGENT_TARGET" help:"The agent: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH, which root or this user must serve; for another one unix:///PATH?uid=UID."`
 	CID            *uint32       `name:"cid" placeholder:"N" help:"The guest's vsock CID: --cid N --port P is --target vsock://N:P."`
 	Port           uint32        `default:"1024" help:"The agent's vsock port, with --cid."`
 	ConnectTimeout time.Duration `default:"10s" help:"How long to wait for a connection and the agent's greeting."`

@@ -211,7 +211,7 @@ func agentOf(t *testing.T, uid uint32) (string, *exec.Cmd) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can start an agent as another user")
 	}
-	return agentBy(t, func(cmd *exec.Cmd) *exec.Cmd {
+	target, cmd := agentBy(t, func(cmd *exec.Cmd) *exec.Cmd {
 		dir := filepath.Dir(strings.TrimPrefix(cmd.Args[len(cmd.Args)-1], "unix://"))
 		if err := os.Chown(dir, int(uid), int(uid)); err != nil {
 			t.Fatal(err)
@@ -221,6 +221,7 @@ func agentOf(t *testing.T, uid uint32) (string, *exec.Cmd) {
 		cmd.Dir = "/"
 		return cmd
 	})
+	return fmt.Sprintf("%s?uid=%d", target, uid), cmd
 }
 
 // processes sets how many the agent's user may have. That is asked for as this

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -113,7 +112,7 @@ func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<
 
 // printJSON is a contract: names and units stay.
 func printJSON(out io.Writer, i *client.Info) error {
-	return json.NewEncoder(out).Encode(struct {
+	return writeJSON(out, struct {
 		Version         string     `json:"version"`
 		Protocol        int        `json:"protocol"`
 		Hostname        string     `json:"hostname"`

@@ -1,17 +1,29 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// escapeJSON returns JSON with everything in it escaped that is not ASCII and not
-// printable: C1 controls and bidirectional overrides, for two, act on a terminal
-// as a guest likes, and no JSON encoder escapes them.
+// writeJSON writes one JSON value on a line of its own.
+func writeJSON(out io.Writer, value any) error {
+	var b bytes.Buffer
+	if err := json.NewEncoder(&b).Encode(value); err != nil {
+		return err
+	}
+	_, err := out.Write(escapeJSON(b.Bytes()))
+	return err
+}
+
+// escapeJSON returns JSON in which everything is escaped that is neither ASCII nor
+// printable. A terminal obeys C1 controls and bidirectional overrides, and JSON
+// encoders leave them as they are. They escape the controls of ASCII.
 func escapeJSON(text []byte) []byte {
 	if !slices.ContainsFunc(text, func(b byte) bool { return b >= 0x7f }) {
 		return text

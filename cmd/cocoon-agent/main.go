@@ -25,6 +25,8 @@ type grammar struct {
 	Client  clientCommand  `cmd:"" help:"Run a command in a guest."`
 	Ping    pingCommand    `cmd:"" help:"Measure round trips to an agent."`
 	Info    infoCommand    `cmd:"" help:"Print what an agent and its guest are."`
+	Execs   execsCommand   `cmd:"" help:"List the commands that run in a guest."`
+	Kill    killCommand    `cmd:"" help:"End commands that run in a guest."`
 	Reseed  reseedCommand  `cmd:"" help:"After a snapshot: make a clone a machine of its own."`
 	Version versionCommand `cmd:"" help:"Print version, revision and protocol range."`
 }

@@ -77,19 +77,24 @@ func statusOf(err error) (status int, line string) {
 	return status, err.Error()
 }
 
-// exitStatus is silent where the command's own end says it all.
+// exitStatus returns no line if the status says it all. The status is never 0: a
+// command that has ended by itself, with code 0, has no ExitError.
 func exitStatus(exit *client.ExitError, text string) (status int, line string) {
-	switch exit.Reason() {
-	case "timeout":
+	switch status = exit.ExitStatus(); {
+	case exit.Reason() == "timeout":
 		return statusTimeout, text
-	case "signal", "killed":
-		if exit.ExitStatus() < 0 { // an agent of version 1 does not say how it ended
-			return statusTransport, text
-		}
-		return exit.ExitStatus(), ""
-	case "shutdown":
-		return exit.ExitStatus(), text
+	case status <= 0: // an agent of version 1 does not say how it ended, or the command took its end for success
+		return statusTransport, text
+	case exit.ExitCode() > maxCode || exit.ExitCode() < -1: // Windows: text has all of it
+		return status, text
+	}
+	switch exit.Reason() {
+	case "exit", "signal", "killed":
+		return status, ""
 	default:
-		return exit.ExitStatus(), ""
+		return status, text
 	}
 }
+
+// maxCode is the highest exit code that is a status.
+const maxCode = 255

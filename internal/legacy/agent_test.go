@@ -352,3 +352,32 @@ func TestKindOfAnAgentsErrorIsItsOwnWord(t *testing.T) {
 		}
 	}
 }
+
+// Agents that speak version 1 only run on Windows, too, and do not say so.
+func TestExitCodesHave32Bits(t *testing.T) {
+	for code, want := range map[string]struct{ code, status int }{
+		"255":         {255, 255},
+		"256":         {256, 1},
+		"513":         {513, 1},
+		"3221225477":  {0xc0000005, 5},
+		"-1073741819": {0xc0000005, 5},
+		"4294967295":  {0xffffffff, 255},
+		"2147483648":  {1 << 31, 1},
+		"-2147483648": {1 << 31, 1},
+		"-1":          {-1, -1}, // a signal
+	} {
+		serve, _ := player(t, `{"type":"started","pid":5}`+"\n"+`{"type":"exit","exit_code":`+code+"}\n")
+		_, _, err := perform(patiently(t), dialOld(t, startOld(t, serve)), heard(t, []string{`{"type":"exec","argv":["x"]}`}))
+		exit, ok := errors.AsType[*client.ExitError](err)
+		if !ok || exit.ExitCode() != want.code || exit.ExitStatus() != want.status {
+			t.Errorf("exit_code %s: %v (%T), code %d, status %d; want %+v", code, err, err, exit.ExitCode(), exit.ExitStatus(), want)
+		}
+	}
+	for _, code := range []string{"4294967296", "-2147483649"} {
+		serve, _ := player(t, `{"type":"started","pid":5}`+"\n"+`{"type":"exit","exit_code":`+code+"}\n")
+		_, _, err := perform(patiently(t), dialOld(t, startOld(t, serve)), heard(t, []string{`{"type":"exec","argv":["x"]}`}))
+		if _, ok := errors.AsType[*client.LostExitError](err); !ok {
+			t.Errorf("exit_code %s: %v (%T), want a LostExitError", code, err, err)
+		}
+	}
+}

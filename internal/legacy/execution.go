@@ -270,15 +270,16 @@ func (e *execution) put(f *Frame) error {
 	return err
 }
 
-// exited is the answer to a command that has ended.
+// exited is the answer to a command that has ended. A code of Windows' has 32 bits
+// and no sign; in version 2 it has one.
 func (e *execution) exited(f *Frame) wire.Message {
-	switch {
-	case !e.started || f.ExitCode < math.MinInt32 || f.ExitCode > math.MaxInt32:
+	switch code := int64(f.ExitCode); {
+	case !e.started || code < math.MinInt32 || code > math.MaxUint32:
 		return e.misplaced(f)
-	case f.ExitCode == -1:
+	case code == -1:
 		return e.exit(-1, wire.ReasonSignal)
 	default:
-		return e.exit(f.ExitCode, wire.ReasonExit)
+		return e.exit(int(int32(uint32(code))), wire.ReasonExit)
 	}
 }
 

@@ -22,10 +22,24 @@ func Dial(ctx context.Context, t Target) (net.Conn, error) {
 	case schemeHybrid:
 		return dialHybrid(ctx, t.Path, t.Port)
 	case schemeUnix:
-		return dialUnix(ctx, t.Path)
+		return dialAgent(ctx, t)
 	default:
 		return nil, fmt.Errorf("dial %q: no such scheme", t.Scheme)
 	}
+}
+
+// dialAgent connects to an agent's own socket. A directory that others may write
+// to lets them bind its path first: the kernel knows who did.
+func dialAgent(ctx context.Context, t Target) (net.Conn, error) {
+	conn, err := dialUnix(ctx, t.Path)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkServer(conn, t); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 func dialUnix(ctx context.Context, path string) (net.Conn, error) {

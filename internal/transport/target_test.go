@@ -40,6 +40,14 @@ func TestParseTargetAndItsStringAgree(t *testing.T) {
 		"unix:///run/agent.sock:5": unixTarget("/run/agent.sock:5"), // no port in a Unix socket's name
 		"unix:///../a b/ü?x#y%20":  unixTarget("/../a b/ü?x#y%20"),
 		"unix://" + longestPath:    unixTarget(longestPath),
+
+		"unix:///run/agent.sock?uid=1000":     {Scheme: "unix", Path: "/run/agent.sock", UID: 1000},
+		"unix:///a?uid=5?uid=4294967294":      {Scheme: "unix", Path: "/a?uid=5", UID: 1<<32 - 2},
+		"unix:///a?uid=5/agent.sock":          unixTarget("/a?uid=5/agent.sock"),
+		"unix:///a?b=5":                       unixTarget("/a?b=5"),
+		"unix:///a?uid":                       unixTarget("/a?uid"),
+		"unix://" + longestPath + "?uid=1000": {Scheme: "unix", Path: longestPath, UID: 1000},
+		"hvsock:///run/vm.sock?uid=1000:1024": hybridTarget("/run/vm.sock?uid=1000", 1024),
 	} {
 		got, err := transport.ParseTarget(s)
 		if got != want || err != nil {
@@ -108,6 +116,11 @@ func TestParseTargetSaysWhatIsWrong(t *testing.T) {
 		"hvsock:///run/vm.sock:4294967295":      `port "4294967295"` + badPort,
 		"hvsock:///run/a\x00b:1":                `path has a NUL byte`,
 		"hvsock://" + longestPath + "p:1":       `path is 108 bytes long: a Unix socket's has at most 107`,
+		"unix:///run/a.sock?uid=":               `uid "": want a number from 1 to 4294967294`,
+		"unix:///run/a.sock?uid=0":              `uid "0": want a number from 1 to 4294967294`,
+		"unix:///run/a.sock?uid=bob":            `uid "bob": want a number from 1 to 4294967294`,
+		"unix:///run/a.sock?uid=4294967295":     `uid "4294967295": want a number from 1 to 4294967294`,
+		"unix://?uid=5":                         `no path`,
 		"unix://":                               `no path`,
 		"unix://run/agent.sock":                 `path "run/agent.sock"` + relative,
 		"unix://@abstract":                      `path "@abstract"` + relative,
@@ -181,7 +194,7 @@ func TestParseAddressSaysWhatIsWrong(t *testing.T) {
 func FuzzParseTarget(f *testing.F) {
 	for _, s := range []string{
 		"vsock://3:1024", "vsock://3", "vsock://4294967295:1", "hvsock:///run/vm.sock:1024", "hvsock:///run/vm:7/s", "hvsock:///:1",
-		"hvsock:///a:1:2", "unix:///run/agent.sock", "unix:///a\x00", "unix://" + longestPath, "tcp://x", "", "://", "unix:////:1",
+		"hvsock:///a:1:2", "unix:///run/agent.sock", "unix:///a\x00", "unix:///a?uid=5?uid=6", "unix://" + longestPath, "tcp://x", "", "://", "unix:////:1",
 	} {
 		f.Add(s)
 	}

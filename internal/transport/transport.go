@@ -37,16 +37,18 @@ type Target struct {
 	CID    uint32 // vsock
 	Port   uint32 // vsock, hvsock
 	Path   string // hvsock: the VMM's socket; unix: the agent's
+	UID    uint32 // unix: who must serve the socket; 0: root, or this process's own user
 }
 
 // ParseTarget parses one of
 //
 //	vsock://CID[:PORT]         AF_VSOCK on the host: QEMU, crosvm with vhost-vsock
 //	hvsock:///PATH[:PORT]      the VMM's Unix socket: Firecracker, Cloud Hypervisor
-//	unix:///PATH               an agent that listens on a Unix socket
+//	unix:///PATH[?uid=UID]     an agent that listens on a Unix socket
 //
 // PORT is [DefaultPort] where it is left out. What follows
-// the last colon of a path is its port. The error says what is wrong with s.
+// the last colon of a path is its port. UID is [Target.UID]; a path may contain
+// question marks. The error says what is wrong with s.
 func ParseTarget(s string) (Target, error) {
 	scheme, rest, err := splitScheme(s, "vsock://CID:PORT, hvsock:///PATH:PORT or unix:///PATH")
 	if err != nil {
@@ -59,7 +61,7 @@ func ParseTarget(s string) (Target, error) {
 	case schemeHybrid:
 		t.Path, t.Port, err = parseHybrid(rest)
 	case schemeUnix:
-		t.Path, err = parsePath(rest)
+		t.Path, t.UID, err = parseUnix(rest)
 	default:
 		err = fmt.Errorf("unknown scheme %q: want vsock, hvsock or unix", scheme)
 	}
@@ -76,9 +78,12 @@ func (t Target) String() string {
 		return fmt.Sprintf("vsock://%d:%d", t.CID, t.Port)
 	case schemeHybrid:
 		return fmt.Sprintf("hvsock://%s:%d", t.Path, t.Port)
-	default:
-		return t.Scheme + "://" + t.Path
+	case schemeUnix:
+		if t.UID != 0 {
+			return fmt.Sprintf("unix://%s%s%d", t.Path, uidQuery, t.UID)
+		}
 	}
+	return t.Scheme + "://" + t.Path
 }
 
 // An Address is where an agent listens.
@@ -162,6 +167,29 @@ func parseHybrid(rest string) (path string, port uint32, err error) {
 	}
 	path, err = parsePath(path)
 	return path, port, err
+}
+
+// uidQuery begins the last part of a Unix target, behind its path.
+const uidQuery = "?uid="
+
+func parseUnix(rest string) (path string, uid uint32, err error) {
+	if i := strings.LastIndex(rest, uidQuery); i >= 0 && !strings.Contains(rest[i:], "/") {
+		if uid, err = parseUID(rest[i+len(uidQuery):]); err != nil {
+			return "", 0, err
+		}
+		rest = rest[:i]
+	}
+	path, err = parsePath(rest)
+	return path, uid, err
+}
+
+// parseUID takes no 0: without a uid root is served, and this user besides.
+func parseUID(s string) (uint32, error) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || n == 0 || n == 1<<32-1 { // 2^32-1 is no user: (uid_t)-1
+		return 0, fmt.Errorf("uid %q: want a number from 1 to %d", s, uint32(1<<32-2))
+	}
+	return uint32(n), nil
 }
 
 func parsePort(s string) (uint32, error) {

@@ -23,6 +23,7 @@ const (
 
 	roleHost  = "host"  // dials, and waits until the agent hangs up
 	roleAgent = "agent" // listens, and prints what Admit says of the first connection
+	roleEars  = "ears"  // listens, and prints how many bytes come over the first connection
 )
 
 const otherUser = 65534
@@ -35,6 +36,8 @@ func play(role, socket string) int {
 		err = playHost(socket)
 	case roleAgent:
 		err = playAgent(socket)
+	case roleEars:
+		err = playEars(socket)
 	default:
 		err = fmt.Errorf("no role %q", role)
 	}
@@ -71,6 +74,45 @@ func playAgent(socket string) error {
 	peer, err := transport.Policy{}.Admit(conn)
 	fmt.Fprintln(os.Stdout, peer.UID, err)
 	return nil
+}
+
+func playEars(socket string) error {
+	ln, err := transport.Listen(unixAddress(socket))
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	fmt.Fprintln(os.Stdout, "listening")
+	conn, err := ln.Accept()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	n, err := io.Copy(io.Discard, conn)
+	fmt.Fprintln(os.Stdout, n, "bytes")
+	return err
+}
+
+// startOther starts another user's program that listens on socket. What it
+// prints after that is to be read from out.
+func startOther(t *testing.T, role, socket string) (cmd *exec.Cmd, out io.Reader) {
+	t.Helper()
+	cmd = asOtherUser(t, role, socket)
+	if err := os.Chown(filepath.Dir(socket), otherUser, otherUser); err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var listening string
+	if _, err := fmt.Fscanln(out, &listening); err != nil || listening != "listening" {
+		t.Fatalf("the other program said %q, %v", listening, err)
+	}
+	return cmd, out
 }
 
 // asOtherUser returns this program in a role. The test's end kills it.
@@ -141,24 +183,11 @@ func TestListenUnixKeepsAnotherUserOutByTheSocketsMode(t *testing.T) {
 }
 
 func TestPolicyOfAnotherUsersAgentServesRoot(t *testing.T) {
-	dir := socketDir(t)
-	socket := filepath.Join(dir, "s")
-	cmd := asOtherUser(t, roleAgent, socket)
-	if err := os.Chown(dir, otherUser, otherUser); err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var listening string
-	if _, err := fmt.Fscanln(out, &listening); err != nil || listening != "listening" {
-		t.Fatalf("%q, %v", listening, err)
-	}
-	conn, err := transport.Dial(patiently(t), unixTarget(socket))
+	socket := filepath.Join(socketDir(t), "s")
+	cmd, out := startOther(t, roleAgent, socket)
+	target := unixTarget(socket)
+	target.UID = otherUser
+	conn, err := transport.Dial(patiently(t), target)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,5 +198,33 @@ func TestPolicyOfAnotherUsersAgentServesRoot(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestDialRefusesAnotherUsersServer(t *testing.T) {
+	socket := filepath.Join(socketDir(t), "s")
+	cmd, out := startOther(t, roleEars, socket)
+	conn, err := transport.Dial(patiently(t), unixTarget(socket))
+	want := "uid 65534 serves " + socket + ", and is neither root nor this user (uid 0): nothing was sent; " +
+		"if that user runs the agent, name it: unix://" + socket + "?uid=65534"
+	if conn != nil || err == nil || err.Error() != want {
+		t.Errorf("Dial = %v, %v; want %s", conn, err, want)
+	}
+	if said, err := io.ReadAll(out); string(said) != "0 bytes\n" || err != nil {
+		t.Errorf("the server got %q, %v; want 0 bytes", said, err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDialRefusesAServerOtherThanAskedFor(t *testing.T) {
+	ln := listen(t, filepath.Join(socketDir(t), "s"))
+	target := unixTarget(ln.Addr().String())
+	target.UID = otherUser
+	conn, err := transport.Dial(patiently(t), target)
+	want := fmt.Sprintf("uid %d serves %s, and uid 65534 was asked for: nothing was sent", os.Geteuid(), target.Path)
+	if conn != nil || err == nil || err.Error() != want {
+		t.Errorf("Dial = %v, %v; want %s", conn, err, want)
 	}
 }

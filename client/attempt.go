@@ -1,0 +1,129 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// dial makes a connection, when the back-off has passed, and waits for the
+// agent's greeting. It counts as being dialed until replace or drop.
+func (m *member) dial(ctx context.Context) (*Client, error) {
+	p := m.pool
+	if err := m.backOff(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.reserve(); err != nil {
+		return nil, err
+	}
+	c, err := m.connect(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.dialing--
+		if ctx.Err() == nil {
+			p.counts.DialErrors++
+			m.backing.failed(&p.config, err)
+		}
+		return nil, err
+	}
+	m.backing.made(&p.config, c)
+	return c, nil
+}
+
+func (m *member) backOff(ctx context.Context) error {
+	m.pool.mu.Lock()
+	m.backing.settle(&m.pool.config, m.target)
+	wait := m.backing.wait()
+	m.pool.mu.Unlock()
+	if wait <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// gaveUp is the error of a caller whose context has ended, and says what it
+// would have waited for.
+func (m *member) gaveUp(err error) error {
+	m.pool.mu.Lock()
+	defer m.pool.mu.Unlock()
+	if dial, ok := errors.AsType[*DialError](m.backing.failure); ok {
+		err = fmt.Errorf("%w; the attempt before had failed: %w", err, dial.Err)
+	}
+	return &DialError{Target: m.target, Err: err}
+}
+
+func (m *member) connect(ctx context.Context) (*Client, error) {
+	config := &m.pool.config
+	within, cancel := context.WithTimeout(ctx, config.DialTimeout)
+	defer cancel()
+	c, err := m.greeted(within)
+	if err == nil {
+		if err := m.verify(c); err != nil {
+			return nil, &DialError{Target: m.target, Err: errors.Join(err, c.Close())}
+		}
+		c.used = time.Now()
+		c.another = func(ctx context.Context) (*Client, error) { return m.another(ctx, c) }
+		return c, nil
+	}
+	if dial, ok := errors.AsType[*DialError](err); ok {
+		err = dial.Err
+	}
+	if ctx.Err() == nil && within.Err() != nil {
+		err = &timeoutError{config.DialTimeout, err}
+	}
+	return nil, &DialError{Target: m.target, Err: err}
+}
+
+// greeted returns a Client whose agent has shown that it is there.
+func (m *member) greeted(ctx context.Context) (*Client, error) {
+	r := route{m.dialConn, m.target}
+	protocol := m.pool.config.Protocol
+	first := protocol
+	if protocol == ProtocolAuto {
+		first = Protocol2
+	}
+	c, err := r.client(ctx, first)
+	if err == nil {
+		if err = c.Ready(ctx); err == nil {
+			return c, nil
+		}
+		_ = c.Close()
+	}
+	if protocol == ProtocolAuto && speaksVersion1(err) {
+		return r.oldClient(false)
+	}
+	return nil, err
+}
+
+// verify asks the pool's owner about c, which has been greeted or speaks version 1.
+func (m *member) verify(c *Client) error {
+	verify := m.pool.config.Verify
+	if verify == nil {
+		return nil
+	}
+	if err := verify(m.target, c.hello.clone()); err != nil {
+		return fmt.Errorf("the agent was refused: %w", err)
+	}
+	return nil
+}
+
+func (m *member) dialConn(ctx context.Context) (net.Conn, error) {
+	if dial := m.pool.config.Dial; dial != nil {
+		return dial(ctx, m.target)
+	}
+	t, err := ParseTarget(m.target)
+	if err != nil {
+		return nil, err
+	}
+	return t.Dial(ctx)
+}

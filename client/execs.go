@@ -1,0 +1,133 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// An Exec is a command that runs in a guest. This client need not have started it.
+// The guest describes it: texts are printable, and of some KiB at most.
+type Exec struct {
+	Handle  []byte // names it for [Client.KillExec]: see [Cmd.Handle]
+	PID     int    // in the guest
+	Command string // for people
+	User    string // as it was asked for; empty: the agent's own
+	TTY     bool
+	Keep    bool // it lives on when its connection ends
+
+	Connected bool          // its connection has not ended
+	Running   time.Duration // for how long
+}
+
+// An ExecList is what [Client.Execs] returns.
+type ExecList struct {
+	Execs []Exec // the oldest first
+	More  uint64 // how many others run
+}
+
+// Bounds of what a guest may say of an exec.
+const (
+	handleSize     = 16   // bytes
+	maxExecCommand = 1024 // bytes
+	maxExecUser    = 256  // bytes
+)
+
+// Execs asks the agent which commands run, over all connections of callers of this
+// caller's class. It waits for the agent's greeting. The error is a [*RemoteError] of kind [Unsupported], and nothing has
+// been asked, if the agent does not know of this.
+func (c *Client) Execs(ctx context.Context) (*ExecList, error) {
+	if err := c.needs(ctx, wire.FeatureExecs); err != nil {
+		return nil, err
+	}
+	done, err := c.request(ctx, func(h wire.Head) wire.Message { return &wire.Execs{Head: h} })
+	if err != nil {
+		return nil, err
+	}
+	if done.Execs == nil {
+		return nil, fmt.Errorf("%w: done without a list of execs", ErrProtocol)
+	}
+	list := &ExecList{More: done.Execs.More}
+	for _, e := range done.Execs.Running {
+		if err := checkExec(&e); err != nil {
+			return nil, err
+		}
+		list.Execs = append(list.Execs, Exec{
+			Handle: e.Handle, PID: e.PID, TTY: e.TTY, Keep: e.Keep, Connected: e.Connected,
+			Command: printable(e.Command, maxExecCommand), User: printable(e.User, maxExecUser),
+			Running: time.Duration(e.RunningMS) * time.Millisecond,
+		})
+	}
+	return list, nil
+}
+
+func checkExec(e *wire.ExecState) error {
+	switch {
+	case len(e.Handle) != handleSize:
+		return fmt.Errorf("%w: an exec with a handle of %d bytes: want %d", ErrProtocol, len(e.Handle), handleSize)
+	case e.PID < 1:
+		return fmt.Errorf("%w: an exec with pid %d", ErrProtocol, e.PID)
+	case e.RunningMS > uint64(math.MaxInt64/time.Millisecond):
+		return fmt.Errorf("%w: an exec that has run for %d ms", ErrProtocol, e.RunningMS)
+	}
+	return nil
+}
+
+// KillExec ends the command that handle names, and everything that it has started.
+// Its connection may be another one, or have ended. It is ended by SIGTERM, and SIGKILL after a grace;
+// with force by SIGKILL at once. It returns when the agent has taken the request.
+// If no such command runs, the error is os.ErrProcessDone and a [*RemoteError] of
+// kind [NotFound]; if the agent does not know of handles, one of kind [Unsupported],
+// and nothing has been asked.
+func (c *Client) KillExec(ctx context.Context, handle []byte, force bool) error {
+	if len(handle) != handleSize {
+		return fmt.Errorf("client: a handle of %d bytes: want %d", len(handle), handleSize)
+	}
+	if err := c.needs(ctx, wire.FeatureExecs); err != nil {
+		return err
+	}
+	_, err := c.request(ctx, func(h wire.Head) wire.Message {
+		return &wire.Kill{Head: h, Handle: handle, Force: force}
+	})
+	return processDone(err)
+}
+
+// Handle returns 16 bytes that name the command for [Client.KillExec], over any
+// connection to the agent, and no other command ever. It is nil before Start, and
+// for an agent that gives none.
+func (c *Cmd) Handle() []byte { return bytes.Clone(c.handle) }
+
+// handleOf returns the handle in m. One of another length names nothing.
+func handleOf(m *wire.Started) []byte {
+	if len(m.Handle) != handleSize {
+		return nil
+	}
+	return m.Handle
+}
+
+// needs waits for the agent's greeting, and returns a RemoteError if that does not
+// name the feature: an older agent would ignore what it does not know.
+func (c *Client) needs(ctx context.Context, feature string) error {
+	if old := c.live().old; old != nil {
+		return unsupported("the agent speaks protocol version 1, which has no %q", feature)
+	}
+	h, err := c.Hello(ctx)
+	if err != nil {
+		return err
+	}
+	if h.Protocol == Protocol1 {
+		return unsupported("the agent speaks protocol version 1, which has no %q", feature)
+	}
+	if !h.has(feature) {
+		return unsupported("the agent, version %q, is too old: it does not have %q", h.Version, feature)
+	}
+	return nil
+}
+
+func unsupported(format string, args ...any) error {
+	return &RemoteError{Kind: Unsupported, Message: fmt.Sprintf(format, args...)}
+}

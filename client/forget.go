@@ -1,0 +1,44 @@
+package client
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Forget says that the VM of target is gone, and that another one may have its
+// address. It closes the connections to it: what runs over them fails with
+// errors that wrap [ErrForgotten] and [ErrLost], and nothing begins over them any
+// more. No Client that was got before reaches another connection. An attempt
+// under way ends, and those who wait for it get a [*DialError] that wraps
+// ErrForgotten. The back-off is forgotten, too: the next Get dials at once.
+//
+// Forget does not wait for the ends of the connections. It does nothing if the pool
+// does not know the target.
+func (p *Pool) Forget(target string) {
+	target, err := p.key(target)
+	if err != nil {
+		return // there is no connection to it
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forgets++
+	m, ok := p.members[target]
+	if !ok || p.closed {
+		return
+	}
+	delete(p.members, target)
+	m.forgotten = true
+	m.timer.Stop()
+	if m.search != nil {
+		m.search.cancel(ErrForgotten)
+	}
+	for _, c := range append(slices.Clone(m.retired), m.current) {
+		if c == nil {
+			continue
+		}
+		c.setEnd(fmt.Errorf("%w: %w", ErrLost, ErrForgotten))
+		p.forget(c)
+		p.counts.Forgotten++
+		p.running.Go(func() { _ = c.Close() })
+	}
+}

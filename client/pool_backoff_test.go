@@ -1,0 +1,150 @@
+//go:build linux
+
+package client_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// wantNoDial wants a Get to wait for its back-off.
+func wantNoDial(t *testing.T, p *client.Pool, v *fakeVM, dials int32) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := p.Get(ctx, "vm"); err == nil {
+		t.Error("Get succeeds, want it to wait for the back-off")
+	}
+	if n := v.dials.Load(); n != dials {
+		t.Errorf("%d dials, want %d", n, dials)
+	}
+}
+
+// insist asks for a connection and for a command, again and again, for a minute,
+// or until there were far too many dials.
+func insist(t *testing.T, p *client.Pool, v *fakeVM) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for ctx.Err() == nil && v.dials.Load() < 10*mostDials {
+		if c, err := p.Get(ctx, "vm"); err == nil {
+			_ = c.CommandContext(ctx, "true").Run()
+		}
+	}
+}
+
+// mostDials is more than the attempts of a minute: 100 ms, 200 ms and so on to 5 s
+// apart, and in truth half of that at least.
+const mostDials = 40
+
+func TestPoolPacesAnAgentThatGreetsAndHangsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, v := fakePool(t, client.PoolConfig{}, func(_ int, g *guest) {
+			g.offend(greeting("b", ""))
+			_ = g.mux.Close()
+		})
+		insist(t, p, v)
+		if n := v.dials.Load(); n < 5 || n > mostDials {
+			t.Errorf("%d dials in a minute, want 5 to %d", n, mostDials)
+		}
+		_ = p.Close()
+	})
+}
+
+func TestPoolPacesAnAgentThatTakesNoRequests(t *testing.T) {
+	for _, kind := range []wire.ErrorKind{wire.ShuttingDown, wire.Limit} {
+		for name, hangUp := range map[string]bool{"stays": false, "hangs up": true} {
+			t.Run(string(kind)+" and "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					p, v := fakePool(t, client.PoolConfig{}, func(_ int, g *guest) {
+						if !hangUp {
+							g.refuse(greeting("b", ""), kind)
+							return
+						}
+						g.offend(greeting("b", ""))
+						if m, err := wire.Read(g.in); err == nil {
+							_, id := wire.About(m)
+							g.offend(&wire.Error{Head: wire.Head{ID: id}, Kind: kind})
+						}
+						_ = g.mux.Close()
+					})
+					if kind == wire.Limit && !hangUp {
+						if err := get(t, p, "vm").Command("true").Run(); err == nil {
+							t.Error("Run = nil, want a refusal")
+						}
+					} else {
+						insist(t, p, v)
+					}
+					if n := v.dials.Load(); n > mostDials {
+						t.Errorf("%d dials in a minute, want at most %d", n, mostDials)
+					}
+					_ = p.Close()
+				})
+			})
+		}
+	}
+}
+
+func TestPoolForgetsTheBackOffAfterAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, v := fakePool(t, client.PoolConfig{MinBackoff: time.Hour}, func(_ int, g *guest) {
+			g.offend(greeting("b", ""))
+			if m, err := wire.Read(g.in); err == nil {
+				_, id := wire.About(m)
+				g.offend(&wire.Error{Head: wire.Head{ID: id}, Kind: wire.NotFound})
+			}
+			_ = g.mux.Close()
+		})
+		begun := time.Now()
+		for range 5 {
+			c := get(t, p, "vm")
+			wantKind(t, c.Command("nosuch").Run(), client.NotFound)
+			<-c.Done()
+		}
+		if took := time.Since(begun); took != 0 || v.dials.Load() != 5 {
+			t.Errorf("%d dials took %v, want 5 without waiting", v.dials.Load(), took)
+		}
+		_ = p.Close()
+	})
+}
+
+func TestPoolForgetsTheBackOffAfterALifetime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const lifetime = 10 * time.Second
+		config := client.PoolConfig{MinBackoff: lifetime / 2, MaxBackoff: lifetime, ProbeAfter: time.Hour}
+		p, v := fakePool(t, config, func(_ int, g *guest) {
+			g.offend(greeting("b", ""))
+			<-time.After(lifetime) // of the bubble
+			_ = g.mux.Close()
+		})
+		begun := time.Now()
+		for range 5 {
+			<-get(t, p, "vm").Done()
+		}
+		if took := time.Since(begun); took != 5*lifetime || v.dials.Load() != 5 {
+			t.Errorf("%d dials took %v, want 5 in %v", v.dials.Load(), took, 5*lifetime)
+		}
+		_ = p.Close()
+	})
+}
+
+func TestPoolCountsNoConnectionThatItEvicts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, v := fakePool(t, client.PoolConfig{MaxConns: 1, MinBackoff: time.Hour}, func(_ int, g *guest) { g.serve(greeting("b", "")) })
+		begun := time.Now()
+		for range 5 {
+			for _, target := range []string{"one", "two"} {
+				get(t, p, target)
+			}
+		}
+		if took := time.Since(begun); took != 0 || v.dials.Load() != 10 {
+			t.Errorf("%d dials took %v, want 10 without waiting", v.dials.Load(), took)
+		}
+		_ = p.Close()
+	})
+}

@@ -1,0 +1,145 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// A search is one attempt to find a connection that works. All who want one wait
+// for it.
+type search struct {
+	ctx    context.Context // ends with the pool, or by cancel
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed when the result is there
+	client *Client
+	err    error
+}
+
+// find joins the search under way, or begins one. It is called with mu held.
+func (m *member) find() *search {
+	if m.search == nil {
+		s := &search{done: make(chan struct{})}
+		s.ctx, s.cancel = context.WithCancelCause(m.pool.ctx)
+		m.search = s
+		old := m.current
+		m.pool.running.Go(func() { // stopped by its time-outs, Forget, or Close
+			defer s.cancel(nil)
+			s.client, s.err = m.look(s.ctx, old)
+			m.pool.mu.Lock()
+			m.search = nil
+			m.pool.mu.Unlock()
+			close(s.done)
+		})
+	}
+	return m.search
+}
+
+// look returns old if that answers, and a new connection otherwise. If old answers
+// late, but before there is a new one, it is old.
+func (m *member) look(ctx context.Context, old *Client) (*Client, error) {
+	p := m.pool
+	within, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var pong <-chan error // nil: there is nothing to wait for
+	if old != nil && !old.hasEnded() {
+		var ok bool
+		if pong, ok = m.probe(within, old); ok {
+			return old, nil
+		}
+	}
+	type result struct {
+		client *Client
+		err    error
+	}
+	dialed := make(chan result, 1)
+	p.running.Go(func() { // stopped by DialTimeout, or within
+		c, err := m.dial(within)
+		dialed <- result{c, err}
+	})
+	for {
+		select {
+		case err := <-pong:
+			if pong = nil; err != nil {
+				continue // it has ended
+			}
+			cancel()
+			p.running.Go(func() {
+				if r := <-dialed; r.client != nil {
+					p.drop(m, r.client)
+				}
+			})
+			return old, nil
+		case r := <-dialed:
+			switch {
+			case ctx.Err() != nil:
+				if r.client != nil {
+					p.drop(m, r.client)
+				}
+				return nil, m.stopped(ctx)
+			case r.err != nil:
+				return nil, r.err
+			case bothOld(old, r.client):
+				p.drop(m, r.client) // the agent is there, and that is all
+				return old, nil
+			case !m.replace(old, r.client):
+				p.drop(m, r.client)
+				return nil, m.stopped(ctx)
+			}
+			return r.client, nil
+		}
+	}
+}
+
+// bothOld says that a and c both speak version 1. Neither has a connection that
+// could be dead, and so c is of no more use than a.
+func bothOld(a, c *Client) bool { return a != nil && !a.hasEnded() && a.old != nil && c.old != nil }
+
+// probe asks c for an answer, and waits for ProbeTimeout. If none has come by then,
+// pong is the channel on which it still may.
+func (m *member) probe(ctx context.Context, c *Client) (pong <-chan error, ok bool) {
+	p := m.pool
+	p.count(&p.counts.Probes)
+	answer := make(chan error, 1)
+	p.running.Go(func() { // stopped by the answer, c's end, or ctx
+		_, err := c.ask(ctx, ping)
+		answer <- err
+	})
+	timer := time.NewTimer(p.config.ProbeTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-answer:
+		return nil, err == nil
+	case <-timer.C:
+		p.count(&p.counts.ProbeTimeouts)
+		return answer, false
+	}
+}
+
+// stopped is the error of a search whose ctx has ended.
+func (m *member) stopped(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, ErrForgotten) {
+		return &DialError{Target: m.target, Err: cause}
+	}
+	return cause
+}
+
+// replace makes c the target's connection instead of old, which is judged. It
+// returns false if the target has been forgotten.
+func (m *member) replace(old, c *Client) bool {
+	p := m.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m.forgotten {
+		return false
+	}
+	m.retire(old)
+	p.dialing--
+	p.open[c], m.current = m, c
+	p.running.Go(func() { m.watch(c) })
+	if old != nil && !old.hasEnded() && old.old == nil {
+		p.running.Go(func() { m.judge(old, c) })
+	}
+	return true
+}

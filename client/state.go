@@ -1,0 +1,153 @@
+package client
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// A ProcessState is how a command ended.
+type ProcessState struct {
+	pid    int
+	exited wire.Exited
+
+	// The code is one of 32 bits without a sign, as Windows has them: its guests
+	// say so by their greeting, and those of version 1 may be any.
+	wide bool
+}
+
+// newProcessState makes one of a record that checkExited has let pass.
+func newProcessState(pid int, m *wire.Exited, h Hello) *ProcessState {
+	s := &ProcessState{pid: pid, exited: *m}
+	s.exited.Signal = printable(m.Signal, maxName)
+	s.exited.Reason = wire.Reason(printable(string(m.Reason), maxName))
+	s.wide = h.OS == windows || h.Protocol == Protocol1 && m.Reason == wire.ReasonExit
+	return s
+}
+
+// Pid is the process's in the guest.
+func (s *ProcessState) Pid() int { return s.pid }
+
+// ExitCode returns the exit code. It returns -1 if a signal ended the command, or if
+// s is nil: the command has not ended, or how is not known. A code is 0 to 255, and for a command
+// on Windows, as in os/exec, 0 to 4294967295.
+func (s *ProcessState) ExitCode() int {
+	switch {
+	case s == nil:
+		return -1
+	case s.wide:
+		return int(uint32(s.exited.Code))
+	default:
+		return s.exited.Code
+	}
+}
+
+// ExitStatus returns the exit code as a shell has it, 0 to 255: 128+n for signal
+// n, and for a code above 255 its low byte, or 1 if that is 0. It is -1 if a signal
+// ended the command and an agent that speaks version 1 does not say which.
+func (s *ProcessState) ExitStatus() int {
+	code := s.exited.Code
+	switch {
+	case s.exited.SignalNumber != 0:
+		return 128 + s.exited.SignalNumber
+	case s.wide && (code < 0 || code > 255):
+		return max(int(byte(code)), 1)
+	default:
+		return code
+	}
+}
+
+// Exited is true, of a command that a signal ended too, unlike os.ProcessState's:
+// the command has ended and its status is known. It is there for
+// k8s.io/utils/exec.ExitError, whose users ignore the status without it.
+func (s *ProcessState) Exited() bool { return true }
+
+// Success says whether the command exited with code 0.
+func (s *ProcessState) Success() bool { return s.exited.Code == 0 && s.exited.SignalNumber == 0 }
+
+// Signal returns the name, without SIG, of the signal that ended the command,
+// or "".
+func (s *ProcessState) Signal() string { return s.exited.Signal }
+
+// CoreDumped says whether the signal left a core dump.
+func (s *ProcessState) CoreDumped() bool { return s.exited.CoreDumped }
+
+// OOMKilled says whether the kernel has killed the command because it had used
+// up [Limits.Memory].
+func (s *ProcessState) OOMKilled() bool { return s.exited.OOMKilled }
+
+// Reason says why the command ended: "exit", "signal", "timeout", "killed",
+// "shutdown" or "limit" (docs/protocol.md), or a later agent's.
+func (s *ProcessState) Reason() string { return string(s.exited.Reason) }
+
+// OutputCut says whether processes that the command left behind may have
+// written more than the agent waited for.
+func (s *ProcessState) OutputCut() bool { return s.exited.Cut }
+
+// UserTime returns the CPU time in user mode of the command and the children
+// that it waited for.
+func (s *ProcessState) UserTime() time.Duration {
+	return microseconds(s.exited.UserUS)
+}
+
+// SystemTime returns the CPU time in the kernel, likewise.
+func (s *ProcessState) SystemTime() time.Duration {
+	return microseconds(s.exited.SystemUS)
+}
+
+// microseconds returns n of them, or the longest time that a Duration has.
+func microseconds(n uint64) time.Duration {
+	return time.Duration(min(n, uint64(math.MaxInt64/time.Microsecond))) * time.Microsecond
+}
+
+// MaxRSS returns the largest resident set, in bytes.
+func (s *ProcessState) MaxRSS() uint64 { return s.exited.MaxRSS }
+
+// String says how the command ended.
+func (s *ProcessState) String() string {
+	if s == nil {
+		return "<nil>"
+	}
+	text := fmt.Sprintf("exit status %d", s.ExitCode())
+	if s.wide && s.ExitStatus() != s.ExitCode() {
+		text = fmt.Sprintf("exit status 0x%08x", uint32(s.exited.Code)) // as Windows' are written
+	}
+	if s.exited.SignalNumber != 0 {
+		text = "signal " + cmp.Or(s.exited.Signal, strconv.Itoa(s.exited.SignalNumber))
+	}
+	if s.exited.SignalNumber == 0 && s.exited.Code == -1 && !s.wide { // all that version 1 says
+		text = "ended by a signal"
+	}
+	if s.exited.OOMKilled {
+		text += " (out of memory)"
+	}
+	if s.exited.CoreDumped {
+		text += " (core dumped)"
+	}
+	switch s.exited.Reason {
+	case wire.ReasonTimeout:
+		text += " (timed out)"
+	case wire.ReasonKilled:
+		text += " (ended by the host)"
+	case wire.ReasonShutdown:
+		text += " (agent shut down)"
+	case wire.ReasonLimit:
+		text += " (ended by the agent: it did not read its input, for which there is no more memory)"
+	case wire.ReasonExit, wire.ReasonSignal, wire.ReasonLost:
+	default:
+		if s.Success() { // or the text would say so
+			text += fmt.Sprintf(" (for the reason %q)", s.exited.Reason)
+		}
+	}
+	return text
+}
+
+// byItself says whether the command ended of its own accord, or by a signal
+// that was not the agent's. A reason that is not known is neither.
+func (s *ProcessState) byItself() bool {
+	return s.exited.Reason == wire.ReasonExit || s.exited.Reason == wire.ReasonSignal
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+)
+
+type killCommand struct {
+	targetFlags
+
+	Force   bool          `short:"f" help:"Send SIGKILL at once."`
+	Timeout time.Duration `short:"W" default:"10s" help:"How long to wait for each answer."`
+
+	Handles []string `arg:"" name:"handle" help:"What \"execs\" calls the command."`
+}
+
+// Help is what --help says besides the flags.
+func (*killCommand) Help() string {
+	return `Each command gets SIGTERM, with all that it has started, and SIGKILL 5 seconds
+later. It does not matter who has started it, nor whether its connection has ended.
+The agent answers before the command has ended. There is a line on standard error
+for each HANDLE that was not killed, and the exit status is then 1.
+
+  cocoon-agent kill --cid 3 4f1d00c5a3be9f0e6d2b7a8190cc3e5d
+  cocoon-agent kill --cid 3 --force $(cocoon-agent execs --json --cid 3 | jq -r '.execs[].handle')`
+}
+
+// handleSize is the length of a handle, in bytes.
+const handleSize = 16
+
+// errTold says that standard error has it already.
+var errTold = errors.New("")
+
+// Run kills each.
+func (c *killCommand) Run(k *kong.Context) error {
+	if c.Timeout <= 0 {
+		return misuse("--timeout %v: want more than 0", c.Timeout)
+	}
+	var handles [][]byte
+	for _, text := range c.Handles {
+		handle, err := hex.DecodeString(text)
+		if err != nil || len(handle) != handleSize {
+			return misuse("handle %q: want %d hexadecimal digits, as execs prints them", text, 2*handleSize)
+		}
+		handles = append(handles, handle)
+	}
+	url, err := c.url(k)
+	if err != nil {
+		return err
+	}
+	conn, err := c.dial(url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	failed := false
+	for _, handle := range handles {
+		if err := c.kill(conn, handle); err != nil {
+			failed = true
+			fmt.Fprintln(k.Stderr, printable(fmt.Sprintf("cocoon-agent: %s: %x: %v", url, handle, err)))
+		}
+	}
+	if failed {
+		return errTold
+	}
+	return nil
+}
+
+func (c *killCommand) kill(conn *client.Client, handle []byte) error {
+	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
+	defer cancel()
+	err := conn.KillExec(ctx, handle, c.Force)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no answer within %v: it may or may not have been killed", c.Timeout)
+	}
+	if remote, ok := errors.AsType[*client.RemoteError](err); ok {
+		return remote // without what errors.Is is told
+	}
+	return err
+}
