@@ -77,7 +77,7 @@ func playAgent(socket string) error {
 }
 
 func playEars(socket string) error {
-	ln, err := transport.Listen(unixAddress(socket))
+	ln, err := transport.Listen(unixAddress(socket), transport.Policy{})
 	if err != nil {
 		return err
 	}
