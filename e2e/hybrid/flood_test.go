@@ -4,7 +4,6 @@ package hybrid_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,12 +22,11 @@ import (
 // the agent over vsock loopback as often as it can, until it is killed.
 const floodVariable = "HYBRID_TEST_FLOOD"
 
-func flood() {
+func flood() error {
 	for {
 		fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			return err
 		}
 		_ = unix.Connect(fd, &unix.SockaddrVM{CID: transport.CIDLocal, Port: transport.DefaultPort})
 		_ = unix.Close(fd)

@@ -27,7 +27,8 @@ var vmms = []string{"correct", "firecracker"}
 
 func TestMain(m *testing.M) {
 	if os.Getenv(floodVariable) != "" {
-		flood()
+		fmt.Fprintln(os.Stderr, flood())
+		os.Exit(1)
 	}
 	if os.Getenv(instruments) == "" {
 		fmt.Fprintf(os.Stderr, "hybrid: %s does not name the folder of hybridvsock and umlguest\n", instruments)

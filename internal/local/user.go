@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 	"unsafe"
@@ -118,7 +119,7 @@ func setGID(u User) syscall.Errno {
 }
 
 func setGroups(u User) syscall.Errno {
-	list := append(u.Groups[:len(u.Groups):len(u.Groups)], 0) // one more, so that there is a first
+	list := slices.Concat(u.Groups, []uint32{0}) // one more, so that there is a first
 	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(u.Groups)), uintptr(unsafe.Pointer(&list[0])), 0)
 	return errno
 }

@@ -32,11 +32,6 @@ var room = [classes]int{Audit: 1 << 20, General: 256 << 10}
 // longer: what a pipe that polls as writable takes at once.
 const maxWrite = 4096
 
-// tickTime is how long a record may wait for others, or for a Settle, if the file
-// has no write that never blocks: a goroutine that wakes for each record costs
-// more than the write, and so does a timer for each.
-const tickTime = 20 * time.Millisecond
-
 // ErrStuck is returned by Sync if whoever reads the log takes nothing.
 var ErrStuck = errors.New("the log's reader takes nothing")
 
@@ -65,12 +60,6 @@ type Queue struct {
 	lost     uint64        // records that have not been reported
 	err      error         // of the latest write
 	closed   bool
-}
-
-// A settling is a Settle that writes.
-type settling struct {
-	patience time.Duration
-	then     func(error)
 }
 
 type record struct {
@@ -141,40 +130,6 @@ func (q *Queue) put(class Class, p []byte) {
 		q.wake()
 	} else {
 		q.tickSoon()
-	}
-}
-
-// tickSoon has tick called within tickTime. It is called with mu held.
-func (q *Queue) tickSoon() {
-	switch {
-	case q.ticking || q.closed:
-		return
-	case q.ticker == nil:
-		q.ticker = time.AfterFunc(tickTime, q.tick)
-	default:
-		q.ticker.Reset(tickTime)
-	}
-	q.ticking = true
-}
-
-// tick has the writer write what waits, and lets go whoever has waited for a write
-// of its own for too long.
-func (q *Queue) tick() {
-	q.mu.Lock()
-	q.ticking = false
-	var late *settling
-	if s := q.settling; s != nil && time.Since(q.writing) >= s.patience {
-		late, q.settling = s, nil
-	}
-	if len(q.waiting) > 0 && q.writing.IsZero() && !q.closed {
-		q.wake()
-	}
-	if len(q.waiting) > 0 || q.settling != nil {
-		q.tickSoon()
-	}
-	q.mu.Unlock()
-	if late != nil {
-		late.then(ErrStuck)
 	}
 }
 
@@ -269,59 +224,6 @@ func (q *Queue) settle(batch []record, left []byte, err error) {
 	}
 }
 
-// Settle calls then, once, when every record that has been put is written, or
-// with an error as of [Queue.Sync]. It writes what waits itself, if nobody else
-// does, so that no other goroutine has to wake. If that write is not over soon
-// after patience, then is called on another goroutine, and Settle returns when
-// the write does: nothing may follow Settle that must not wait for the log.
-func (q *Queue) Settle(patience time.Duration, then func(error)) {
-	batch, mark := q.beginSettling(&settling{patience, then})
-	if batch == nil {
-		then(q.Sync(patience))
-		return
-	}
-	for batch != nil {
-		q.write(batch)
-		batch = q.nextBefore(mark)
-	}
-	q.mu.Lock()
-	own := q.settling
-	q.settling = nil
-	if len(q.waiting) > 0 && !q.closed {
-		q.wake()
-	}
-	err := q.stateLocked()
-	q.mu.Unlock()
-	if own != nil {
-		own.then(err)
-	}
-}
-
-// beginSettling returns the records that s is to write, and how many must be
-// settled then; or none, if the file is written to by somebody else.
-func (q *Queue) beginSettling(s *settling) (batch []record, mark uint64) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.direct != nil || q.settling != nil {
-		return nil, 0
-	}
-	if batch = q.next(); batch != nil {
-		q.settling = s
-		q.tickSoon()
-	}
-	return batch, q.accepted
-}
-
-// nextBefore returns records to write, while fewer than mark are settled.
-func (q *Queue) nextBefore(mark uint64) []record {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.settled >= mark || q.settling == nil {
-		return nil
-	}
-	return q.next()
-}
-
 // report has the losses reported, if records can be written again.
 func (q *Queue) report() {
 	q.mu.Lock()
@@ -341,37 +243,45 @@ func (q *Queue) report() {
 // at all: a log that nobody reads delays its callers once. The error says why
 // records are not written, or that some have been lost and not reported yet.
 func (q *Queue) Sync(patience time.Duration) error {
-	var timer *time.Timer
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for mark := q.accepted; q.settled < mark; {
-		if q.writing.IsZero() && !q.closed {
-			q.wake()
-		}
-		if !q.writing.IsZero() && time.Since(q.writing) >= patience {
-			return ErrStuck
-		}
-		if q.progress == nil {
-			q.progress = make(chan struct{})
-		}
-		if timer == nil {
-			timer = time.NewTimer(patience)
-			defer timer.Stop()
-		}
-		if !q.wait(timer) {
+	if mark := q.accepted; q.settled < mark {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		if !q.await(mark, patience, timer.C) {
 			return ErrStuck
 		}
 	}
 	return q.stateLocked()
 }
 
-// state says why records are not written, or that some have been lost.
-func (q *Queue) state() error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.stateLocked()
+// await waits until mark records are settled. It is called with mu held, and
+// waits without.
+func (q *Queue) await(mark uint64, patience time.Duration, late <-chan time.Time) bool {
+	for q.settled < mark {
+		if !q.writing.IsZero() && time.Since(q.writing) >= patience {
+			return false
+		}
+		if q.writing.IsZero() && !q.closed {
+			q.wake()
+		}
+		if q.progress == nil {
+			q.progress = make(chan struct{})
+		}
+		progress := q.progress
+		q.mu.Unlock()
+		select {
+		case <-progress:
+			q.mu.Lock()
+		case <-late:
+			q.mu.Lock()
+			return false
+		}
+	}
+	return true
 }
 
+// stateLocked says why records are not written, or that some have been lost.
 func (q *Queue) stateLocked() error {
 	if q.err != nil {
 		return q.err
@@ -380,19 +290,6 @@ func (q *Queue) stateLocked() error {
 		return fmt.Errorf("%d records of the log were lost", q.lost)
 	}
 	return nil
-}
-
-// wait waits for progress, without mu, which is held again when it returns.
-func (q *Queue) wait(timer *time.Timer) bool {
-	progress := q.progress
-	q.mu.Unlock()
-	defer q.mu.Lock()
-	select {
-	case <-progress:
-		return true
-	case <-timer.C:
-		return false
-	}
 }
 
 // Close writes what waits, for at most patience, and ends the Queue: later

@@ -92,9 +92,9 @@ func wantRead(t *testing.T, r io.Reader, want string) {
 }
 
 func TestWriteIsDoneWhenItReturns(t *testing.T) {
-	for name, make := range map[string]func(*testing.T) (r, w *os.File){"pipe": pipe, "socket": socketPair} {
+	for name, open := range map[string]func(*testing.T) (r, w *os.File){"pipe": pipe, "socket": socketPair} {
 		t.Run(name, func(t *testing.T) {
-			r, w := make(t)
+			r, w := open(t)
 			q, _ := newQueue(t, w)
 			put(q.Writer(logqueue.Audit), 0, 1)
 			var fds [1]unix.PollFd
@@ -128,9 +128,9 @@ func TestSyncWaitsUntilAFileIsWritten(t *testing.T) {
 // A reader that takes nothing holds up no writer, loses nothing for which there
 // is room, and gets it all in order when it reads again.
 func TestWriteNeverWaitsForTheReader(t *testing.T) {
-	for name, make := range map[string]func(*testing.T) (r, w *os.File){"pipe": pipe, "socket": socketPair} {
+	for name, open := range map[string]func(*testing.T) (r, w *os.File){"pipe": pipe, "socket": socketPair} {
 		t.Run(name, func(t *testing.T) {
-			r, w := make(t)
+			r, w := open(t)
 			q, lost := newQueue(t, w)
 			put(q.Writer(logqueue.Audit), 0, 8000) // 0.9 MiB: more than pipe and socket hold
 			if err := q.Sync(time.Millisecond); !errors.Is(err, logqueue.ErrStuck) {

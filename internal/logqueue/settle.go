@@ -1,0 +1,103 @@
+//go:build linux
+
+package logqueue
+
+import "time"
+
+// tickTime is how long a record may wait for others, or for a Settle, if the file
+// has no write that never blocks: a goroutine that wakes for each record costs
+// more than the write, and so does a timer for each.
+const tickTime = 20 * time.Millisecond
+
+// A settling is a Settle that writes.
+type settling struct {
+	patience time.Duration
+	then     func(error)
+}
+
+// Settle calls then, once, when every record that has been put is written, or
+// with an error as of [Queue.Sync]. It writes what waits itself, if nobody else
+// does, so that no other goroutine has to wake. If that write is not over soon
+// after patience, then is called on another goroutine, and Settle returns when
+// the write does: nothing may follow Settle that must not wait for the log.
+func (q *Queue) Settle(patience time.Duration, then func(error)) {
+	batch, mark := q.beginSettling(&settling{patience, then})
+	if batch == nil {
+		then(q.Sync(patience))
+		return
+	}
+	for batch != nil {
+		q.write(batch)
+		batch = q.nextBefore(mark)
+	}
+	q.mu.Lock()
+	own := q.settling
+	q.settling = nil
+	if len(q.waiting) > 0 && !q.closed {
+		q.wake()
+	}
+	err := q.stateLocked()
+	q.mu.Unlock()
+	if own != nil {
+		own.then(err)
+	}
+}
+
+// beginSettling returns the records that s is to write, and how many must be
+// settled then; or none, if the file is written to by somebody else.
+func (q *Queue) beginSettling(s *settling) (batch []record, mark uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.direct != nil || q.settling != nil {
+		return nil, 0
+	}
+	if batch = q.next(); batch != nil {
+		q.settling = s
+		q.tickSoon()
+	}
+	return batch, q.accepted
+}
+
+// nextBefore returns records to write, while fewer than mark are settled.
+func (q *Queue) nextBefore(mark uint64) []record {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.settled >= mark || q.settling == nil {
+		return nil
+	}
+	return q.next()
+}
+
+// tickSoon has tick called within tickTime. It is called with mu held.
+func (q *Queue) tickSoon() {
+	switch {
+	case q.ticking || q.closed:
+		return
+	case q.ticker == nil:
+		q.ticker = time.AfterFunc(tickTime, q.tick)
+	default:
+		q.ticker.Reset(tickTime)
+	}
+	q.ticking = true
+}
+
+// tick has the writer write what waits, and lets go whoever has waited for a write
+// of its own for too long.
+func (q *Queue) tick() {
+	q.mu.Lock()
+	q.ticking = false
+	var late *settling
+	if s := q.settling; s != nil && time.Since(q.writing) >= s.patience {
+		late, q.settling = s, nil
+	}
+	if len(q.waiting) > 0 && q.writing.IsZero() && !q.closed {
+		q.wake()
+	}
+	if len(q.waiting) > 0 || q.settling != nil {
+		q.tickSoon()
+	}
+	q.mu.Unlock()
+	if late != nil {
+		late.then(ErrStuck)
+	}
+}
