@@ -32,7 +32,7 @@ func escapeJSON(text []byte) []byte {
 	for len(text) > 0 {
 		r, size := utf8.DecodeRune(text)
 		switch {
-		case r < 0x7f, unicode.IsPrint(r) && r != utf8.RuneError:
+		case r < 0x7f, unicode.IsPrint(r) && size > 1:
 			out = append(out, text[:size]...)
 		case r > 0xffff:
 			high, low := utf16.EncodeRune(r)
