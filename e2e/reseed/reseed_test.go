@@ -310,8 +310,8 @@ func TestWithoutThePrivilegeEachStepIsRefused(t *testing.T) {
 	writable(t)
 	before := read(t, "/etc/machine-id")
 	prepare(t, "mkdir -m 755 /run/agent && chown 65534 /run/agent", "rm -r /run/agent")
-	a := checks.Agent{Program: checks.Program(t), Target: "unix:///run/agent/s"}
-	checks.ServeAs(t, &syscall.Credential{Uid: 65534, Gid: 65534}, "--listen", a.Target)
+	a := checks.Agent{Program: checks.Program(t), Target: "unix:///run/agent/s?uid=65534"}
+	checks.ServeAs(t, &syscall.Credential{Uid: 65534, Gid: 65534}, "--listen", "unix:///run/agent/s")
 	c := a.Dial(t)
 	report, err := c.Resume(patiently(t), client.ResumeOptions{
 		MachineID: true, Hostname: "clone-9", Clock: true, SSHKeys: true, Now: func() time.Time { return time.Now().Add(time.Hour) },
