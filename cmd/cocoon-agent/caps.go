@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"math"
 	"runtime/debug"
+	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/cocoonstack/cocoon-agent/internal/local"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
@@ -85,9 +88,12 @@ func (f *ceilingFlags) ceilings() (session.Ceilings, error) {
 	return session.Ceilings{Memory: int64(f.LimitMemory), PIDs: int64(f.LimitPIDs), Time: f.LimitTime}, nil
 }
 
+// serveVars are what the help of flags refers to.
+func serveVars() kong.Vars { return kong.Vars{"verbs": strings.Join(session.Verbs(), ", ")} }
+
 // policyFlags are what hosts may ask "serve" for.
 type policyFlags struct {
-	Allow   []string `placeholder:"VERB" help:"Carry out these requests alone: exec, signal, resize, kill, info, reseed, forward, execs. ping is always answered."`
+	Allow   []string `placeholder:"VERB" help:"Carry out these requests alone: ${verbs}. ping is always answered."`
 	Deny    []string `placeholder:"VERB" help:"Carry out all requests but these."`
 	Forward []string `sep:"none" placeholder:"RULE" help:"Let forwards lead to these addresses alone: tcp:PORT, tcp:LOW-HIGH, tcp:*, unix:/PATH, unix:@NAME (with * and ? as in file names), or none. Repeatable. Default: every address of the guest's own."`
 	User    string   `placeholder:"USER" help:"Run commands as this user (name, uid, name:group or uid:gid) if the host names none; it may name any. Make all forwards as this user. Looked up each time."`

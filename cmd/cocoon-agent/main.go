@@ -46,6 +46,7 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 		kong.Name("cocoon-agent"),
 		kong.Description(description),
 		kong.Writers(stdout, stderr),
+		serveVars(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Exit(func(code int) { panic(helpShown{code}) }),
 	)

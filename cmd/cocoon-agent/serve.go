@@ -135,7 +135,7 @@ func (s *serveCommand) strict() bool { return s.Audit == "strict" }
 // warn says what of the policy may not be what was meant.
 func (s *serveCommand) warn(log zerolog.Logger) {
 	policy, _ := s.policy()
-	allowed := func(verb wire.Type) bool { return !slices.Contains(policy.Denied, verb) }
+	allowed := func(verb wire.Type) bool { return !slices.Contains(policy.Denied, string(verb)) }
 	if !allowed(wire.TypeExec) && allowed(wire.TypeForward) && policy.Forward == nil {
 		log.Warn().Msg("exec is denied and forward is not: a service of this guest that trusts local users, such as a container runtime's socket, runs commands for a host all the same; name what is needed with --forward, or deny it")
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
 	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
-	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 // answers reads what the agent says, to the last frame.
@@ -312,7 +311,7 @@ func TestExitThatLooksLikeSuccessAndIsNoneIsAnError(t *testing.T) {
 }
 
 func TestPolicyAndLimitsAreThoseOfVersion2(t *testing.T) {
-	denied := agenttest.StartWith(t, func(c *session.Config) { c.Policy.Denied = []wire.Type{wire.TypeExec} })
+	denied := agenttest.StartWith(t, func(c *session.Config) { c.Policy.Denied = []string{"exec"} })
 	full := agenttest.StartWith(t, func(c *session.Config) { c.Caps.AllExecs = 1 })
 	first := full.Dial(t)
 	say(t, first, exec("sleep", "1000"))

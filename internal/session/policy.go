@@ -12,16 +12,22 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// Verbs are the requests that a [Policy] may deny. Others are always allowed:
-// ping, which asks for nothing but an answer, and a refusal is one too.
-var Verbs = []wire.Type{
-	wire.TypeExec, wire.TypeSignal, wire.TypeResize, wire.TypeKill, wire.TypeInfo, wire.TypeReseed,
-	wire.TypeForward, wire.TypeExecs,
+// Verbs returns the names of what a [Policy] may deny, by package wire's table. The
+// rest is always allowed: ping, which asks for nothing but an answer, and a refusal
+// is one too.
+func Verbs() []string {
+	var names []string
+	for _, v := range wire.Verbs() {
+		if v.Policy != "" && !slices.Contains(names, v.Policy) {
+			names = append(names, v.Policy)
+		}
+	}
+	return names
 }
 
 // A Policy says what hosts may ask for. Its zero value allows everything.
 type Policy struct {
-	Denied []wire.Type
+	Denied []string // of Verbs
 
 	// Forward says which addresses a forward may lead to. nil: all of the guest's own.
 	Forward local.Rules
@@ -35,39 +41,32 @@ var errDenied = errors.New("not allowed by this agent's policy")
 
 // Deny returns the Denied of a Policy in which verbs are denied. An unknown one
 // is an error.
-func Deny(verbs []string) ([]wire.Type, error) {
-	var denied []wire.Type
+func Deny(verbs []string) ([]string, error) {
 	for _, v := range verbs {
-		if wire.Type(v) == wire.TypePing {
+		if v == string(wire.TypePing) {
 			return nil, errors.New("ping cannot be denied: a refusal answers it as well")
 		}
 		if err := checkVerb(v); err != nil {
 			return nil, err
 		}
-		denied = append(denied, wire.Type(v))
 	}
-	return denied, nil
+	return verbs, nil
 }
 
 // Allow returns the Denied of a Policy in which all but verbs are denied.
-func Allow(verbs []string) ([]wire.Type, error) {
+func Allow(verbs []string) ([]string, error) {
 	for _, v := range verbs {
 		if err := checkVerb(v); err != nil {
 			return nil, err
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(Verbs), func(t wire.Type) bool {
-		return slices.Contains(verbs, string(t))
-	}), nil
+	return slices.DeleteFunc(Verbs(), func(v string) bool { return slices.Contains(verbs, v) }), nil
 }
 
 func checkVerb(verb string) error {
-	if slices.Contains(Verbs, wire.Type(verb)) || wire.Type(verb) == wire.TypePing {
+	known := append(Verbs(), string(wire.TypePing))
+	if slices.Contains(known, verb) {
 		return nil
-	}
-	var known []string
-	for _, t := range append(slices.Clone(Verbs), wire.TypePing) {
-		known = append(known, string(t))
 	}
 	return fmt.Errorf("unknown verb %q: want one of %s", verb, strings.Join(known, ", "))
 }
@@ -75,7 +74,7 @@ func checkVerb(verb string) error {
 // check returns an error that wraps errDenied if a request is not allowed.
 func (p *Policy) check(r request) error {
 	verb, _ := wire.About(r.message)
-	if slices.Contains(p.Denied, verb) {
+	if slices.Contains(p.Denied, wire.PolicyOf(verb)) {
 		return fmt.Errorf("%s: %w", verb, errDenied)
 	}
 	if f, ok := r.message.(*wire.Forward); ok && !p.Forward.Allow(r.to) {

@@ -3,6 +3,7 @@
 package session_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -30,11 +31,38 @@ func requests() map[wire.Type]wire.Message {
 	}
 }
 
-func TestEveryVerbCanBeDeniedAndLeavesARecord(t *testing.T) {
-	if len(requests()) != len(session.Verbs) {
-		t.Fatalf("the test knows %d verbs, there are %d", len(requests()), len(session.Verbs))
+// denialTypes are the types of request that a policy may deny.
+func denialTypes() []wire.Type {
+	var types []wire.Type
+	for _, v := range wire.Verbs() {
+		if v.Policy != "" {
+			types = append(types, v.Type)
+		}
 	}
-	for _, verb := range session.Verbs {
+	return types
+}
+
+func TestProtocolSaysWhatEachVerbAmountsTo(t *testing.T) {
+	text, err := os.ReadFile("../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(text), "## 10. What is allowed")
+	if !ok {
+		t.Fatal("docs/protocol.md has no section 10")
+	}
+	for _, verb := range session.Verbs() {
+		if strings.Count(table, "`"+verb+"`") < 2 { // in the list and in the table
+			t.Errorf("section 10 of docs/protocol.md does not say what %s amounts to", verb)
+		}
+	}
+}
+
+func TestEveryVerbCanBeDeniedAndLeavesARecord(t *testing.T) {
+	if len(requests()) != len(session.Verbs()) {
+		t.Fatalf("the test knows %d verbs, there are %d", len(requests()), len(session.Verbs()))
+	}
+	for _, verb := range denialTypes() {
 		t.Run(string(verb), func(t *testing.T) {
 			denied, err := session.Deny([]string{string(verb)})
 			if err != nil {

@@ -48,7 +48,7 @@ func TestExecIsRecordedBeforeItStarts(t *testing.T) {
 
 // What a host can cause as often as it likes does not fill the log.
 func TestFloodOfDeniedRequestsIsCounted(t *testing.T) {
-	a := governed(t, session.Policy{Denied: []wire.Type{wire.TypeSignal}})
+	a := governed(t, session.Policy{Denied: []string{"signal"}})
 	h := connect(t, a)
 	const flood = 5000
 	go func() { // ends with the last message, or the connection

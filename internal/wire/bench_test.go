@@ -12,13 +12,13 @@ var benchmarked = []struct {
 	kind, file     string
 	append, decode float64
 }{
-	{"exec", "exec-streams", 15, 26},
-	{"exec-tty", "exec", 20, 50},
-	{"started", "started", 5, 18},
-	{"exited", "exited", 13, 28},
-	{"ping", "ping", 5, 14},
-	{"done", "done", 5, 14},
-	{"error", "error-not-found", 5, 19},
+	{"exec", "exec-streams", 4, 26},
+	{"exec-tty", "exec", 5, 50},
+	{"started", "started", 4, 18},
+	{"exited", "exited", 4, 28},
+	{"ping", "ping", 4, 14},
+	{"done", "done", 4, 14},
+	{"error", "error-not-found", 4, 19},
 }
 
 func TestAllocationsOfAppendAndDecode(t *testing.T) {

@@ -34,12 +34,12 @@ func Append(dst []byte, m Message) ([]byte, error) {
 		room = make([]byte, 0, firstSize)
 	}
 	buf := bytes.NewBuffer(append(room, make([]byte, lengthSize)...))
-	enc := msgpack.GetEncoder()
-	defer msgpack.PutEncoder(enc)
-	enc.Reset(buf)
-	enc.UseCompactInts(true)
-	if err := enc.Encode(m); err != nil {
-		return dst, fmt.Errorf("encode %s: %w", m.kind(), err)
+	f := fields{mode: writing, e: msgpack.GetEncoder()}
+	defer msgpack.PutEncoder(f.e)
+	f.e.Reset(buf)
+	f.e.UseCompactInts(true)
+	if f.write(m); f.err != nil {
+		return dst, fmt.Errorf("encode %s: %w", m.kind(), f.err)
 	}
 	out := buf.Bytes()
 	size := len(out) - start - lengthSize
@@ -128,7 +128,7 @@ func Decode(body []byte) (Message, error) {
 		return nil, err
 	}
 	var h Head
-	if err := decodeInto(&h, body); err != nil {
+	if err := decode(body, &h); err != nil {
 		return nil, err
 	}
 	if h.Type == "" {
@@ -138,18 +138,18 @@ func Decode(body []byte) (Message, error) {
 	if m == nil {
 		return &Unknown{Head: h}, nil
 	}
-	if err := decodeInto(m, body); err != nil {
+	if err := decode(body, m); err != nil {
 		return nil, fmt.Errorf("%s: %w", h.Type, err)
 	}
 	*m.head() = h
 	return m, nil
 }
 
-// decodeInto hands the fields of body's map to m.
-func decodeInto(m interface{ set(key string, f *fields) }, body []byte) error {
-	f := fields{d: msgpack.GetDecoder()}
+// decode reads body's map into r.
+func decode(body []byte, r record) error {
+	f := fields{mode: reading, d: msgpack.GetDecoder()}
 	defer msgpack.PutDecoder(f.d)
 	f.d.Reset(bytes.NewReader(body))
-	f.each(func(key string) { m.set(key, &f) })
+	f.readInto(r)
 	return f.err
 }

@@ -3,84 +3,64 @@ package wire
 // Started says that the process of an [Exec] runs, or that the connection of a
 // [Forward] has been made.
 type Started struct {
-	Head   `msgpack:",inline"`
-	PID    int    `msgpack:"pid,omitempty"`    // of an exec, in the guest; of 32 bits, as pids are
-	Handle []byte `msgpack:"handle,omitempty"` // of an exec: 16 random bytes that name this one and no other
+	Head
+	PID    int    // of an exec, in the guest; of 32 bits, as pids are
+	Handle []byte // of an exec: 16 random bytes that name this one and no other
 }
 
 func (*Started) kind() Type { return TypeStarted }
 
-func (m *Started) set(key string, f *fields) {
-	switch key {
-	case "pid":
-		m.PID = f.integer()
-	case "handle":
-		m.Handle = f.bytes()
-	default:
-		f.skip()
-	}
+func (m *Started) fields(f *fields) {
+	m.Head.fields(f)
+	integer(f, "pid", &m.PID, filled)
+	octets(f, "handle", &m.Handle, filled)
 }
 
 // Exited is the end of an exec that has started. It is sent after everything
 // that its output streams carry, and their ends, have been written.
 type Exited struct {
-	Head `msgpack:",inline"`
+	Head
 
-	Code         int    `msgpack:"code"`                    // exit code; -1 where a signal ended it
-	Signal       string `msgpack:"signal,omitempty"`        // name, without SIG
-	SignalNumber int    `msgpack:"signal_number,omitempty"` // the guest's number for it
-	CoreDumped   bool   `msgpack:"core_dumped,omitempty"`
-	Reason       Reason `msgpack:"reason"`
+	Code         int    // exit code; -1 where a signal ended it
+	Signal       string // name, without SIG
+	SignalNumber int    // the guest's number for it
+	CoreDumped   bool
+	Reason       Reason
 
 	// How many bytes the agent has written to each output stream. A host that
 	// has received fewer has lost some.
-	StdoutBytes uint64 `msgpack:"stdout_bytes"`
-	StderrBytes uint64 `msgpack:"stderr_bytes"`
+	StdoutBytes uint64
+	StderrBytes uint64
 
 	// Cut says that output was still open when the agent stopped reading it:
 	// processes that the command left behind may have written more.
-	Cut bool `msgpack:"cut,omitempty"`
+	Cut bool
 
-	UserUS   uint64 `msgpack:"user_us,omitempty"`   // CPU time in user mode, microseconds
-	SystemUS uint64 `msgpack:"system_us,omitempty"` // CPU time in the kernel, microseconds
-	MaxRSS   uint64 `msgpack:"max_rss,omitempty"`   // largest resident set, bytes
+	UserUS   uint64 // CPU time in user mode, microseconds
+	SystemUS uint64 // CPU time in the kernel, microseconds
+	MaxRSS   uint64 // largest resident set, bytes
 
 	// OOMKilled says that the memory limit of the exec was used up, and that the
 	// kernel has killed it.
-	OOMKilled bool `msgpack:"oom_killed,omitempty"`
+	OOMKilled bool
 }
 
 func (*Exited) kind() Type { return TypeExited }
 
-func (m *Exited) set(key string, f *fields) {
-	switch key {
-	case "code":
-		m.Code = f.integer()
-	case "signal":
-		m.Signal = f.text()
-	case "signal_number":
-		m.SignalNumber = f.integer()
-	case "core_dumped":
-		m.CoreDumped = f.flag()
-	case "reason":
-		m.Reason = Reason(f.text())
-	case "stdout_bytes":
-		m.StdoutBytes = f.count()
-	case "stderr_bytes":
-		m.StderrBytes = f.count()
-	case "cut":
-		m.Cut = f.flag()
-	case "user_us":
-		m.UserUS = f.count()
-	case "system_us":
-		m.SystemUS = f.count()
-	case "max_rss":
-		m.MaxRSS = f.count()
-	case "oom_killed":
-		m.OOMKilled = f.flag()
-	default:
-		f.skip()
-	}
+func (m *Exited) fields(f *fields) {
+	m.Head.fields(f)
+	integer(f, "code", &m.Code, always)
+	text(f, "signal", &m.Signal, filled)
+	integer(f, "signal_number", &m.SignalNumber, filled)
+	flag(f, "core_dumped", &m.CoreDumped, filled)
+	text(f, "reason", &m.Reason, always)
+	natural(f, "stdout_bytes", &m.StdoutBytes, always)
+	natural(f, "stderr_bytes", &m.StderrBytes, always)
+	flag(f, "cut", &m.Cut, filled)
+	natural(f, "user_us", &m.UserUS, filled)
+	natural(f, "system_us", &m.SystemUS, filled)
+	natural(f, "max_rss", &m.MaxRSS, filled)
+	flag(f, "oom_killed", &m.OOMKilled, filled)
 }
 
 // A Reason says why a process ended.
@@ -100,122 +80,82 @@ const (
 // Done says that a request other than [Exec] has been carried out. Of a [Forward]
 // it is the end.
 type Done struct {
-	Head  `msgpack:",inline"`
-	Guest *Guest    `msgpack:"guest,omitempty"` // of [Info]
-	Steps []Step    `msgpack:"steps,omitempty"` // of [Reseed], in the order in which they were taken
-	Execs *ExecList `msgpack:"execs,omitempty"` // of [Execs]
+	Head
+	Guest *Guest    // of [Info]
+	Steps []Step    // of [Reseed], in the order in which they were taken
+	Execs *ExecList // of [Execs]
 }
 
 func (*Done) kind() Type { return TypeDone }
 
-func (m *Done) set(key string, f *fields) {
-	switch key {
-	case "guest":
-		m.Guest = f.guest()
-	case "steps":
-		m.Steps = f.steps()
-	case "execs":
-		m.Execs = f.execs()
-	default:
-		f.skip()
-	}
+func (m *Done) fields(f *fields) {
+	m.Head.fields(f)
+	nested(f, "guest", &m.Guest, filled)
+	list(f, "steps", &m.Steps, maxSteps, filled)
+	nested(f, "execs", &m.Execs, filled)
 }
 
 // A Guest is what an agent says of the machine that it runs in. What it cannot
 // find out is empty or 0.
 type Guest struct {
-	Version  string `msgpack:"version,omitempty"` // of the agent
-	Hostname string `msgpack:"hostname,omitempty"`
-	OS       string `msgpack:"os,omitempty"`      // for people: PRETTY_NAME of os-release(5), else GOOS
-	Kernel   string `msgpack:"kernel,omitempty"`  // release, uname -r
-	Arch     string `msgpack:"arch,omitempty"`    // GOARCH
-	BootID   string `msgpack:"boot_id,omitempty"` // as in [Hello]
-	Resumes  uint64 `msgpack:"resumes,omitempty"` // as in [Hello]
+	Version  string // of the agent
+	Hostname string
+	OS       string // for people: PRETTY_NAME of os-release(5), else GOOS
+	Kernel   string // release, uname -r
+	Arch     string // GOARCH
+	BootID   string // as in [Hello]
+	Resumes  uint64 // as in [Hello]
 
-	UptimeMS        uint64 `msgpack:"uptime_ms,omitempty"`        // since boot, suspended time included
-	CPUs            uint64 `msgpack:"cpus,omitempty"`             // online
-	MemoryTotal     uint64 `msgpack:"memory_total,omitempty"`     // bytes
-	MemoryAvailable uint64 `msgpack:"memory_available,omitempty"` // bytes, for new processes without swapping
+	UptimeMS        uint64 // since boot, suspended time included
+	CPUs            uint64 // online
+	MemoryTotal     uint64 // bytes
+	MemoryAvailable uint64 // bytes, for new processes without swapping
 
 	// Load averages over 1, 5 and 15 minutes, in hundredths.
-	Load1  uint64 `msgpack:"load1,omitempty"`
-	Load5  uint64 `msgpack:"load5,omitempty"`
-	Load15 uint64 `msgpack:"load15,omitempty"`
+	Load1  uint64
+	Load5  uint64
+	Load15 uint64
 
 	// ClockNS is the wall clock, in nanoseconds since 1970-01-01 UTC, when the
 	// answer was made.
-	ClockNS uint64 `msgpack:"clock_ns,omitempty"`
+	ClockNS uint64
 }
 
-func (f *fields) guest() *Guest {
-	if f.null() {
-		return nil
-	}
-	g := new(Guest)
-	f.each(func(key string) { g.set(key, f) })
-	return g
-}
-
-func (g *Guest) set(key string, f *fields) {
-	switch key {
-	case "version":
-		g.Version = f.text()
-	case "hostname":
-		g.Hostname = f.text()
-	case "os":
-		g.OS = f.text()
-	case "kernel":
-		g.Kernel = f.text()
-	case "arch":
-		g.Arch = f.text()
-	case "boot_id":
-		g.BootID = f.text()
-	case "resumes":
-		g.Resumes = f.count()
-	case "uptime_ms":
-		g.UptimeMS = f.count()
-	case "cpus":
-		g.CPUs = f.count()
-	case "memory_total":
-		g.MemoryTotal = f.count()
-	case "memory_available":
-		g.MemoryAvailable = f.count()
-	case "load1":
-		g.Load1 = f.count()
-	case "load5":
-		g.Load5 = f.count()
-	case "load15":
-		g.Load15 = f.count()
-	case "clock_ns":
-		g.ClockNS = f.count()
-	default:
-		f.skip()
-	}
+func (g *Guest) fields(f *fields) {
+	text(f, "version", &g.Version, filled)
+	text(f, "hostname", &g.Hostname, filled)
+	text(f, "os", &g.OS, filled)
+	text(f, "kernel", &g.Kernel, filled)
+	text(f, "arch", &g.Arch, filled)
+	text(f, "boot_id", &g.BootID, filled)
+	natural(f, "resumes", &g.Resumes, filled)
+	natural(f, "uptime_ms", &g.UptimeMS, filled)
+	natural(f, "cpus", &g.CPUs, filled)
+	natural(f, "memory_total", &g.MemoryTotal, filled)
+	natural(f, "memory_available", &g.MemoryAvailable, filled)
+	natural(f, "load1", &g.Load1, filled)
+	natural(f, "load5", &g.Load5, filled)
+	natural(f, "load15", &g.Load15, filled)
+	natural(f, "clock_ns", &g.ClockNS, filled)
 }
 
 // Error says that a request was not carried out, or that a [Forward] that has
 // started was broken off, or, with ID 0, why the sender is about to close the
 // connection.
 type Error struct {
-	Head    `msgpack:",inline"`
-	Kind    ErrorKind `msgpack:"kind"`
-	Message string    `msgpack:"message"`         // for people
-	Steps   []Step    `msgpack:"steps,omitempty"` // of [Reseed], where it has been tried
+	Head
+	Kind    ErrorKind
+	Message string // for people
+	Steps   []Step // of [Reseed], where it has been tried
 }
 
 func (*Error) kind() Type { return TypeError }
 
-func (m *Error) set(key string, f *fields) {
-	switch key {
-	case "kind":
-		m.Kind = ErrorKind(f.text())
-	case "message":
-		m.Message = f.text()
-	case "steps":
-		m.Steps = f.steps()
-	default:
-		f.skip()
-	}
+func (m *Error) fields(f *fields) {
+	m.Head.fields(f)
+	text(f, "kind", &m.Kind, always)
+	text(f, "message", &m.Message, always)
+	list(f, "steps", &m.Steps, maxSteps, filled)
 }
 
 // An ErrorKind classes an [Error] for programs. The set is closed: a receiver

@@ -10,7 +10,6 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -178,20 +177,6 @@ func constantsOf(t *testing.T, goType string) []string {
 		t.Fatalf("no constants of type %s", goType)
 	}
 	return values
-}
-
-// keysOf returns the names on the wire of a message's fields.
-func keysOf(message reflect.Type) []string {
-	var keys []string
-	for f := range message.Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("msgpack"), ",")
-		if f.Anonymous {
-			keys = append(keys, keysOf(f.Type)...)
-		} else {
-			keys = append(keys, name)
-		}
-	}
-	return keys
 }
 
 func typeOf(t *testing.T, g goldenMessage) string {

@@ -26,34 +26,28 @@ const (
 // Head is what every message begins with. Type is filled in by [Append]; ID is
 // the request that the message is about, 0 for a message about the connection.
 type Head struct {
-	Type Type   `msgpack:"type"`
-	ID   uint64 `msgpack:"id,omitempty"`
+	Type Type
+	ID   uint64
 }
 
 func (h *Head) head() *Head { return h }
 
-func (h *Head) set(key string, f *fields) {
-	switch key {
-	case "type":
-		h.Type = Type(f.text())
-	case "id":
-		h.ID = f.count()
-	default:
-		f.skip()
-	}
+func (h *Head) fields(f *fields) {
+	text(f, "type", &h.Type, always)
+	natural(f, "id", &h.ID, filled)
 }
 
 // A Message is a pointer to one of the structs of this package that embed [Head].
 type Message interface {
+	record
 	head() *Head
 	kind() Type
-	set(key string, f *fields) // decodes one field, or skips it
 }
 
 // Unknown is a message of a type that this package does not know. A receiver
 // answers it with an [Error] of kind [Unsupported] where it has an ID.
 type Unknown struct {
-	Head `msgpack:",inline"`
+	Head
 }
 
 func (m *Unknown) kind() Type { return m.Type }
@@ -61,19 +55,19 @@ func (m *Unknown) kind() Type { return m.Type }
 // Hello is the first message in each direction. The version of the connection
 // is the highest one in both ranges.
 type Hello struct {
-	Head     `msgpack:",inline"`
-	Min      int      `msgpack:"min"`                // lowest protocol version spoken
-	Max      int      `msgpack:"max"`                // highest protocol version spoken
-	Features []string `msgpack:"features,omitempty"` // what it can beyond the base protocol
-	Version  string   `msgpack:"version,omitempty"`  // of the software, for people
-	OS       string   `msgpack:"os,omitempty"`       // GOOS
-	Arch     string   `msgpack:"arch,omitempty"`     // GOARCH
-	BootID   string   `msgpack:"boot_id,omitempty"`  // the agent's kernel's, /proc/sys/kernel/random/boot_id
-	Resumes  uint64   `msgpack:"resumes,omitempty"`  // the agent's: how many times [Reseed] has succeeded since it started
+	Head
+	Min      int      // lowest protocol version spoken
+	Max      int      // highest protocol version spoken
+	Features []string // what it can beyond the base protocol
+	Version  string   // of the software, for people
+	OS       string   // GOOS
+	Arch     string   // GOARCH
+	BootID   string   // the agent's kernel's, /proc/sys/kernel/random/boot_id
+	Resumes  uint64   // the agent's: how many times [Reseed] has succeeded since it started
 
 	// AgentID is the agent's: 16 random bytes, new at each start of the agent
 	// and at each successful [Reseed].
-	AgentID []byte `msgpack:"agent_id,omitempty"`
+	AgentID []byte
 }
 
 // Features that an agent names in [Hello]. A host sends what belongs to one
@@ -85,63 +79,15 @@ const (
 
 func (*Hello) kind() Type { return TypeHello }
 
-func (m *Hello) set(key string, f *fields) {
-	switch key {
-	case "min":
-		m.Min = f.integer()
-	case "max":
-		m.Max = f.integer()
-	case "features":
-		m.Features = f.texts()
-	case "version":
-		m.Version = f.text()
-	case "os":
-		m.OS = f.text()
-	case "arch":
-		m.Arch = f.text()
-	case "boot_id":
-		m.BootID = f.text()
-	case "resumes":
-		m.Resumes = f.count()
-	case "agent_id":
-		m.AgentID = f.bytes()
-	default:
-		f.skip()
-	}
-}
-
-// newMessage returns an empty message of type t, or nil where t is not known.
-func newMessage(t Type) Message {
-	switch t {
-	case TypeHello:
-		return new(Hello)
-	case TypeExec:
-		return new(Exec)
-	case TypeSignal:
-		return new(Signal)
-	case TypeResize:
-		return new(Resize)
-	case TypeKill:
-		return new(Kill)
-	case TypePing:
-		return new(Ping)
-	case TypeInfo:
-		return new(Info)
-	case TypeReseed:
-		return new(Reseed)
-	case TypeForward:
-		return new(Forward)
-	case TypeExecs:
-		return new(Execs)
-	case TypeStarted:
-		return new(Started)
-	case TypeExited:
-		return new(Exited)
-	case TypeDone:
-		return new(Done)
-	case TypeError:
-		return new(Error)
-	default:
-		return nil
-	}
+func (m *Hello) fields(f *fields) {
+	m.Head.fields(f)
+	integer(f, "min", &m.Min, always)
+	integer(f, "max", &m.Max, always)
+	texts(f, "features", &m.Features, filled)
+	text(f, "version", &m.Version, filled)
+	text(f, "os", &m.OS, filled)
+	text(f, "arch", &m.Arch, filled)
+	text(f, "boot_id", &m.BootID, filled)
+	natural(f, "resumes", &m.Resumes, filled)
+	octets(f, "agent_id", &m.AgentID, filled)
 }

@@ -30,8 +30,7 @@ type TooLong struct {
 	Err error
 }
 
-func (m *TooLong) kind() Type              { return m.Type }
-func (m *TooLong) set(_ string, f *fields) { f.skip() }
+func (m *TooLong) kind() Type { return m.Type }
 
 // Read reads one message and returns its size in bytes. One that is beyond the
 // Reader's limits is returned as a [*TooLong], unless it hides its id, and then
@@ -71,17 +70,16 @@ func (r *Reader) discard(size int, reason error) (Message, error) {
 
 // headOf returns what the beginning of a message says of its type and id.
 func headOf(first []byte) (h Head) {
-	f := fields{d: msgpack.GetDecoder()}
+	f := fields{mode: reading, d: msgpack.GetDecoder()}
 	defer msgpack.PutDecoder(f.d)
 	f.d.Reset(bytes.NewReader(first))
 	n, err := f.d.DecodeMapLen()
 	f.note(err)
 	for ; n > 0 && f.err == nil && (h.Type == "" || h.ID == 0); n-- {
-		key := f.text()
-		if key != "type" && key != "id" {
+		f.key, f.read = f.readText(), false
+		if h.fields(&f); !f.read {
 			break // it may be longer than what is there
 		}
-		h.set(key, &f)
 	}
 	if f.err != nil {
 		return Head{}

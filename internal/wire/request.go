@@ -2,46 +2,35 @@ package wire
 
 // Signal sends a signal to a running process. It is answered by [Done] or [Error].
 type Signal struct {
-	Head   `msgpack:",inline"`
-	Exec   uint64 `msgpack:"exec"`   // the id of the exec
-	Signal string `msgpack:"signal"` // a name such as TERM or SIGTERM, or a number
+	Head
+	Exec   uint64 // the id of the exec
+	Signal string // a name such as TERM or SIGTERM, or a number
 }
 
 func (*Signal) kind() Type { return TypeSignal }
 
-func (m *Signal) set(key string, f *fields) {
-	switch key {
-	case "exec":
-		m.Exec = f.count()
-	case "signal":
-		m.Signal = f.text()
-	default:
-		f.skip()
-	}
+func (m *Signal) fields(f *fields) {
+	m.Head.fields(f)
+	natural(f, "exec", &m.Exec, always)
+	text(f, "signal", &m.Signal, always)
 }
 
 // Resize changes the size of the terminal of a running process, whose
 // foreground job gets SIGWINCH. It is answered by [Done] or [Error].
 type Resize struct {
-	Head `msgpack:",inline"`
-	Exec uint64 `msgpack:"exec"` // the id of the exec
-	Rows uint16 `msgpack:"rows"`
-	Cols uint16 `msgpack:"cols"`
+	Head
+	Exec uint64 // the id of the exec
+	Rows uint16
+	Cols uint16
 }
 
 func (*Resize) kind() Type { return TypeResize }
 
-func (m *Resize) set(key string, f *fields) {
-	switch key {
-	case "exec":
-		m.Exec = f.count()
-	case "rows":
-		m.Rows = f.cells()
-	case "cols":
-		m.Cols = f.cells()
-	default:
-		f.skip()
-	}
+func (m *Resize) fields(f *fields) {
+	m.Head.fields(f)
+	natural(f, "exec", &m.Exec, always)
+	natural(f, "rows", &m.Rows, always)
+	natural(f, "cols", &m.Cols, always)
 }
 
 // Kill ends a process and everything that it started: first SIGTERM, after a
@@ -49,40 +38,34 @@ func (m *Resize) set(key string, f *fields) {
 // sent has been written. It is answered by [Done], at once, or [Error]; the
 // process itself is still answered for by [Exited], the forward by [Done].
 type Kill struct {
-	Head  `msgpack:",inline"`
-	Exec  uint64 `msgpack:"exec"`            // the id of the exec, or the forward; 0 with a handle
-	Force bool   `msgpack:"force,omitempty"` // SIGKILL, or the connection's end, at once
+	Head
+	Exec  uint64 // the id of the exec, or the forward; 0 with a handle
+	Force bool   // SIGKILL, or the connection's end, at once
 
 	// Handle names an exec of any connection, as [Started] and [Execs] do. Empty:
 	// the exec is one of this connection.
-	Handle []byte `msgpack:"handle,omitempty"`
+	Handle []byte
 }
 
 func (*Kill) kind() Type { return TypeKill }
 
-func (m *Kill) set(key string, f *fields) {
-	switch key {
-	case "exec":
-		m.Exec = f.count()
-	case "force":
-		m.Force = f.flag()
-	case "handle":
-		m.Handle = f.bytes()
-	default:
-		f.skip()
-	}
+func (m *Kill) fields(f *fields) {
+	m.Head.fields(f)
+	natural(f, "exec", &m.Exec, always)
+	flag(f, "force", &m.Force, filled)
+	octets(f, "handle", &m.Handle, filled)
 }
 
 // Ping is answered by [Done].
 type Ping struct {
-	Head `msgpack:",inline"`
+	Head
 }
 
 func (*Ping) kind() Type { return TypePing }
 
 // Info asks what guest this is. It is answered by [Done] with its Guest.
 type Info struct {
-	Head `msgpack:",inline"`
+	Head
 }
 
 func (*Info) kind() Type { return TypeInfo }
@@ -91,36 +74,27 @@ func (*Info) kind() Type { return TypeInfo }
 // all of it has been tried: by [Done], or by [Error] where a step has failed.
 // Both say what has become of each step.
 type Reseed struct {
-	Head `msgpack:",inline"`
+	Head
 
 	// Entropy is credited to the kernel's random number generator, which is
 	// then reseeded: 16 to 512 bytes of the host's.
-	Entropy []byte `msgpack:"entropy"`
+	Entropy []byte
 
-	MachineID bool   `msgpack:"machine_id,omitempty"` // write a new /etc/machine-id
-	ClockNS   uint64 `msgpack:"clock_ns,omitempty"`   // what the wall clock is to say when this arrives, nanoseconds since 1970-01-01 UTC; 0: leave it
-	ClockBack bool   `msgpack:"clock_back,omitempty"` // set the clock though that means back
-	Hostname  string `msgpack:"hostname,omitempty"`   // empty: leave it
-	SSHKeys   bool   `msgpack:"ssh_keys,omitempty"`   // make new host keys for sshd
+	MachineID bool   // write a new /etc/machine-id
+	ClockNS   uint64 // what the wall clock is to say when this arrives, nanoseconds since 1970-01-01 UTC; 0: leave it
+	ClockBack bool   // set the clock though that means back
+	Hostname  string // empty: leave it
+	SSHKeys   bool   // make new host keys for sshd
 }
 
 func (*Reseed) kind() Type { return TypeReseed }
 
-func (m *Reseed) set(key string, f *fields) {
-	switch key {
-	case "entropy":
-		m.Entropy = f.bytes()
-	case "machine_id":
-		m.MachineID = f.flag()
-	case "clock_ns":
-		m.ClockNS = f.count()
-	case "clock_back":
-		m.ClockBack = f.flag()
-	case "hostname":
-		m.Hostname = f.text()
-	case "ssh_keys":
-		m.SSHKeys = f.flag()
-	default:
-		f.skip()
-	}
+func (m *Reseed) fields(f *fields) {
+	m.Head.fields(f)
+	octets(f, "entropy", &m.Entropy, always)
+	flag(f, "machine_id", &m.MachineID, filled)
+	natural(f, "clock_ns", &m.ClockNS, filled)
+	flag(f, "clock_back", &m.ClockBack, filled)
+	text(f, "hostname", &m.Hostname, filled)
+	flag(f, "ssh_keys", &m.SSHKeys, filled)
 }
