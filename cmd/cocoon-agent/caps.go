@@ -96,13 +96,17 @@ type policyFlags struct {
 	Allow   []string `placeholder:"VERB" help:"Carry out these requests alone: ${verbs}. ping is always answered."`
 	Deny    []string `placeholder:"VERB" help:"Carry out all requests but these."`
 	Forward []string `sep:"none" placeholder:"RULE" help:"Let forwards lead to these addresses alone: tcp:PORT, tcp:LOW-HIGH, tcp:*, unix:/PATH, unix:@NAME (with * and ? as in file names), or none. Repeatable. Default: every address of the guest's own."`
-	User    string   `placeholder:"USER" help:"Run commands as this user (name, uid, name:group or uid:gid) if the host names none; it may name any. Make all forwards as this user. Looked up each time."`
+	User    *string  `placeholder:"USER" help:"Run commands as this user (name, uid, name:group or uid:gid) if the host names none; it may name any. Make all forwards as this user. Looked up each time."`
 	LogArgs bool     `help:"Log the arguments of commands, too: the first 64, of each 256 bytes."`
 	Audit   string   `default:"best-effort" enum:"best-effort,strict" placeholder:"MODE" help:"best-effort: run commands although the log cannot be written. strict: refuse them meanwhile (limit). Default: best-effort."`
 }
 
 func (f *policyFlags) policy() (p session.Policy, err error) {
-	p.User = f.User
+	if f.User != nil {
+		if p.User = *f.User; p.User == "" {
+			return p, errors.New("--user is empty: want a name, uid, name:group or uid:gid")
+		}
+	}
 	if f.Forward != nil {
 		if p.Forward, err = local.ParseRules(f.Forward); err != nil {
 			return p, fmt.Errorf("--forward: %w", err)

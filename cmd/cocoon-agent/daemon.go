@@ -22,6 +22,10 @@ const (
 	relistenLate = 5 * time.Second
 )
 
+// shutdownTime is how long the rest of a shutdown may take, once commands have had
+// their grace: SIGKILL, the last of their output, and their exits.
+const shutdownTime = 20 * time.Second
+
 // A daemon is an agent that serves, and tells the service manager so.
 type daemon struct {
 	log      zerolog.Logger
@@ -53,8 +57,10 @@ func (d *daemon) run(ctx context.Context, stop func(), endpoints []endpoint) err
 	}
 	stop()
 	d.tell(systemd.Stopping, systemd.Status("shutting down"))
-	if e := d.server.Shutdown(context.Background()); e != nil {
-		err = errors.Join(err, e)
+	within, cancel := context.WithTimeout(context.Background(), d.server.ShutdownGrace+shutdownTime)
+	defer cancel()
+	if e := d.server.Shutdown(within); e != nil {
+		err = errors.Join(err, fmt.Errorf("shut down: %w", e))
 	}
 	d.log.Info().Msg("shut down")
 	return err

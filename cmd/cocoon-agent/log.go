@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -55,11 +56,13 @@ type logbook struct {
 
 // openLog logs to stderr: JSON lines, or for people if that is a terminal. No
 // record that is written waits for whoever reads the log.
-func openLog(l logLevel, strict bool) *logbook {
+func openLog(l logLevel, strict bool) *logbook { return openLogTo(os.Stderr, l, strict) }
+
+func openLogTo(file *os.File, l logLevel, strict bool) *logbook {
 	zerolog.TimeFieldFormat = time.RFC3339Nano
 	zerolog.InterfaceMarshalFunc = marshalEscaped
 	book := &logbook{strict: strict}
-	book.queue = logqueue.New(os.Stderr, func(n uint64) {
+	book.queue = logqueue.New(file, func(n uint64) {
 		book.Warn().Uint64("lost", n).Msg("records of the log were lost: its reader takes them too slowly, or a write failed")
 	})
 	book.Logger = newLogger(l, book.queue.Writer(logqueue.General))
@@ -75,14 +78,24 @@ func newLogger(l logLevel, to io.Writer) zerolog.Logger {
 	return zerolog.New(to).Level(l.Level).With().Timestamp().Logger()
 }
 
-// recorded calls then when the log has the records so far.
-func (b *logbook) recorded(then func(error)) {
-	if b.strict {
-		b.queue.Settle(strictRecordTime, then)
-		return
+// recording is called before a record is written. What it returns calls then when the
+// log has the record.
+func (b *logbook) recording() (recorded func(then func(error))) {
+	if !b.strict {
+		return func(then func(error)) { b.queue.Settle(recordTime, func(error) { then(nil) }) }
 	}
-	b.queue.Settle(recordTime, func(error) { then(nil) })
+	lost := b.queue.Lost()
+	return func(then func(error)) {
+		b.queue.Settle(strictRecordTime, func(err error) {
+			if err == nil && b.queue.Lost() != lost {
+				err = errRecordLost
+			}
+			then(err)
+		})
+	}
 }
+
+var errRecordLost = errors.New("records of the log were lost meanwhile")
 
 // close writes what is left.
 func (b *logbook) close() { _ = b.queue.Close(lastRecordTime) }

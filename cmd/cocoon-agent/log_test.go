@@ -192,6 +192,44 @@ func TestStrictAuditRefusesWhatItCannotRecord(t *testing.T) {
 	eventually(t, "a command runs again", func() bool { return c.Command("true").Run() == nil })
 }
 
+// A record that was lost is not taken for written when the log works again.
+func TestStrictAuditAnswersForTheRecordItself(t *testing.T) {
+	r, w := openPipe(t)
+	defer r.Close()
+	defer w.Close()
+	book := openLogTo(w, logLevel{}, true)
+	defer book.close()
+	flood := func() {
+		for range 3000 {
+			book.audit.Info().Str("text", strings.Repeat("x", 500)).Msg("flood")
+		}
+	}
+	flood() // more than pipe and queue hold
+	recorded := book.recording()
+	book.audit.Info().Str("text", strings.Repeat("y", 2000)).Msg("mine")
+	read := make(chan string)
+	go func() { // ends with the pipe
+		text, _ := io.ReadAll(r)
+		read <- string(text)
+	}()
+	answer := make(chan error, 1)
+	recorded(func(err error) { answer <- err })
+	if err := <-answer; err == nil {
+		t.Error("a record that was lost counts as recorded")
+	}
+	eventually(t, "a record is written again", func() bool {
+		recorded := book.recording()
+		book.audit.Info().Msg("later")
+		recorded(func(err error) { answer <- err })
+		return <-answer == nil
+	})
+	book.close()
+	_ = w.Close()
+	if text := <-read; strings.Contains(text, "mine") || !strings.Contains(text, "later") {
+		t.Errorf("the log has mine: %t, later: %t, want the latter alone", strings.Contains(text, "mine"), strings.Contains(text, "later"))
+	}
+}
+
 // A command that does away with the agent first thing has left its record.
 func TestCommandThatKillsTheAgentIsRecorded(t *testing.T) {
 	for _, reader := range append(stoppable(), logReader{"file", nil}) {

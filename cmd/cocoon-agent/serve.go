@@ -37,8 +37,8 @@ type serveCommand struct {
 func (*serveCommand) Help() string {
 	return `The agent runs commands with its own privileges for whoever may connect: over
 vsock the host alone, over a Unix socket (mode 0600) root and the agent's own
-user. It logs to standard error: JSON lines, one record at the start and one at
-the end of each command.
+user. It logs to standard error: JSON lines, a record before each command starts,
+when it has started and when it has ended.
 
 Sockets that a service manager has bound (LISTEN_FDS, as of a socket unit of
 systemd) take the place of vsock port 1024; --port and --listen are listened on
@@ -97,8 +97,8 @@ func (s *serveCommand) Run() error {
 		return err
 	}
 	log.Info().Str("address", names(endpoints)).Str("version", version).Msg("listening")
-	s.warn(log.Logger)
-	config.Log, config.Audit, config.Recorded = log.Logger, log.audit, log.recorded
+	s.warn(log.Logger, spawner)
+	config.Log, config.Audit, config.Recording = log.Logger, log.audit, log.recording
 	config.Spawner, config.Admit = spawner, admit(policy)
 	config.OwnSocket = func(name string) bool { return isOwn(endpoints, name) }
 	server = session.NewServer(config)
@@ -117,6 +117,9 @@ func (s *serveCommand) config() (c session.Config, err error) {
 	if s.ShutdownGrace < 0 {
 		return c, fmt.Errorf("--shutdown-grace %v is negative", s.ShutdownGrace)
 	}
+	if s.strict() && isNull(os.Stderr) {
+		return c, errors.New("--audit strict with a standard error that is closed or /dev/null: there is no log")
+	}
 	if s.strict() && s.LogLevel.Level > zerolog.InfoLevel {
 		return c, fmt.Errorf("--audit strict with --log-level %v: the records of commands are of level info", s.LogLevel.Level)
 	}
@@ -132,9 +135,21 @@ func (s *serveCommand) config() (c session.Config, err error) {
 
 func (s *serveCommand) strict() bool { return s.Audit == "strict" }
 
+// isNull says whether f is /dev/null, which Go opens if a standard stream is closed.
+func isNull(f *os.File) bool {
+	info, err := f.Stat()
+	null, nullErr := os.Stat(os.DevNull)
+	return err == nil && nullErr == nil && os.SameFile(info, null)
+}
+
 // warn says what of the policy may not be what was meant.
-func (s *serveCommand) warn(log zerolog.Logger) {
+func (s *serveCommand) warn(log zerolog.Logger, spawner *proc.Spawner) {
 	policy, _ := s.policy()
+	if policy.User != "" {
+		if _, err := spawner.Identity(policy.User); err != nil {
+			log.Warn().Err(err).Msg("commands whose host names no user, and all forwards, will be refused: --user is not to be had now")
+		}
+	}
 	allowed := func(verb wire.Type) bool { return !slices.Contains(policy.Denied, string(verb)) }
 	if !allowed(wire.TypeExec) && allowed(wire.TypeForward) && policy.Forward == nil {
 		log.Warn().Msg("exec is denied and forward is not: a service of this guest that trusts local users, such as a container runtime's socket, runs commands for a host all the same; name what is needed with --forward, or deny it")

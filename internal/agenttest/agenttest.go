@@ -116,6 +116,9 @@ func (a *Agent) Shutdown(tb testing.TB) {
 	}
 }
 
+// Server is what serves the agent's connections.
+func (a *Agent) Server() *session.Server { return a.server }
+
 // Check is the server's.
 func (a *Agent) Check() { a.server.Check() }
 

@@ -26,7 +26,7 @@ type Rule struct {
 //	tcp:PORT, tcp:LOW-HIGH, tcp:*    ports, on any loopback address
 //	unix:/PATH, unix:@NAME           Unix sockets; *, ? and [a-z] as path.Match has them
 //
-// A * of a pattern does not match a slash.
+// Nothing in a pattern matches a slash but a slash.
 func ParseRules(texts []string) (Rules, error) {
 	rules := Rules{}
 	for _, text := range texts {
@@ -74,8 +74,10 @@ func parsePorts(text string) (Rule, error) {
 }
 
 func parsePattern(pattern string) (Rule, error) {
-	if _, err := path.Match(pattern, ""); err != nil {
-		return Rule{}, err
+	for part := range strings.SplitSeq(pattern, "/") {
+		if _, err := path.Match(part, ""); err != nil {
+			return Rule{}, fmt.Errorf("%q is no pattern: %w", part, err)
+		}
 	}
 	abstract := strings.HasPrefix(pattern, "@") && len(pattern) > 1
 	if !abstract && (!strings.HasPrefix(pattern, "/") || path.Clean(pattern) != pattern) {
@@ -110,11 +112,26 @@ func (rules Rules) allowEndpoint(e endpoint) bool {
 
 func (r Rule) allows(e endpoint) bool {
 	if e.network == "unix" {
-		ok, _ := path.Match(r.pattern, e.address)
+		ok := matchParts(r.pattern, e.address)
 		clean := strings.HasPrefix(e.address, "@") || path.Clean(e.address) == e.address
 		return r.network == "unix" && ok && clean
 	}
 	port := e.address[strings.LastIndexByte(e.address, ':')+1:]
 	n, err := strconv.ParseUint(port, 10, 16)
 	return r.network == "tcp" && err == nil && r.low <= n && n <= r.high
+}
+
+// matchParts is path.Match for each part between slashes: by itself [+-9], for one,
+// matches a slash.
+func matchParts(pattern, name string) bool {
+	patterns, names := strings.Split(pattern, "/"), strings.Split(name, "/")
+	if len(patterns) != len(names) {
+		return false
+	}
+	for i := range patterns {
+		if ok, err := path.Match(patterns[i], names[i]); !ok || err != nil {
+			return false
+		}
+	}
+	return true
 }

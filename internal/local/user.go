@@ -153,8 +153,27 @@ func connectError(fd int) error {
 	case errno != 0:
 		return os.NewSyscallError("connect", syscall.Errno(errno))
 	}
-	if _, err := unix.Getpeername(fd); errors.Is(err, unix.ENOTCONN) {
+	peer, err := unix.Getpeername(fd)
+	if errors.Is(err, unix.ENOTCONN) {
 		return unix.EINPROGRESS
 	}
+	if own, e := unix.Getsockname(fd); e == nil && err == nil && connectedToItself(own, peer) {
+		return os.NewSyscallError("connect", unix.ECONNREFUSED)
+	}
 	return nil
+}
+
+// connectedToItself says whether a TCP socket has got as its own port the one that
+// it connects to, which nobody serves: then it is its own peer.
+func connectedToItself(own, peer unix.Sockaddr) bool {
+	switch own := own.(type) {
+	case *unix.SockaddrInet4:
+		peer, ok := peer.(*unix.SockaddrInet4)
+		return ok && own.Port == peer.Port && own.Addr == peer.Addr
+	case *unix.SockaddrInet6:
+		peer, ok := peer.(*unix.SockaddrInet6)
+		return ok && own.Port == peer.Port && own.Addr == peer.Addr
+	default:
+		return false
+	}
 }

@@ -58,6 +58,8 @@ type Queue struct {
 	writing  time.Time     // when the write that is under way began; zero: none is
 	progress chan struct{} // closed when settled has grown; nil: nobody waits for that
 	lost     uint64        // records that have not been reported
+	everLost uint64        // of Audit, or in a write that failed
+	torn     bool          // the last line that was written is not whole
 	err      error         // of the latest write
 	closed   bool
 }
@@ -107,12 +109,14 @@ func (q *Queue) put(class Class, p []byte) {
 	}
 	rest := p
 	if q.direct != nil && len(q.waiting) == 0 && q.writing.IsZero() {
-		n, err := q.direct.write(p)
-		n = max(n, 0)
+		whole := q.begin(p)
+		n, err := q.direct.write(whole)
+		n = q.wrote(whole, max(n, 0)) - (len(whole) - len(p))
 		if err != nil && !isFull(err) {
 			q.fail(err, 1)
 			return
 		}
+		n = max(n, 0)
 		if n == len(p) {
 			q.recover()
 			return
@@ -121,6 +125,9 @@ func (q *Queue) put(class Class, p []byte) {
 	}
 	if len(rest) == len(p) && q.held[class]+len(p) > room[class] {
 		q.lost++
+		if class == Audit {
+			q.everLost++
+		}
 		return
 	}
 	q.accepted++
@@ -137,6 +144,16 @@ func (q *Queue) put(class Class, p []byte) {
 func (q *Queue) fail(err error, n uint64) {
 	q.err = err
 	q.lost += n
+	q.everLost += n
+}
+
+// Lost returns how many records have been lost that were of class Audit, or may have
+// been. It only grows: whoever finds the same number before a record was put and
+// after it was settled knows that the record is written.
+func (q *Queue) Lost() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.everLost
 }
 
 // recover notes that records can be written. It is called with mu held.
@@ -200,8 +217,32 @@ func (q *Queue) write(batch []record) {
 	for _, r := range batch[1:] {
 		lines = append(lines, r.line...)
 	}
+	q.mu.Lock()
+	lines = q.begin(lines)
+	q.mu.Unlock()
 	n, err := q.file.Write(lines)
+	q.mu.Lock()
+	q.wrote(lines, n)
+	q.mu.Unlock()
 	q.settle(batch, lines[n:], err)
+}
+
+// begin puts a newline before what follows a line that was not written whole,
+// unless it is the rest of that line. It is called with mu held.
+func (q *Queue) begin(p []byte) []byte {
+	if q.torn && q.err != nil {
+		return append([]byte("\n"), p...)
+	}
+	return p
+}
+
+// wrote notes that the first n bytes of p were written, and returns n. It is called
+// with mu held.
+func (q *Queue) wrote(p []byte, n int) int {
+	if n > 0 {
+		q.torn = p[n-1] != '\n'
+	}
+	return n
 }
 
 // settle accounts for a batch of which the lines that are left were not written.

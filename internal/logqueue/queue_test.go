@@ -328,3 +328,42 @@ func TestCloseDropsLaterRecords(t *testing.T) {
 		t.Errorf("written: %q, %v, want the record before Close", got, err)
 	}
 }
+
+// A record that a full disk has cut does not spoil the next one's line.
+func TestRecordAfterACutOneHasALineOfItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skip("no file system to fill: ", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	if err := os.WriteFile(dir+"/other", make([]byte, 56<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(dir+"/log", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	q, _ := newQueue(t, file)
+	lost := q.Lost()
+	for i := range 200 { // 22 KiB
+		put(q.Writer(logqueue.Audit), i, i+1)
+		if err = settle(q, patience); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, unix.ENOSPC) || q.Lost() == lost {
+		t.Fatalf("Settle on a full disk calls with %v, %d lost, want ENOSPC and some", err, q.Lost()-lost)
+	}
+	if err := os.Remove(dir + "/other"); err != nil {
+		t.Fatal(err)
+	}
+	put(q.Writer(logqueue.Audit), 1000, 1001)
+	if err := q.Sync(patience); err != nil {
+		t.Errorf("Sync once there is room = %v, want nil", err)
+	}
+	text, err := os.ReadFile(dir + "/log")
+	if err != nil || !strings.Contains(string(text), "\n"+line(1000)) {
+		t.Errorf("the log ends with %.200q, %v, want a line with the last record", text[max(0, len(text)-200):], err)
+	}
+}

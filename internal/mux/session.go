@@ -363,6 +363,10 @@ func (s *Session) Close() error {
 	return nil
 }
 
+// Abort ends the connection at once, under whatever the session's goroutines are
+// doing. It does not wait for them.
+func (s *Session) Abort() { s.shut() }
+
 // lost waits for the session's end, which is near, and makes the error of an
 // operation that failed for it.
 func (s *Session) lost() error {

@@ -73,7 +73,7 @@ func accountOf(name string) (account, error) {
 	}
 	uid, err := parseID(name)
 	if err != nil {
-		return account{}, invalidError{fmt.Errorf("user %q: %w", name, err)}
+		return account{}, invalidError{fmt.Errorf("user %.64q: %w", name, err)}
 	}
 	a, ok, err = findUser(func(e []string) bool { return e[2] == id(uid) })
 	if ok || err != nil {
@@ -100,7 +100,7 @@ func gidOf(group string) (uint32, error) {
 		gid, err = parseID(group)
 	}
 	if err != nil {
-		return 0, invalidError{fmt.Errorf("group %q: %w", group, err)}
+		return 0, invalidError{fmt.Errorf("group %.64q: %w", group, err)}
 	}
 	return gid, nil
 }

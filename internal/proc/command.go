@@ -24,7 +24,7 @@ func lookCommand(name string, env []string, dir string) (string, error) {
 	if !ok {
 		search = defaultPath
 	}
-	notFound := fmt.Errorf("%q: %w in PATH=%s", name, ErrNotFound, search)
+	notFound := fmt.Errorf("%.256q: %w in PATH=%.1024s", name, ErrNotFound, search)
 	for _, folder := range filepath.SplitList(search) {
 		path := filepath.Join(dir, folder, name)
 		if filepath.IsAbs(folder) {
@@ -66,7 +66,7 @@ func directory(dir string, user account) (string, error) {
 		return "/", nil
 	}
 	if !filepath.IsAbs(dir) {
-		return "", invalidError{fmt.Errorf("directory %q is not absolute", dir)}
+		return "", invalidError{fmt.Errorf("directory %.256q is not absolute", dir)}
 	}
 	info, err := os.Stat(dir)
 	if err != nil {

@@ -25,7 +25,7 @@ func ParseSignal(s string) (syscall.Signal, error) {
 	if sig := unix.SignalNum(name); sig != 0 {
 		return sig, nil
 	}
-	return 0, invalidError{fmt.Errorf("no signal %q", s)}
+	return 0, invalidError{fmt.Errorf("no signal %.64q", s)}
 }
 
 // SignalName returns the name of a signal without SIG, or its number where it

@@ -201,7 +201,7 @@ func checkStrings(spec Spec) error {
 			return err
 		}
 		if !strings.Contains(s, "=") || s[0] == '=' {
-			return invalidError{fmt.Errorf("environment entry %q: want KEY=VALUE", s)}
+			return invalidError{fmt.Errorf("environment entry %.64q: want KEY=VALUE", s)}
 		}
 	}
 	if spec.Terminal != nil {
@@ -215,7 +215,7 @@ func checkStrings(spec Spec) error {
 // checkNUL refuses what the kernel would cut off.
 func checkNUL(what, s string) error {
 	if strings.ContainsRune(s, 0) {
-		return invalidError{fmt.Errorf("%s %q has a NUL byte", what, s)}
+		return invalidError{fmt.Errorf("%s %.64q has a NUL byte", what, s)}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@
 package session
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -116,15 +117,18 @@ func (s *Server) arguments(e *zerolog.Event, m *wire.Exec) *zerolog.Event {
 	return e.Strs("argv", argv)
 }
 
-// refused leaves a record of an exec or a forward that has not started.
+// refused leaves a record of an exec or a forward that has not started, or counts it.
 func (c *conn) refused(err error, what wire.Type, about description) {
-	about.add(c.audit.Warn()).Str("kind", string(kindOf(err))).Err(err).Msg(string(what) + " refused")
+	if !c.server.records.count(c.kindOfRecord(what, err)) {
+		return
+	}
+	about.add(c.audit.Warn()).Str("kind", string(kindOf(err))).Str(zerolog.ErrorFieldName, clipTo(err.Error(), maxErrorText)).Msg(string(what) + " refused")
 }
 
 // recordDenied leaves a record of a request that the policy denies.
 func (c *conn) recordDenied(m wire.Message) {
 	verb, id := wire.About(m)
-	if !c.server.records.count("denied " + string(verb)) {
+	if !c.server.records.count(c.kindOfRecord(verb, errDenied)) {
 		return
 	}
 	record := c.audit.Warn().Str("verb", string(verb)).Uint64("id", id)
@@ -135,10 +139,26 @@ func (c *conn) recordDenied(m wire.Message) {
 	record.Msg("request denied")
 }
 
-// carriedOut answers a signal, a resize or a kill, and leaves a record of it.
-func (c *conn) carriedOut(m wire.Message, err error) error {
+// kindOfRecord tells records apart that a host can cause as often as it likes: those
+// of one host do not push out another one's, nor failures what was done.
+func (c *conn) kindOfRecord(verb wire.Type, err error) string {
+	outcome := "done"
+	switch {
+	case errors.Is(err, errDenied):
+		outcome = "denied"
+	case err != nil:
+		outcome = string(kindOf(err))
+	}
+	return string(verb) + " " + outcome + " " + c.peer.Class
+}
+
+// carriedOut answers a signal, a resize or a kill, and leaves a record of it, or
+// counts it. The first kill of an exec always has one.
+func (c *conn) carriedOut(m wire.Message, err error) error { return c.carriedOutFor(m, err, false) }
+
+func (c *conn) carriedOutFor(m wire.Message, err error, always bool) error {
 	verb, id := wire.About(m)
-	if c.server.records.count(string(verb)) {
+	if always || c.server.records.count(c.kindOfRecord(verb, err)) {
 		record := c.audit.Info()
 		switch m := m.(type) {
 		case *wire.Signal:
@@ -149,7 +169,7 @@ func (c *conn) carriedOut(m wire.Message, err error) error {
 			record = record.Uint64("exec", m.Exec).Hex("handle", m.Handle).Bool("force", m.Force)
 		}
 		if err != nil {
-			record = record.Str("kind", string(kindOf(err))).Err(err)
+			record = record.Str("kind", string(kindOf(err))).Str(zerolog.ErrorFieldName, clipTo(err.Error(), maxErrorText))
 		}
 		record.Msg("exec " + string(verb))
 	}

@@ -43,8 +43,10 @@ const (
 	// maxReseeds is how many requests may be at it at the same time.
 	maxReseeds = 8
 
-	// maxPending is how many requests may wait for one exec to have started.
+	// maxPending is how many requests may wait for one exec to have started, and
+	// allPending how many for all: each takes some 170 bytes.
 	maxPending = 1024
+	allPending = 64 << 10
 
 	// smallRequest is what no memory is reserved for: room for every request but
 	// exec and reseed, so that these are heard when there is none.
@@ -82,43 +84,3 @@ func requestCost(size int) int {
 // listCost is what a list of n strings takes besides their bytes: a string and
 // a pointer, twice.
 func listCost(n int) int { return 48 * n }
-
-// reserved is how many of all execs are for connections that have none, so that
-// no host can lock out the others.
-func (c Caps) reserved() int {
-	return min(maxReserved, c.AllExecs/4)
-}
-
-// maxReserved is enough for somebody to look around and end what is too much.
-const maxReserved = 16
-
-// addExec counts an exec, or a forward, of c. It is called with c's mu held.
-func (s *Server) addExec(c *conn, keep bool) error {
-	if len(c.execs) >= s.caps.Execs {
-		return overLimit(s.caps.Execs, "execs for each connection")
-	}
-	if keep && s.kept.Add(1) > int64(s.caps.Kept) {
-		s.kept.Add(-1)
-		return overLimit(s.caps.Kept, "execs that are kept when their connections end")
-	}
-	most := s.caps.AllExecs
-	if len(c.execs) > 0 {
-		most -= s.caps.reserved()
-	}
-	if s.execs.Add(1) > int64(most) {
-		s.removeExec(keep)
-		if most < s.caps.AllExecs {
-			return fmt.Errorf("%w, and %d more for connections that have none", overLimit(most, "execs on all connections"), s.caps.reserved())
-		}
-		return overLimit(most, "execs on all connections")
-	}
-	return nil
-}
-
-// removeExec undoes addExec.
-func (s *Server) removeExec(keep bool) {
-	s.execs.Add(-1)
-	if keep {
-		s.kept.Add(-1)
-	}
-}

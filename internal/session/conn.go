@@ -37,6 +37,7 @@ type conn struct {
 
 	old     *legacy.Host // stands for a version-1 host; nil: none is needed
 	mux     *mux.Session
+	session atomic.Pointer[mux.Session] // the same, for cut
 	control *mux.Stream
 
 	replies  *outbox
@@ -75,7 +76,9 @@ func (c *conn) serve() {
 		if errors.Is(err, io.EOF) || errors.Is(err, errShutdown) {
 			level = zerolog.DebugLevel // nobody has asked for anything
 		}
-		c.log.WithLevel(level).Err(err).Msg("connection refused")
+		if c.server.records.count("connection refused " + c.peer.Class) {
+			c.log.WithLevel(level).Err(err).Msg("connection refused")
+		}
 		return
 	}
 	c.log.Debug().Msg("connected")
@@ -84,8 +87,10 @@ func (c *conn) serve() {
 	if c.broken(err) {
 		level = zerolog.WarnLevel
 	}
-	c.log.WithLevel(level).Err(err).Msg("disconnected") // kept processes may make the end a long one
-	c.end(err)
+	if level == zerolog.DebugLevel || c.server.records.count("disconnected "+c.peer.Class) {
+		c.log.WithLevel(level).Err(err).Msg("disconnected")
+	}
+	c.end(err) // kept processes may make that a long one
 }
 
 func (c *conn) close() {
@@ -121,6 +126,7 @@ func (c *conn) greet() error {
 		c.audit = c.audit.With().Int("protocol", legacy.Version).Logger()
 	}
 	c.mux = c.server.quota.Server(nc)
+	c.session.Store(c.mux)
 	if err := c.hello(); err != nil {
 		return errors.Join(err, c.mux.Close())
 	}
@@ -170,17 +176,44 @@ func (c *conn) dispatch() error {
 		return err
 	}
 	c.server.advance(c, greeted)
-	requests := wire.Reader{R: in, Max: c.server.caps.Message, Hold: func(size int) error {
-		return c.mux.Reserve(requestCost(size))
-	}}
+	requests := wire.Reader{R: in, Max: c.server.caps.Message, Hold: c.beginMessage}
 	for {
 		m, size, err := requests.Read()
+		c.endMessage(size)
 		if err == nil {
 			err = c.handle(m, requestCost(size))
+		} else {
+			c.mux.Release(requestCost(size))
 		}
 		if err != nil {
 			return c.cause(err)
 		}
+	}
+}
+
+// beginMessage makes room for a request of which the length has come. One that
+// needs memory must come within messageTime: until then nobody else has that.
+func (c *conn) beginMessage(size int) error {
+	cost := requestCost(size)
+	if err := c.mux.Reserve(cost); err != nil {
+		return err
+	}
+	if cost > 0 {
+		c.control.SetReadDeadline(time.Now().Add(messageTime))
+	}
+	return nil
+}
+
+// endMessage is called when a message has been read, or has not been.
+func (c *conn) endMessage(size int) {
+	if requestCost(size) == 0 {
+		return
+	}
+	c.control.SetReadDeadline(time.Time{})
+	select {
+	case <-c.idle: // finishShutdown may have set its deadline before that
+		c.control.SetReadDeadline(time.Unix(1, 0))
+	default:
 	}
 }
 
@@ -217,12 +250,21 @@ func (c *conn) cause(err error) error {
 	if errors.Is(err, mux.ErrLost) && errors.Is(err, io.EOF) {
 		return io.EOF
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%w: a request has not come whole within %v", errProtocol, messageTime)
+	}
 	return err
 }
 
 // send writes m to the host. It blocks while the host does not read. That it
 // cannot be written means that the connection has ended, which dispatch learns.
-func (c *conn) send(m wire.Message) { _ = wire.Write(c.control, m) }
+func (c *conn) send(m wire.Message) {
+	if late, ok := m.(*lateExecs); ok {
+		late.Execs = c.server.running.list(c.peer.Class)
+		m = &late.Done
+	}
+	_ = wire.Write(c.control, m)
+}
 
 // sendSoon is send for what may wait, for a millisecond at most, for what follows.
 func (c *conn) sendSoon(m wire.Message) { _ = wire.Write(soon{c.control}, m) }
@@ -306,4 +348,9 @@ func (c *conn) finishShutdown() {
 }
 
 // cut ends the connection under whatever is going on.
-func (c *conn) cut() { _ = c.net.Close() }
+func (c *conn) cut() {
+	_ = c.net.Close()
+	if m := c.session.Load(); m != nil {
+		m.Abort() // which may be waiting for memory, and not for the connection
+	}
+}

@@ -33,7 +33,7 @@ func (c *conn) begin(m *wire.Exec, cost int) error {
 	if err := c.mux.Reserve(lists); err != nil {
 		return err
 	}
-	if err := c.server.addExec(c, keeps(m)); err != nil {
+	if err := c.server.shares.take(len(c.execs), share{class: c.peer.Class, keep: keeps(m)}); err != nil {
 		c.mux.Release(lists)
 		return err
 	}
@@ -87,11 +87,15 @@ func (c *conn) kill(m *wire.Kill) error {
 	if m.Force {
 		grace = 0
 	}
-	if e, ok := t.(*execution); ok && e.crowded() {
-		return c.carriedOut(m, overLimit(maxPending, "requests that wait for one exec to start"))
+	first := true // of a forward, which ends at once
+	if e, ok := t.(*execution); ok {
+		if e.crowded() {
+			return c.carriedOut(m, overLimit(maxPending, "requests that wait for one exec to start"))
+		}
+		first = !e.killed.Swap(true)
 	}
 	t.terminate(wire.ReasonKilled, grace)
-	return c.carriedOut(m, nil)
+	return c.carriedOutFor(m, nil, first)
 }
 
 // killed returns what a kill is about.
@@ -102,9 +106,13 @@ func (c *conn) killed(m *wire.Kill) (task, error) {
 	return c.find(m.Exec)
 }
 
+// A lateExecs is an answer to execs that gets its list when it is sent: a host that
+// does not read its answers could make the agent hold any number of lists.
+type lateExecs struct{ wire.Done }
+
 // listExecs lists what runs for hosts of this one's class.
 func (c *conn) listExecs(m *wire.Execs) error {
-	return c.answer(&wire.Done{Head: m.Head, Execs: c.server.running.list(c.peer.Class)})
+	return c.answer(&lateExecs{Done: wire.Done{Head: m.Head}})
 }
 
 func (c *conn) info(m *wire.Info) error {

@@ -59,8 +59,12 @@ func kindOf(err error) wire.ErrorKind {
 	return wire.Internal
 }
 
+// maxErrorText is how long the text of an answer is, in bytes: it may quote an
+// argument of megabytes, and an answer that is too long cannot be sent.
+const maxErrorText = 2 << 10
+
 func failure(id uint64, kind wire.ErrorKind, message string) *wire.Error {
-	return &wire.Error{Head: wire.Head{ID: id}, Kind: kind, Message: message}
+	return &wire.Error{Head: wire.Head{ID: id}, Kind: kind, Message: clipTo(message, maxErrorText)}
 }
 
 // clip bounds what a host's text adds to a message or a log.

@@ -33,6 +33,7 @@ type execution struct {
 	process               *proc.Process
 	begun                 time.Time
 
+	killed atomic.Bool                 // a host has asked for it
 	reason atomic.Pointer[wire.Reason] // why it was terminated first; nil: it was not
 
 	mu      sync.Mutex
@@ -61,8 +62,9 @@ func (e *execution) run() {
 		e.proceed(err)
 		return
 	}
+	recorded := e.conn.server.recording()
 	e.recordRequested()
-	e.conn.server.recorded(e.proceed)
+	recorded(e.proceed)
 }
 
 // proceed is what follows once the execution has its streams and its record, or
@@ -172,7 +174,7 @@ func (e *execution) merged() bool { return e.req.Stderr != 0 && e.req.Stderr == 
 // refuse answers for an exec that has not run.
 func (e *execution) refuse(err error) {
 	e.conn.refused(err, wire.TypeExec, e.about)
-	e.conn.forget(e.req.ID, e.keep)
+	e.conn.forget(e.req.ID, share{class: e.conn.peer.Class, keep: e.keep})
 	e.conn.send(failure(e.req.ID, kindOf(err), err.Error()))
 	for _, s := range []*mux.Stream{e.stdin, e.stdout, e.stderr} {
 		if s != nil {
@@ -201,13 +203,13 @@ func (e *execution) follow() *wire.Exited {
 		}
 	}
 	waitErr := e.process.Wait()
-	stop()
 	var reason *wire.Reason
 	if e.process.Terminated() { // what came after the exit is not why it exited
 		reason = e.reason.Load()
 	}
 	e.process.Drain()
 	pumps.Wait()
+	stop() // what the command has left behind may hold its output open until then
 	exit, err := e.process.Reap()
 	x := e.exited(exit, reason)
 	if waitErr != nil {
@@ -258,7 +260,7 @@ func (e *execution) report(x *wire.Exited) {
 		Uint64("stdout_bytes", x.StdoutBytes).Uint64("stderr_bytes", x.StderrBytes).Bool("cut", x.Cut).Bool("oom_killed", x.OOMKilled).
 		Dur("duration_ms", time.Since(e.begun)).Msg("exec ended")
 	e.conn.server.running.remove(e)
-	e.conn.forget(e.req.ID, e.keep)
+	e.conn.forget(e.req.ID, share{class: e.conn.peer.Class, keep: e.keep})
 	e.conn.send(x)
 }
 
@@ -266,7 +268,7 @@ func (e *execution) report(x *wire.Exited) {
 func (e *execution) crowded() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.waiting) >= maxPending
+	return !e.started && (len(e.waiting) >= maxPending || e.conn.server.pending.Load() >= allPending)
 }
 
 // whenStarted calls f with the process once it has been started, or with nil
@@ -275,6 +277,7 @@ func (e *execution) whenStarted(f func(*proc.Process)) {
 	e.mu.Lock()
 	if !e.started {
 		e.waiting = append(e.waiting, f)
+		e.conn.server.pending.Add(1)
 		e.mu.Unlock()
 		return
 	}
@@ -287,6 +290,7 @@ func (e *execution) setStarted(p *proc.Process) {
 	e.process, e.started = p, true
 	waiting := e.waiting
 	e.waiting = nil
+	e.conn.server.pending.Add(-int64(len(waiting)))
 	e.mu.Unlock()
 	for _, f := range waiting {
 		f(p)

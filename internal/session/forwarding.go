@@ -47,13 +47,15 @@ func (c *conn) forward(m *wire.Forward, to local.Address) error {
 	return nil
 }
 
+func forwardShare(c *conn) share { return share{class: c.peer.Class, forward: true} }
+
 func (c *conn) beginForward(m *wire.Forward, to local.Address) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.draining {
 		return errShutdown
 	}
-	if err := c.server.addExec(c, false); err != nil {
+	if err := c.server.shares.take(len(c.execs), forwardShare(c)); err != nil {
 		return err
 	}
 	f := &forwarding{conn: c, req: m, to: to, about: describeForward(m), begun: time.Now()}
@@ -65,11 +67,22 @@ func (c *conn) beginForward(m *wire.Forward, to local.Address) error {
 	return nil
 }
 
-// run is the forwarding's goroutine.
+// run is the forwarding's goroutine. The rest of it is another's if the log takes
+// its record too slowly.
 func (f *forwarding) run() {
+	recorded := f.conn.server.recording()
+	f.about.add(f.conn.audit.Info()).Msg("forward requested")
+	recorded(f.proceed)
+}
+
+// proceed is what follows once the forwarding has its record, or an error.
+func (f *forwarding) proceed(err error) {
 	defer f.conn.running.Done()
 	defer f.hangUp()
-	if err := f.connect(); err != nil {
+	if err == nil {
+		err = f.connect()
+	}
+	if err != nil {
 		f.refuse(err)
 		return
 	}
@@ -141,7 +154,7 @@ func (s *Server) dial(ctx context.Context, to local.Address) (*local.Conn, error
 // refuse answers for a forward without a connection.
 func (f *forwarding) refuse(err error) {
 	f.conn.refused(err, wire.TypeForward, f.about)
-	f.conn.forget(f.req.ID, false)
+	f.conn.forget(f.req.ID, forwardShare(f.conn))
 	f.conn.send(failure(f.req.ID, kindOf(err), err.Error()))
 	if f.stream != nil {
 		f.stream.Discard()
@@ -188,7 +201,7 @@ func (f *forwarding) report(in, out forwarded) {
 	f.about.add(f.conn.audit.Info()).Str("outcome", outcome).
 		Int64("in_bytes", in.bytes).Int64("out_bytes", out.bytes).
 		Dur("duration_ms", time.Since(f.begun)).Msg("forward ended")
-	f.conn.forget(f.req.ID, false)
+	f.conn.forget(f.req.ID, forwardShare(f.conn))
 	f.conn.send(answer)
 	f.stream.Reset()
 }

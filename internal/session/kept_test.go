@@ -5,6 +5,7 @@ package session_test
 import (
 	"bytes"
 	"net"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
@@ -82,7 +83,7 @@ func TestSomeExecsAreForConnectionsThatHaveNone(t *testing.T) {
 		greedy.exec(id+1, "sleep", "1000")
 	}
 	greedy.send(&wire.Exec{Head: wire.Head{ID: 4}, Argv: []string{"true"}})
-	wantError(t, greedy.receive(), 4, wire.Limit, "and 1 more for connections that have none")
+	wantError(t, greedy.receive(), 4, wire.Limit, "and 1 more for connections or hosts that have none")
 	connect(t, a).exec(1, "sleep", "1000")
 	late := connect(t, a)
 	late.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"true"}})
@@ -113,4 +114,49 @@ func TestExecsOfAnotherClassAreNotSeen(t *testing.T) {
 	if list := one.list(2); len(list) != 1 || !bytes.Equal(list[0].Handle, started.Handle) || !list[0].Connected || list[0].Keep {
 		t.Errorf("execs of the own class: %+v, want the one that runs", list)
 	}
+}
+
+// One class of hosts, with any number of connections, takes neither all execs nor
+// all connections from another one.
+func TestOneClassDoesNotLockOutAnother(t *testing.T) {
+	var class atomic.Value
+	class.Store("greedy")
+	a := agenttest.StartWith(t, func(c *session.Config) {
+		c.Caps = session.Caps{AllExecs: 16, Connections: 20}
+		admit := c.Admit
+		c.Admit = func(nc net.Conn) (session.Peer, error) {
+			p, err := admit(nc)
+			p.Class = class.Load().(string)
+			return p, err
+		}
+	})
+	refused := 0
+	for range 20 {
+		h := connect(t, a)
+		h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"sleep", "1000"}})
+		if e, ok := h.receive().(*wire.Error); ok && e.Kind == wire.Limit {
+			refused++
+		}
+	}
+	if refused != 6 {
+		t.Errorf("of 20 execs on connections of their own %d are refused, want 6: 2 of 16 are for other classes", refused)
+	}
+	class.Store("other")
+	other := connect(t, a)
+	wantServed(t, other)
+	other.exec(2, "true")
+}
+
+func TestForwardsDoNotTakeAllExecs(t *testing.T) {
+	a := limited(t, session.Caps{AllExecs: 8})
+	dir := t.TempDir()
+	holdUnix(t, dir+"/service")
+	h := connect(t, a)
+	for id := range uint64(4) {
+		if m, ok := h.askForward(id+1, dir+"/service").(*wire.Started); !ok {
+			t.Fatalf("answer to forward %d: %+v", id+1, m)
+		}
+	}
+	wantError(t, h.askForward(5, dir+"/service"), 5, wire.Limit, "4 forwards on all connections")
+	connect(t, a).exec(1, "true")
 }

@@ -83,10 +83,14 @@ func (s *Server) preface(c *conn, to stage) error {
 	defer s.hasMoved()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.count(prefaced)+s.count(greeted) >= s.caps.Connections {
+	most := s.caps.Connections
+	if !s.has(c.peer.Class) {
+		most += reserved(most) // one class of hosts does not lock out another
+	}
+	if s.count(prefaced)+s.count(greeted) >= most {
 		silent := s.oldest(prefaced)
 		if silent == nil {
-			return overLimit(s.caps.Connections, "connections")
+			return overLimit(most, "connections")
 		}
 		silent.stage = departed
 		silent.cut()
@@ -100,6 +104,16 @@ func (s *Server) advance(c *conn, to stage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.stage = max(c.stage, to)
+}
+
+// has says whether hosts of a class have a connection that counts.
+func (s *Server) has(class string) bool {
+	for c := range s.conns {
+		if c.peer.Class == class && (c.stage == prefaced || c.stage == greeted) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Server) count(at stage) int {

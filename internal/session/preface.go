@@ -17,6 +17,10 @@ const (
 	// control stream and its hello.
 	greetTime = 10 * time.Second
 
+	// messageTime is how long a request may take from its length to its last byte,
+	// if memory is reserved for it.
+	messageTime = 30 * time.Second
+
 	// lingerTime is how long a refused peer has to read why.
 	lingerTime = time.Second
 )

@@ -5,9 +5,12 @@ package session_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
@@ -19,9 +22,11 @@ func TestExecIsRecordedBeforeItStarts(t *testing.T) {
 	var a *agenttest.Agent
 	recorded := make(chan string, 1)
 	a = agenttest.StartWith(t, func(c *session.Config) {
-		c.Recorded = func(then func(error)) {
-			recorded <- a.Log.String()
-			then(errors.New("the log is full"))
+		c.Recording = func() func(func(error)) {
+			return func(then func(error)) {
+				recorded <- a.Log.String()
+				then(errors.New("the log is full"))
+			}
 		}
 	})
 	h := connect(t, a)
@@ -63,7 +68,8 @@ func TestFloodOfDeniedRequestsIsCounted(t *testing.T) {
 	log := a.Log.String()
 	records, leftOut := strings.Count(log, `"request denied"`), 0
 	for line := range strings.Lines(log) {
-		if _, after, ok := strings.Cut(line, `"kind":"denied signal","left_out":`); ok {
+		if strings.Contains(line, `"kind":"signal denied `) {
+			_, after, _ := strings.Cut(line, `"left_out":`)
 			n := 0
 			_, _ = fmt.Sscanf(after, "%d", &n)
 			leftOut += n
@@ -96,4 +102,86 @@ func TestFloodOfRefusedPeersIsCounted(t *testing.T) {
 	if !strings.Contains(log, `"message":"peers refused"`) {
 		t.Errorf("no record of how many were refused: %s", log)
 	}
+}
+
+// Nor does a request whose form is wrong, before the policy is asked.
+func TestFloodOfMalformedRequestsIsCounted(t *testing.T) {
+	a := governed(t, session.Policy{Denied: session.Verbs()})
+	h := connect(t, a)
+	const flood = 3000
+	go func() { // ends with the last message, or the connection
+		for id := range uint64(flood) {
+			_ = wire.Write(h.control, &wire.Forward{Head: wire.Head{ID: id + 1}, Network: "tcp", Address: "nonsense"})
+		}
+	}()
+	for id := range uint64(flood) {
+		wantError(t, h.receive(), id+1, wire.BadRequest, "")
+	}
+	if n := strings.Count(a.Log.String(), `"forward refused"`); n == 0 || n > flood/2 {
+		t.Errorf("%d records of %d malformed requests, want most of them left out", n, flood)
+	}
+}
+
+// A kill that ends something has its record, whatever was killed in vain before.
+func TestKillIsRecordedBehindAFloodOfOthers(t *testing.T) {
+	a := agenttest.Start(t)
+	victim := connect(t, a).exec(1, "sleep", "1000")
+	h := connect(t, a)
+	const flood = 500
+	go func() { // ends with the last message, or the connection
+		for id := range uint64(flood) {
+			_ = wire.Write(h.control, &wire.Kill{Head: wire.Head{ID: id + 1}, Exec: 999, Force: true})
+		}
+		_ = wire.Write(h.control, &wire.Kill{Head: wire.Head{ID: flood + 1}, Handle: victim.Handle, Force: true})
+	}()
+	for range flood + 1 {
+		h.receive()
+	}
+	if want := fmt.Sprintf(`"handle":"%x","force":true,"message":"exec kill"`, victim.Handle); !strings.Contains(a.Log.String(), want) {
+		t.Errorf("no record with %s", want)
+	}
+}
+
+// Nothing that an exec leaves behind outlives its time by holding its output open.
+func TestTimeoutHoldsAfterTheMainProcessHasExited(t *testing.T) {
+	h := connect(t, agenttest.StartWith(t, func(c *session.Config) { c.Ceilings.Time = 300 * time.Millisecond }))
+	out := h.open()
+	h.send(&wire.Exec{
+		Head: wire.Head{ID: 1}, Argv: []string{"sh", "-c", "(while :; do echo tick; sleep 0.1; done) & exit 0"}, Stdout: out.ID(),
+	})
+	go func() { _, _ = io.Copy(io.Discard, out) }() // ends with the stream
+	if _, ok := h.receive().(*wire.Started); !ok {
+		t.Fatal("it has not started")
+	}
+	if x, ok := h.receive().(*wire.Exited); !ok || x.Code != 0 {
+		t.Errorf("the end of the exec: %+v, want code 0", x)
+	}
+}
+
+// Answers that nobody reads hold no lists.
+func TestUnreadAnswersToExecsAreSmall(t *testing.T) {
+	a := agenttest.Start(t)
+	runner := connect(t, a)
+	for id := range uint64(200) {
+		runner.exec(id+1, "sleep", "1000")
+	}
+	h := connect(t, a)
+	before := heap()
+	for id := range uint64(8000) {
+		h.send(&wire.Execs{Head: wire.Head{ID: id + 1}})
+	}
+	agenttest.Eventually(t, "the answers wait", func() bool {
+		h.send(&wire.Ping{Head: wire.Head{ID: 9000}})
+		return session.WaitingAnswers(a.Server()) > 1000
+	})
+	if grown := heap() - before; grown > 16<<20 {
+		t.Errorf("%d MiB for answers that nobody reads, want less than 16", grown>>20)
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -153,6 +153,25 @@ func serveUnix(t *testing.T, path string) (called func() bool) {
 	return func() bool { return len(accepted) > 0 }
 }
 
+// holdUnix listens on path, and holds every connection until the end of the test.
+func holdUnix(t *testing.T, path string) {
+	t.Helper()
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() { // ended by the listener's end
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = nc.Close() })
+		}
+	}()
+}
+
 // A request whose form is wrong is answered, and not carried out in part.
 func TestRequestOfAWrongFormIsABadRequest(t *testing.T) {
 	head := wire.Head{ID: 7}

@@ -24,18 +24,32 @@ func (c *conn) reseed(m *wire.Reseed) error {
 		c.server.reseeds.Add(-1)
 		return c.done(m.ID, overLimit(maxReseeds, "reseed requests"))
 	}
-	c.running.Go(func() {
-		steps, err := c.server.reseed(m, received)
-		c.server.reseeds.Add(-1)
-		c.logReseed(steps, err)
-		// A host that does not read is told by dispatch.
-		if err != nil {
-			_ = c.done(m.ID, err)
-		} else {
-			_ = c.answer(told(m.ID, steps))
-		}
-	})
+	c.running.Add(1)
+	go func() {
+		recorded := c.server.recording()
+		c.audit.Info().Uint64("id", m.ID).Bool("machine_id", m.MachineID).Bool("clock", m.ClockNS != 0).
+			Str("hostname", clip(m.Hostname)).Bool("ssh_keys", m.SSHKeys).Msg("reseed requested")
+		recorded(func(err error) { c.takeSteps(m, received, err) })
+	}()
 	return nil
+}
+
+// takeSteps carries out a reseed that has its record, or answers with an error.
+func (c *conn) takeSteps(m *wire.Reseed, received time.Time, err error) {
+	defer c.running.Done()
+	var steps []guest.Step
+	if err == nil {
+		steps, err = c.server.reseed(m, received)
+	}
+	clear(m.Entropy)
+	c.server.reseeds.Add(-1)
+	c.logReseed(steps, err)
+	// A host that does not read is told by dispatch.
+	if err != nil {
+		_ = c.done(m.ID, err)
+	} else {
+		_ = c.answer(told(m.ID, steps))
+	}
 }
 
 // reseed takes the steps of one request after those of another, and wipes the

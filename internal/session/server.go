@@ -35,6 +35,9 @@ const DefaultGrace = 5 * time.Second
 // output and the exit of a process that has ended.
 const reportTime = 2 * time.Second
 
+// cutTime is how long connections may take to end that have been cut.
+const cutTime = 10 * time.Second
+
 // Config is what a Server needs.
 type Config struct {
 	Log     zerolog.Logger // what becomes of the agent and of connections
@@ -42,11 +45,12 @@ type Config struct {
 	Spawner *proc.Spawner
 	Version string // of the software
 
-	// Recorded calls then, once, when the records so far are where they cannot be
-	// lost with the agent, or with why they cannot be brought there. It is called
-	// before each exec starts; with an error the exec is refused. It may call then on
-	// a goroutine of its own, and return later. nil: nothing is waited for.
-	Recorded func(then func(error))
+	// Recording is called before an exec, a forward or a reseed is recorded, and what
+	// it returns after that: it calls then, once, when the record is where it cannot
+	// be lost with the agent, or with why it cannot be brought there, and then the
+	// request is refused. It may call then on a goroutine of its own, and return
+	// later. nil: nothing is waited for.
+	Recording func() (recorded func(then func(error)))
 
 	// Admit says who is at the other end of a connection, and with an error
 	// that it may not connect. It must neither read from it nor block.
@@ -83,8 +87,8 @@ type Server struct {
 	caps    Caps // with defaults
 	quota   *mux.Quota
 	lines   legacy.Memory // for long lines of version-1 hosts
-	execs   atomic.Int64  // on all connections
-	kept    atomic.Int64  // of these, that live on without their connections
+	shares  shares        // of execs, on all connections
+	pending atomic.Int64  // requests that wait for an exec to have started
 	running running
 	reseeds atomic.Int32
 	agentID atomic.Pointer[[]byte]
@@ -118,6 +122,7 @@ func NewServer(c Config) *Server {
 		conns:     make(map[*conn]bool),
 		running:   running{execs: make(map[handle]*execution)},
 	}
+	s.shares = shares{caps: s.caps, classes: make(map[string]int)}
 	s.records = tally{most: recordsOfAKind, report: func(kind string, leftOut uint64) {
 		s.Audit.Warn().Str("kind", kind).Uint64("left_out", leftOut).Msg("records left out")
 	}}
@@ -135,18 +140,20 @@ func (s *Server) newAgentID() {
 	s.agentID.Store(&id)
 }
 
-// recorded is Recorded with the error that answers an exec.
-func (s *Server) recorded(then func(error)) {
-	if s.Recorded == nil {
-		then(nil)
-		return
+// recording is Recording with the error that answers a request.
+func (s *Server) recording() func(then func(error)) {
+	if s.Recording == nil {
+		return func(then func(error)) { then(nil) }
 	}
-	s.Recorded(func(err error) {
-		if err != nil {
-			err = fmt.Errorf("%w: the exec cannot be recorded: %w", errLimit, err)
-		}
-		then(err)
-	})
+	recorded := s.Recording()
+	return func(then func(error)) {
+		recorded(func(err error) {
+			if err != nil {
+				err = fmt.Errorf("%w: the request cannot be recorded: %w", errLimit, err)
+			}
+			then(err)
+		})
+	}
 }
 
 // ErrClosed is returned by [Server.Serve] after Shutdown.
@@ -239,8 +246,8 @@ func (s *Server) serve(c *conn) {
 
 // Shutdown stops accepting connections and execs, ends every running process
 // tree (SIGTERM, after ShutdownGrace SIGKILL), lets each host have its exit,
-// and closes the connections. It returns when all that is done, or with ctx's
-// error, and then what is left has been cut off.
+// and closes the connections. It returns when all that is done, or an error that
+// wraps ctx's soon after that has ended: what is left has then been cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	if !s.closing {
@@ -272,8 +279,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		c.cut()
 	}
 	s.mu.Unlock()
-	<-done
-	return ctx.Err()
+	select {
+	case <-done:
+		return ctx.Err()
+	case <-time.After(cutTime):
+		return fmt.Errorf("%w, and connections that were cut have not ended", ctx.Err())
+	}
 }
 
 // isClosing takes no lock: Shutdown holds s.mu while it asks for those of the

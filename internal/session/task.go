@@ -34,11 +34,11 @@ func (c *conn) has(id uint64) bool {
 
 // forget has a task no longer count. The host, which learns of its end after
 // that, may use its id again.
-func (c *conn) forget(id uint64, keep bool) {
+func (c *conn) forget(id uint64, x share) {
 	c.mu.Lock()
 	delete(c.execs, id)
 	c.mu.Unlock()
-	c.server.removeExec(keep)
+	c.server.shares.give(x)
 }
 
 func (c *conn) find(id uint64) (task, error) {

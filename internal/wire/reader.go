@@ -32,9 +32,10 @@ type TooLong struct {
 
 func (m *TooLong) kind() Type { return m.Type }
 
-// Read reads one message and returns its size in bytes. One that is beyond the
-// Reader's limits is returned as a [*TooLong], unless it hides its id, and then
-// the error is that of the limit.
+// Read reads one message and returns its size in bytes, with an error too once
+// Hold has been called without one. A message that is beyond the Reader's limits is
+// returned as a [*TooLong], unless it hides its id, and then the error is that of
+// the limit.
 func (r *Reader) Read() (m Message, size int, err error) {
 	if size, err = readLength(r.R); err != nil {
 		return nil, 0, err

@@ -1,0 +1,82 @@
+//go:build linux
+
+package session
+
+import (
+	"fmt"
+	"sync"
+)
+
+// maxReserved is how many execs are reserved at most, and how many connections:
+// enough for somebody to look around and end what is too much.
+const maxReserved = 16
+
+// reserved is how many of n are reserved.
+func reserved(n int) int { return min(maxReserved, n/4) }
+
+// shares count execs. Some of them are for connections that have none, and half of
+// these for classes of hosts that have none, so that no host can lock out the others
+// for good. Forwards count as execs, and may be half of all. It is safe for
+// concurrent use.
+type shares struct {
+	caps Caps
+
+	mu       sync.Mutex
+	all      int
+	kept     int
+	forwards int
+	classes  map[string]int // how many of all
+}
+
+// A share is what an exec counts as.
+type share struct {
+	class         string
+	keep, forward bool
+}
+
+// take counts an exec of a connection that has a number of them already.
+func (s *shares) take(has int, x share) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	most := s.caps.AllExecs
+	switch {
+	case has >= s.caps.Execs:
+		return overLimit(s.caps.Execs, "execs for each connection")
+	case x.keep && s.kept >= s.caps.Kept:
+		return overLimit(s.caps.Kept, "execs that are kept when their connections end")
+	case x.forward && s.forwards >= max(1, most/2):
+		return overLimit(max(1, most/2), "forwards on all connections")
+	case has > 0:
+		most -= reserved(most)
+	case s.classes[x.class] > 0:
+		most -= reserved(most) / 2
+	}
+	if s.all >= most {
+		err := overLimit(most, "execs on all connections")
+		if rest := s.caps.AllExecs - most; rest > 0 {
+			err = fmt.Errorf("%w, and %d more for connections or hosts that have none", err, rest)
+		}
+		return err
+	}
+	s.count(x, 1)
+	return nil
+}
+
+func (s *shares) give(x share) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count(x, -1)
+}
+
+func (s *shares) count(x share, n int) {
+	s.all += n
+	if x.keep {
+		s.kept += n
+	}
+	if x.forward {
+		s.forwards += n
+	}
+	if s.classes[x.class] += n; s.classes[x.class] == 0 {
+		delete(s.classes, x.class)
+	}
+}
