@@ -86,7 +86,7 @@ func replaced(pid int, started uint64) bool {
 type stat struct {
 	pid, parent, group, session int
 	started                     uint64 // clock ticks since boot
-	zombie                      bool
+	zombie                      bool   // all of it: a process whose first thread has exited says so, too, and lives
 }
 
 // A survey is one reading of /proc. Ending hundreds of trees at once takes
@@ -170,7 +170,7 @@ func readStat(pid int) (stat, error) {
 	return stat{
 		pid:     pid,
 		started: started,
-		zombie:  fields[0][0] == 'Z' || fields[0][0] == 'X',
+		zombie:  fields[0][0] == 'X' || fields[0][0] == 'Z' && number(17) <= 1,
 		parent:  number(1),
 		group:   number(2),
 		session: number(3),

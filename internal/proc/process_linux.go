@@ -163,13 +163,14 @@ func (p *Process) reap() (Exit, error) {
 	var status unix.WaitStatus
 	var usage unix.Rusage
 	p.mu.Lock()
-	pid, err := wait4(p.pid, &status, &usage)
+	pid, err := own.reap(p.pid, &status, &usage)
 	if pid == 0 && err == nil {
 		p.mu.Unlock()
 		return Exit{}, ErrStuck
 	}
 	p.reaped = true
 	p.mu.Unlock()
+	own.sweep(false)
 	p.giveCgroup()
 	if err != nil {
 		return Exit{}, os.NewSyscallError("wait4", err)

@@ -175,7 +175,12 @@ func (p *Process) forkExec(path string, argv []string, attr *syscall.ProcAttr) (
 	if p.cgroup != nil {
 		attr.Sys.CgroupFD = p.cgroup.fd()
 	}
-	return p.spawner.forkExec(path, argv, attr)
+	fork := func() (int, error) { return p.spawner.forkExec(path, argv, attr) }
+	pid, err := own.start(fork)
+	if errors.Is(err, unix.EAGAIN) && own.sweep(true) { // zombies had all pids there are
+		return own.start(fork)
+	}
+	return pid, err
 }
 
 // ordinary undoes what the child has inherited from an agent that is protected
