@@ -73,6 +73,9 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	return 0
 }
 
+// lastRecordTime is how long the last records of the log have when the agent ends.
+const lastRecordTime = time.Second
+
 // printWithin prints a line. If it is the agent's last one, nobody may be reading
 // its log: the agent ends all the same.
 func printWithin(w io.Writer, line string, last bool) {
