@@ -13,12 +13,6 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Set by the linker: make build.
-var (
-	version  = "dev"
-	revision = "unknown"
-)
-
 // grammar is the command line.
 type grammar struct {
 	Serve   serveCommand   `cmd:"" help:"Run the agent: serve commands to the host."`

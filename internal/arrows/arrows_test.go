@@ -23,8 +23,8 @@ func list(t *testing.T, args ...string) []string {
 
 func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 	for from, may := range map[string][]string{
-		"client":             {"internal/legacy", "internal/mux", "internal/random", "internal/transport", "internal/wire"},
-		"internal/session":   {"internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/random", "internal/wire"},
+		"client":             {"internal/legacy", "internal/mux", "internal/transport", "internal/wire"},
+		"internal/session":   {"internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/wire"},
 		"internal/legacy":    {"internal/mux", "internal/wire"},
 		"internal/wire":      {},
 		"internal/mux":       {},
@@ -32,12 +32,11 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/proc":      {"internal/lane"},
 		"internal/local":     {"internal/lane"},
 		"internal/lane":      {},
-		"internal/guest":     {"internal/random"},
-		"internal/random":    {},
+		"internal/guest":     {},
 		"internal/systemd":   {},
 		"internal/logqueue":  {},
-		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/random", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
-		"internal/agenttest": {"internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/random", "internal/session", "internal/transport", "internal/wire"},
+		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
+		"internal/agenttest": {"internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/session", "internal/transport", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
 			own, ok := strings.CutPrefix(dep, module)
@@ -74,15 +73,6 @@ func TestClientBringsNoAgentAlong(t *testing.T) {
 	} {
 		if slices.Contains(deps, unwanted) {
 			t.Errorf("client depends on %s", unwanted)
-		}
-	}
-}
-
-// 0.16 MiB of the file for a few random bytes: internal/random has them from the kernel.
-func TestAgentLinksNoCryptography(t *testing.T) {
-	for _, dep := range list(t, "-deps", module+"cmd/cocoon-agent") {
-		if strings.HasPrefix(dep, "crypto/") {
-			t.Errorf("cmd/cocoon-agent links %s", dep)
 		}
 	}
 }
