@@ -37,7 +37,7 @@ help: ## Show this list
 
 .PHONY: build
 build: ## Build bin/cocoon-agent, static; GOOS and GOARCH cross-compile it
-	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/cocoon-agent ./cmd/cocoon-agent
+	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cocoon-agent
 
 .PHONY: all
 all: tidy-check fmt-check lint test test-kubelet build ## Check, test and build everything but e2e

@@ -4,6 +4,7 @@ package arrows_test
 import (
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +15,15 @@ const module = "github.com/cocoonstack/cocoon-agent/"
 // list runs go list with a template over packages, without their tests.
 func list(t *testing.T, args ...string) []string {
 	t.Helper()
-	out, err := exec.Command("go", append([]string{"list"}, args...)...).Output()
+	return listFor(t, runtime.GOOS, args...)
+}
+
+// listFor is list for another system.
+func listFor(t *testing.T, system string, args ...string) []string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	cmd.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("go list %v: %v", args, err)
 	}
@@ -73,6 +82,18 @@ func TestClientBringsNoAgentAlong(t *testing.T) {
 	} {
 		if slices.Contains(deps, unwanted) {
 			t.Errorf("client depends on %s", unwanted)
+		}
+	}
+}
+
+// A host that is not Linux gets the commands for hosts alone.
+func TestHostCommandsBringNoAgentAlong(t *testing.T) {
+	for _, system := range []string{"darwin", "windows"} {
+		for _, dep := range listFor(t, system, "-deps", module+"cmd/cocoon-agent") {
+			own, _ := strings.CutPrefix(dep, module)
+			if slices.Contains([]string{"internal/session", "internal/proc", "internal/guest", "internal/local", "internal/logqueue", "internal/systemd"}, own) {
+				t.Errorf("cmd/cocoon-agent for %s links %s", system, own)
+			}
 		}
 	}
 }
