@@ -4,7 +4,8 @@ package main
 
 import "errors"
 
-// A serveCommand takes whatever "serve" takes on Linux, and says what is wrong.
+// A serveCommand takes the flags that "serve" has on Linux, so that its error is
+// about the system and not about a flag.
 type serveCommand struct {
 	Args []string `arg:"" optional:"" passthrough:"" hidden:"" help:"What serve takes on Linux."`
 }
@@ -12,7 +13,7 @@ type serveCommand struct {
 // Help is what --help says besides the flags.
 func (*serveCommand) Help() string { return errNoAgent.Error() + "." }
 
-var errNoAgent = errors.New("serve runs on Linux only, in the guest: here are the commands for its host")
+var errNoAgent = errors.New("serve runs on Linux only, in the guest; the other commands are for its host and work here")
 
-// Run returns an error: there is no agent for this system.
+// Run returns errNoAgent.
 func (*serveCommand) Run() error { return errNoAgent }

@@ -16,8 +16,8 @@ import (
 var version, revision string
 
 // programVersion returns the version and the revision that the program was built
-// from. What the linker has not set comes from the go command: "go install" of a
-// version knows the version, and a build in a clone the revision.
+// from. If the linker has not set them, the go command has: "go install" of a
+// version knows the version, and a build in a clone both.
 func programVersion() (version, revision string) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
