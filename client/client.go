@@ -8,11 +8,11 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/transport"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -280,10 +280,8 @@ func beforeHello(err error) error {
 	if refused, ok := errors.AsType[*refusedError](err); ok {
 		return fmt.Errorf("%w: %w", ErrLost, refused) // and not what it has kept from being done
 	}
-	for _, hangUp := range []error{io.EOF, syscall.EPIPE, syscall.ECONNRESET} {
-		if errors.Is(err, hangUp) && !errors.Is(err, mux.ErrClosed) {
-			return fmt.Errorf("%w: %w", ErrLost, errNoGreeting)
-		}
+	if (errors.Is(err, io.EOF) || transport.HungUp(err)) && !errors.Is(err, mux.ErrClosed) {
+		return fmt.Errorf("%w: %w", ErrLost, errNoGreeting)
 	}
 	return err
 }

@@ -2,12 +2,12 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/cocoonstack/cocoon-agent/internal/random"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -92,7 +92,7 @@ func (c *Client) Resume(ctx context.Context, o ResumeOptions) (*ResumeReport, er
 	}
 	if m.Entropy == nil {
 		m.Entropy = make([]byte, 32)
-		random.Read(m.Entropy)
+		_, _ = rand.Read(m.Entropy) // never fails
 	}
 	now := func() uint64 { return 0 }
 	if o.Clock || o.ClockBack {

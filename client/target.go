@@ -28,7 +28,8 @@ type Target struct {
 //
 // PORT is [DefaultPort] where it is left out. What follows the last colon of a
 // path is its port. UID is [Target.UID]; only a ?uid= at the end is read as such,
-// and other question marks belong to the path. The error says what is wrong with s.
+// and other question marks belong to the path. On Windows /C:/PATH is C:/PATH. The
+// error says what is wrong with s.
 func ParseTarget(s string) (Target, error) {
 	t, err := transport.ParseTarget(s)
 	return Target(t), err

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"net"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -14,10 +16,22 @@ import (
 // listen has a guest of this process be reached by a target.
 func (f *fakeGuest) listen(t *testing.T) (target string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "s")
-	ln, err := net.Listen("unix", path)
+	dir, err := os.MkdirTemp("", "guest") // a Unix socket's path is short, and T.TempDir's is long
 	if err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "s")
+	ln, err := net.Listen("unix", path)
+	if err != nil && runtime.GOOS == "windows" {
+		t.Skipf("Windows has no Unix sockets here: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.ToSlash(path)
+	if runtime.GOOS == "windows" {
+		path = "/" + path
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() {

@@ -33,7 +33,7 @@ func (c *clientCommand) interact(conn *client.Client, cmd *client.Cmd, end func(
 			left.Store(true)
 			_ = conn.Close() // the agent need not answer
 		}
-		typing = newKeyboard(os.Stdin, char, help, leave)
+		typing = newKeyboard(keysOf(os.Stdin), char, help, leave)
 		cmd.Stdin = typing
 	}
 	r := relaySignals(cmd, end, true)

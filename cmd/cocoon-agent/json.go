@@ -44,9 +44,3 @@ func escapeJSON(text []byte) []byte {
 	}
 	return out
 }
-
-// marshalEscaped is json.Marshal and escapeJSON.
-func marshalEscaped(v any) ([]byte, error) {
-	text, err := json.Marshal(v)
-	return escapeJSON(text), err
-}

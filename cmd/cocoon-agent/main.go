@@ -13,12 +13,6 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Set by the linker: make build.
-var (
-	version  = "dev"
-	revision = "unknown"
-)
-
 // grammar is the command line.
 type grammar struct {
 	Serve   serveCommand   `cmd:"" help:"Run the agent: serve commands to the host."`
@@ -73,6 +67,9 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	}
 	return 0
 }
+
+// lastRecordTime is how long the last records of the log have when the agent ends.
+const lastRecordTime = time.Second
 
 // printWithin prints a line. If it is the agent's last one, nobody may be reading
 // its log: the agent ends all the same.

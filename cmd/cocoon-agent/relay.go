@@ -11,11 +11,6 @@ import (
 	"github.com/cocoonstack/cocoon-agent/client"
 )
 
-// relayed are the signals that "client" passes on to the command.
-var relayed = []os.Signal{
-	syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
-}
-
 // secondInterrupt is how soon a second SIGINT must follow to kill the command.
 const secondInterrupt = time.Second
 
@@ -45,7 +40,7 @@ func relaySignals(cmd *client.Cmd, end func(), interactive bool) *relay {
 		cmd: cmd, end: end, interactive: interactive,
 		signals: make(chan os.Signal, 16), started: make(chan struct{}), stop: make(chan struct{}),
 	}
-	for _, sig := range relayed {
+	for sig := range relayed {
 		if !signal.Ignored(sig) {
 			signal.Notify(r.signals, sig)
 		}
@@ -103,8 +98,9 @@ func (r *relay) run() {
 // pass passes a signal on. What becomes of the command, Wait tells. An agent that
 // has no signals can still end it, which most of them ask for.
 func (r *relay) pass(sig syscall.Signal) {
-	remote, ok := errors.AsType[*client.RemoteError](r.cmd.Signal(sig))
-	if ok && remote.Kind == client.Unsupported && sig != syscall.SIGUSR1 && sig != syscall.SIGUSR2 {
+	name := relayed[sig]
+	remote, ok := errors.AsType[*client.RemoteError](r.cmd.Signal(name))
+	if ok && remote.Kind == client.Unsupported && name != "USR1" && name != "USR2" {
 		r.end()
 	}
 }

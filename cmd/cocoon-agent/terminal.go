@@ -2,9 +2,7 @@ package main
 
 import (
 	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 
 	"golang.org/x/term"
 
@@ -17,6 +15,7 @@ type localTerminal struct {
 
 	restoring sync.Once
 	before    *term.State // of in, while it is raw
+	plain     func()      // undoes what raw did to out; nil: nothing
 }
 
 func openLocalTerminal() *localTerminal {
@@ -49,9 +48,11 @@ func cells(n int) uint16 { return uint16(min(max(n, 0), 1<<16-1)) }
 
 // raw hands every key through, ^C too, until restore.
 func (t *localTerminal) raw() (err error) {
-	if t.in >= 0 {
-		t.before, err = term.MakeRaw(t.in)
+	if t.in < 0 {
+		return nil
 	}
+	t.plain = showSequences(t.out)
+	t.before, err = term.MakeRaw(t.in)
 	return err
 }
 
@@ -60,6 +61,9 @@ func (t *localTerminal) restore() {
 	t.restoring.Do(func() {
 		if t.before != nil {
 			_ = term.Restore(t.in, t.before)
+		}
+		if t.plain != nil {
+			t.plain()
 		}
 	})
 }
@@ -91,11 +95,4 @@ func (t *localTerminal) follow(cmd *client.Cmd, changes <-chan os.Signal, stop <
 			return
 		}
 	}
-}
-
-// sizeChanges tells of changes of the terminal's size from now on.
-func sizeChanges() (changes chan os.Signal, stop func()) {
-	changes = make(chan os.Signal, 1) // one stands for many: the size is read when it is taken
-	signal.Notify(changes, syscall.SIGWINCH)
-	return changes, func() { signal.Stop(changes) }
 }

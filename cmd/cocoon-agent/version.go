@@ -1,24 +1,56 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/cocoonstack/cocoon-agent/client"
 )
 
+// Set by the linker: make build.
+var version, revision string
+
+// programVersion returns the version and the revision that the program was built
+// from. If the linker has not set them, the go command has: "go install" of a
+// version knows the version, and a build in a clone both.
+func programVersion() (version, revision string) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = new(debug.BuildInfo)
+	}
+	return versionOf(info)
+}
+
+func versionOf(info *debug.BuildInfo) (v, r string) {
+	built := info.Main.Version
+	if built == "(devel)" {
+		built = ""
+	}
+	vcs := ""
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			vcs = s.Value
+		}
+	}
+	return cmp.Or(version, built, "dev"), cmp.Or(revision, vcs, "unknown")
+}
+
 type versionCommand struct{}
 
+// Run prints.
 func (versionCommand) Run(k *kong.Kong) error {
 	return printVersion(k.Stdout)
 }
 
 func printVersion(w io.Writer) error {
+	v, r := programVersion()
 	_, err := fmt.Fprintf(w, "cocoon-agent %s\nrevision: %s\nprotocol: %d to %d\ngo: %s %s/%s\n",
-		version, revision, client.ProtocolMin, client.ProtocolMax,
+		v, r, client.ProtocolMin, client.ProtocolMax,
 		runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }

@@ -4,6 +4,7 @@ package arrows_test
 import (
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +15,15 @@ const module = "github.com/cocoonstack/cocoon-agent/"
 // list runs go list with a template over packages, without their tests.
 func list(t *testing.T, args ...string) []string {
 	t.Helper()
-	out, err := exec.Command("go", append([]string{"list"}, args...)...).Output()
+	return listFor(t, runtime.GOOS, args...)
+}
+
+// listFor is list for another system.
+func listFor(t *testing.T, system string, args ...string) []string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	cmd.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("go list %v: %v", args, err)
 	}
@@ -23,8 +32,8 @@ func list(t *testing.T, args ...string) []string {
 
 func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 	for from, may := range map[string][]string{
-		"client":             {"internal/legacy", "internal/mux", "internal/random", "internal/transport", "internal/wire"},
-		"internal/session":   {"internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/random", "internal/wire"},
+		"client":             {"internal/legacy", "internal/mux", "internal/transport", "internal/wire"},
+		"internal/session":   {"internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/wire"},
 		"internal/legacy":    {"internal/mux", "internal/wire"},
 		"internal/wire":      {},
 		"internal/mux":       {},
@@ -32,12 +41,11 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/proc":      {"internal/lane"},
 		"internal/local":     {"internal/lane"},
 		"internal/lane":      {},
-		"internal/guest":     {"internal/random"},
-		"internal/random":    {},
+		"internal/guest":     {},
 		"internal/systemd":   {},
 		"internal/logqueue":  {},
-		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/random", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
-		"internal/agenttest": {"internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/random", "internal/session", "internal/transport", "internal/wire"},
+		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
+		"internal/agenttest": {"internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/session", "internal/transport", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
 			own, ok := strings.CutPrefix(dep, module)
@@ -78,11 +86,14 @@ func TestClientBringsNoAgentAlong(t *testing.T) {
 	}
 }
 
-// 0.16 MiB of the file for a few random bytes: internal/random has them from the kernel.
-func TestAgentLinksNoCryptography(t *testing.T) {
-	for _, dep := range list(t, "-deps", module+"cmd/cocoon-agent") {
-		if strings.HasPrefix(dep, "crypto/") {
-			t.Errorf("cmd/cocoon-agent links %s", dep)
+// A host that is not Linux gets the commands for hosts alone.
+func TestHostCommandsBringNoAgentAlong(t *testing.T) {
+	for _, system := range []string{"darwin", "windows"} {
+		for _, dep := range listFor(t, system, "-deps", module+"cmd/cocoon-agent") {
+			own, _ := strings.CutPrefix(dep, module)
+			if slices.Contains([]string{"internal/session", "internal/proc", "internal/guest", "internal/local", "internal/logqueue", "internal/systemd"}, own) {
+				t.Errorf("cmd/cocoon-agent for %s links %s", system, own)
+			}
 		}
 	}
 }

@@ -1,15 +1,13 @@
 package guest
 
 import (
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"math/rand/v2"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/cocoonstack/cocoon-agent/internal/random"
 )
 
 // newMachineID writes a random machine-id(5) below root: of the kernel's random
@@ -18,7 +16,7 @@ import (
 // its siblings.
 func newMachineID(root string, entropy []byte) (changed bool, note string, err error) {
 	var key [32]byte
-	random.Read(key[:])
+	_, _ = rand.Read(key[:]) // never fails; drawn from the kernel at each call
 	id := stir(key, entropy)[:16]
 	id[6] = id[6]&0x0f | 0x40 // a version-4 UUID, as
 	id[8] = id[8]&0x3f | 0x80 // machine-id(5) recommends
@@ -33,16 +31,11 @@ func newMachineID(root string, entropy []byte) (changed bool, note string, err e
 	return err == nil, note, err
 }
 
-// stir draws from a generator that has key, and a new one with each piece of entropy:
-// clones that differ in either get different numbers.
+// stir returns a hash of key and entropy: clones that differ in either get
+// different numbers.
 func stir(key [32]byte, entropy []byte) []byte {
-	for piece := range slices.Chunk(entropy, len(key)) {
-		for i, b := range piece {
-			key[i] ^= b
-		}
-		_, _ = rand.NewChaCha8(key).Read(key[:]) // never fails
-	}
-	return key[:]
+	sum := sha256.Sum256(append(key[:], entropy...))
+	return sum[:]
 }
 
 // sameFile says that systemd, at boot, has mounted the file transient, read-only,

@@ -4,13 +4,13 @@ package session
 
 import (
 	"cmp"
+	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/cocoonstack/cocoon-agent/internal/random"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -21,7 +21,7 @@ const handleSize = 16
 type handle [handleSize]byte
 
 func newHandle() (h handle) {
-	random.Read(h[:])
+	_, _ = rand.Read(h[:]) // never fails
 	return h
 }
 

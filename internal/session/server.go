@@ -12,6 +12,7 @@ package session
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -25,7 +26,6 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
-	"github.com/cocoonstack/cocoon-agent/internal/random"
 )
 
 // DefaultGrace is how long a process tree has between SIGTERM and SIGKILL.
@@ -136,7 +136,7 @@ func NewServer(c Config) *Server {
 // newAgentID makes the agent one that hosts have not met.
 func (s *Server) newAgentID() {
 	id := make([]byte, handleSize)
-	random.Read(id)
+	_, _ = rand.Read(id) // never fails
 	s.agentID.Store(&id)
 }
 

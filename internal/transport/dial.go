@@ -8,7 +8,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -44,7 +43,7 @@ func dialAgent(ctx context.Context, t Target) (net.Conn, error) {
 
 func dialUnix(ctx context.Context, path string) (net.Conn, error) {
 	var d net.Dialer
-	return d.DialContext(ctx, "unix", path)
+	return d.DialContext(ctx, "unix", socketPath(path))
 }
 
 // ErrNoAnswer says that a VMM hung up instead of connecting: nothing listens on
@@ -80,7 +79,7 @@ func dialHybrid(ctx context.Context, path string, port uint32) (net.Conn, error)
 
 func connectHybrid(conn net.Conn, port uint32) error {
 	reply, err := askHybrid(conn, port)
-	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+	if HungUp(err) {
 		return ErrNoAnswer // it hung up before it had read CONNECT
 	}
 	if err != nil {

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build unix
 
 package transport_test
 
@@ -7,20 +7,10 @@ import (
 	"os"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 )
 
 // patience is how long a test waits for what must happen.
 const patience = 30 * time.Second
-
-// TestMain is also the program of other users' processes: see user_linux_test.go.
-func TestMain(m *testing.M) {
-	if role := os.Getenv(roleVariable); role != "" {
-		os.Exit(play(role, os.Getenv(socketVariable)))
-	}
-	goleak.VerifyTestMain(m)
-}
 
 func patiently(tb testing.TB) context.Context {
 	tb.Helper()

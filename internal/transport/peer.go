@@ -51,15 +51,6 @@ type Policy struct {
 	Refused func(Peer, error)
 }
 
-// admitVsock is Admit for a listener.
-func (p Policy) admitVsock(addr net.Addr) bool {
-	peer, err := p.admitAddr(addr)
-	if err != nil && p.Refused != nil {
-		p.Refused(peer, err)
-	}
-	return err == nil
-}
-
 // Admit says who is at the other end of conn, and whether it may connect: the
 // error wraps [ErrRefused] where it may not. It reads nothing from conn.
 func (p Policy) Admit(conn net.Conn) (Peer, error) {

@@ -48,7 +48,7 @@ type Target struct {
 //
 // PORT is [DefaultPort] where it is left out. What follows
 // the last colon of a path is its port. UID is [Target.UID]; a path may contain
-// question marks. The error says what is wrong with s.
+// question marks. On Windows /C:/PATH is C:/PATH. The error says what is wrong with s.
 func ParseTarget(s string) (Target, error) {
 	scheme, rest, err := splitScheme(s, "vsock://CID:PORT, hvsock:///PATH:PORT or unix:///PATH")
 	if err != nil {

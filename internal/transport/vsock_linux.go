@@ -98,6 +98,15 @@ func (l *vsockListener) Accept() (net.Conn, error) {
 	return &vsockConn{Conn: c, local: l.addr, remote: &remote}, nil
 }
 
+// admitVsock is Admit for a listener.
+func (p Policy) admitVsock(addr net.Addr) bool {
+	peer, err := p.admitAddr(addr)
+	if err != nil && p.Refused != nil {
+		p.Refused(peer, err)
+	}
+	return err == nil
+}
+
 func (l *vsockListener) opError(op string, err error) error {
 	if errors.Is(err, os.ErrClosed) {
 		err = net.ErrClosed

@@ -96,7 +96,7 @@ func (s *serveCommand) Run() error {
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	log.Info().Str("address", names(endpoints)).Str("version", version).Msg("listening")
+	log.Info().Str("address", names(endpoints)).Str("version", config.Version).Msg("listening")
 	s.warn(log.Logger, spawner)
 	config.Log, config.Audit, config.Recording = log.Logger, log.audit, log.recording
 	config.Spawner, config.Admit = spawner, admit(policy)
@@ -108,8 +108,9 @@ func (s *serveCommand) Run() error {
 
 // config is what the flags say. The rest is the caller's to fill in.
 func (s *serveCommand) config() (c session.Config, err error) {
+	v, _ := programVersion()
 	c = session.Config{
-		Version:       version,
+		Version:       v,
 		ShutdownGrace: s.ShutdownGrace,
 		LogArgs:       s.LogArgs,
 		DisableV1:     s.DisableV1,

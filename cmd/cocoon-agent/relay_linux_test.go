@@ -30,8 +30,10 @@ func startRelaying(t *testing.T, script string) (host *exec.Cmd, said *bufio.Rea
 }
 
 func TestSignalsAreTheCommands(t *testing.T) {
-	for _, sig := range relayed {
-		sig := sig.(syscall.Signal)
+	for sig, name := range map[syscall.Signal]string{
+		syscall.SIGINT: "INT", syscall.SIGTERM: "TERM", syscall.SIGHUP: "HUP",
+		syscall.SIGQUIT: "QUIT", syscall.SIGUSR1: "USR1", syscall.SIGUSR2: "USR2",
+	} {
 		t.Run(sig.String(), func(t *testing.T) {
 			// A sleep that is being forked meanwhile gets no signal: none is long.
 			host, said := startRelaying(t, `for s in INT TERM HUP QUIT USR1 USR2; do trap "echo $s; exit 9" $s; done; echo ready; while :; do sleep 0.02; done`)
@@ -40,11 +42,7 @@ func TestSignalsAreTheCommands(t *testing.T) {
 			}
 			rest, _ := io.ReadAll(said)
 			_ = host.Wait()
-			names := map[syscall.Signal]string{
-				syscall.SIGINT: "INT", syscall.SIGTERM: "TERM", syscall.SIGHUP: "HUP",
-				syscall.SIGQUIT: "QUIT", syscall.SIGUSR1: "USR1", syscall.SIGUSR2: "USR2",
-			}
-			if want := names[sig] + "\n"; string(rest) != want || host.ProcessState.ExitCode() != 9 {
+			if want := name + "\n"; string(rest) != want || host.ProcessState.ExitCode() != 9 {
 				t.Errorf("the command says %q, want %q; exit status %d", rest, want, host.ProcessState.ExitCode())
 			}
 		})

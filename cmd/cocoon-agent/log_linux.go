@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -40,9 +41,6 @@ const (
 
 	// strictRecordTime is the same with --audit strict, and then the exec is refused.
 	strictRecordTime = time.Second
-
-	// lastRecordTime is how long the last records have when the agent ends.
-	lastRecordTime = time.Second
 )
 
 // A logbook is the agent's log.
@@ -112,4 +110,10 @@ func (v visible) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// marshalEscaped is json.Marshal and escapeJSON.
+func marshalEscaped(v any) ([]byte, error) {
+	text, err := json.Marshal(v)
+	return escapeJSON(text), err
 }
