@@ -2,7 +2,11 @@
 
 package main
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/alecthomas/kong"
+)
 
 // A serveCommand takes the flags that "serve" has on Linux, so that its error is
 // about the system and not about a flag.
