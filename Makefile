@@ -33,14 +33,14 @@ export CGO_ENABLED = 0
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: build
 build: ## Build bin/cocoon-agent, static; GOOS and GOARCH cross-compile it
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' $(GCFLAGS) -o bin/cocoon-agent ./cmd/cocoon-agent
 
 .PHONY: all
-all: fmt-check lint build test test-kubelet ## Check, build and test everything but e2e
+all: fmt-check lint build test test-kubelet test-instruments ## Check, build and test everything but e2e
 
 .PHONY: demo
 demo: ## Start an agent on a Unix socket and run commands through it
@@ -90,6 +90,15 @@ fuzz: ## Run each fuzz target for FUZZTIME executions (100000x)
 		done; \
 	done
 
+# The instruments are a module of their own: the agent does not depend on them.
+.PHONY: test-instruments
+test-instruments: ## Run the tests of e2e/instruments, which need no guest
+ifneq ($(HAVE_CC),)
+	cd e2e/instruments && CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) ./...
+else
+	cd e2e/instruments && $(GO) test -timeout $(TIMEOUT) ./...
+endif
+
 # bench is a module of its own: the agent does not depend on what draws charts.
 .PHONY: bench-build
 bench-build: build
@@ -130,13 +139,17 @@ lint: ## Run golangci-lint, go vet for each platform, go mod tidy -diff, shellch
 	$(LINT) run --build-tags e2e ./...
 	cd bench && $(GO) tool -modfile=../tools/go.mod golangci-lint run ./...
 	cd kubelet && $(GO) tool -modfile=../tools/go.mod golangci-lint run ./...
+	cd e2e/instruments && $(GO) tool -modfile=../../tools/go.mod golangci-lint run ./...
 	GOOS=linux GOARCH=amd64 $(GO) vet -tags e2e ./...
 	GOOS=linux GOARCH=arm64 $(GO) vet -tags e2e ./...
+	cd e2e/instruments && GOOS=linux GOARCH=amd64 $(GO) vet ./...
+	cd e2e/instruments && GOOS=linux GOARCH=arm64 $(GO) vet ./...
 	GOOS=darwin $(GO) vet ./client
 	GOOS=windows $(GO) vet ./client
 	$(GO) mod tidy -diff
 	cd bench && $(GO) mod tidy -diff
 	cd kubelet && $(GO) mod tidy -diff
+	cd e2e/instruments && $(GO) mod tidy -diff
 	@if command -v shellcheck >/dev/null; then shellcheck $(SHELL_SCRIPTS); \
 	elif [ -n "$$CI" ]; then echo 'make lint: no shellcheck: apt-get install shellcheck' >&2; exit 1; \
 	else echo 'make lint: scripts not checked, for want of shellcheck' >&2; fi
