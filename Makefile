@@ -5,6 +5,8 @@ GO       ?= go
 FUZZTIME ?= 100000x
 DURATION ?= 10m
 TIMEOUT  ?= 10m
+# The earliest commit whose client and agent must work with this tree's.
+BASE     ?= 245f844
 
 # What the binary says of itself. A tree without git is a "dev" build.
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -21,7 +23,8 @@ GCFLAGS  := $(foreach package,$(COMPACT),-gcflags=$(package)=-l)
 
 LINT  := $(GO) tool -modfile=tools/go.mod golangci-lint
 FMT   := $(GO) tool -modfile=tools/go.mod gofumpt
-SHELL_SCRIPTS := .ci/run demo/demo.sh e2e/run.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh
+SHELL_SCRIPTS := .ci/run .ci/nightly .ci/steps.bash demo/demo.sh e2e/run.sh e2e/compat/run.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh \
+                 $(wildcard findings/*.sh)
 
 # The race detector needs cgo, and so a C compiler. Everything that is shipped
 # is built without.
@@ -72,6 +75,10 @@ race: ## Run the short tests three times over, with the race detector
 .PHONY: e2e
 e2e: ## Run the tests over vsock, in guests of User-Mode Linux and QEMU
 	@GO='$(GO)' e2e/run.sh
+
+.PHONY: compat
+compat: ## Run the client of an earlier commit, BASE, against this agent, and the other way round
+	@GO='$(GO)' BASE='$(BASE)' e2e/compat/run.sh
 
 .PHONY: test-arm64
 test-arm64: ## Run the short tests of PACKAGES on a kernel of arm64, which QEMU emulates
