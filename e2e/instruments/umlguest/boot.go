@@ -51,17 +51,15 @@ func (o options) runKernel(dir string) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(o.kernel, args...)
-	cmd.Stdout = os.Stdout
+	console := os.Stdout
 	if o.console != "" {
-		f, err := os.OpenFile(o.console, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o644)
-		if err != nil {
+		if console, err = os.OpenFile(o.console, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o644); err != nil {
 			return err
 		}
-		defer f.Close()
-		cmd.Stdout = f
+		defer console.Close()
 	}
-	cmd.Stderr = cmd.Stdout
+	cmd := exec.Command(o.kernel, args...)
+	cmd.Stdout, cmd.Stderr = console, console
 	// The guest's memory is a file, which would follow TMPDIR to a disk.
 	cmd.Env = append(os.Environ(), "TMPDIR=/dev/shm")
 	// UML's helper processes and the guest's stay in its session, and end with it.
@@ -80,6 +78,12 @@ func (o options) runKernel(dir string) error {
 			return err
 		}
 	}
+	return o.await(pid, done, signals)
+}
+
+// await returns when the kernel has ended, and ends it itself if a signal comes or
+// its time is up, which is an error.
+func (o options) await(pid int, done <-chan struct{}, signals <-chan os.Signal) (err error) {
 	var late <-chan time.Time
 	if o.timeout > 0 {
 		late = time.After(o.timeout)
