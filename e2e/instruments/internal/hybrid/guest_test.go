@@ -103,8 +103,7 @@ func boot(t *testing.T, d *device) *guest {
 	g := &guest{t: t, front: front, mem: driver.NewMemory(t, memorySize)}
 	t.Cleanup(g.shutdown)
 	g.request(vhostuser.SetFeatures, vhostuser.Uint64(1<<32|1<<30)) // version 1, protocol features
-	region := g.mem.Region()
-	g.request(vhostuser.SetMemTable, numbers(uint64(1), region.Guest, region.Size, region.User, region.Offset), g.mem.FD)
+	g.shareMemory()
 	for i := range g.ring {
 		g.ring[i] = driver.NewRing(g.mem, i*(driver.Span(ringSize)+64)&^63, ringSize)
 		g.setUp(i)
@@ -118,6 +117,13 @@ func boot(t *testing.T, d *device) *guest {
 	g.ring[event].Offer(0)
 	g.notify(event)
 	return g
+}
+
+// shareMemory gives the device the guest's memory, again if it has it already.
+func (g *guest) shareMemory() {
+	g.t.Helper()
+	r := g.mem.Region()
+	g.request(vhostuser.SetMemTable, numbers(1, r.Guest, r.Size, r.User, r.Offset), g.mem.FD)
 }
 
 func (g *guest) setUp(i int) {
@@ -221,11 +227,17 @@ func (g *guest) send(p packet, data string) {
 // sendRaw sends bytes as a packet, and waits until the device has taken them.
 func (g *guest) sendRaw(b []byte) {
 	g.t.Helper()
+	g.offer(b)
+	g.used(transmit)
+}
+
+// offer gives the device bytes as a packet.
+func (g *guest) offer(b []byte) {
+	g.t.Helper()
 	copy(g.mem.Bytes[transmitBuffer:], b)
 	g.ring[transmit].Desc(0, transmitBuffer, uint32(len(b)), 0, 0)
 	g.ring[transmit].Offer(0)
 	g.notify(transmit)
-	g.used(transmit)
 }
 
 // receive returns the next packet to the guest.

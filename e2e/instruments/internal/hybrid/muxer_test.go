@@ -229,6 +229,18 @@ func TestBrokenRingStopsTheQueue(t *testing.T) {
 	connect(t, d, boot(t, d))
 }
 
+// The device answers with a lock of each queue held, and moves with all of them.
+func TestMemoryMovesWhileTheGuestSends(t *testing.T) {
+	g := boot(t, newDevice(t, nil))
+	stray := packet{SrcCID: guestCID, DstCID: 2, SrcPort: 1, DstPort: 2, Type: 1, Op: opData}
+	for range 200 {
+		g.offer(stray.encode())
+		g.shareMemory()
+		g.used(transmit)
+		g.want(opReset)
+	}
+}
+
 func TestTransportReset(t *testing.T) {
 	d := newDevice(t, nil)
 	g := boot(t, d)
