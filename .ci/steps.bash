@@ -48,6 +48,6 @@ install_missing() {
 	echo "installing: ${missing[*]}"
 	local apt=(apt-get -q -y --no-install-recommends -o Acquire::Retries=3)
 	[ "$(id -u)" -eq 0 ] || apt=(sudo DEBIAN_FRONTEND=noninteractive "${apt[@]}")
-	"${apt[@]}" update
-	DEBIAN_FRONTEND=noninteractive "${apt[@]}" install "${missing[@]}"
+	"${apt[@]}" update &&
+		DEBIAN_FRONTEND=noninteractive "${apt[@]}" install "${missing[@]}"
 }
