@@ -5,6 +5,8 @@ GO       ?= go
 FUZZTIME ?= 100000x
 DURATION ?= 10m
 TIMEOUT  ?= 10m
+# The earliest commit whose client and agent must work with this tree's.
+BASE     ?= 245f844
 
 # What the program says of itself. Packages set both: they are built without git.
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -20,8 +22,11 @@ LINT_RUN := LOG_LEVEL=error "$$lint" run
 # Each os/arch that go vet looks at, and each os that golangci-lint does.
 VET_FOR  := linux/amd64 linux/arm64 linux/riscv64 darwin/arm64 windows/amd64
 LINT_FOR := linux darwin windows
-MODULES  := . bench kubelet
-SHELL_SCRIPTS := .ci/run demo/demo.sh e2e/run.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh
+# The modules besides the agent's and client's own; those of LINUX_MODULES run there alone.
+LINUX_MODULES := bench kubelet e2e/instruments examples
+MODULES       := . $(LINUX_MODULES)
+SHELL_SCRIPTS := .ci/run .ci/nightly .ci/steps.bash demo/demo.sh e2e/run.sh e2e/compat/run.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh \
+                 $(wildcard findings/*.sh)
 
 # The race detector needs cgo, and so a C compiler. Everything that is shipped
 # is built without.
@@ -33,14 +38,14 @@ export CGO_ENABLED = 0
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: build
 build: ## Build bin/cocoon-agent, static; GOOS and GOARCH cross-compile it
 	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cocoon-agent
 
 .PHONY: all
-all: tidy-check fmt-check lint test test-kubelet build ## Check, test and build everything but e2e
+all: tidy-check fmt-check lint test test-kubelet test-instruments build ## Check, test and build everything but e2e
 
 .PHONY: demo
 demo: ## Start an agent on a Unix socket and run commands through it
@@ -55,6 +60,7 @@ else
 	@echo 'make test: NO RACE DETECTOR, since there is no C compiler: apt-get install gcc libc6-dev' >&2
 	$(GO) test -cover -timeout $(TIMEOUT) ./...
 endif
+	cd examples && $(GO) test -timeout $(TIMEOUT) ./...
 
 # kubelet is a module of its own: the agent and client do not depend on Kubernetes.
 .PHONY: test-kubelet
@@ -73,6 +79,10 @@ race: ## Run the short tests three times over, with the race detector
 e2e: ## Run the tests over vsock, in guests of User-Mode Linux and QEMU
 	@GO='$(GO)' e2e/run.sh
 
+.PHONY: compat
+compat: ## Run the client of an earlier commit, BASE, against this agent, and the other way round
+	@GO='$(GO)' BASE='$(BASE)' e2e/compat/run.sh
+
 .PHONY: test-arm64
 test-arm64: ## Run the short tests of PACKAGES on a kernel of arm64, which QEMU emulates
 	@GO='$(GO)' e2e/qemu/test.sh $(PACKAGES)
@@ -89,6 +99,15 @@ fuzz: ## Run each fuzz target for FUZZTIME executions (100000x)
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg; \
 		done; \
 	done
+
+# The instruments are a module of their own: the agent does not depend on them.
+.PHONY: test-instruments
+test-instruments: ## Run the tests of e2e/instruments, which need no guest
+ifneq ($(HAVE_CC),)
+	cd e2e/instruments && CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) ./...
+else
+	cd e2e/instruments && $(GO) test -timeout $(TIMEOUT) ./...
+endif
 
 # bench is a module of its own: the agent does not depend on what draws charts.
 .PHONY: bench-build
@@ -130,7 +149,7 @@ lint: ## Run golangci-lint and go vet for each system, and shellcheck
 	@set -e; $(LINT); for os in $(LINT_FOR); do \
 		echo "golangci-lint for $$os"; GOOS=$$os $(LINT_RUN) --build-tags e2e ./...; \
 	done
-	@set -e; $(LINT); for module in bench kubelet; do echo "golangci-lint in $$module"; (cd $$module && $(LINT_RUN) ./...); done
+	@set -e; $(LINT); for module in $(LINUX_MODULES); do echo "golangci-lint in $$module"; (cd $$module && $(LINT_RUN) ./...); done
 	@set -e; for platform in $(VET_FOR); do \
 		echo "go vet for $$platform"; GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) vet -tags e2e ./...; \
 	done

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The tests over vsock, in guests of User-Mode Linux and QEMU. See e2e/README.md.
 #
-# HYBRIDVSOCK=FOLDER, of the built programs hybridvsock and umlguest, adds the
-# tests from host to guest over a virtio-vsock device.
+# HYBRIDVSOCK names a directory with other programs hybridvsock and umlguest than
+# those of e2e/instruments, for the tests from host to guest.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -23,6 +23,11 @@ export CGO_ENABLED=0
 "$go" build -o "$dir/cocoon-agent" ./cmd/cocoon-agent
 "$go" build -o "$dir/uml" ./e2e/uml
 export COCOON_AGENT=$dir/cocoon-agent
+if [ -z "${HYBRIDVSOCK:-}" ]; then
+	HYBRIDVSOCK=$dir
+	(cd e2e/instruments && "$go" build -o "$dir/" ./hybridvsock ./umlguest)
+fi
+export HYBRIDVSOCK
 
 # unless NAME COMMAND… says that NAME is not tested where a command is missing.
 unless() {
@@ -36,7 +41,7 @@ unless() {
 	done
 }
 
-if [ -n "${HYBRIDVSOCK:-}" ] && unless QEMU apt-get cpio dpkg-deb qemu-system-x86_64 qemu-system-aarch64; then
+if unless QEMU apt-get cpio dpkg-deb qemu-system-x86_64 qemu-system-aarch64; then
 	export QEMU_IMAGES=$PWD/bin/qemu
 	for arch in amd64 arm64; do
 		GOARCH=$arch "$go" build -o "$dir/$arch" ./cmd/cocoon-agent

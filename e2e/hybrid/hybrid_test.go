@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	if os.Getenv(instruments) == "" {
-		fmt.Fprintf(os.Stderr, "hybrid: %s does not name the folder of hybridvsock and umlguest\n", instruments)
+		fmt.Fprintf(os.Stderr, "hybrid: %s does not name the directory of hybridvsock and umlguest: run make e2e\n", instruments)
 		if os.Getenv("CI") == "" {
 			fmt.Fprintln(os.Stderr, "hybrid: SKIPPED: nothing was tested from host to guest")
 			os.Exit(0)

@@ -14,8 +14,8 @@ import (
 	"github.com/cocoonstack/cocoon-agent/e2e/checks"
 )
 
-// instruments names the environment variable with the folder of hybridvsock,
-// the device, and umlguest, which boots a guest with it.
+// instruments names the environment variable with the directory of hybridvsock,
+// the device, and umlguest, which boots a guest with it: e2e/instruments.
 const instruments = "HYBRIDVSOCK"
 
 // A vm is a guest whose only command is the agent, in its default configuration.

@@ -179,8 +179,8 @@ func TestHostOfVersion1ReseedsAndRenewsTheMachineID(t *testing.T) {
 // A running sshd has read its keys when it began.
 func TestSSHDThatRunsShowsTheNewKeys(t *testing.T) {
 	if _, err := os.Stat("/usr/sbin/sshd"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("no sshd: apt-get install openssh-server")
+		if os.Getenv("CI") != "" && os.Getenv("E2E_WITHOUT") != "sshd" {
+			t.Fatal("no sshd: apt-get install openssh-server, or E2E_WITHOUT=sshd")
 		}
 		t.Skip("no sshd is installed")
 	}
