@@ -151,7 +151,7 @@ const maxMessage = 4 << 20
 
 func (h *host) receive() (e event, err error) {
 	var length [4]byte
-	if _, err := io.ReadFull(h.control, length[:]); err != nil {
+	if _, err = io.ReadFull(h.control, length[:]); err != nil {
 		return e, err
 	}
 	n := binary.BigEndian.Uint32(length[:])
@@ -162,7 +162,8 @@ func (h *host) receive() (e event, err error) {
 	if _, err := io.ReadFull(h.control, body); err != nil {
 		return e, err
 	}
-	return e, msgpack.Unmarshal(body, &e)
+	err = msgpack.Unmarshal(body, &e)
+	return e, err
 }
 
 // await returns the end of an exec.

@@ -39,7 +39,7 @@ func play(role string) {
 			}
 		}()
 		<-ready
-		fmt.Println(os.Getpid())
+		fmt.Fprintln(os.Stdout, os.Getpid())
 		_, _, _ = unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0) // this is the first thread: init has locked it
 	}
 }

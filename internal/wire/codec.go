@@ -38,7 +38,8 @@ func Append(dst []byte, m Message) ([]byte, error) {
 	defer msgpack.PutEncoder(f.e)
 	f.e.Reset(buf)
 	f.e.UseCompactInts(true)
-	if f.write(m); f.err != nil {
+	f.write(m)
+	if f.err != nil {
 		return dst, fmt.Errorf("encode %s: %w", m.kind(), f.err)
 	}
 	out := buf.Bytes()

@@ -52,15 +52,15 @@ func (m *Exited) fields(f *fields) {
 	integer(f, "code", &m.Code, always)
 	text(f, "signal", &m.Signal, filled)
 	integer(f, "signal_number", &m.SignalNumber, filled)
-	flag(f, "core_dumped", &m.CoreDumped, filled)
+	flag(f, "core_dumped", &m.CoreDumped)
 	text(f, "reason", &m.Reason, always)
 	natural(f, "stdout_bytes", &m.StdoutBytes, always)
 	natural(f, "stderr_bytes", &m.StderrBytes, always)
-	flag(f, "cut", &m.Cut, filled)
+	flag(f, "cut", &m.Cut)
 	natural(f, "user_us", &m.UserUS, filled)
 	natural(f, "system_us", &m.SystemUS, filled)
 	natural(f, "max_rss", &m.MaxRSS, filled)
-	flag(f, "oom_killed", &m.OOMKilled, filled)
+	flag(f, "oom_killed", &m.OOMKilled)
 }
 
 // A Reason says why a process ended.

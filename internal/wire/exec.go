@@ -37,7 +37,7 @@ func (m *Exec) fields(f *fields) {
 	m.Head.fields(f)
 	texts(f, "argv", &m.Argv, always)
 	texts(f, "env", &m.Env, filled)
-	flag(f, "clear_env", &m.ClearEnv, filled)
+	flag(f, "clear_env", &m.ClearEnv)
 	text(f, "dir", &m.Dir, filled)
 	text(f, "user", &m.User, filled)
 	nested(f, "tty", &m.TTY, filled)

@@ -39,8 +39,8 @@ func (e *ExecState) fields(f *fields) {
 	integer(f, "pid", &e.PID, always)
 	text(f, "command", &e.Command, filled)
 	text(f, "user", &e.User, filled)
-	flag(f, "tty", &e.TTY, filled)
-	flag(f, "keep", &e.Keep, filled)
-	flag(f, "connected", &e.Connected, filled)
+	flag(f, "tty", &e.TTY)
+	flag(f, "keep", &e.Keep)
+	flag(f, "connected", &e.Connected)
 	natural(f, "running_ms", &e.RunningMS, always)
 }

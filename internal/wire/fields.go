@@ -182,9 +182,10 @@ func octets(f *fields, key string, v *[]byte, p presence) {
 	}
 }
 
-func flag(f *fields, key string, v *bool, p presence) {
+// flag is written if it is true.
+func flag(f *fields, key string, v *bool) {
 	switch {
-	case !f.field(key, p, !*v):
+	case !f.field(key, filled, !*v):
 	case f.mode == reading:
 		b, err := f.d.DecodeBool() // of nil: false
 		f.note(err)

@@ -78,7 +78,8 @@ func headOf(first []byte) (h Head) {
 	f.note(err)
 	for ; n > 0 && f.err == nil && (h.Type == "" || h.ID == 0); n-- {
 		f.key, f.read = f.readText(), false
-		if h.fields(&f); !f.read {
+		h.fields(&f)
+		if !f.read {
 			break // it may be longer than what is there
 		}
 	}

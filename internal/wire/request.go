@@ -52,7 +52,7 @@ func (*Kill) kind() Type { return TypeKill }
 func (m *Kill) fields(f *fields) {
 	m.Head.fields(f)
 	natural(f, "exec", &m.Exec, always)
-	flag(f, "force", &m.Force, filled)
+	flag(f, "force", &m.Force)
 	octets(f, "handle", &m.Handle, filled)
 }
 
@@ -92,9 +92,9 @@ func (*Reseed) kind() Type { return TypeReseed }
 func (m *Reseed) fields(f *fields) {
 	m.Head.fields(f)
 	octets(f, "entropy", &m.Entropy, always)
-	flag(f, "machine_id", &m.MachineID, filled)
+	flag(f, "machine_id", &m.MachineID)
 	natural(f, "clock_ns", &m.ClockNS, filled)
-	flag(f, "clock_back", &m.ClockBack, filled)
+	flag(f, "clock_back", &m.ClockBack)
 	text(f, "hostname", &m.Hostname, filled)
-	flag(f, "ssh_keys", &m.SSHKeys, filled)
+	flag(f, "ssh_keys", &m.SSHKeys)
 }

@@ -14,7 +14,7 @@ const maxSteps = 1024
 
 func (s *Step) fields(f *fields) {
 	text(f, "name", &s.Name, always)
-	flag(f, "changed", &s.Changed, filled)
+	flag(f, "changed", &s.Changed)
 	text(f, "kind", &s.Kind, filled)
 	text(f, "message", &s.Message, filled)
 }
