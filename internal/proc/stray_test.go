@@ -35,7 +35,7 @@ func play(role string) {
 			runtime.LockOSThread()
 			close(ready)
 			for {
-				_, _, _ = unix.RawSyscall(unix.SYS_PAUSE, 0, 0, 0)
+				_ = unix.Pause()
 			}
 		}()
 		<-ready
