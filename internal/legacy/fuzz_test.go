@@ -26,6 +26,7 @@ func FuzzAgentBytes(f *testing.F) {
 		f.Add([]byte(says[:len(says)/2]))
 		f.Add([]byte(says + says))
 	}
+	f.Add([]byte(`{"type":"started","pid":0}` + "\n")) // a violation of the protocol
 	f.Fuzz(func(t *testing.T, says []byte) {
 		near, far := net.Pipe()
 		answered := make(chan struct{})
@@ -54,7 +55,7 @@ func FuzzAgentBytes(f *testing.F) {
 func documented(err error) bool {
 	_, remote := errors.AsType[*client.RemoteError](err)
 	_, lost := errors.AsType[*client.LostExitError](err)
-	return remote || lost || errors.Is(err, client.ErrLost)
+	return remote || lost || errors.Is(err, client.ErrLost) || errors.Is(err, client.ErrProtocol)
 }
 
 // exitedWith checks that says is a command with that end and output.
