@@ -26,6 +26,7 @@ type member struct {
 
 	examined map[*Client]bool // retired ones that an examination is about
 
+	pace      pace // of version 1's commands; it guards itself
 	backing   backing
 	forgotten bool   // by Forget: another member has the target, or will
 	dropped   bool   // for lack of interest
@@ -37,6 +38,7 @@ func (p *Pool) member(target string) *member {
 	m, ok := p.members[target]
 	if !ok {
 		m = &member{pool: p, target: target, examined: make(map[*Client]bool)}
+		m.pace.config = &p.config
 		m.timer = time.AfterFunc(p.tick(), m.tend)
 		p.members[target] = m
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 )
 
 // Errors of a [Pool].
@@ -130,6 +132,8 @@ type Pool struct {
 	config PoolConfig
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
+
+	memory legacy.Memory // for long lines of agents that speak version 1
 
 	running sync.WaitGroup // goroutines; counted under mu while not closed, or by one of them
 
