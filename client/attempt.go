@@ -86,7 +86,7 @@ func (m *member) connect(ctx context.Context) (*Client, error) {
 
 // greeted returns a Client whose agent has shown that it is there.
 func (m *member) greeted(ctx context.Context) (*Client, error) {
-	r := route{m.dialConn, m.target}
+	r := route{dial: m.dialConn, target: m.target, pace: &m.pace, memory: &m.pool.memory}
 	protocol := m.pool.config.Protocol
 	first := protocol
 	if protocol == ProtocolAuto {

@@ -7,8 +7,10 @@ import (
 
 // A backing says how long the attempts to reach a target wait. A connection counts
 // as a failure from the moment it is made until it was of use: a caller that dials
-// again before that, because it has ended or takes no requests, waits. The pool's mu
-// guards it.
+// again before that, because it has ended or takes no requests, waits. An answer alone
+// is not enough, as a guest could answer once on each of many connections: if it has
+// ended it must have lived for MaxBackoff. If it was answered and has lived for
+// MinBackoff, half of the failures are forgotten. The pool's mu guards it.
 type backing struct {
 	failures int       // in a row
 	failure  error     // the latest one's; nil: there was none, or it is not over
@@ -36,12 +38,19 @@ func (b *backing) made(config *PoolConfig, c *Client) {
 // keeps why it ended.
 func (b *backing) settle(config *PoolConfig, target string) {
 	c := b.latest
+	if c == nil {
+		return
+	}
+	age, ended := c.age(), c.hasEnded()
+	useful := c.answered.Load() && age >= config.MinBackoff
 	switch {
-	case c == nil:
-	case c.proven(config.MaxBackoff):
+	case age >= config.MaxBackoff, useful && !ended:
 		*b = backing{}
-	case c.hasEnded():
+	case ended:
 		b.failure, b.latest = &DialError{Target: target, Err: c.lost()}, nil
+		if useful { // an agent that is being restarted, as a rule
+			b.failures /= 2
+		}
 	}
 }
 

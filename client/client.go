@@ -41,9 +41,14 @@ type Client struct {
 
 	old *oldAgent // the agent speaks version 1; nil: version 2
 
-	mu      sync.Mutex
-	last    uint64 // the latest request's id
-	calls   map[uint64]*call
+	mu    sync.Mutex
+	last  uint64 // the latest request's id
+	calls map[uint64]*call
+
+	// unanswered are the streams of requests that were given up, until the agent's
+	// last word about them.
+	unanswered map[uint64][]*mux.Stream
+
 	err     error     // why the connection ends; set before done is closed
 	next    *Client   // has taken this one's place; set with err
 	retired bool      // closed when nobody uses it any more
@@ -52,7 +57,8 @@ type Client struct {
 	ended   time.Time // set before done is closed
 
 	born     time.Time
-	answered atomic.Bool // a request; see proven
+	answered atomic.Bool  // a request, by what proves says
+	replied  atomic.Int64 // when an event of a request last came, in time since born
 }
 
 // A call is a request that has not had its last event.
@@ -246,6 +252,12 @@ func (c *Client) setEnd(reason error) {
 // silence is for how long nothing has come.
 func (c *Client) silence() time.Duration { return time.Since(c.mux.Heard()) }
 
+// unreplied is for how long no event of a request has come. A guest can end a silence
+// by any byte, but this only by what it was asked for.
+func (c *Client) unreplied() time.Duration {
+	return time.Since(c.born) - time.Duration(c.replied.Load())
+}
+
 func (c *Client) messages(in *bufio.Reader) error {
 	m, err := wire.Read(in)
 	if err != nil {
@@ -309,13 +321,22 @@ func (c *Client) deliver(m wire.Message) error {
 
 // pass hands an event of request id to its caller, if it has not given up.
 func (c *Client) pass(id uint64, m wire.Message, last bool) error {
+	var left []*mux.Stream
+	defer func() { resetAll(left) }() // without mu
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	call, ok := c.calls[id]
+	if ok {
+		c.replied.Store(int64(time.Since(c.born)))
+	}
 	if ok && proves(m) {
 		c.answered.Store(true)
 	}
 	switch {
+	case !ok && last:
+		left = c.unanswered[id]
+		delete(c.unanswered, id)
+		return nil
 	case !ok:
 		return nil
 	case last:
@@ -343,19 +364,15 @@ func proves(m wire.Message) bool {
 	}
 }
 
-// proven says whether the connection has been of use: a request was answered, or
-// it has lived for a lifetime.
-func (c *Client) proven(lifetime time.Duration) bool {
-	if c.answered.Load() {
-		return true
-	}
+// age is for how long the connection has lived, or did.
+func (c *Client) age() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	end := c.ended
 	if end.IsZero() {
 		end = time.Now()
 	}
-	return end.Sub(c.born) >= lifetime
+	return end.Sub(c.born)
 }
 
 // begin registers a request.
@@ -375,8 +392,8 @@ func (c *Client) giveUp(id uint64) {
 	delete(c.calls, id)
 }
 
-// event waits for the next event of a request. What has come before the
-// connection ended is delivered after it, too.
+// event waits for the next event of a request. What has come before the connection
+// or ctx ended is delivered after it, too.
 func (c *Client) event(ctx context.Context, events <-chan wire.Message) (wire.Message, error) {
 	select {
 	case m := <-events:
@@ -387,15 +404,17 @@ func (c *Client) event(ctx context.Context, events <-chan wire.Message) (wire.Me
 	case m := <-events:
 		return m, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
 	case <-c.done:
 	}
 	select {
 	case m := <-events:
 		return m, nil
 	default:
-		return nil, c.lost()
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return nil, c.lost()
 }
 
 // request sends a request other than exec and waits for done.

@@ -96,7 +96,8 @@ type Cmd struct {
 	// Kill was called, for the agent to end the command and for the Writers, or,
 	// once the command has ended by itself, for the Writers. Then Wait returns an
 	// error that wraps [ErrWaitDelay]. 0: [DefaultWaitDelay] in the first case
-	// (where os/exec waits for ever), and no limit in the second.
+	// (where os/exec waits for ever), and no limit in the second. In the first case
+	// it bounds the pipes and Signal, Resize and Kill, too.
 	WaitDelay time.Duration
 
 	// ProcessState is set by Wait, or Run, once the command has ended and its
@@ -121,6 +122,7 @@ type Cmd struct {
 	ending    chan struct{}
 	endOnce   sync.Once // closes ending: the command is being ended
 	waited    bool
+	waitOver  chan struct{} // closed when Wait is about to return
 }
 
 // Command returns a Cmd that runs a command in the guest.
@@ -132,7 +134,10 @@ func (c *Client) Command(name string, arg ...string) *Cmd {
 // agent ends the command and everything that it has started: SIGTERM, and
 // after a grace of 5 seconds SIGKILL. ctx ending also ends a Start that waits.
 func (c *Client) CommandContext(ctx context.Context, name string, arg ...string) *Cmd {
-	return &Cmd{Args: append([]string{name}, arg...), client: c, ctx: ctx, ending: make(chan struct{})}
+	return &Cmd{
+		Args: append([]string{name}, arg...), client: c, ctx: ctx,
+		ending: make(chan struct{}), waitOver: make(chan struct{}),
+	}
 }
 
 // String returns the command and its arguments, for people: it is no input for
@@ -225,11 +230,10 @@ func (c *Cmd) startOn(client *Client) error {
 	err := c.open()
 	if err == nil {
 		if c.pid, err = c.awaitStart(); err != nil {
-			c.streams.discard()
+			client.letGo(c.id, c.streams.all()...)
 		}
 	}
 	if err != nil {
-		client.giveUp(c.id)
 		client.release()
 	}
 	return err
@@ -245,11 +249,12 @@ func neverStarted(err error) bool {
 	return ok && remote.Kind == ShuttingDown || speaksVersion1(err) || errors.Is(err, ErrLost) && !errors.Is(err, ErrNotSpoken)
 }
 
-// open opens the streams and sends the request. A connection may take no bytes
-// for as long as a VM is paused, but ctx is obeyed.
+// open opens the streams and sends the request. If it fails, it gives the request up.
+// A connection may take no bytes for as long as a VM is paused, but ctx is obeyed.
 func (c *Cmd) open() error {
 	client := c.client // another one takes its place where it has not sent the request
 	if err := client.beginSending(c.ctx); err != nil {
+		client.giveUp(c.id)
 		return err
 	}
 	opened := make(chan error, 1)
@@ -257,7 +262,7 @@ func (c *Cmd) open() error {
 	select {
 	case err := <-opened:
 		if err != nil {
-			c.streams.discard()
+			c.dropUnsent()
 		}
 		return err
 	case <-c.ctx.Done():
@@ -295,10 +300,18 @@ func unanswered(err error) error {
 
 // withdraw undoes a Start whose context has ended.
 func (c *Cmd) withdraw(opened <-chan error) {
-	if err := <-opened; err == nil {
-		c.end()
+	if err := <-opened; err != nil {
+		c.dropUnsent()
+		return
 	}
-	c.streams.discard()
+	c.client.letGo(c.id, c.streams.all()...)
+	c.end()
+}
+
+// dropUnsent gives up a request that has not been sent: nothing names its streams.
+func (c *Cmd) dropUnsent() {
+	c.client.giveUp(c.id)
+	resetAll(c.streams.all())
 }
 
 func (c *Cmd) request() *wire.Exec {
@@ -348,6 +361,7 @@ func (c *Cmd) awaitStart() (pid int, err error) {
 		}
 		return 0, remoteError(m.Kind, m.Message)
 	default:
+		go c.end() // likewise: the guest may run it all the same
 		return 0, &MaybeStartedError{Err: fmt.Errorf("%w: %T before started", ErrProtocol, m)}
 	}
 }
@@ -358,4 +372,17 @@ func (c *Cmd) end() {
 	c.client.kill(c.id)
 }
 
-func (c *Cmd) markEnding() { c.endOnce.Do(func() { close(c.ending) }) }
+// markEnding says that the command is being ended, once. From then on WaitDelay bounds
+// what waits for the guest.
+func (c *Cmd) markEnding() {
+	c.endOnce.Do(func() {
+		close(c.ending)
+		by := time.Now().Add(c.waitDelay())
+		for _, p := range c.pipes {
+			p.endBy(by)
+		}
+		if c.stdinPipe != nil {
+			c.stdinPipe.endBy(by)
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
@@ -16,10 +17,12 @@ func (c *Cmd) PID() int { return c.pid }
 
 // Signal sends a signal to the command: to the foreground job of its terminal,
 // or without one to each process of all that it has started. sig is a
-// syscall.Signal, by its Linux number, or a [SignalName]. Signal returns once the
-// agent has sent it, which takes as long as the VM is paused, or the connection
-// has ended. Where the command has ended, the error is os.ErrProcessDone and a
-// [*RemoteError] of kind [NotFound].
+// syscall.Signal, by its Linux number, or a [SignalName]. Signal returns when the
+// agent has sent it, when the connection has ended, or when Wait has returned. If the
+// VM is paused, that takes as long as the pause. If the command's context has ended,
+// or Kill was called, Signal waits for the answer for WaitDelay at most, and its error
+// then wraps [ErrWaitDelay]. If the command has ended, the error is os.ErrProcessDone
+// and a [*RemoteError] of kind [NotFound].
 func (c *Cmd) Signal(sig os.Signal) error {
 	if c.pid == 0 {
 		return errNotStarted
@@ -33,10 +36,71 @@ func (c *Cmd) Signal(sig os.Signal) error {
 	default:
 		return fmt.Errorf("client: signal %v: want a syscall.Signal or a SignalName", sig)
 	}
-	_, err := c.client.request(context.WithoutCancel(c.ctx), func(h wire.Head) wire.Message {
+	return c.control(func(h wire.Head) wire.Message {
 		return &wire.Signal{Head: h, Exec: c.id, Signal: name}
 	})
+}
+
+// control sends a request about the command and waits for its answer, for as long as
+// somebody may want it: until Wait has returned, and for WaitDelay at most once the
+// command is being ended. So a guest that never answers keeps neither a caller nor
+// the connection.
+func (c *Cmd) control(message func(wire.Head) wire.Message) error {
+	ended := c.waitOver
+	select {
+	case <-ended:
+		if c.ProcessState != nil {
+			return processDone(errEnded())
+		}
+		ended = nil // Wait has given up, and the command may still run
+	default:
+	}
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(c.ctx))
+	defer cancel(nil)
+	go c.bound(ctx, cancel, ended) // stopped by cancel
+	_, err := c.client.request(ctx, message)
+	if errors.Is(err, context.Canceled) {
+		err = context.Cause(ctx)
+	}
 	return processDone(err)
+}
+
+// bound cancels a request about the command when nobody may want its answer any
+// more. ended is closed when Wait has returned; nil: it had before.
+func (c *Cmd) bound(ctx context.Context, cancel context.CancelCauseFunc, ended <-chan struct{}) {
+	late := time.NewTimer(never)
+	defer late.Stop()
+	ending := c.ending
+	if ended == nil {
+		ending = nil
+		late.Reset(c.waitDelay())
+	}
+	for {
+		select {
+		case <-ending:
+			ending = nil
+			late.Reset(c.waitDelay())
+		case <-late.C:
+			cancel(fmt.Errorf("client: the agent has not answered: %w", c.late()))
+			return
+		case <-ended:
+			if c.ProcessState != nil {
+				cancel(errEnded())
+			} else {
+				cancel(errUnanswered)
+			}
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+var errUnanswered = errors.New("client: the agent has not answered, and Wait has returned")
+
+// errEnded is what the agent would answer to a request about a command that has ended.
+func errEnded() error {
+	return &RemoteError{Kind: NotFound, Message: "the command has ended"}
 }
 
 // processDone makes an error that says that there is no such exec os/exec's.
@@ -57,16 +121,15 @@ func (SignalName) Signal() {}
 func (s SignalName) String() string { return string(s) }
 
 // Kill ends the command and everything that it has started, by SIGKILL, at
-// once. It returns when the agent has taken the request, as Signal does; Wait is
-// bounded by WaitDelay from when Kill was called. To let the command clean up,
-// end its context instead.
+// once. It returns when the agent has taken the request, as Signal does. Kill itself
+// and Wait are bounded by WaitDelay from when Kill was called. To let the command
+// clean up, end its context instead.
 func (c *Cmd) Kill() error {
 	if c.pid == 0 {
 		return errNotStarted
 	}
 	c.markEnding()
-	_, err := c.client.request(context.WithoutCancel(c.ctx), func(h wire.Head) wire.Message {
+	return c.control(func(h wire.Head) wire.Message {
 		return &wire.Kill{Head: h, Exec: c.id, Force: true}
 	})
-	return processDone(err)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 )
@@ -139,11 +140,12 @@ func (c *Cmd) findPipes() {
 	}
 }
 
-// copyStreams begins the copying.
+// copyStreams begins the copying. The pipes come first: what copies may end the
+// command at once, which they must hear of.
 func (c *Cmd) copyStreams() {
-	c.copyOutput(stdoutName, c.streams.stdout, c.Stdout)
+	c.addOutput(stdoutName, c.streams.stdout, c.Stdout)
 	if c.streams.stderr != c.streams.stdout {
-		c.copyOutput(stderrName, c.streams.stderr, c.Stderr)
+		c.addOutput(stderrName, c.streams.stderr, c.Stderr)
 	}
 	switch {
 	case c.stdinPipe != nil:
@@ -152,9 +154,12 @@ func (c *Cmd) copyStreams() {
 		c.input = &inputCopy{cmd: c, from: c.Stdin, to: c.streams.stdin.Stream}
 		go c.input.run()
 	}
+	for _, o := range c.outputs {
+		go o.run() // Wait waits for it
+	}
 }
 
-func (c *Cmd) copyOutput(name string, from stdio, to io.Writer) {
+func (c *Cmd) addOutput(name string, from stdio, to io.Writer) {
 	if from.Stream == nil {
 		return
 	}
@@ -162,15 +167,15 @@ func (c *Cmd) copyOutput(name string, from stdio, to io.Writer) {
 		out.pipe.name, out.pipe.from = name, from.Stream
 		return
 	}
-	o := &outputCopy{name: name, cmd: c, from: from.Stream, to: to, done: make(chan struct{})}
-	c.outputs = append(c.outputs, o)
-	go o.run() // Wait waits for it
+	c.outputs = append(c.outputs, &outputCopy{name: name, cmd: c, from: from.Stream, to: to, done: make(chan struct{})})
 }
 
 // StdinPipe returns a pipe to the command's standard input, to be written to
 // after Start. Closing it is the end of input; Wait closes it too, once the
 // command has ended. Write blocks while the command does not read; what is
-// written after the command has closed its stdin is thrown away.
+// written after the command has closed its stdin is thrown away. Once the command is
+// being ended, by its context or Kill, Write blocks for WaitDelay at most, and then
+// returns an error that wraps [ErrWaitDelay].
 func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 	if c.Stdin != nil {
 		return nil, errors.New("client: Stdin already set")
@@ -178,15 +183,17 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 	if c.started {
 		return nil, errors.New("client: StdinPipe after the command was started")
 	}
-	p := &stdinPipe{}
+	p := &stdinPipe{cmd: c}
 	c.Stdin = pipeStdin{p}
 	return p, nil
 }
 
 // StdoutPipe returns a pipe from the command's standard output, to be read
 // after Start, to the end, before Wait. It reads io.EOF at the end of output;
-// where the connection ends first, an error that wraps [ErrLost]. Wait closes
-// it. With cmd.Stderr = cmd.Stdout after StdoutPipe it is standard error's too.
+// where the connection ends first, an error that wraps [ErrLost]. Once the command is
+// being ended, by its context or Kill, the pipe can be read for WaitDelay, and then
+// Read returns an error that wraps [ErrWaitDelay], whatever the guest still sends.
+// Wait closes it. With cmd.Stderr = cmd.Stdout after StdoutPipe it is standard error's too.
 func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
 	p, err := c.outputPipe("Stdout", c.Stdout)
 	if err != nil {
@@ -213,7 +220,7 @@ func (c *Cmd) outputPipe(field string, set io.Writer) (*outputPipe, error) {
 	if c.started {
 		return nil, errors.New("client: " + field + "Pipe after the command was started")
 	}
-	return &outputPipe{}, nil
+	return &outputPipe{cmd: c}, nil
 }
 
 // A pipeStdin and a pipeOutput are what a Cmd whose stream is a pipe has for a
@@ -232,8 +239,16 @@ var errNotStarted = errors.New("client: the command has not been started")
 
 // A stdinPipe is what StdinPipe returns. It is safe for concurrent use.
 type stdinPipe struct {
+	cmd      *Cmd
 	to       *mux.Stream // set by Start
 	finished atomic.Bool // Wait has returned
+}
+
+// endBy ends writing at t.
+func (p *stdinPipe) endBy(t time.Time) {
+	if p.to != nil {
+		p.to.SetWriteDeadline(t)
+	}
 }
 
 func (p *stdinPipe) Write(b []byte) (int, error) {
@@ -241,8 +256,11 @@ func (p *stdinPipe) Write(b []byte) (int, error) {
 		return 0, errNotStarted
 	}
 	n, err := p.to.Write(b)
-	if err != nil && p.finished.Load() {
+	switch {
+	case err != nil && p.finished.Load():
 		err = os.ErrClosed
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = p.cmd.late()
 	}
 	return n, err
 }
@@ -256,6 +274,7 @@ func (p *stdinPipe) Close() error {
 
 // An outputPipe is what StdoutPipe and StderrPipe return.
 type outputPipe struct {
+	cmd      *Cmd
 	name     string      // set by Start
 	from     *mux.Stream // set by Start
 	finished atomic.Bool // Wait has returned: what is left belongs to nobody
@@ -265,6 +284,16 @@ type outputPipe struct {
 
 	n     atomic.Uint64 // bytes that Read has returned
 	ended atomic.Bool   // and then io.EOF
+
+	readBy atomic.Pointer[time.Time] // nil: the command is not being ended
+}
+
+// endBy ends reading at t.
+func (p *outputPipe) endBy(t time.Time) {
+	p.readBy.Store(&t)
+	if p.from != nil {
+		p.from.SetReadDeadline(t)
+	}
 }
 
 // unread says whether nobody reads, nor has since the last call.
@@ -279,10 +308,16 @@ func (p *outputPipe) Read(b []byte) (int, error) {
 	case p.finished.Load():
 		return 0, os.ErrClosed
 	}
+	if by := p.readBy.Load(); by != nil && !p.ended.Load() && time.Now().After(*by) { // however much has come
+		return 0, p.cmd.late()
+	}
 	p.reading.Add(1)
 	defer p.reading.Add(-1)
 	p.read.Store(true)
 	n, err := p.from.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = p.cmd.late()
+	}
 	p.n.Add(uint64(n))
 	if err == io.EOF { //nolint:errorlint // an ErrLost may wrap it
 		p.ended.Store(true)

@@ -34,7 +34,7 @@ func DialProtocol(ctx context.Context, target string, p Protocol) (*Client, erro
 	if err != nil {
 		return nil, err
 	}
-	c, err := route{t.Dial, t.String()}.client(ctx, p)
+	c, err := route{dial: t.Dial, target: t.String()}.client(ctx, p)
 	return c, dialError(t.String(), err)
 }
 
@@ -54,7 +54,7 @@ func dialError(target string, err error) error {
 // version 1 only, the Client calls dial again, for each command, until it is
 // closed.
 func DialWith(ctx context.Context, dial func(context.Context) (net.Conn, error)) (*Client, error) {
-	return route{dial, "the agent"}.client(ctx, ProtocolAuto)
+	return route{dial: dial, target: "the agent"}.client(ctx, ProtocolAuto)
 }
 
 // NewClient makes a Client of a connection that leads to an agent, which it
@@ -95,6 +95,9 @@ func newClient(conn io.ReadWriteCloser, older func() (*Client, error)) (*Client,
 		mux:     session,
 		control: control,
 		calls:   make(map[uint64]*call),
+
+		unanswered: make(map[uint64][]*mux.Stream),
+
 		greeted: make(chan struct{}),
 		done:    make(chan struct{}),
 		over:    make(chan struct{}),
@@ -176,7 +179,7 @@ func (c *answered) refusal(first []byte) error {
 	case !ok:
 		return &refusedError{err: fmt.Errorf("%w: this is no cocoon-agent: it answered %.64q", ErrNotSpoken, line)}
 	case kind == "":
-		return &refusedError{err: fmt.Errorf("%w: %s", ErrNotSpoken, message), version1: true}
+		return &refusedError{err: fmt.Errorf("%w: %s", ErrNotSpoken, printable(message, maxMessage)), version1: true}
 	default:
 		return &refusedError{err: remoteError(kind, message)}
 	}

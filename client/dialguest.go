@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -58,9 +59,12 @@ func (c *Client) DialGuest(ctx context.Context, network, address string) (net.Co
 func (c *Client) dialGuest(ctx context.Context, to guestAddr) (*guestConn, error) {
 	g := &guestConn{client: c, remote: to}
 	g.id, g.events = c.begin()
-	err := g.open(ctx)
-	if err != nil {
-		c.giveUp(g.id)
+	if err := g.open(ctx); err != nil {
+		if g.stream != nil {
+			c.letGo(g.id, g.stream)
+		} else {
+			c.giveUp(g.id)
+		}
 		c.release()
 		return nil, err
 	}
@@ -96,7 +100,6 @@ func (g *guestConn) open(ctx context.Context) error {
 			err = fmt.Errorf("%w: %T answers no forward", ErrProtocol, m)
 		}
 	}
-	g.stream.Discard()
 	if ctx.Err() != nil {
 		go func() { <-sent; c.kill(g.id) }() // likewise
 	}
@@ -116,7 +119,8 @@ func (g *guestConn) request() ([]byte, error) {
 		Head: wire.Head{ID: g.id}, Network: g.remote.network, Address: g.remote.address, Stream: g.stream.ID(),
 	})
 	if err != nil {
-		g.stream.Discard()
+		resetAll([]*mux.Stream{g.stream}) // no request names it
+		g.stream = nil
 		return nil, fmt.Errorf("client: the address is too long: %w", err)
 	}
 	return frame, nil

@@ -157,7 +157,7 @@ func TestReseedSendsTheEntropy(t *testing.T) {
 	if !ok || !bytes.Equal(m.Entropy, entropy) || !m.MachineID {
 		t.Fatalf("%+v", m)
 	}
-	g.send(&wire.Done{Head: wire.Head{ID: m.ID}})
+	g.send(&wire.Done{Head: wire.Head{ID: m.ID}, Steps: stepsOf("entropy", "random_seed", "machine_id", "dbus_id")})
 	if err := <-result; err != nil {
 		t.Error(err)
 	}

@@ -32,8 +32,9 @@ var (
 	// ErrForgotten is wrapped, besides ErrLost, after [Pool.Forget].
 	ErrForgotten = errors.New("the VM is gone: its connections were forgotten")
 
-	// ErrWaitDelay says that a command whose context has ended did not end
-	// within [Cmd.WaitDelay]. It may still run.
+	// ErrWaitDelay says that a command whose context has ended, or for which Kill
+	// was called, did not end within [Cmd.WaitDelay], or that the agent did not
+	// answer a request about it. The command may still run.
 	ErrWaitDelay = errors.New("the command did not end in time")
 )
 

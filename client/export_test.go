@@ -2,6 +2,13 @@ package client
 
 import "time"
 
+// MaxUnanswered is how many requests may be given up and unanswered, MaxRetired how
+// many connections to a target may be replaced and used.
+const (
+	MaxUnanswered = maxUnanswered
+	MaxRetired    = maxRetired
+)
+
 // NumStreams is how many streams of c's connection have not ended.
 func NumStreams(c *Client) int { return c.mux.NumStreams() }
 

@@ -76,7 +76,7 @@ func (g *guestConn) finish() {
 	default:
 		g.client.kill(g.id)
 	}
-	g.client.giveUp(g.id)
+	g.client.letGo(g.id, g.stream)
 	g.client.release()
 }
 

@@ -377,6 +377,23 @@ func TestOldAgentsAnswerIsTheError(t *testing.T) {
 	}
 }
 
+func TestRefusalOfAPeerIsPrintableAndShort(t *testing.T) {
+	near, far := socketpair(t)
+	go func() { // ends with its write
+		_, _ = bufio.NewReader(far).ReadString('\n')
+		_, _ = io.WriteString(far, `{"type":"error","message":"\u001b[31mno\n\u202eforged`+strings.Repeat("x", 3000)+`"}`+"\n")
+		_ = far.Close()
+	}()
+	c, err := client.NewClient(t.Context(), near)
+	if err == nil {
+		defer c.Close()
+		err = c.Ping(patiently(t))
+	}
+	if !errors.Is(err, client.ErrNotSpoken) || strings.ContainsAny(err.Error(), "\x1b\n\u202e") || len(err.Error()) > 5<<10 {
+		t.Errorf("Ping = %.100q", err)
+	}
+}
+
 func TestAgentThatHangsUpAtOnceIsExplained(t *testing.T) {
 	for name, hangUp := range map[string]func(far net.Conn){
 		"before a byte is read": func(far net.Conn) { _ = far.Close() },

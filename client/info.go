@@ -80,6 +80,8 @@ func (c *Client) Info(ctx context.Context) (*Info, error) {
 const (
 	maxInfoText = 256     // bytes of each text
 	maxCPUs     = 1 << 16 // Linux takes up to 8,192
+	maxLoad     = 1e6     // runnable processes: Linux has 4,194,304 pids
+	maxResumes  = 1 << 32
 )
 
 // checkGuest returns an error that wraps ErrProtocol if g says what makes no sense.
@@ -93,6 +95,10 @@ func checkGuest(g *wire.Guest) error {
 		{"clock_ns", g.ClockNS, math.MaxInt64},
 		{"memory_total", g.MemoryTotal, math.MaxInt64},
 		{"memory_available", g.MemoryAvailable, math.MaxInt64},
+		{"load1", g.Load1, 100 * maxLoad},
+		{"load5", g.Load5, 100 * maxLoad},
+		{"load15", g.Load15, 100 * maxLoad},
+		{"resumes", g.Resumes, maxResumes},
 	} {
 		if x.said > x.most {
 			return fmt.Errorf("%w: %s of %d in the answer to info: want at most %d", ErrProtocol, x.what, x.said, x.most)

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -25,6 +26,7 @@ type member struct {
 
 	examined map[*Client]bool // retired ones that an examination is about
 
+	pace      pace // of version 1's commands; it guards itself
 	backing   backing
 	forgotten bool   // by Forget: another member has the target, or will
 	dropped   bool   // for lack of interest
@@ -36,6 +38,7 @@ func (p *Pool) member(target string) *member {
 	m, ok := p.members[target]
 	if !ok {
 		m = &member{pool: p, target: target, examined: make(map[*Client]bool)}
+		m.pace.config = &p.config
 		m.timer = time.AfterFunc(p.tick(), m.tend)
 		p.members[target] = m
 	}
@@ -64,7 +67,7 @@ func (m *member) tend() {
 		}
 	}
 	for _, c := range slices.Clone(m.retired) {
-		if !p.evict(c) && c.old == nil && c.silence() >= p.config.ProbeAfter && !m.examined[c] {
+		if !p.evict(c) && c.old == nil && c.unreplied() >= p.config.ProbeAfter && !m.examined[c] {
 			m.examined[c] = true
 			p.running.Go(func() { m.examine(c) }) // stopped by an answer, c's end, or Close
 		}
@@ -91,6 +94,32 @@ func (m *member) retire(c *Client) {
 	if c != nil && m.current == c {
 		m.current = nil
 		m.retired = append(m.retired, c)
+		m.boundRetired()
+	}
+}
+
+// maxRetired is how many replaced connections a target may have for the commands that
+// run over them. A guest that never ends a command would have them add up.
+const maxRetired = 8
+
+var errTooManyRetired = fmt.Errorf("%w: %d newer connections to the same agent have been replaced since", ErrLost, maxRetired)
+
+// boundRetired ends the oldest of the replaced connections if there are too many. It
+// is called with mu held.
+func (m *member) boundRetired() {
+	p := m.pool
+	if len(m.retired) > maxRetired {
+		for _, c := range slices.Clone(m.retired) {
+			p.evict(c) // if nobody uses it
+		}
+	}
+	for len(m.retired) > maxRetired {
+		c := m.retired[0]
+		c.setEnd(errTooManyRetired)
+		p.counts.Stale++
+		p.forget(c)
+		m.retired = slices.DeleteFunc(m.retired, func(r *Client) bool { return r == c }) // if the pool had forgotten it
+		p.running.Go(func() { _ = c.Close() })
 	}
 }
 
@@ -109,24 +138,34 @@ func (m *member) watch(c *Client) {
 }
 
 // judge gives a connection that has not answered a probe another ProbeTimeout,
-// now that a newer one has shown that the agent is there. Where nothing is heard
-// by then, and the newer one answers again, it is dead. Where the newer one does
-// not, the VM may have been paused in between, and nothing is known.
+// now that a newer one has shown that the agent is there. If it does not answer by
+// then, and the newer one answers again, it is dead. If the newer one does not
+// answer, the VM may have been paused in between, and nothing is known. Nothing
+// counts but an answer: a guest can send any bytes without meaning to go on.
 func (m *member) judge(c, newer *Client) {
 	p := m.pool
-	since := time.Now()
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	answered := make(chan struct{})
+	p.running.Go(func() { // stopped by the answer, c's end, or cancel
+		defer close(answered)
+		_, _ = c.ask(ctx, ping)
+	})
 	timer := time.NewTimer(p.config.ProbeTimeout)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-c.Done():
-		return
-	case <-p.ctx.Done():
+	case <-answered: // or c has ended, or the pool
 		return
 	}
-	within, cancel := context.WithTimeout(p.ctx, p.config.ProbeTimeout)
-	defer cancel()
-	if _, err := newer.ask(within, ping); err == nil && c.mux.Heard().Before(since) {
+	within, stop := context.WithTimeout(p.ctx, p.config.ProbeTimeout)
+	defer stop()
+	if _, err := newer.ask(within, ping); err != nil {
+		return
+	}
+	select {
+	case <-answered:
+	default:
 		p.count(&p.counts.Stale)
 		c.fail(errStale)
 	}

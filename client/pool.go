@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 )
 
 // Errors of a [Pool].
@@ -47,16 +49,21 @@ type PoolConfig struct {
 
 	// After a failed attempt the next one to the same target waits for
 	// MinBackoff, then twice as long each time, to MaxBackoff; in truth for a
-	// random time between half of that and all of it. A connection has failed,
-	// too, if it ends before it was of use: before the agent has answered a
-	// request (by anything but shutting_down or limit) and before MaxBackoff has
-	// passed. 0: 100 ms and 5 seconds.
+	// random time between half of that and all of it. A connection has failed, too,
+	// if it ends before MaxBackoff has passed. If the agent had answered a request by
+	// then (by anything but shutting_down or limit), and MinBackoff had passed, half
+	// of the failures are forgotten: an agent that is restarted is there again at
+	// once. Of an agent that speaks version 1 a connection of a command has failed if
+	// it ends before the agent has said anything; such connections have a back-off of
+	// their own. 0: 100 ms and 5 seconds.
 	MinBackoff, MaxBackoff time.Duration
 
 	// A connection over which nothing has come for ProbeAfter is asked for an
 	// answer before it is used again, and now and then while it is in use. One
 	// that does not answer within ProbeTimeout may be dead, or its VM paused:
-	// another connection is tried beside it. 0: 15 and 2 seconds.
+	// another connection is tried beside it. One that was replaced, and is kept for
+	// its commands, is asked every ProbeAfter, whatever else comes over it. 0: 15 and
+	// 2 seconds.
 	ProbeAfter, ProbeTimeout time.Duration
 
 	// IdleTimeout is how long a connection that nobody uses is kept. 0: 5 minutes.
@@ -104,7 +111,8 @@ func (c *PoolConfig) setDefaults() {
 // one either: a paused VM, when it goes on, goes on with everything. It is
 // closed only when a new connection to the same target is answered, more than
 // once, and the old one still is not, as after a VM has been restored from a
-// snapshot.
+// snapshot. At most 8 replaced connections are kept for each target: one more ends
+// the oldest.
 //
 // A command of a Client from a Pool that certainly has not started, because the
 // connection had ended, the pool closed it as idle, or the agent was shutting
@@ -124,6 +132,8 @@ type Pool struct {
 	config PoolConfig
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
+
+	memory legacy.Memory // for long lines of agents that speak version 1
 
 	running sync.WaitGroup // goroutines; counted under mu while not closed, or by one of them
 
@@ -217,7 +227,7 @@ type PoolStats struct {
 	DialErrors    uint64 // of those, failed; not those that were no longer needed
 	Probes        uint64 // of connections that were silent
 	ProbeTimeouts uint64 // of those, not answered in time
-	Stale         uint64 // connections closed because a newer one was answered and they were not
+	Stale         uint64 // connections closed because a newer one was answered and they were not, or for too many newer ones
 	Evicted       uint64 // unused connections closed: idle, replaced, or for MaxConns
 	Retries       uint64 // commands, and guest connections, tried over another connection
 	Forgotten     uint64 // connections closed by Forget

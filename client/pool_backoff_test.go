@@ -90,24 +90,18 @@ func TestPoolPacesAnAgentThatTakesNoRequests(t *testing.T) {
 	}
 }
 
-func TestPoolForgetsTheBackOffAfterAnAnswer(t *testing.T) {
+func TestPoolWaitsLittleForAnAgentThatIsRestarted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, v := fakePool(t, client.PoolConfig{MinBackoff: time.Hour}, func(_ int, g *guest) {
-			g.offend(greeting("b", ""))
-			if m, err := wire.Read(g.in); err == nil {
-				_, id := wire.About(m)
-				g.offend(&wire.Error{Head: wire.Head{ID: id}, Kind: wire.NotFound})
-			}
-			_ = g.mux.Close()
-		})
+		const lifetime, restarts = 100 * time.Millisecond, 20
+		p, v := fakePool(t, client.PoolConfig{MinBackoff: lifetime}, answerOnce(lifetime))
 		begun := time.Now()
-		for range 5 {
+		for range restarts {
 			c := get(t, p, "vm")
 			wantKind(t, c.Command("nosuch").Run(), client.NotFound)
 			<-c.Done()
 		}
-		if took := time.Since(begun); took != 0 || v.dials.Load() != 5 {
-			t.Errorf("%d dials took %v, want 5 without waiting", v.dials.Load(), took)
+		if took := time.Since(begun); took > restarts*2*lifetime || v.dials.Load() != restarts {
+			t.Errorf("%d dials took %v, want %d in %v", v.dials.Load(), took, restarts, restarts*2*lifetime)
 		}
 		_ = p.Close()
 	})

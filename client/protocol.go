@@ -93,6 +93,10 @@ func speaksVersion1(err error) bool {
 type route struct {
 	dial   func(context.Context) (net.Conn, error)
 	target string // for errors
+
+	// Of a pool: what it bounds of version 1. nil: nothing is shared.
+	pace   *pace
+	memory *legacy.Memory
 }
 
 // client returns a Client that speaks p.
@@ -118,7 +122,14 @@ func (r route) client(ctx context.Context, p Protocol) (*Client, error) {
 // wants no other.
 func (r route) oldClient(chosen bool) (*Client, error) {
 	return newClient(&oldAgent{chosen: chosen, target: r.target, Agent: legacy.NewAgent(legacy.Config{
-		Dial: func(ctx context.Context) (io.ReadWriteCloser, error) { return r.dial(ctx) },
+		Memory: r.memory,
+		Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
+			conn, err := r.pace.dial(ctx, r.dial)
+			if err != nil {
+				return nil, err
+			}
+			return conn, nil
+		},
 		Probe: func(ctx context.Context) error {
 			err := r.probe(ctx)
 			if chosen && errors.Is(err, legacy.ErrSuperseded) {
@@ -178,12 +189,12 @@ func (c *Client) ofOld(m *wire.Error) error {
 	}
 	switch m.Kind {
 	case legacy.Undialed:
-		return &DialError{Target: c.old.target, Err: errors.New(m.Message)}
+		return &DialError{Target: c.old.target, Err: errors.New(printable(m.Message, maxMessage))}
 	case legacy.Superseded:
 		c.retire(legacy.ErrSuperseded)
 		return fmt.Errorf("%w: %w", ErrLost, legacy.ErrSuperseded)
 	case legacy.Lost:
-		return fmt.Errorf("%w: %s", errMayHaveRun, m.Message)
+		return fmt.Errorf("%w: %s", errMayHaveRun, printable(m.Message, maxMessage))
 	default:
 		return nil
 	}

@@ -50,6 +50,8 @@ func TestExitRecordThatCannotBeIsALostExit(t *testing.T) {
 		"a signal and an exit":       {Code: -1, SignalNumber: 9, Reason: wire.ReasonExit},
 		"a signal without a number":  {Code: 0, Signal: "KILL", Reason: wire.ReasonExit},
 		"a signal as reason, and no": {Code: 0, Reason: wire.ReasonSignal},
+		"out of memory, and success": {Code: 0, Reason: wire.ReasonExit, OOMKilled: true},
+		"a core dump, and success":   {Code: 0, Reason: wire.ReasonExit, CoreDumped: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, cmd, err := endsBy(t, "linux", x)
@@ -181,6 +183,8 @@ func TestRunOfACommandThatTheAgentEndsIsAnError(t *testing.T) {
 func TestInfoThatMakesNoSenseIsAnError(t *testing.T) {
 	for name, g := range map[string]wire.Guest{
 		"cpus":             {CPUs: 1<<16 + 1},
+		"load5":            {Load5: 1e8 + 1},
+		"resumes":          {Resumes: 1<<32 + 1},
 		"uptime_ms":        {UptimeMS: math.MaxInt64/1_000_000 + 1},
 		"clock_ns":         {ClockNS: 1 << 63},
 		"memory_total":     {MemoryTotal: 1 << 63},

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,12 +51,21 @@ type ResumeError struct {
 	Report ResumeReport
 }
 
+// Bounds of [ResumeError.Error]. There are seven steps.
+const (
+	maxFailedSteps = 64
+	maxStepText    = 256 // bytes of each step's
+)
+
+// Error names the steps that have failed, each with the agent's message, of some KiB
+// at most.
 func (e *ResumeError) Error() string {
 	var failed []string
-	for _, s := range e.Failed() {
-		failed = append(failed, s.Name+": "+s.Err.Message)
+	all := e.Failed()
+	for _, s := range all[:min(len(all), maxFailedSteps)] {
+		failed = append(failed, s.Name+": "+printable(s.Err.Message, maxStepText))
 	}
-	return strings.Join(failed, "; ")
+	return printable(strings.Join(failed, "; "), maxMessage)
 }
 
 // Failed returns the steps that have failed: one or more.
@@ -85,7 +95,8 @@ func (e *ResumeError) Unwrap() []error {
 // Each step is tried, whatever has become of the others. Where any has failed
 // the error is a [*ResumeError], with the same report. A [*RemoteError] says
 // that the agent has tried none. After another error it is not known what was
-// done: do it again.
+// done: do it again. One that wraps [ErrProtocol] says that the agent does not tell
+// what has become of a step that was asked for.
 func (c *Client) Resume(ctx context.Context, o ResumeOptions) (*ResumeReport, error) {
 	m := wire.Reseed{
 		Entropy: o.Entropy, MachineID: o.MachineID, Hostname: o.Hostname, SSHKeys: o.SSHKeys, ClockBack: o.ClockBack,
@@ -105,20 +116,11 @@ func (c *Client) Resume(ctx context.Context, o ResumeOptions) (*ResumeReport, er
 		}
 		now = func() uint64 { return uint64(max(o.Now().Add(trip/2).UnixNano(), 1)) }
 	}
-	done, err := c.request(ctx, func(h wire.Head) wire.Message {
-		m.Head, m.ClockNS = h, now() // the last thing before it is sent
-		return &m
-	})
+	report, err := c.reseed(ctx, &m, now)
 	if failed, ok := errors.AsType[*ResumeError](err); ok {
 		return &failed.Report, err
 	}
-	if err != nil {
-		return nil, err
-	}
-	if len(done.Steps) == 0 {
-		return nil, fmt.Errorf("%w: the agent does not say what it has done: it may be too old to do more than reseed", ErrProtocol)
-	}
-	return &ResumeReport{resumeSteps(done.Steps)}, nil
+	return report, err
 }
 
 // Reseed has the guest's kernel credit entropy, 16 to 512 bytes that no other
@@ -126,10 +128,51 @@ func (c *Client) Resume(ctx context.Context, o ResumeOptions) (*ResumeReport, er
 // regenMachineID has it write a new random /etc/machine-id after that. It is
 // [Client.Resume] with less to say.
 func (c *Client) Reseed(ctx context.Context, entropy []byte, regenMachineID bool) error {
-	_, err := c.request(ctx, func(h wire.Head) wire.Message {
-		return &wire.Reseed{Head: h, Entropy: entropy, MachineID: regenMachineID}
-	})
+	_, err := c.reseed(ctx, &wire.Reseed{Entropy: entropy, MachineID: regenMachineID}, func() uint64 { return 0 })
 	return err
+}
+
+// reseed asks for what m says, with the clock at now, and checks the answer.
+func (c *Client) reseed(ctx context.Context, m *wire.Reseed, now func() uint64) (*ResumeReport, error) {
+	done, err := c.request(ctx, func(h wire.Head) wire.Message {
+		m.Head, m.ClockNS = h, now() // the last thing before it is sent
+		return m
+	})
+	if err != nil {
+		return nil, err
+	}
+	report := ResumeReport{resumeSteps(done.Steps)}
+	if e := (&ResumeError{report}); len(e.Failed()) > 0 { // whatever the answer is called
+		return nil, e
+	}
+	if err := checkSteps(m, done.Steps, c.Protocol()); err != nil {
+		return nil, err
+	}
+	return &report, nil
+}
+
+// checkSteps returns an error that wraps ErrProtocol if steps leave out one that m
+// asks for (docs/protocol.md, section 3). What stands for an agent that speaks version
+// 1 tells of the steps that version 1 has.
+func checkSteps(m *wire.Reseed, steps []wire.Step, p Protocol) error {
+	for _, want := range []struct {
+		name  string
+		asked bool
+	}{
+		{"entropy", true},
+		{"random_seed", p != Protocol1},
+		{"machine_id", m.MachineID},
+		{"dbus_id", m.MachineID && p != Protocol1},
+		{"clock", m.ClockNS != 0},
+		{"hostname", m.Hostname != ""},
+		{"ssh_keys", m.SSHKeys},
+	} {
+		taken := func(s wire.Step) bool { return s.Name == want.name }
+		if want.asked && !slices.ContainsFunc(steps, taken) {
+			return fmt.Errorf("%w: the agent does not say what has become of the step %q, which was asked for", ErrProtocol, want.name)
+		}
+	}
+	return nil
 }
 
 // roundTrip is the shortest of three: the first may find caches cold, and what

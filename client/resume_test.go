@@ -5,6 +5,8 @@ package client_test
 import (
 	"bytes"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,13 +55,13 @@ func TestResumeSendsWhatIsAskedFor(t *testing.T) {
 	if late := time.Unix(0, int64(m.ClockNS)).Sub(now); late <= 0 || late > agenttest.Patience {
 		t.Errorf("the clock is to be set %v ahead, want half of a round trip", late)
 	}
-	g.send(&wire.Done{Head: wire.Head{ID: m.ID}, Steps: []wire.Step{
-		{Name: "entropy", Changed: true}, {Name: "ssh_keys", Message: "no sshd is installed"},
-	}})
+	steps := stepsOf("entropy", "random_seed", "machine_id", "dbus_id", "clock", "hostname", "ssh_keys")
+	steps[6] = wire.Step{Name: "ssh_keys", Message: "no sshd is installed"}
+	g.send(&wire.Done{Head: wire.Head{ID: m.ID}, Steps: steps})
 	got := <-result
-	if got.err != nil || len(got.report.Steps) != 2 ||
+	if got.err != nil || len(got.report.Steps) != 7 ||
 		got.report.Steps[0] != (client.ResumeStep{Name: "entropy", Changed: true}) ||
-		got.report.Steps[1] != (client.ResumeStep{Name: "ssh_keys", Note: "no sshd is installed"}) {
+		got.report.Steps[6] != (client.ResumeStep{Name: "ssh_keys", Note: "no sshd is installed"}) {
 		t.Errorf("%+v, %v", got.report, got.err)
 	}
 }
@@ -90,6 +92,60 @@ func TestResumeErrorTellsWhichStepsHaveFailed(t *testing.T) {
 	wantKind(t, got.err, client.Limit)
 	if kind := failed.Failed()[1].Err.Kind; kind != client.Internal {
 		t.Errorf("a kind that is not known is %q", kind)
+	}
+}
+
+// stepsOf are steps that have been taken.
+func stepsOf(names ...string) []wire.Step {
+	var steps []wire.Step
+	for _, name := range names {
+		steps = append(steps, wire.Step{Name: name, Changed: true})
+	}
+	return steps
+}
+
+func TestResumeWithoutAStepThatWasAskedForIsAnError(t *testing.T) {
+	all := []string{"entropy", "random_seed", "machine_id", "dbus_id", "clock", "hostname", "ssh_keys"}
+	for n, missing := range all {
+		t.Run(missing, func(t *testing.T) {
+			g, m, result := resume(t, client.ResumeOptions{MachineID: true, Hostname: "web", SSHKeys: true, Clock: true})
+			g.send(&wire.Done{Head: wire.Head{ID: m.ID}, Steps: stepsOf(slices.Delete(slices.Clone(all), n, n+1)...)})
+			if got := <-result; !errors.Is(got.err, client.ErrProtocol) || !strings.Contains(got.err.Error(), missing) {
+				t.Errorf("Resume = %v, want an ErrProtocol that names %s", got.err, missing)
+			}
+		})
+	}
+}
+
+func TestStepThatHasFailedIsAnErrorInDoneToo(t *testing.T) {
+	failed := []wire.Step{{Name: "entropy", Kind: wire.PermissionDenied, Message: "not permitted"}, {Name: "random_seed"}}
+	g, m, result := resume(t, client.ResumeOptions{})
+	g.send(&wire.Done{Head: wire.Head{ID: m.ID}, Steps: failed})
+	got := <-result
+	if e, ok := errors.AsType[*client.ResumeError](got.err); !ok || len(e.Failed()) != 1 || got.report == nil || len(got.report.Steps) != 2 {
+		t.Errorf("Resume = %+v, %v, want a ResumeError of one step", got.report, got.err)
+	}
+	for name, steps := range map[string][]wire.Step{"failed": failed, "missing": nil, "another": stepsOf("later")} {
+		c, g := hostile(t)
+		reseeded := make(chan error, 1)
+		go func() { reseeded <- c.Reseed(patiently(t), make([]byte, 32), false) }() // ends by the answer
+		_, id := wire.About(g.receive())
+		g.send(&wire.Done{Head: wire.Head{ID: id}, Steps: steps})
+		if err := <-reseeded; err == nil {
+			t.Errorf("Reseed, entropy %s = nil, want an error", name)
+		}
+	}
+}
+
+func TestResumeErrorIsShort(t *testing.T) {
+	var e client.ResumeError
+	for range 1000 {
+		e.Report.Steps = append(e.Report.Steps, client.ResumeStep{
+			Name: "x", Err: &client.RemoteError{Kind: client.Internal, Message: strings.Repeat("M", 4<<10)},
+		})
+	}
+	if text := e.Error(); len(text) > 4<<10 || !strings.HasPrefix(text, "x: MMM") {
+		t.Errorf("Error() has %d bytes, want at most %d", len(text), 4<<10)
 	}
 }
 

@@ -37,13 +37,15 @@ func (s *streams) open(m *mux.Session, cmd *Cmd) error {
 	return err
 }
 
-// discard lets all of them go.
-func (s *streams) discard() {
+// all returns those that there are.
+func (s *streams) all() []*mux.Stream {
+	var all []*mux.Stream
 	for _, stream := range []stdio{s.stdin, s.stdout, s.stderr} {
 		if stream.Stream != nil {
-			stream.Discard()
+			all = append(all, stream.Stream)
 		}
 	}
+	return all
 }
 
 // sameWriter says whether a and b are equal. Writers that cannot be compared are not.

@@ -1,8 +1,6 @@
 package client
 
 import (
-	"context"
-
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -21,15 +19,14 @@ func (t *TTY) wire() *wire.TTY {
 }
 
 // Resize changes the size of the command's terminal, whose foreground job gets
-// SIGWINCH. It returns, as Signal does, once the agent has done so; a
+// SIGWINCH. It returns when the agent has done so, and is bounded as Signal is; a
 // [*RemoteError] of kind [BadRequest] says that there is no terminal, or that a
 // size is 0.
 func (c *Cmd) Resize(rows, cols uint16) error {
 	if c.pid == 0 {
 		return errNotStarted
 	}
-	_, err := c.client.request(context.WithoutCancel(c.ctx), func(h wire.Head) wire.Message {
+	return c.control(func(h wire.Head) wire.Message {
 		return &wire.Resize{Head: h, Exec: c.id, Rows: rows, Cols: cols}
 	})
-	return processDone(err)
 }

@@ -29,7 +29,6 @@ func (c *Cmd) Wait() error {
 		return errors.New("client: Wait was already called")
 	}
 	c.waited = true
-	defer c.client.giveUp(c.id)
 	defer c.finish()
 
 	p := newPatience(c)
@@ -89,11 +88,7 @@ const never = 100 * 365 * 24 * time.Hour
 
 func (p *patience) begin() {
 	p.ending = nil
-	d := p.cmd.WaitDelay
-	if d == 0 {
-		d = DefaultWaitDelay
-	}
-	p.timer.Reset(d)
+	p.timer.Reset(p.cmd.waitDelay())
 	if len(p.cmd.pipes) > 0 {
 		p.idle.Reset(idlePipe)
 	}
@@ -113,8 +108,17 @@ func (p *patience) dropPipes() {
 	}
 }
 
-func (p *patience) err() error {
-	if err := p.cmd.ctx.Err(); err != nil {
+// waitDelay is for how long a command that is being ended is waited for.
+func (c *Cmd) waitDelay() time.Duration {
+	if c.WaitDelay == 0 {
+		return DefaultWaitDelay
+	}
+	return c.WaitDelay
+}
+
+// late is the error of what WaitDelay has ended.
+func (c *Cmd) late() error {
+	if err := c.ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrWaitDelay, err)
 	}
 	return ErrWaitDelay
@@ -134,7 +138,7 @@ func (c *Cmd) awaitExit(p *patience) (*wire.Exited, error) {
 			p.dropPipes()
 			continue
 		case <-p.timer.C:
-			return nil, p.err()
+			return nil, c.late()
 		case <-c.client.done:
 		}
 		select {
@@ -171,7 +175,7 @@ func (c *Cmd) awaitCopies(p *patience) error {
 				p.begin()
 			case <-p.timer.C:
 				c.abandonCopies()
-				return p.err()
+				return c.late()
 			}
 		}
 	}
@@ -248,16 +252,16 @@ func (c *Cmd) account(x *wire.Exited, name string, got uint64) error {
 	return nil
 }
 
-// finish lets go of everything. Streams that have ended on the agent's side are
-// then gone.
+// finish lets go of everything. Requests about the command end.
 func (c *Cmd) finish() {
 	c.stopWatch()
+	close(c.waitOver)
 	for _, p := range c.pipes {
 		p.finished.Store(true)
 	}
 	if c.stdinPipe != nil {
 		c.stdinPipe.finished.Store(true)
 	}
-	c.streams.discard()
+	c.client.letGo(c.id, c.streams.all()...)
 	c.client.release()
 }

@@ -35,7 +35,7 @@ func newCommand(ctx context.Context, agent *client.Client, argv []string) *comma
 		started: make(chan struct{}), ended: make(chan struct{}),
 	}
 	c.Args = argv
-	c.unwatch = context.AfterFunc(ctx, c.stop) // which ends by its time-outs, and the agent's answer or the connection's end
+	c.unwatch = context.AfterFunc(ctx, c.stop) // which ends by its time-outs, and when Wait has returned
 	return c
 }
 
@@ -74,7 +74,7 @@ func (c *command) stop() {
 	timer.Reset(killGrace)
 	select {
 	case <-timer.C:
-		_ = c.Kill() // it has ended by now, or the connection has
+		_ = c.Kill() // if that fails, the command has ended, or Wait has given up
 	case <-c.ended:
 	}
 }

@@ -64,8 +64,12 @@
 // caller that was sending and not typing), and after 3 seconds in any case.
 //
 // No caller reaches another VM than its own, if the Resolver names the VM
-// ([Target.Identity]): when an address goes to another VM, the connections to the
-// one before are closed before anything is sent over them.
+// ([Target.Identity]) that has the address while it is asked: when an address goes to
+// another VM, the connections to the one before are closed before anything is sent
+// over them. If another VM has got the address since the Resolver was asked, the
+// answer is out of date: the Resolver is asked again, twice at most, and then the call
+// fails and nothing is started. An answer that was out of date when it was asked for
+// takes the address over: the Resolver must not answer from a cache that lags behind.
 //
 // A terminal has its caller's size from the start, if that comes within half a
 // second.

@@ -17,11 +17,7 @@ func (p *Pods) RunInContainer(ctx context.Context, namespace, pod, container str
 }
 
 func (p *Pods) run(c *caller, namespace, pod, container string, argv []string) error {
-	t, err := p.resolve(c.ctx, namespace, pod, container)
-	if err != nil {
-		return err
-	}
-	agent, err := p.agent(c.ctx, t)
+	t, agent, err := p.reach(c.ctx, namespace, pod, container, nil)
 	if err != nil {
 		return err
 	}
@@ -56,7 +52,7 @@ func (c *caller) carry(cmd *command) error {
 	}
 	feed()
 	if c.resize != nil {
-		go c.follow(func(s api.TermSize) { // stopped by release
+		go c.follow(func(s api.TermSize) { // stopped by release: when Wait has returned, Resize does
 			_ = cmd.Resize(s.Height, s.Width) // it has ended, or a size is 0
 		})
 	}

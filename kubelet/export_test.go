@@ -12,8 +12,11 @@ const MaxIdentities = maxIdentities
 // Claims returns what tells a new identities of a Target, and how many it knows.
 func Claims(forget func(target string)) (claim func(*Target), known func() int) {
 	i := new(identities)
-	return func(t *Target) { i.claim(t, forget) }, func() int { return len(i.known) }
+	return func(t *Target) { i.claim(t, i.now(), forget) }, func() int { return len(i.known) }
 }
+
+// ShareIdentities has p know what other does of who has an address.
+func ShareIdentities(p, other *Pods) { p.identities = other.identities }
 
 // StatusOf is what RunInContainer makes of a Cmd's error, with a caller that has
 // a standard error or none, and the status in it, or -1.

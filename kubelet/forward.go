@@ -31,11 +31,7 @@ func (p *Pods) PortForward(ctx context.Context, namespace, pod string, port int3
 }
 
 func (p *Pods) dialGuest(ctx context.Context, namespace, pod string, port int32) (net.Conn, error) {
-	t, err := p.resolve(ctx, namespace, pod, "")
-	if err != nil {
-		return nil, err
-	}
-	agent, err := p.agent(ctx, t)
+	_, agent, err := p.reach(ctx, namespace, pod, "", nil)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,6 +23,7 @@ import (
 // A lease is the address that one VM after another has.
 type lease struct {
 	*kubelet.Pods
+	pool     *client.Pool
 	identity atomic.Value // string
 	dials    atomic.Int32
 }
@@ -39,6 +41,7 @@ func newLease(t *testing.T) *lease {
 		return target.Dial(ctx)
 	}})
 	t.Cleanup(func() { _ = pool.Close() })
+	l.pool = pool
 	l.Pods = kubelet.New(pool, func(context.Context, string, string, string) (*kubelet.Target, error) {
 		return &kubelet.Target{Agent: "vm", Identity: l.identity.Load().(string), Logs: kubelet.LogCommand([]string{"echo"}, nil)}, nil
 	})
@@ -155,5 +158,50 @@ func TestIdentitiesOfManyCallers(t *testing.T) {
 	}
 	if err := l.exec("true"); err != nil {
 		t.Errorf("RunInContainer = %v once nothing changes any more", err)
+	}
+}
+
+// A Resolver may answer late, and then of a VM that is gone.
+func TestIdentityOfAnOldAnswerTakesNothingOver(t *testing.T) {
+	l := newLease(t)
+	asked, answer := make(chan int, 8), make(chan string)
+	questions := 0
+	late := kubelet.New(l.pool, func(context.Context, string, string, string) (*kubelet.Target, error) {
+		questions++
+		asked <- questions
+		return &kubelet.Target{Agent: "vm", Identity: <-answer}, nil
+	})
+	kubelet.ShareIdentities(late, l.Pods)
+	result := make(chan error, 1)
+	exec := func() { // ends with its command
+		result <- late.RunInContainer(context.Background(), "default", "vm", "main", []string{"true"}, &attachIO{stdout: &sink{}, stderr: &sink{}})
+	}
+	l.identity.Store("new")
+	go exec()
+	<-asked
+	if err := l.exec("true"); err != nil {
+		t.Fatal(err)
+	}
+	answer <- "old"
+	<-asked // again
+	answer <- "new"
+	if err := <-result; err != nil || l.dials.Load() != 1 {
+		t.Errorf("RunInContainer = %v after %d dials, want nil after 1: the connection is the new VM's", err, l.dials.Load())
+	}
+	go exec()
+	for n := range 3 {
+		<-asked
+		l.identity.Store(fmt.Sprint("newer ", n))
+		if err := l.exec("true"); err != nil {
+			t.Fatal(err)
+		}
+		answer <- "old"
+	}
+	dials := l.dials.Load()
+	if err := <-result; err == nil || !strings.Contains(err.Error(), "another VM") {
+		t.Errorf("RunInContainer = %v, want an error: another VM has the address", err)
+	}
+	if err := l.exec("true"); err != nil || l.dials.Load() != dials {
+		t.Errorf("RunInContainer = %v after %d dials, want nil after %d: nothing was taken over", err, l.dials.Load(), dials)
 	}
 }

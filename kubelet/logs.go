@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"github.com/virtual-kubelet/virtual-kubelet/errdefs"
 	"github.com/virtual-kubelet/virtual-kubelet/node/api"
@@ -15,24 +16,22 @@ import (
 
 // GetContainerLogs returns what the [Target]'s LogSource prints in the guest, by
 // a command that runs as the agent's own user. Closing it, or the end of ctx,
-// ends the command. Where the command fails, or output is lost, Read returns the
-// error instead of io.EOF; virtual-kubelet then writes its text behind the log.
-// An option that the source cannot honour is an errdefs.InvalidInput.
+// ends the command, and the end of ctx ends a Read that waits, whatever the guest
+// does. Where the command fails, or output is lost, Read returns the error instead of
+// io.EOF, with the beginning of what the command has written to its standard error,
+// printable; virtual-kubelet then writes that text behind the log. An option that the
+// source cannot honour is an errdefs.InvalidInput.
 func (p *Pods) GetContainerLogs(
 	ctx context.Context, namespace, pod, container string, opts api.ContainerLogOpts,
 ) (io.ReadCloser, error) {
-	t, err := p.resolve(ctx, namespace, pod, container)
-	if err != nil {
-		return nil, err
-	}
-	if t.Logs == nil {
-		return nil, errdefs.NotFoundf("pod %s/%s has no log", namespace, pod)
-	}
-	argv, err := t.Logs(opts)
-	if err != nil {
-		return nil, errdefs.AsInvalidInput(err)
-	}
-	agent, err := p.agent(ctx, t)
+	var argv []string
+	_, agent, err := p.reach(ctx, namespace, pod, container, func(t *Target) (err error) {
+		if t.Logs == nil {
+			return errdefs.NotFoundf("pod %s/%s has no log", namespace, pod)
+		}
+		argv, err = t.Logs(opts)
+		return errdefs.AsInvalidInput(err)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +42,9 @@ func (p *Pods) GetContainerLogs(
 // for concurrent use.
 type logReader struct {
 	cmd    *command
-	stdout io.Reader
+	ctx    context.Context // the caller's, and ends with Close
+	stdout io.ReadCloser
+	unlink func() bool // stdout from ctx
 	stderr complaint
 	left   int                // bytes; below 0: no limit
 	end    context.CancelFunc // of the context
@@ -53,7 +54,7 @@ type logReader struct {
 
 func openLog(ctx context.Context, agent *client.Client, argv []string, limit int) (*logReader, error) {
 	ctx, end := context.WithCancel(ctx)
-	l := &logReader{cmd: newCommand(ctx, agent, argv), left: -1, end: end}
+	l := &logReader{cmd: newCommand(ctx, agent, argv), ctx: ctx, left: -1, end: end}
 	if limit > 0 {
 		l.left = limit
 	}
@@ -67,6 +68,7 @@ func openLog(ctx context.Context, agent *client.Client, argv []string, limit int
 		return nil, fmt.Errorf("read the log: %w", err)
 	}
 	l.stdout = stdout
+	l.unlink = context.AfterFunc(ctx, func() { _ = stdout.Close() }) // nobody wants the rest
 	return l, nil
 }
 
@@ -81,7 +83,13 @@ func (l *logReader) Read(b []byte) (int, error) {
 	if l.left > 0 {
 		l.left -= n
 	}
-	if errors.Is(err, io.EOF) {
+	switch {
+	case err == nil:
+	case l.err != nil:
+		err = l.err
+	case l.ctx.Err() != nil && !l.waited:
+		err = fmt.Errorf("read the log: %w", context.Cause(l.ctx))
+	case errors.Is(err, io.EOF):
 		if err = l.wait(); err == nil {
 			err = io.EOF
 		}
@@ -89,7 +97,8 @@ func (l *logReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the command, and waits until it has ended.
+// Close ends the command, and waits until it has ended, or the guest has had its time
+// for that.
 func (l *logReader) Close() error {
 	l.end()
 	_ = l.wait() // ended by us, as a rule
@@ -103,22 +112,48 @@ func (l *logReader) wait() error {
 	}
 	l.waited = true
 	err := l.cmd.Wait()
+	l.unlink()
 	l.end()
 	if err != nil {
-		l.err = fmt.Errorf("read the log: %s: %w%s", l.cmd.Args[0], err, l.stderr.String())
+		l.err = fmt.Errorf("read the log: %s: %w%s", l.cmd.Args[0], err, l.stderr.text())
 	}
 	return l.err
 }
 
 // A complaint keeps the beginning of what a command has to complain of.
-type complaint struct{ strings.Builder }
+type complaint struct {
+	said strings.Builder
+	cut  bool
+}
 
-const maxComplaint = 1 << 10
+const maxComplaint = 1 << 10 // bytes
 
 func (c *complaint) Write(p []byte) (int, error) {
-	if c.Len() == 0 && len(p) > 0 {
-		c.WriteString(": ")
-	}
-	c.Builder.Write(p[:min(len(p), max(0, maxComplaint-c.Len()))])
+	n := min(len(p), maxComplaint-c.said.Len())
+	c.said.Write(p[:n])
+	c.cut = c.cut || n < len(p)
 	return len(p), nil
+}
+
+// text returns what was said, for behind an error: it is the guest's, and does nothing
+// to a terminal.
+func (c *complaint) text() string {
+	said := strings.TrimRight(c.said.String(), "\r\n")
+	if said == "" {
+		return ""
+	}
+	said = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n':
+			return ' '
+		case unicode.IsPrint(r):
+			return r
+		default:
+			return unicode.ReplacementChar
+		}
+	}, said)
+	if c.cut {
+		said += "…"
+	}
+	return ": " + said
 }

@@ -5,6 +5,7 @@ package kubelet_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -197,5 +199,48 @@ func TestLogsOfTheJournalAreJournalctls(t *testing.T) {
 	}
 	if _, err := source(api.ContainerLogOpts{Previous: true}); err == nil {
 		t.Error("--previous is taken")
+	}
+}
+
+// A guest that says that a log's command runs, and then nothing.
+func TestLogReaderEndsWithItsContextInASilentGuest(t *testing.T) {
+	t.Parallel()
+	agent, target := ownAgent(t)
+	c := newCluster(t)
+	c.add("follows", &kubelet.Target{Agent: target, Logs: kubelet.LogCommand(nil, sh("echo ready; sleep 1000"))})
+	ctx, cancel := context.WithCancel(patiently(t))
+	defer cancel()
+	r, err := c.Pods.GetContainerLogs(ctx, "default", "follows", "main", api.ContainerLogOpts{Follow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReaderSize(r, 16).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	if err := agent.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	result := make(chan error, 1)
+	go func() { // ends with ctx
+		_, err := io.Copy(io.Discard, r)
+		result <- err
+	}()
+	cancel()
+	began := time.Now()
+	if err := <-result; !errors.Is(err, context.Canceled) || time.Since(began) > goneWithin {
+		t.Errorf("Read = %v after %v, want context.Canceled at once", err, time.Since(began))
+	}
+	if err := r.Close(); err != nil || time.Since(began) > patience {
+		t.Errorf("Close = %v after %v", err, time.Since(began))
+	}
+}
+
+func TestLogErrorIsPrintableAndShort(t *testing.T) {
+	c := newCluster(t)
+	c.add("hostile", &kubelet.Target{Agent: shared, Logs: kubelet.LogCommand(sh(
+		`printf '\033[31mred\nforged\342\200\256' >&2; head -c 100000 /dev/zero | tr '\0' x >&2; exit 3`), nil)})
+	_, got := logs(t, c, "hostile", "")
+	if !strings.Contains(got, "exit status 3: \uFFFD[31mred forged\uFFFDxxx") || strings.ContainsAny(got, "\x1b\u202e") || len(got) > 2<<10 {
+		t.Errorf("%d bytes: %.200q", len(got), got)
 	}
 }

@@ -30,7 +30,7 @@ type Pods struct {
 
 	pool       *client.Pool
 	resolve    Resolver
-	identities identities
+	identities *identities
 }
 
 // The signatures are virtual-kubelet's.
@@ -44,7 +44,7 @@ var (
 // New returns a Pods that reaches the agents in the VMs through pool, which
 // stays the caller's to close.
 func New(pool *client.Pool, resolve Resolver) *Pods {
-	return &Pods{pool: pool, resolve: resolve}
+	return &Pods{pool: pool, resolve: resolve, identities: new(identities)}
 }
 
 func (p *Pods) heartbeat() time.Duration {

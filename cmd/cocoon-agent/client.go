@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -105,7 +106,10 @@ one line on standard error says what and where.
 
 SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 go to the command and all
 that it has started; a second SIGINT within a second kills them, and a third ends
-this client.
+this client. If the agent does not take a SIGTERM, SIGHUP or SIGQUIT in 3 seconds,
+or the next one in 0.8, this client ends with status 255. It does so, too, if the
+command has not ended 0.8 seconds after a second SIGTERM, or 10 after its --timeout.
+The agent ends a command that is left, unless --keep is given.
 
 With -t the command has a terminal. Ours is raw meanwhile: every key is the
 command's, ^C too. The session ends with the command, or by ~. typed at the start
@@ -157,13 +161,21 @@ func (c *clientCommand) exec(conn *client.Client) error {
 	cmd := conn.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Env, cmd.ClearEnv, cmd.Dir, cmd.User = c.Env, c.ClearEnv, c.Dir, c.User
 	cmd.Timeout, cmd.Keep, cmd.Limits = c.Timeout, c.Keep, c.limits()
-	cmd.Stdin, cmd.Stdout = c.stdin(), os.Stdout
+	l := &leaver{conn: conn, cancel: end, left: make(chan struct{})}
+	cmd.Stdin, cmd.Stdout = c.stdin(), &consumer{to: os.Stdout, busy: &l.busy}
+	if c.Timeout > 0 {
+		l.limit(c.Timeout)
+		defer l.timer.Stop()
+	}
 	var err error
 	if c.TTY {
-		err = c.interact(conn, cmd, end)
+		err = c.interact(conn, cmd, l.end)
 	} else {
-		cmd.Stderr = os.Stderr
-		err = runRelayed(cmd, end)
+		cmd.Stderr = &consumer{to: os.Stderr, busy: &l.busy}
+		err = runRelayed(cmd, l)
+	}
+	if reason := l.reason.Load(); reason != nil && (errors.Is(err, client.ErrClosed) || errors.Is(err, *reason)) {
+		return *reason // Wait may be under way: nobody looks at what it sets
 	}
 	if cmd.ProcessState != nil && cmd.ProcessState.OutputCut() {
 		fmt.Fprintln(os.Stderr, "cocoon-agent: processes that the command left behind held its output open; what they may still write was cut")
@@ -174,15 +186,86 @@ func (c *clientCommand) exec(conn *client.Client) error {
 	return err
 }
 
-// runRelayed runs cmd, and passes signals on to it. end ends ctx, which is the command's.
-func runRelayed(cmd *client.Cmd, end func()) error {
-	r := relaySignals(cmd, end, false)
+// runRelayed runs cmd, and passes signals on to it.
+func runRelayed(cmd *client.Cmd, l *leaver) error {
+	r := relaySignals(cmd, l.end, false)
+	r.leave = func() { l.leave(errNotEnded) }
 	defer r.close()
 	go r.run()
 	if err := r.start(); err != nil {
 		return err
 	}
-	return cmd.Wait()
+	result := make(chan error, 1)
+	go func() { result <- cmd.Wait() }() // ends with the program if nobody reads our output
+	select {
+	case err := <-result:
+		return err
+	case <-l.left:
+		return *l.reason.Load()
+	}
+}
+
+// errNotEnded says that the program ends before the command has.
+var errNotEnded = errors.New("the agent has not ended the command: it was left")
+
+// timeoutSlack is how long after --timeout the agent has to report the command's end:
+// it needs 5 seconds from SIGTERM to SIGKILL, and 5 more to give that up.
+const timeoutSlack = 10 * time.Second
+
+// A leaver ends a command, or the program's connection to it.
+type leaver struct {
+	conn   *client.Client
+	cancel context.CancelFunc // has the agent end the command
+	timer  *time.Timer        // of limit; nil: there is none
+	busy   atomic.Int32       // calls of Write to our output under way
+
+	asked  atomic.Bool
+	reason atomic.Pointer[error] // why leave was called first; nil: it was not
+	left   chan struct{}         // closed when the connection has been closed for it
+}
+
+// end has the agent end the command. The second call leaves it.
+func (l *leaver) end() {
+	if l.asked.Swap(true) {
+		l.leave(errNotEnded)
+		return
+	}
+	l.cancel()
+}
+
+// leave closes the connection: the agent need not answer.
+func (l *leaver) leave(reason error) {
+	if l.reason.CompareAndSwap(nil, &reason) {
+		_ = l.conn.Close()
+		close(l.left)
+	}
+}
+
+// limit leaves a command that has not ended some time after its timeout, unless it is
+// our output that holds it up.
+func (l *leaver) limit(timeout time.Duration) {
+	const again = time.Second
+	var look func()
+	look = func() {
+		if l.busy.Load() > 0 {
+			time.AfterFunc(again, look)
+			return
+		}
+		l.leave(fmt.Errorf("%w: its --timeout of %v is long over", errNotEnded, timeout))
+	}
+	l.timer = time.AfterFunc(timeout+timeoutSlack, look)
+}
+
+// A consumer is our output.
+type consumer struct {
+	to   io.Writer
+	busy *atomic.Int32
+}
+
+func (c *consumer) Write(p []byte) (int, error) {
+	c.busy.Add(1)
+	defer c.busy.Add(-1)
+	return c.to.Write(p)
 }
 
 // stdin is nil where there is none to read from: a closed descriptor is no reason to fail.

@@ -14,11 +14,21 @@ import (
 // secondInterrupt is how soon a second SIGINT must follow to kill the command.
 const secondInterrupt = time.Second
 
+const (
+	// answerTime is how long the agent has to take a signal that ends programs.
+	answerTime = 3 * time.Second
+
+	// secondTime is how long it has to take the next one, and the command to end
+	// after a second SIGTERM. SIGHUP and SIGQUIT may mean something else to it.
+	secondTime = 800 * time.Millisecond
+)
+
 // A relay passes signals on to a command. The program itself goes on until the
 // command has ended.
 type relay struct {
 	cmd         *client.Cmd
 	end         func() // ends the command, or a Start that waits
+	leave       func() // ends the program's connection to it
 	interactive bool   // SIGHUP and SIGTERM say that the user is gone
 
 	signals chan os.Signal
@@ -37,7 +47,7 @@ func (e *interruptedError) Error() string { return "interrupted: " + e.sig.Strin
 // the program, nohup(1) say, wants to be ignored.
 func relaySignals(cmd *client.Cmd, end func(), interactive bool) *relay {
 	r := &relay{
-		cmd: cmd, end: end, interactive: interactive,
+		cmd: cmd, end: end, leave: end, interactive: interactive,
 		signals: make(chan os.Signal, 16), started: make(chan struct{}), stop: make(chan struct{}),
 	}
 	for sig := range relayed {
@@ -69,10 +79,13 @@ func (r *relay) close() {
 // run is stopped by close.
 func (r *relay) run() {
 	var interrupted time.Time
+	ending := false // such a signal has come
 	for {
 		select {
 		case s := <-r.signals:
 			sig := s.(syscall.Signal)
+			second := ending && ends(sig)
+			ending = ending || ends(sig)
 			again := sig == syscall.SIGINT && time.Since(interrupted) < secondInterrupt
 			if sig == syscall.SIGINT {
 				interrupted = time.Now()
@@ -84,10 +97,12 @@ func (r *relay) run() {
 			case !r.hasStarted():
 				r.early.Store(&sig)
 				r.end()
-			case r.interactive && (sig == syscall.SIGTERM || sig == syscall.SIGHUP):
+			case r.interactive && sig != syscall.SIGQUIT && ends(sig) && second:
+				time.AfterFunc(secondTime, r.leaveUnended)
+			case r.interactive && sig != syscall.SIGQUIT && ends(sig):
 				r.end()
 			default:
-				go r.pass(sig) // likewise
+				go r.pass(sig, second) // likewise
 			}
 		case <-r.stop:
 			return
@@ -95,9 +110,35 @@ func (r *relay) run() {
 	}
 }
 
+// ends says whether a signal is to end programs, and none that comes again for another
+// reason, as ^C does.
+func ends(sig syscall.Signal) bool {
+	return sig == syscall.SIGTERM || sig == syscall.SIGHUP || sig == syscall.SIGQUIT
+}
+
+// leaveUnended leaves the command, if it has not ended.
+func (r *relay) leaveUnended() {
+	select {
+	case <-r.stop:
+	default:
+		r.leave()
+	}
+}
+
 // pass passes a signal on. What becomes of the command, Wait tells. An agent that
-// has no signals can still end it, which most of them ask for.
-func (r *relay) pass(sig syscall.Signal) {
+// has no signals can still end it, which most of them ask for. One that does not take
+// a signal that is to end the command in time is left.
+func (r *relay) pass(sig syscall.Signal, second bool) {
+	if ends(sig) {
+		wait := answerTime
+		if second {
+			wait = secondTime
+		}
+		late := time.AfterFunc(wait, r.leaveUnended)
+		if !second || sig != syscall.SIGTERM {
+			defer late.Stop()
+		}
+	}
 	name := relayed[sig]
 	remote, ok := errors.AsType[*client.RemoteError](r.cmd.Signal(name))
 	if ok && remote.Kind == client.Unsupported && name != "USR1" && name != "USR2" {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // relayed starts "client" with a script that says "ready", and returns what the
@@ -135,4 +136,104 @@ func TestSignalBeforeTheCommandHasStartedEndsTheClient(t *testing.T) {
 	if got := host.ProcessState.ExitCode(); got != 143 && got != -1 {
 		t.Errorf("exit status %d", got)
 	}
+}
+
+// wantLeft waits for a client that leaves its command.
+func wantLeft(t *testing.T, host *exec.Cmd, complaint *strings.Builder, within time.Duration) {
+	t.Helper()
+	begun := time.Now()
+	_ = host.Wait()
+	if took := time.Since(begun); took > within {
+		t.Errorf("the client ended after %v, want %v at most", took, within)
+	}
+	lines := strings.Count(complaint.String(), "cocoon-agent:") // a shell has its own to say
+	if got := host.ProcessState.ExitCode(); got != 255 || lines != 1 || !strings.Contains(complaint.String(), "has not ended the command") {
+		t.Errorf("exit status %d, %q, want 255 and one line", got, complaint)
+	}
+}
+
+// leaving is startRelaying of an agent that can be stopped.
+func leaving(t *testing.T, script string, flags ...string) (host, guest *exec.Cmd, said *bufio.Reader, complaint *strings.Builder) {
+	t.Helper()
+	target, guest := agent(t)
+	host = program(t, append(append([]string{"client", "--target", target}, flags...), "--", "sh", "-c", script)...)
+	complaint = new(strings.Builder)
+	host.Stderr = complaint
+	out, err := host.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, host)
+	said = bufio.NewReader(out)
+	if line, err := said.ReadString('\n'); line != "ready\n" {
+		t.Fatalf("the script says %q, %v", line, err)
+	}
+	return host, guest, said, complaint
+}
+
+func stop(t *testing.T, guest *exec.Cmd) {
+	t.Helper()
+	if err := guest.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = guest.Process.Signal(syscall.SIGCONT) })
+}
+
+func TestSignalThatTheAgentDoesNotTakeEndsTheClient(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
+		t.Run(sig.String(), func(t *testing.T) {
+			t.Parallel()
+			host, guest, _, complaint := leaving(t, "echo ready; sleep 1000")
+			stop(t, guest)
+			if err := host.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			wantLeft(t, host, complaint, 10*time.Second)
+		})
+	}
+}
+
+func TestSecondSIGTERMEndsTheClient(t *testing.T) {
+	t.Parallel()
+	host, _, said, complaint := leaving(t, `trap 'echo again' TERM; echo ready; while :; do sleep 0.02; done`)
+	for range 2 {
+		if err := host.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := said.ReadString('\n'); line != "again\n" {
+			t.Fatalf("the script says %q, %v", line, err)
+		}
+	}
+	wantLeft(t, host, complaint, 10*time.Second)
+}
+
+func TestSecondSIGHUPIsTheCommands(t *testing.T) {
+	t.Parallel()
+	host, _, said, _ := leaving(t, `trap 'echo again' HUP; trap 'exit 9' USR1; echo ready; while :; do sleep 0.02; done`)
+	for range 3 {
+		if err := host.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := said.ReadString('\n'); line != "again\n" {
+			t.Fatalf("the script says %q, %v", line, err)
+		}
+	}
+	if err := host.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.ReadAll(said)
+	_ = host.Wait()
+	if got := host.ProcessState.ExitCode(); got != 9 {
+		t.Errorf("exit status %d, want 9", got)
+	}
+}
+
+func TestTimeoutThatTheAgentDoesNotKeepEndsTheClient(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes longer than 10 seconds")
+	}
+	t.Parallel()
+	host, guest, _, complaint := leaving(t, "echo ready; sleep 1000", "--timeout", "2s")
+	stop(t, guest)
+	wantLeft(t, host, complaint, 20*time.Second)
 }

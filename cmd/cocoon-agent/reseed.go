@@ -82,9 +82,15 @@ func (r *reseedCommand) Run(k *kong.Context) error {
 	}
 }
 
+// Bounds of what a guest can have printed. There are seven steps.
+const (
+	maxSteps    = 64
+	maxStepText = 256 // characters of each
+)
+
 func printSteps(out io.Writer, steps []client.ResumeStep) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for _, s := range steps {
+	for _, s := range steps[:min(len(steps), maxSteps)] {
 		outcome, note := "unchanged", s.Note
 		switch {
 		case s.Err != nil:
@@ -93,9 +99,25 @@ func printSteps(out io.Writer, steps []client.ResumeStep) error {
 			outcome = "changed"
 		}
 		if note != "" {
-			outcome += ": " + note
+			outcome += ": " + cutText(note)
 		}
 		fmt.Fprintf(w, "%s\t%s\n", printable(s.Name), printable(outcome))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil || len(steps) <= maxSteps {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "… and %d more\n", len(steps)-maxSteps)
+	return err
+}
+
+// cutText returns the beginning of text that is long.
+func cutText(text string) string {
+	n := 0
+	for i := range text {
+		if n == maxStepText {
+			return text[:i] + "…"
+		}
+		n++
+	}
+	return text
 }

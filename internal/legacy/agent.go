@@ -41,6 +41,10 @@ type Config struct {
 	// Probe asks it for an answer, and says whether it still speaks version 1:
 	// nil, [ErrSuperseded], or why there was no answer.
 	Probe func(context.Context) error
+
+	// Memory bounds what is held of long lines of agents'. nil: the Agent has one of
+	// its own.
+	Memory *Memory
 }
 
 // An Agent stands for a version-1 agent: it is what a client has a connection of
@@ -60,6 +64,18 @@ type Agent struct {
 
 	mu    sync.Mutex
 	execs map[uint64]*execution
+	asked *asking // the latest, or nil
+}
+
+// askAgain is how long it is taken for known whether the agent still speaks version
+// 1: each question is a connection, and a guest may answer every command by an error.
+const askAgain = 5 * time.Second
+
+// An asking asks the agent whether it still speaks version 1.
+type asking struct {
+	begun      time.Time
+	done       chan struct{} // closed when superseded is known
+	superseded bool
 }
 
 // unlimited is the quota of a session with a client of this process, which
@@ -69,6 +85,9 @@ var unlimited = mux.Limits{Streams: math.MaxInt, AllStreams: math.MaxInt, Input:
 // NewAgent returns an Agent. The caller closes it, and then waits for it.
 func NewAgent(c Config) *Agent {
 	near, far := net.Pipe()
+	if c.Memory == nil {
+		c.Memory = new(Memory)
+	}
 	a := &Agent{Conn: near, config: c, done: make(chan struct{}), execs: make(map[uint64]*execution)}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	go a.run(far) // stopped by Close; Wait waits for it
@@ -177,11 +196,30 @@ func (a *Agent) probe(id uint64, answer wire.Message) {
 	})
 }
 
-// superseded says whether the agent speaks version 2 by now.
+// superseded says whether the agent speaks version 2 by now. All who want to know
+// share one answer, for askAgain.
 func (a *Agent) superseded(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	a.mu.Lock()
+	q := a.asked
+	if q == nil || time.Since(q.begun) >= askAgain {
+		q = &asking{begun: time.Now(), done: make(chan struct{})}
+		a.asked = q
+		a.running.Go(func() { a.ask(q) }) // stopped by an answer, its time, or the client
+	}
+	a.mu.Unlock()
+	select {
+	case <-q.done:
+		return q.superseded
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (a *Agent) ask(q *asking) {
+	defer close(q.done)
+	ctx, cancel := context.WithTimeout(a.ctx, pingTime)
 	defer cancel()
-	return errors.Is(a.config.Probe(ctx), ErrSuperseded)
+	q.superseded = errors.Is(a.config.Probe(ctx), ErrSuperseded)
 }
 
 func (a *Agent) reseed(m *wire.Reseed) {
@@ -212,7 +250,7 @@ func (a *Agent) reseeded(ctx context.Context, m *wire.Reseed) wire.Message {
 	}
 	defer r.close()
 	for {
-		f, err := r.lines.Next()
+		f, err := r.lines.nextOfAgent()
 		switch {
 		case err != nil:
 			return refuse(m.ID, Lost, ended(err))
@@ -266,7 +304,7 @@ func (a *Agent) request(ctx context.Context, fs ...*Frame) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &request{conn: conn, out: writer{to: conn}, lines: NewReader(conn, agentLine, MaxLine, nil)}
+	r := &request{conn: conn, out: writer{to: conn}, lines: NewReader(conn, agentLine, MaxLine, a.config.Memory)}
 	r.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	if err := r.out.frames(fs...); errors.Is(err, ErrTooLong) {
 		r.close()
@@ -275,9 +313,11 @@ func (a *Agent) request(ctx context.Context, fs ...*Frame) (*request, error) {
 	return r, nil
 }
 
+// close is called by who reads the lines.
 func (r *request) close() {
 	r.stop()
 	_ = r.conn.Close()
+	r.lines.Close()
 }
 
 // ended says how a connection has ended, or what came instead of a frame.

@@ -201,7 +201,7 @@ func (i input) Write(p []byte) (int, error) {
 // follow passes on what the agent says, and returns the last of it.
 func (e *execution) follow(r *request) wire.Message {
 	for {
-		f, err := r.lines.Next()
+		f, err := r.lines.nextOfAgent()
 		if err != nil {
 			return e.broken(ended(err))
 		}

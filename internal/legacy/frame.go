@@ -78,6 +78,26 @@ func Decode(line []byte) (*Frame, error) {
 	return f, nil
 }
 
+// DecodeAgent is Decode for a line of an agent's: members that only a host sends are
+// ignored, and take no memory, however many values they have.
+func DecodeAgent(line []byte) (*Frame, error) {
+	var f struct {
+		Type     Type           `json:"type"`
+		Data     []byte         `json:"data"`
+		PID      int            `json:"pid"`
+		ExitCode int            `json:"exit_code"`
+		Message  string         `json:"message"`
+		Kind     wire.ErrorKind `json:"kind"`
+	}
+	if err := json.Unmarshal(line, &f); err != nil {
+		return nil, malformed(err)
+	}
+	if f.Type == "" {
+		return nil, fmt.Errorf("%w: no type", ErrMalformed)
+	}
+	return &Frame{Type: f.Type, Data: f.Data, PID: f.PID, ExitCode: f.ExitCode, Message: f.Message, Kind: f.Kind}, nil
+}
+
 func malformed(err error) error {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Errorf("%w: %s is a JSON %s", ErrMalformed, wrong.Field, wrong.Value)

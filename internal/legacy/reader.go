@@ -27,7 +27,8 @@ var (
 )
 
 // A Memory bounds what an agent holds of long lines, on all of its version-1
-// connections together. Its zero value is ready. It is safe for concurrent use.
+// connections together, or what a client or a pool does of those of agents. Its zero
+// value is ready. It is safe for concurrent use.
 type Memory struct{ used atomic.Int64 }
 
 func (m *Memory) reserve(n int) error {
@@ -132,6 +133,15 @@ func (r *Reader) Next() (*Frame, error) {
 		return nil, err
 	}
 	return Decode(line)
+}
+
+// nextOfAgent is Next for what an agent says.
+func (r *Reader) nextOfAgent() (*Frame, error) {
+	line, err := r.Line()
+	if err != nil {
+		return nil, err
+	}
+	return DecodeAgent(line)
 }
 
 // Buffered returns what has been read of the input and of which no line has been

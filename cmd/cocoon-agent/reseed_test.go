@@ -1,0 +1,24 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+)
+
+func TestStepsOfAHostileGuestArePrintedShort(t *testing.T) {
+	long := strings.Repeat("\x1b€", 10_000)
+	steps := make([]client.ResumeStep, 1000)
+	for n := range steps {
+		steps[n] = client.ResumeStep{Name: "x", Err: &client.RemoteError{Kind: client.Internal, Message: long}}
+	}
+	var out strings.Builder
+	if err := printSteps(&out, steps); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != maxSteps+1 || lines[maxSteps] != "… and 936 more" || out.Len() > 128<<10 || strings.Contains(out.String(), "\x1b") {
+		t.Errorf("%d lines, %d bytes, the last is %q", len(lines), out.Len(), lines[len(lines)-1])
+	}
+}
