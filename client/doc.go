@@ -41,6 +41,10 @@
 // other commands of the connection go on. [Cmd.MaxOutput] bounds what a guest can
 // make this program keep; Output and CombinedOutput have a bound by default.
 //
+// A guest that does not answer keeps nobody. Every call ends with its context. Once a
+// command is being ended, [Cmd.WaitDelay] bounds Wait, the command's pipes, and Signal,
+// Resize and Kill, which also end when Wait has returned.
+//
 // # Another VM at the same address
 //
 // A CID, or the path of a socket, may go to another VM when one is gone. Tell a
