@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/cocoonstack/cocoon-agent/internal/logqueue"
+	"github.com/cocoonstack/cocoon-agent/internal/session"
 )
 
 // A logLevel is a level by its name. Empty, as an environment may have it, is info.
@@ -76,20 +77,21 @@ func newLogger(l logLevel, to io.Writer) zerolog.Logger {
 	return zerolog.New(to).Level(l.Level).With().Timestamp().Logger()
 }
 
-// recording is called before a record is written. What it returns calls then when the
-// log has the record.
-func (b *logbook) recording() (recorded func(then func(error))) {
+// recording is called before a record is written, and what it returns after that.
+func (b *logbook) recording() session.Recorded {
 	if !b.strict {
-		return func(then func(error)) { b.queue.Settle(recordTime, func(error) { then(nil) }) }
+		return func(late func(error)) (bool, error) {
+			settled, _ := b.queue.Settle(recordTime, func(error) { late(nil) })
+			return settled, nil
+		}
 	}
 	lost := b.queue.Lost()
-	return func(then func(error)) {
-		b.queue.Settle(strictRecordTime, func(err error) {
-			if err == nil && b.queue.Lost() != lost {
-				err = errRecordLost
-			}
-			then(err)
-		})
+	return func(late func(error)) (bool, error) {
+		settled, err := b.queue.Settle(strictRecordTime, late)
+		if err == nil && b.queue.Lost() != lost {
+			err = errRecordLost
+		}
+		return settled, err
 	}
 }
 

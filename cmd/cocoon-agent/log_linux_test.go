@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/session"
 )
 
 // A logReader is whoever reads an agent's log.
@@ -213,15 +214,19 @@ func TestStrictAuditAnswersForTheRecordItself(t *testing.T) {
 		read <- string(text)
 	}()
 	answer := make(chan error, 1)
-	recorded(func(err error) { answer <- err })
-	if err := <-answer; err == nil {
+	await := func(recorded session.Recorded) error {
+		if settled, err := recorded(func(err error) { answer <- err }); settled {
+			return err
+		}
+		return <-answer
+	}
+	if err := await(recorded); err == nil {
 		t.Error("a record that was lost counts as recorded")
 	}
 	eventually(t, "a record is written again", func() bool {
 		recorded := book.recording()
 		book.audit.Info().Msg("later")
-		recorded(func(err error) { answer <- err })
-		return <-answer == nil
+		return await(recorded) == nil
 	})
 	book.close()
 	_ = w.Close()

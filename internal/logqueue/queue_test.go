@@ -192,11 +192,15 @@ func TestSyncWaitsForAStuckReaderOnce(t *testing.T) {
 	}
 }
 
-// settle returns what Settle calls its function with.
+// settle returns what Settle does, or calls its function with.
 func settle(q *logqueue.Queue, patience time.Duration) error {
-	settled := make(chan error, 1)
-	go q.Settle(patience, func(err error) { settled <- err })
-	return <-settled
+	answer := make(chan error, 1)
+	go func() { // ends with the write
+		if settled, err := q.Settle(patience, func(err error) { answer <- err }); settled {
+			answer <- err
+		}
+	}()
+	return <-answer
 }
 
 func TestSettleWritesAFileItself(t *testing.T) {
@@ -209,15 +213,9 @@ func TestSettleWritesAFileItself(t *testing.T) {
 	q, _ := newQueue(t, file)
 	for i := range 100 {
 		put(q.Writer(logqueue.Audit), i, i+1)
-		called := false
-		q.Settle(patience, func(err error) {
-			called = true
-			if got, _ := os.ReadFile(path); err != nil || string(got) != lines(0, i+1) {
-				t.Fatalf("settled with %v when the file has %d bytes, want %d", err, len(got), len(lines(0, i+1)))
-			}
-		})
-		if !called {
-			t.Fatal("Settle of a file that can be written has returned before it has called")
+		settled, err := q.Settle(patience, func(error) { t.Error("Settle of a file that can be written calls late") })
+		if got, _ := os.ReadFile(path); !settled || err != nil || string(got) != lines(0, i+1) {
+			t.Fatalf("Settle = %t, %v when the file has %d bytes, want true, nil and %d", settled, err, len(got), len(lines(0, i+1)))
 		}
 	}
 }

@@ -12,35 +12,31 @@ const tickTime = 20 * time.Millisecond
 // A settling is a Settle that writes.
 type settling struct {
 	patience time.Duration
-	then     func(error)
+	late     func(error)
 }
 
-// Settle calls then, once, when every record that has been put is written, or
-// with an error as of [Queue.Sync]. It writes what waits itself, if nobody else
-// does, so that no other goroutine has to wake. If that write is not over soon
-// after patience, then is called on another goroutine, and Settle returns when
-// the write does: nothing may follow Settle that must not wait for the log.
-func (q *Queue) Settle(patience time.Duration, then func(error)) {
-	batch, mark := q.beginSettling(&settling{patience, then})
+// Settle waits until every record that has been put is written, and returns
+// [Queue.Sync]'s error. It writes what waits itself, if nobody else does, so that no
+// other goroutine has to wake. If that write is not over soon after patience, late is
+// called on another goroutine, once, with ErrStuck, and Settle returns false when the
+// write ends: what follows is then late's.
+func (q *Queue) Settle(patience time.Duration, late func(error)) (settled bool, err error) {
+	batch, mark := q.beginSettling(&settling{patience, late})
 	if batch == nil {
-		then(q.Sync(patience))
-		return
+		return true, q.Sync(patience)
 	}
 	for batch != nil {
 		q.write(batch)
 		batch = q.nextBefore(mark)
 	}
 	q.mu.Lock()
-	own := q.settling
+	defer q.mu.Unlock()
+	settled = q.settling != nil
 	q.settling = nil
 	if len(q.waiting) > 0 && !q.closed {
 		q.wake()
 	}
-	err := q.stateLocked()
-	q.mu.Unlock()
-	if own != nil {
-		own.then(err)
-	}
+	return settled, q.stateLocked()
 }
 
 // beginSettling returns the records that s is to write, and how many must be
@@ -98,6 +94,6 @@ func (q *Queue) tick() {
 	}
 	q.mu.Unlock()
 	if late != nil {
-		late.then(ErrStuck)
+		late.late(ErrStuck)
 	}
 }

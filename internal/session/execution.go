@@ -58,19 +58,34 @@ func keeps(m *wire.Exec) bool { return m.OnDisconnect == wire.DisconnectKeep }
 // run is the execution's goroutine. The rest of it is another's if the log takes
 // its record too slowly.
 func (e *execution) run() {
-	if err := e.claim(); err != nil {
+	if settled, err := e.request(); settled {
 		e.proceed(err)
-		return
+	}
+}
+
+// request claims the streams and records the request. settled says that both are done,
+// or not to be had; else proceed is called elsewhere.
+func (e *execution) request() (settled bool, err error) {
+	if err := e.claim(); err != nil {
+		return true, err
 	}
 	recorded := e.conn.server.recording()
 	e.recordRequested()
-	recorded(e.proceed)
+	return recorded(e.proceed)
 }
 
 // proceed is what follows once the execution has its streams and its record, or
-// an error: it is the execution's whole life.
+// an error: it is the execution's whole life. Little stands on its stack, of which
+// there may be thousands.
 func (e *execution) proceed(err error) {
 	defer e.conn.running.Done()
+	if e.begin(err) {
+		e.report(e.follow())
+	}
+}
+
+// begin starts the process, or answers that it has not started.
+func (e *execution) begin(err error) (started bool) {
 	if err == nil {
 		err = e.start()
 	}
@@ -82,11 +97,11 @@ func (e *execution) proceed(err error) {
 	if err != nil {
 		e.setStarted(nil)
 		e.refuse(err)
-		return
+		return false
 	}
 	e.setStarted(e.process)
 	e.conn.server.running.add(e)
-	e.report(e.follow())
+	return true
 }
 
 // start brings the process up. Where it fails nothing runs.

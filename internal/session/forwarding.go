@@ -72,7 +72,9 @@ func (c *conn) beginForward(m *wire.Forward, to local.Address) error {
 func (f *forwarding) run() {
 	recorded := f.conn.server.recording()
 	f.about.add(f.conn.audit.Info()).Msg("forward requested")
-	recorded(f.proceed)
+	if settled, err := recorded(f.proceed); settled {
+		f.proceed(err)
+	}
 }
 
 // proceed is what follows once the forwarding has its record, or an error.

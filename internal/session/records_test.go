@@ -22,10 +22,10 @@ func TestExecIsRecordedBeforeItStarts(t *testing.T) {
 	var a *agenttest.Agent
 	recorded := make(chan string, 1)
 	a = agenttest.StartWith(t, func(c *session.Config) {
-		c.Recording = func() func(func(error)) {
-			return func(then func(error)) {
+		c.Recording = func() session.Recorded {
+			return func(func(error)) (bool, error) {
 				recorded <- a.Log.String()
-				then(errors.New("the log is full"))
+				return true, errors.New("the log is full")
 			}
 		}
 	})

@@ -29,7 +29,10 @@ func (c *conn) reseed(m *wire.Reseed) error {
 		recorded := c.server.recording()
 		c.audit.Info().Uint64("id", m.ID).Bool("machine_id", m.MachineID).Bool("clock", m.ClockNS != 0).
 			Str("hostname", clip(m.Hostname)).Bool("ssh_keys", m.SSHKeys).Msg("reseed requested")
-		recorded(func(err error) { c.takeSteps(m, received, err) })
+		follow := func(err error) { c.takeSteps(m, received, err) }
+		if settled, err := recorded(follow); settled {
+			follow(err)
+		}
 	}()
 	return nil
 }

@@ -46,11 +46,8 @@ type Config struct {
 	Version string // of the software
 
 	// Recording is called before an exec, a forward or a reseed is recorded, and what
-	// it returns after that: it calls then, once, when the record is where it cannot
-	// be lost with the agent, or with why it cannot be brought there, and then the
-	// request is refused. It may call then on a goroutine of its own, and return
-	// later. nil: nothing is waited for.
-	Recording func() (recorded func(then func(error)))
+	// it returns after that. nil: nothing is waited for.
+	Recording func() Recorded
 
 	// Admit says who is at the other end of a connection, and with an error
 	// that it may not connect. It must neither read from it nor block.
@@ -140,20 +137,29 @@ func (s *Server) newAgentID() {
 	s.agentID.Store(&id)
 }
 
+// A Recorded waits until a record is where it cannot be lost with the agent, and
+// returns true and nil, or true and why it cannot be brought there: then the request is
+// refused. If that takes too long it calls late on another goroutine, which goes on
+// with the request, and returns false, perhaps much later.
+type Recorded func(late func(error)) (settled bool, err error)
+
 // recording is Recording with the error that answers a request.
-func (s *Server) recording() func(then func(error)) {
+func (s *Server) recording() Recorded {
 	if s.Recording == nil {
-		return func(then func(error)) { then(nil) }
+		return func(func(error)) (bool, error) { return true, nil }
 	}
 	recorded := s.Recording()
-	return func(then func(error)) {
-		recorded(func(err error) {
-			if err != nil {
-				err = fmt.Errorf("%w: the request cannot be recorded: %w", errLimit, err)
-			}
-			then(err)
-		})
+	return func(late func(error)) (bool, error) {
+		settled, err := recorded(func(err error) { late(unrecorded(err)) })
+		return settled, unrecorded(err)
 	}
+}
+
+func unrecorded(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: the request cannot be recorded: %w", errLimit, err)
 }
 
 // ErrClosed is returned by [Server.Serve] after Shutdown.
