@@ -22,7 +22,7 @@ LINT_RUN := LOG_LEVEL=error "$$lint" run
 # Each os/arch that go vet looks at, and each os that golangci-lint does.
 VET_FOR  := linux/amd64 linux/arm64 linux/riscv64 darwin/arm64 windows/amd64
 LINT_FOR := linux darwin windows
-# The modules besides the agent's and client's own; those of LINUX_MODULES run there alone.
+# The modules beside the one of agent and client. They are linted for Linux only.
 LINUX_MODULES := bench kubelet e2e/instruments examples
 MODULES       := . $(LINUX_MODULES)
 SHELL_SCRIPTS := .ci/run .ci/nightly .ci/steps.bash demo/demo.sh e2e/run.sh e2e/compat/run.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh \

@@ -48,7 +48,7 @@ func (b *backing) settle(config *PoolConfig, target string) {
 		*b = backing{}
 	case ended:
 		b.failure, b.latest = &DialError{Target: target, Err: c.lost()}, nil
-		if useful { // an agent that is being restarted, as a rule
+		if useful { // most often an agent that is being restarted
 			b.failures /= 2
 		}
 	}

@@ -361,7 +361,7 @@ func (c *Cmd) awaitStart() (pid int, err error) {
 		}
 		return 0, remoteError(m.Kind, m.Message)
 	default:
-		go c.end() // likewise: the guest may run it all the same
+		go c.end() // likewise: the guest may still run it
 		return 0, &MaybeStartedError{Err: fmt.Errorf("%w: %T before started", ErrProtocol, m)}
 	}
 }

@@ -36,8 +36,9 @@ func (l *logLevel) UnmarshalText(name []byte) error {
 }
 
 const (
-	// recordTime is how long an exec waits until the log has its record, unless
-	// the log's reader has taken nothing for as long: then it does not wait.
+	// recordTime is how long an exec waits until the log has its record, or up to
+	// twice as long for a regular file. If the log's reader has taken nothing for
+	// as long, it does not wait.
 	recordTime = 20 * time.Millisecond
 
 	// strictRecordTime is the same with --audit strict, and then the exec is refused.

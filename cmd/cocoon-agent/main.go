@@ -72,7 +72,7 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 const lastRecordTime = time.Second
 
 // printWithin prints a line. If it is the agent's last one, nobody may be reading
-// its log: the agent ends all the same.
+// its log, and the agent must end.
 func printWithin(w io.Writer, line string, last bool) {
 	if !last {
 		fmt.Fprintln(w, line)

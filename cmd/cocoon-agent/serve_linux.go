@@ -153,7 +153,7 @@ func (s *serveCommand) warn(log zerolog.Logger, spawner *proc.Spawner) {
 	}
 	allowed := func(verb wire.Type) bool { return !slices.Contains(policy.Denied, string(verb)) }
 	if !allowed(wire.TypeExec) && allowed(wire.TypeForward) && policy.Forward == nil {
-		log.Warn().Msg("exec is denied and forward is not: a service of this guest that trusts local users, such as a container runtime's socket, runs commands for a host all the same; name what is needed with --forward, or deny it")
+		log.Warn().Msg("exec is denied and forward is not: a service of this guest that trusts local users, such as a container runtime's socket, can still run commands for a host; name what is needed with --forward, or deny it")
 	}
 }
 
