@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -357,7 +357,7 @@ func proves(m wire.Message) bool {
 		return true
 	}
 	switch e.Kind {
-	case wire.ShuttingDown, wire.Limit, legacy.Undialed, legacy.Superseded, legacy.Lost:
+	case wire.ShuttingDown, wire.Limit, v1.Undialed, v1.Superseded, v1.Lost:
 		return false
 	default:
 		return true

@@ -71,12 +71,12 @@
 package client
 
 import (
-	"github.com/cocoonstack/cocoon-agent/internal/legacy"
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 // The range of protocol versions that this package speaks.
 const (
-	ProtocolMin = legacy.Version
+	ProtocolMin = v1.Version
 	ProtocolMax = wire.ProtocolMax
 )

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cocoonstack/cocoon-agent/internal/legacy"
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
 
 // Errors of a [Pool].
@@ -133,7 +133,7 @@ type Pool struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
 
-	memory legacy.Memory // for long lines of agents that speak version 1
+	memory v1.Memory // for long lines of agents that speak version 1
 
 	running sync.WaitGroup // goroutines; counted under mu while not closed, or by one of them
 

@@ -7,7 +7,7 @@ import (
 	"io"
 	"net"
 
-	"github.com/cocoonstack/cocoon-agent/internal/legacy"
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -96,7 +96,7 @@ type route struct {
 
 	// Of a pool: what it bounds of version 1. nil: nothing is shared.
 	pace   *pace
-	memory *legacy.Memory
+	memory *v1.Memory
 }
 
 // client returns a Client that speaks p.
@@ -121,7 +121,7 @@ func (r route) client(ctx context.Context, p Protocol) (*Client, error) {
 // oldClient returns a Client that speaks version 1. chosen: by the caller, who
 // wants no other.
 func (r route) oldClient(chosen bool) (*Client, error) {
-	return newClient(&oldAgent{chosen: chosen, target: r.target, Agent: legacy.NewAgent(legacy.Config{
+	return newClient(&oldAgent{chosen: chosen, target: r.target, Agent: v1.NewAgent(v1.Config{
 		Memory: r.memory,
 		Dial: func(ctx context.Context) (io.ReadWriteCloser, error) {
 			conn, err := r.pace.dial(ctx, r.dial)
@@ -132,7 +132,7 @@ func (r route) oldClient(chosen bool) (*Client, error) {
 		},
 		Probe: func(ctx context.Context) error {
 			err := r.probe(ctx)
-			if chosen && errors.Is(err, legacy.ErrSuperseded) {
+			if chosen && errors.Is(err, v1.ErrSuperseded) {
 				return nil
 			}
 			return err
@@ -153,7 +153,7 @@ func (r route) probe(ctx context.Context) error {
 	}
 	switch {
 	case err == nil:
-		return legacy.ErrSuperseded
+		return v1.ErrSuperseded
 	case speaksVersion1(err):
 		return nil
 	default:
@@ -163,7 +163,7 @@ func (r route) probe(ctx context.Context) error {
 
 // An oldAgent stands for an agent that speaks version 1.
 type oldAgent struct {
-	*legacy.Agent
+	*v1.Agent
 	target string
 	chosen bool   // version 1 was asked for
 	last   func() // is called at the end; nil: there is nothing to do
@@ -188,12 +188,12 @@ func (c *Client) ofOld(m *wire.Error) error {
 		return nil
 	}
 	switch m.Kind {
-	case legacy.Undialed:
+	case v1.Undialed:
 		return &DialError{Target: c.old.target, Err: errors.New(printable(m.Message, maxMessage))}
-	case legacy.Superseded:
-		c.retire(legacy.ErrSuperseded)
-		return fmt.Errorf("%w: %w", ErrLost, legacy.ErrSuperseded)
-	case legacy.Lost:
+	case v1.Superseded:
+		c.retire(v1.ErrSuperseded)
+		return fmt.Errorf("%w: %w", ErrLost, v1.ErrSuperseded)
+	case v1.Lost:
 		return fmt.Errorf("%w: %s", errMayHaveRun, printable(m.Message, maxMessage))
 	default:
 		return nil
@@ -242,7 +242,7 @@ func (v *version1) agent() *oldAgent {
 	}
 	return &oldAgent{
 		target: "the agent",
-		Agent: legacy.NewAgent(legacy.Config{
+		Agent: v1.NewAgent(v1.Config{
 			Dial:  dial,
 			Probe: func(context.Context) error { return errUsed },
 		}),

@@ -18,7 +18,7 @@ const (
 )
 
 // checkExited returns an error that wraps ErrProtocol if no agent that greeted by
-// h can mean m. What internal/legacy makes of version 1 is checked there.
+// h can mean m. What internal/v1 makes of version 1 is checked there.
 func checkExited(m *wire.Exited, h Hello) error {
 	signaled := m.SignalNumber != 0
 	switch {

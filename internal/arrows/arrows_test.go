@@ -32,9 +32,9 @@ func listFor(t *testing.T, system string, args ...string) []string {
 
 func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 	for from, may := range map[string][]string{
-		"client":             {"internal/legacy", "internal/mux", "internal/transport", "internal/wire"},
-		"internal/session":   {"internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/wire"},
-		"internal/legacy":    {"internal/mux", "internal/wire"},
+		"client":             {"internal/v1", "internal/mux", "internal/transport", "internal/wire"},
+		"internal/session":   {"internal/guest", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/wire"},
+		"internal/v1":        {"internal/mux", "internal/wire"},
 		"internal/wire":      {},
 		"internal/mux":       {},
 		"internal/transport": {},
@@ -44,8 +44,8 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/guest":     {},
 		"internal/systemd":   {},
 		"internal/logqueue":  {},
-		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
-		"internal/agenttest": {"internal/guest", "internal/lane", "internal/legacy", "internal/local", "internal/mux", "internal/proc", "internal/session", "internal/transport", "internal/wire"},
+		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
+		"internal/agenttest": {"internal/guest", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/session", "internal/transport", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
 			own, ok := strings.CutPrefix(dep, module)

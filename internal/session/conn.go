@@ -18,8 +18,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cocoonstack/cocoon-agent/internal/guest"
-	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -35,7 +35,7 @@ type conn struct {
 	begun   time.Time
 	stage   stage // guarded by the server's mu
 
-	old     *legacy.Host // stands for a version-1 host; nil: none is needed
+	old     *v1.Host // stands for a version-1 host; nil: none is needed
 	mux     *mux.Session
 	session atomic.Pointer[mux.Session] // the same, for cut
 	control *mux.Stream
@@ -120,10 +120,10 @@ func (c *conn) greet() error {
 		return err
 	}
 	nc := g.conn(c.net)
-	if old, ok := nc.(*legacy.Host); ok {
+	if old, ok := nc.(*v1.Host); ok {
 		c.old = old
-		c.log = c.log.With().Int("protocol", legacy.Version).Logger()
-		c.audit = c.audit.With().Int("protocol", legacy.Version).Logger()
+		c.log = c.log.With().Int("protocol", v1.Version).Logger()
+		c.audit = c.audit.With().Int("protocol", v1.Version).Logger()
 	}
 	c.mux = c.server.quota.Server(nc)
 	c.session.Store(c.mux)

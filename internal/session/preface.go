@@ -8,7 +8,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/cocoonstack/cocoon-agent/internal/legacy"
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -29,21 +29,21 @@ var errVersion1 = errors.New("protocol version 1 is switched off on this agent: 
 
 // A greeting is the beginning of a connection.
 type greeting struct {
-	lines  *legacy.Reader
-	first  *legacy.Frame // of a version-1 host, else nil
-	behind []byte        // the first line, and has been read already
+	lines  *v1.Reader
+	first  *v1.Frame // of a version-1 host, else nil
+	behind []byte    // the first line, and has been read already
 }
 
 // readGreeting reads the first line, by which the host picks the protocol.
 func (c *conn) readGreeting() (*greeting, error) {
 	_ = c.net.SetReadDeadline(time.Now().Add(greetTime))
-	longest := legacy.MaxLine
+	longest := v1.MaxLine
 	if c.server.DisableV1 {
 		longest = wire.MaxPreface
 	}
-	g := &greeting{lines: legacy.NewReader(c.net, wire.MaxPreface, longest, &c.server.lines)}
+	g := &greeting{lines: v1.NewReader(c.net, wire.MaxPreface, longest, &c.server.lines)}
 	line, err := g.lines.Line()
-	if errors.Is(err, legacy.ErrNotObject) || c.server.DisableV1 && errors.Is(err, legacy.ErrTooLong) {
+	if errors.Is(err, v1.ErrNotObject) || c.server.DisableV1 && errors.Is(err, v1.ErrTooLong) {
 		err = wire.ErrPrefaceTooLong
 	}
 	if err == nil {
@@ -66,17 +66,17 @@ func (g *greeting) parse(line []byte, disabled bool) error {
 	err := wire.ParsePreface(line)
 	asked, ok := errors.AsType[*wire.ProtocolError](err)
 	switch {
-	case ok && legacy.Begins(asked.Type) && disabled:
+	case ok && v1.Begins(asked.Type) && disabled:
 		return errVersion1
-	case ok && legacy.Begins(asked.Type), errors.Is(err, wire.ErrPrefaceTooLong):
+	case ok && v1.Begins(asked.Type), errors.Is(err, wire.ErrPrefaceTooLong):
 	default:
 		return err
 	}
-	first, malformed := legacy.Decode(line)
+	first, malformed := v1.Decode(line)
 	if malformed != nil {
 		return malformed
 	}
-	if !legacy.Begins(string(first.Type)) {
+	if !v1.Begins(string(first.Type)) {
 		return err
 	}
 	g.first = first
@@ -96,7 +96,7 @@ func (g *greeting) conn(nc net.Conn) io.ReadWriteCloser {
 	if g.first == nil {
 		return &prefixed{Conn: nc, prefix: g.behind}
 	}
-	return legacy.NewHost(nc, g.lines, g.first)
+	return v1.NewHost(nc, g.lines, g.first)
 }
 
 // prefixed is a connection of which something has been read already.
@@ -134,7 +134,7 @@ func refuse(nc net.Conn, err error) {
 
 // refusalKind is empty where the peer has not said what this agent speaks.
 func refusalKind(err error) wire.ErrorKind {
-	if errors.Is(err, errLimit) || errors.Is(err, legacy.ErrMemory) {
+	if errors.Is(err, errLimit) || errors.Is(err, v1.ErrMemory) {
 		return wire.Limit
 	}
 	return ""
@@ -145,7 +145,7 @@ func refusal(err error) string {
 	switch {
 	case errors.As(err, &protocol),
 		errors.Is(err, errLimit), errors.Is(err, errVersion1),
-		errors.Is(err, legacy.ErrMalformed), errors.Is(err, legacy.ErrTooLong), errors.Is(err, legacy.ErrMemory),
+		errors.Is(err, v1.ErrMalformed), errors.Is(err, v1.ErrTooLong), errors.Is(err, v1.ErrMemory),
 		errors.Is(err, wire.ErrPrefaceTooLong), errors.Is(err, wire.ErrPrefaceInvalid):
 		return err.Error()
 	default:

@@ -23,9 +23,9 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
 
 // DefaultGrace is how long a process tree has between SIGTERM and SIGKILL.
@@ -83,9 +83,9 @@ type Server struct {
 
 	caps    Caps // with defaults
 	quota   *mux.Quota
-	lines   legacy.Memory // for long lines of version-1 hosts
-	shares  shares        // of execs, on all connections
-	pending atomic.Int64  // requests that wait for an exec to have started
+	lines   v1.Memory    // for long lines of version-1 hosts
+	shares  shares       // of execs, on all connections
+	pending atomic.Int64 // requests that wait for an exec to have started
 	running running
 	reseeds atomic.Int32
 	agentID atomic.Pointer[[]byte]

@@ -1,6 +1,6 @@
 //go:build linux
 
-package legacy_test
+package v1_test
 
 import (
 	"bytes"
@@ -13,21 +13,21 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/cocoonstack/cocoon-agent/internal/legacy"
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
 
 func TestDecodeTakesWhatVersion1Sends(t *testing.T) {
-	for line, want := range map[string]legacy.Frame{
-		`{"type":"exit"}`:                                                 {Type: legacy.TypeExit},
-		`{"type":"exit","exit_code":-1}`:                                  {Type: legacy.TypeExit, ExitCode: -1},
-		`{"type":"started","pid":7}`:                                      {Type: legacy.TypeStarted, PID: 7},
-		`{"type":"stdout","data":"AA=="}` + "\r\n":                        {Type: legacy.TypeStdout, Data: []byte{0}},
-		`{"type":"stdout","data":null,"argv":null}`:                       {Type: legacy.TypeStdout},
-		`{"data":"AA==","type":"stdin","more":[{"a":[1e9,true,"\""]}]}`:   {Type: legacy.TypeStdin, Data: []byte{0}},
-		`{"type":"exit","type":"error","message":"x"}`:                    {Type: legacy.TypeError, Message: "x"},
-		`{"type":"exec","argv":["a","\u0000\ud800"],"env":{"A":"1=,[{"}}`: {Type: legacy.TypeExec, Argv: []string{"a", "\x00\ufffd"}, Env: map[string]string{"A": "1=,[{"}},
+	for line, want := range map[string]v1.Frame{
+		`{"type":"exit"}`:                                                 {Type: v1.TypeExit},
+		`{"type":"exit","exit_code":-1}`:                                  {Type: v1.TypeExit, ExitCode: -1},
+		`{"type":"started","pid":7}`:                                      {Type: v1.TypeStarted, PID: 7},
+		`{"type":"stdout","data":"AA=="}` + "\r\n":                        {Type: v1.TypeStdout, Data: []byte{0}},
+		`{"type":"stdout","data":null,"argv":null}`:                       {Type: v1.TypeStdout},
+		`{"data":"AA==","type":"stdin","more":[{"a":[1e9,true,"\""]}]}`:   {Type: v1.TypeStdin, Data: []byte{0}},
+		`{"type":"exit","type":"error","message":"x"}`:                    {Type: v1.TypeError, Message: "x"},
+		`{"type":"exec","argv":["a","\u0000\ud800"],"env":{"A":"1=,[{"}}`: {Type: v1.TypeExec, Argv: []string{"a", "\x00\ufffd"}, Env: map[string]string{"A": "1=,[{"}},
 	} {
-		got, err := legacy.Decode([]byte(line))
+		got, err := v1.Decode([]byte(line))
 		if err != nil || !reflect.DeepEqual(*got, want) {
 			t.Errorf("%s: %+v, %v", line, got, err)
 		}
@@ -41,7 +41,7 @@ func TestDecodeRefusesTheRest(t *testing.T) {
 		`{"type":"x","a":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + "}",
 		`{"type":"x","a":[` + strings.Repeat("0,", 1<<18) + "0]}",
 	} {
-		if f, err := legacy.Decode([]byte(line)); !errors.Is(err, legacy.ErrMalformed) {
+		if f, err := v1.Decode([]byte(line)); !errors.Is(err, v1.ErrMalformed) {
 			t.Errorf("%.40s: %+v, %v", line, f, err)
 		}
 	}
@@ -49,7 +49,7 @@ func TestDecodeRefusesTheRest(t *testing.T) {
 
 func TestCommasInStringsAreNoValues(t *testing.T) {
 	arg := strings.Repeat(`,[{\",`, 1<<17)
-	f, err := legacy.Decode([]byte(`{"type":"exec","argv":["` + arg + `"]}`))
+	f, err := v1.Decode([]byte(`{"type":"exec","argv":["` + arg + `"]}`))
 	if err != nil || f.Argv[0] != strings.ReplaceAll(arg, `\"`, `"`) {
 		t.Errorf("%v", err)
 	}
@@ -72,7 +72,7 @@ func TestLinesOfEveryLengthAreReadUpToTheLimit(t *testing.T) {
 		"at once": strings.NewReader(text.String()), "in halves": iotest.HalfReader(strings.NewReader(text.String())),
 		"bytewise": iotest.OneByteReader(strings.NewReader(text.String())),
 	} {
-		r := legacy.NewReader(in, 4096, limit, new(legacy.Memory))
+		r := v1.NewReader(in, 4096, limit, new(v1.Memory))
 		for _, n := range sizes {
 			if got, err := r.Line(); err != nil || string(got) != line(n) {
 				t.Fatalf("%s: %d bytes of %d, %v", name, len(got), n, err)
@@ -89,11 +89,11 @@ func TestLineThatIsNoneIsFoundOut(t *testing.T) {
 		"":                        io.EOF,
 		`{"type":"exit"}`:         io.ErrUnexpectedEOF,
 		line(5000)[:4999]:         io.ErrUnexpectedEOF,
-		line(10_001):              legacy.ErrTooLong,
-		line(20_000)[:15_000]:     legacy.ErrTooLong,
-		strings.Repeat("x", 5000): legacy.ErrNotObject,
+		line(10_001):              v1.ErrTooLong,
+		line(20_000)[:15_000]:     v1.ErrTooLong,
+		strings.Repeat("x", 5000): v1.ErrNotObject,
 	} {
-		r := legacy.NewReader(strings.NewReader(text), 4096, 10_000, nil)
+		r := v1.NewReader(strings.NewReader(text), 4096, 10_000, nil)
 		if got, err := r.Line(); !errors.Is(err, want) {
 			t.Errorf("%d bytes: %d bytes, %v, want %v", len(text), len(got), err, want)
 		}
@@ -101,21 +101,21 @@ func TestLineThatIsNoneIsFoundOut(t *testing.T) {
 }
 
 func TestMemoryForLongLinesIsGivenBack(t *testing.T) {
-	var memory legacy.Memory
-	long := line(legacy.MaxLine)
+	var memory v1.Memory
+	long := line(v1.MaxLine)
 	for range 5 {
-		r := legacy.NewReader(strings.NewReader(long+long+line(9)), 4096, legacy.MaxLine, &memory)
+		r := v1.NewReader(strings.NewReader(long+long+line(9)), 4096, v1.MaxLine, &memory)
 		for range 3 {
 			if _, err := r.Line(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		r = legacy.NewReader(strings.NewReader(long), 4096, legacy.MaxLine, &memory)
+		r = v1.NewReader(strings.NewReader(long), 4096, v1.MaxLine, &memory)
 		if _, err := r.Line(); err != nil {
 			t.Fatal(err)
 		}
-		other := legacy.NewReader(strings.NewReader(long), 4096, legacy.MaxLine, &memory)
-		if _, err := other.Line(); !errors.Is(err, legacy.ErrMemory) {
+		other := v1.NewReader(strings.NewReader(long), 4096, v1.MaxLine, &memory)
+		if _, err := other.Line(); !errors.Is(err, v1.ErrMemory) {
 			t.Errorf("a second line of 8 MiB at the same time: %v", err)
 		}
 		r.Close()
@@ -140,18 +140,18 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add([]byte(`{"type":"exec","argv":["a\u0000b","\ud800",""],"env":{"":"","A=":"\\\""},"more":[[{}]]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		r := legacy.NewReader(bytes.NewReader(text), 16, 1<<12, new(legacy.Memory))
+		r := v1.NewReader(bytes.NewReader(text), 16, 1<<12, new(v1.Memory))
 		for {
 			frame, err := r.Next()
 			if err == nil {
 				roundTrips(t, frame)
 				continue
 			}
-			known := []error{io.EOF, io.ErrUnexpectedEOF, legacy.ErrMalformed, legacy.ErrTooLong, legacy.ErrNotObject}
+			known := []error{io.EOF, io.ErrUnexpectedEOF, v1.ErrMalformed, v1.ErrTooLong, v1.ErrNotObject}
 			if !isOneOf(err, known) {
 				t.Fatalf("error %v", err)
 			}
-			if !errors.Is(err, legacy.ErrMalformed) {
+			if !errors.Is(err, v1.ErrMalformed) {
 				return
 			}
 		}
@@ -168,9 +168,9 @@ func isOneOf(err error, known []error) bool {
 }
 
 // roundTrips checks that what a frame says is said by the frame that is written for it.
-func roundTrips(t *testing.T, f *legacy.Frame) {
+func roundTrips(t *testing.T, f *v1.Frame) {
 	t.Helper()
-	again, err := legacy.Decode(legacy.Encode(f))
+	again, err := v1.Decode(v1.Encode(f))
 	if err != nil {
 		t.Fatalf("%+v: %v", f, err)
 	}
@@ -182,7 +182,7 @@ func roundTrips(t *testing.T, f *legacy.Frame) {
 }
 
 // empty makes what is empty missing, as it is on the wire.
-func empty(f *legacy.Frame) {
+func empty(f *v1.Frame) {
 	if len(f.Argv) == 0 {
 		f.Argv = nil
 	}

@@ -1,4 +1,4 @@
-// Package legacy is protocol version 1, for hosts and agents that know no other
+// Package v1 is protocol version 1, for hosts and agents that know no other
 // (docs/protocol.md, section 8): one connection for each command, JSON objects,
 // one for each line, with the bytes of streams as base64.
 //
@@ -7,7 +7,7 @@
 // connection to the agent's session. An [Agent] stands for a version-1 agent,
 // and is the agent's end of a version-2 connection to the client. Nothing is
 // kept in between: who does not read holds up whom it does not read from.
-package legacy
+package v1
 
 import (
 	"encoding/json"

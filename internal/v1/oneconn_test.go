@@ -1,6 +1,6 @@
 //go:build linux
 
-package legacy_test
+package v1_test
 
 import (
 	"bytes"

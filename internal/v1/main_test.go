@@ -1,6 +1,6 @@
 //go:build linux
 
-package legacy_test
+package v1_test
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
-	"github.com/cocoonstack/cocoon-agent/internal/legacy"
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -70,7 +70,7 @@ func (t transcript) reseeds() bool { return strings.Contains(t.host[0], `"reseed
 
 // A talk is what one side has said, without how it was cut.
 type talk struct {
-	frames         []legacy.Frame // but those of data, and those that nobody knows
+	frames         []v1.Frame // but those of data, and those that nobody knows
 	stdin          []byte
 	stdout, stderr []byte
 }
@@ -79,7 +79,7 @@ func heard(tb testing.TB, lines []string) talk {
 	tb.Helper()
 	var t talk
 	for _, line := range lines {
-		f, err := legacy.Decode([]byte(line))
+		f, err := v1.Decode([]byte(line))
 		if err != nil {
 			tb.Fatalf("%q: %v", line, err)
 		}
@@ -88,15 +88,15 @@ func heard(tb testing.TB, lines []string) talk {
 	return t
 }
 
-func (t *talk) add(f *legacy.Frame) {
+func (t *talk) add(f *v1.Frame) {
 	switch f.Type {
-	case legacy.TypeStdin:
+	case v1.TypeStdin:
 		t.stdin = append(t.stdin, f.Data...)
-	case legacy.TypeStdout:
+	case v1.TypeStdout:
 		t.stdout = append(t.stdout, f.Data...)
-	case legacy.TypeStderr:
+	case v1.TypeStderr:
 		t.stderr = append(t.stderr, f.Data...)
-	case legacy.TypeExec, legacy.TypeReseed, legacy.TypeStdinClose, legacy.TypeStarted, legacy.TypeExit, legacy.TypeError:
+	case v1.TypeExec, v1.TypeReseed, v1.TypeStdinClose, v1.TypeStarted, v1.TypeExit, v1.TypeError:
 		t.frames = append(t.frames, *f)
 	}
 }
@@ -104,7 +104,7 @@ func (t *talk) add(f *legacy.Frame) {
 // same says whether two sides have said the same, pids and messages aside.
 func (t talk) same(other talk) bool {
 	return bytes.Equal(t.stdin, other.stdin) && bytes.Equal(t.stdout, other.stdout) && bytes.Equal(t.stderr, other.stderr) &&
-		slices.EqualFunc(t.frames, other.frames, func(a, b legacy.Frame) bool {
+		slices.EqualFunc(t.frames, other.frames, func(a, b v1.Frame) bool {
 			return a.Type == b.Type && a.ExitCode == b.ExitCode && slices.Equal(a.Argv, b.Argv) &&
 				bytes.Equal(a.Data, b.Data) && a.RegenMachineID == b.RegenMachineID &&
 				(a.PID == 0) == (b.PID == 0) && (a.Message == "") == (b.Message == "")

@@ -1,4 +1,4 @@
-package legacy
+package v1
 
 import "bytes"
 

@@ -1,6 +1,6 @@
 //go:build linux
 
-package legacy_test
+package v1_test
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/client"
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
-	"github.com/cocoonstack/cocoon-agent/internal/legacy"
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
 
 // FuzzAgentBytes: whatever an agent says, a command ends, with success only where
@@ -62,17 +62,17 @@ func documented(err error) bool {
 func exitedWith(t *testing.T, says []byte, code int, out string) {
 	t.Helper()
 	var said talk
-	lines := legacy.NewReader(bytes.NewReader(says), 4096, legacy.MaxLine, nil)
+	lines := v1.NewReader(bytes.NewReader(says), 4096, v1.MaxLine, nil)
 	for {
 		frame, err := lines.Next()
 		if err != nil {
 			t.Fatalf("success, and the agent says %+v, %v", said, err)
 		}
 		said.add(frame)
-		if frame.Type != legacy.TypeExit {
+		if frame.Type != v1.TypeExit {
 			continue
 		}
-		if said.frames[0].Type != legacy.TypeStarted || frame.ExitCode != code || string(said.stdout) != out {
+		if said.frames[0].Type != v1.TypeStarted || frame.ExitCode != code || string(said.stdout) != out {
 			t.Fatalf("code %d, output %q, and the agent says %+v", code, out, said)
 		}
 		return

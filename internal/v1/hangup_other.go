@@ -1,6 +1,6 @@
 //go:build !linux
 
-package legacy
+package v1
 
 import "net"
 

@@ -1,6 +1,6 @@
 //go:build linux
 
-package legacy_test
+package v1_test
 
 import (
 	"bufio"
@@ -15,15 +15,15 @@ import (
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
-	"github.com/cocoonstack/cocoon-agent/internal/legacy"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
 
 // answers reads what the agent says, to the last frame.
 func answers(tb testing.TB, r io.Reader) talk {
 	tb.Helper()
 	var t talk
-	lines := legacy.NewReader(r, 4096, legacy.MaxLine, nil)
+	lines := v1.NewReader(r, 4096, v1.MaxLine, nil)
 	for {
 		f, err := lines.Next()
 		if err != nil {
@@ -31,7 +31,7 @@ func answers(tb testing.TB, r io.Reader) talk {
 			return t
 		}
 		t.add(f)
-		if f.Type == legacy.TypeExit || f.Type == legacy.TypeError {
+		if f.Type == v1.TypeExit || f.Type == v1.TypeError {
 			return t
 		}
 	}
@@ -43,11 +43,11 @@ func request(input string, argv ...string) string {
 }
 
 func exec(argv ...string) string {
-	return string(legacy.Encode(&legacy.Frame{Type: legacy.TypeExec, Argv: argv}))
+	return string(v1.Encode(&v1.Frame{Type: v1.TypeExec, Argv: argv}))
 }
 
 func stdin(data string) string {
-	return string(legacy.Encode(&legacy.Frame{Type: legacy.TypeStdin, Data: []byte(data)}))
+	return string(v1.Encode(&v1.Frame{Type: v1.TypeStdin, Data: []byte(data)}))
 }
 
 func say(tb testing.TB, nc net.Conn, what string) {
@@ -132,7 +132,7 @@ func TestHostThatBreaksTheRulesIsToldOnceAndItsCommandEnded(t *testing.T) {
 		"no type":               {running + "{}\n", "malformed frame: no type"},
 		"a second exec":         {running + exec("true"), "exec: a connection carries one request"},
 		"a reseed behind":       {running + `{"type":"reseed","data":"AAAA"}` + "\n", "reseed: a connection carries one request"},
-		"a line without end":    {running + `{"type":"stdin","data":"` + strings.Repeat("A", legacy.MaxLine+1<<16), "line is longer than 8388608 bytes"},
+		"a line without end":    {running + `{"type":"stdin","data":"` + strings.Repeat("A", v1.MaxLine+1<<16), "line is longer than 8388608 bytes"},
 		"a long line of naught": {running + strings.Repeat("A", 1<<20), "line is not a JSON object"},
 		"too many values":       {running + `{"type":"x","argv":[` + strings.Repeat(`"",`, 1<<18) + `""]}` + "\n", "more than 262144 values"},
 		"stdin comes first":     {stdin("x"), `protocol "stdin" is not spoken here`},
@@ -144,7 +144,7 @@ func TestHostThatBreaksTheRulesIsToldOnceAndItsCommandEnded(t *testing.T) {
 			go func() { _, _ = io.WriteString(nc, tc.says) }() // ends with nc
 			got := answers(t, nc)
 			last := got.frames[len(got.frames)-1]
-			if last.Type != legacy.TypeError || !strings.Contains(last.Message, tc.want) {
+			if last.Type != v1.TypeError || !strings.Contains(last.Message, tc.want) {
 				t.Errorf("%+v, want an error with %q", last, tc.want)
 			}
 			_ = nc.Close()
@@ -168,7 +168,7 @@ func TestHostMaySayMoreThanItShould(t *testing.T) {
 			nc := a.Dial(t)
 			say(t, nc, says)
 			got := answers(t, nc)
-			if last := got.frames[len(got.frames)-1]; string(got.stdout) != "a" || last.Type != legacy.TypeExit || last.ExitCode != 0 {
+			if last := got.frames[len(got.frames)-1]; string(got.stdout) != "a" || last.Type != v1.TypeExit || last.ExitCode != 0 {
 				t.Errorf("%+v", got)
 			}
 			_ = nc.Close()
@@ -179,7 +179,7 @@ func TestHostMaySayMoreThanItShould(t *testing.T) {
 func TestLineAsLongAsLinesMayBeIsTaken(t *testing.T) {
 	a := agenttest.Start(t)
 	nc := a.Dial(t)
-	data := strings.Repeat("0123456789ab", (legacy.MaxLine-100)/16)
+	data := strings.Repeat("0123456789ab", (v1.MaxLine-100)/16)
 	go func() { _, _ = io.WriteString(nc, request(data, "cat")) }() // ends with nc
 	if got := answers(t, nc); string(got.stdout) != data {
 		t.Errorf("%d bytes of %d", len(got.stdout), len(data))
@@ -189,7 +189,7 @@ func TestLineAsLongAsLinesMayBeIsTaken(t *testing.T) {
 
 func TestLongLinesOfAllHostsAreBounded(t *testing.T) {
 	a := agenttest.Start(t)
-	long := `{"type":"stdin","data":"` + strings.Repeat("A", legacy.MaxLine-100)
+	long := `{"type":"stdin","data":"` + strings.Repeat("A", v1.MaxLine-100)
 	var held []net.Conn
 	defer func() {
 		for _, nc := range held {
@@ -202,22 +202,22 @@ func TestLongLinesOfAllHostsAreBounded(t *testing.T) {
 		say(t, nc, exec("sleep", "1000"))
 		go func() { _, _ = io.WriteString(nc, long) }() // ends with nc
 	}
-	refused := make(chan legacy.Frame, len(held))
+	refused := make(chan v1.Frame, len(held))
 	for _, nc := range held {
 		go func() { // ends with nc
-			lines := legacy.NewReader(nc, 4096, legacy.MaxLine, nil)
+			lines := v1.NewReader(nc, 4096, v1.MaxLine, nil)
 			for {
 				f, err := lines.Next()
 				if err != nil {
 					return
 				}
-				if f.Type == legacy.TypeError {
+				if f.Type == v1.TypeError {
 					refused <- *f
 				}
 			}
 		}()
 	}
-	if f := <-refused; f.Message != legacy.ErrMemory.Error() {
+	if f := <-refused; f.Message != v1.ErrMemory.Error() {
 		t.Errorf("%+v", f)
 	}
 	nc := a.Dial(t) // others are served
@@ -237,7 +237,7 @@ func TestHostThatReadsOnlyAfterTheExitLosesNothing(t *testing.T) {
 	// not fit anywhere holds it up.
 	agenttest.Eventually(t, "the start", func() bool { return strings.Contains(a.Log.String(), "exec started") })
 	got := answers(t, nc)
-	if last := got.frames[len(got.frames)-1]; len(got.stdout) != size || last.Type != legacy.TypeExit {
+	if last := got.frames[len(got.frames)-1]; len(got.stdout) != size || last.Type != v1.TypeExit {
 		t.Errorf("%d bytes of %d, %+v", len(got.stdout), size, last)
 	}
 	_ = nc.Close()
@@ -303,7 +303,7 @@ func TestExitThatLooksLikeSuccessAndIsNoneIsAnError(t *testing.T) {
 	var ending sync.WaitGroup
 	ending.Go(func() { a.Shutdown(t) })
 	got := answers(t, lines)
-	if last := got.frames[len(got.frames)-1]; last.Type != legacy.TypeError || last.Message != "the agent has ended the command: shutdown" {
+	if last := got.frames[len(got.frames)-1]; last.Type != v1.TypeError || last.Message != "the agent has ended the command: shutdown" {
 		t.Errorf("%+v", last)
 	}
 	_ = nc.Close()
@@ -320,7 +320,7 @@ func TestPolicyAndLimitsAreThoseOfVersion2(t *testing.T) {
 		nc := a.Dial(t)
 		say(t, nc, request("", "true"))
 		got := answers(t, nc)
-		if last := got.frames[0]; last.Type != legacy.TypeError || !strings.Contains(last.Message, want) {
+		if last := got.frames[0]; last.Type != v1.TypeError || !strings.Contains(last.Message, want) {
 			t.Errorf("%+v, want %q", last, want)
 		}
 		_ = nc.Close()

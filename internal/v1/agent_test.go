@@ -1,6 +1,6 @@
 //go:build linux
 
-package legacy_test
+package v1_test
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/client"
-	"github.com/cocoonstack/cocoon-agent/internal/legacy"
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
 
 func TestTranscriptsPlayedToTheClient(t *testing.T) {
@@ -32,7 +32,7 @@ func TestTranscriptsPlayedToTheClient(t *testing.T) {
 				t.Errorf("stdout %q, stderr %q", stdout, stderr)
 			}
 			switch last := agent.frames[len(agent.frames)-1]; {
-			case last.Type == legacy.TypeError:
+			case last.Type == v1.TypeError:
 				wantRemote(t, err, client.Internal, last.Message)
 			case last.ExitCode != 0:
 				if exit, ok := errors.AsType[*client.ExitError](err); !ok || exit.ExitCode() != last.ExitCode {
@@ -87,7 +87,7 @@ func TestAgentThatBreaksTheRulesIsAnError(t *testing.T) {
 		"a negative pid":       {`{"type":"started","pid":-1}` + "\n", `by "started"`},
 		"an exit code too far": {begun + `{"type":"exit","exit_code":4294967296}` + "\n", `by "exit"`},
 		"a pid of letters":     {`{"type":"started","pid":"one"}` + "\n", "pid is a JSON string"},
-		"a line without end":   {begun + `{"type":"` + strings.Repeat("x", legacy.MaxLine+1<<17), "line is longer"},
+		"a line without end":   {begun + `{"type":"` + strings.Repeat("x", v1.MaxLine+1<<17), "line is longer"},
 		"a long error":         {begun + `{"type":"error","message":"` + strings.Repeat("x", 5<<20) + `"}` + "\n", "xxx"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -105,7 +105,7 @@ func TestAgentThatBreaksTheRulesIsAnError(t *testing.T) {
 }
 
 func TestFirstCommandCostsOneReconnectAndLaterOnesNone(t *testing.T) {
-	serve := func(nc net.Conn, _ *legacy.Frame, _ *legacy.Reader) {
+	serve := func(nc net.Conn, _ *v1.Frame, _ *v1.Reader) {
 		_, _ = io.WriteString(nc, begun+`{"type":"exit"}`+"\n")
 	}
 	a := startOld(t, serve)
@@ -121,7 +121,7 @@ func TestFirstCommandCostsOneReconnectAndLaterOnesNone(t *testing.T) {
 }
 
 func TestCommandsAtOnceOnANewClientAllFindOutTogether(t *testing.T) {
-	serve := func(nc net.Conn, _ *legacy.Frame, _ *legacy.Reader) {
+	serve := func(nc net.Conn, _ *v1.Frame, _ *v1.Reader) {
 		_, _ = io.WriteString(nc, begun+`{"type":"exit"}`+"\n")
 	}
 	a := startOld(t, serve)
@@ -201,7 +201,7 @@ func TestReaderThatIsSlowHoldsUpItsAgentAndNobodyElse(t *testing.T) {
 	line := `{"type":"stdout","data":"` + encode(strings.Repeat("x", 30_000)) + `"}` + "\n"
 	stalled := make(chan struct{})
 	var once sync.Once
-	a := startOld(t, func(nc net.Conn, first *legacy.Frame, _ *legacy.Reader) {
+	a := startOld(t, func(nc net.Conn, first *v1.Frame, _ *v1.Reader) {
 		_, _ = io.WriteString(nc, begun)
 		if first.Argv[0] == "flood" {
 			for sent := 0; ; sent += len(line) {
@@ -242,7 +242,7 @@ func TestReaderThatIsSlowHoldsUpItsAgentAndNobodyElse(t *testing.T) {
 func TestInputOfManyCommandsThatDoNotReadIsKept(t *testing.T) {
 	const commands, size = 120, 512 << 10 // of which an agent of version 2 would end some, for want of memory
 	read := make(chan struct{})
-	a := startOld(t, func(nc net.Conn, _ *legacy.Frame, lines *legacy.Reader) {
+	a := startOld(t, func(nc net.Conn, _ *v1.Frame, lines *v1.Reader) {
 		_, _ = io.WriteString(nc, begun)
 		<-read
 		n := 0
@@ -312,7 +312,7 @@ func TestCommandWhoseConnectionCannotBeMadeHasNotRun(t *testing.T) {
 }
 
 func TestAgentThatRefusesBeforeItIsAskedIsFoundOutToo(t *testing.T) {
-	a := startOld(t, func(nc net.Conn, _ *legacy.Frame, _ *legacy.Reader) {
+	a := startOld(t, func(nc net.Conn, _ *v1.Frame, _ *v1.Reader) {
 		_, _ = io.WriteString(nc, begun+`{"type":"exit"}`+"\n")
 	})
 	for range 200 { // it may be before the client has begun, or within its first words

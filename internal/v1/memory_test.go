@@ -1,6 +1,6 @@
 //go:build linux
 
-package legacy_test
+package v1_test
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cocoonstack/cocoon-agent/internal/legacy"
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
 
 func TestMembersOfHostsTakeNoMemoryFromAnAgent(t *testing.T) {
@@ -18,18 +18,18 @@ func TestMembersOfHostsTakeNoMemoryFromAnAgent(t *testing.T) {
 		fmt.Fprintf(&env, `"k%d":"v",`, n)
 	}
 	line := []byte(`{"type":"stdout","data":"eA==","argv":["` + strings.Repeat(`x","`, 100_000) + `"],"env":{` + env.String() + `"z":""}}` + "\n")
-	f, err := legacy.DecodeAgent(line)
-	if err != nil || f.Type != legacy.TypeStdout || string(f.Data) != "x" || f.Argv != nil || f.Env != nil {
+	f, err := v1.DecodeAgent(line)
+	if err != nil || f.Type != v1.TypeStdout || string(f.Data) != "x" || f.Argv != nil || f.Env != nil {
 		t.Errorf("DecodeAgent = %+v, %v", f, err)
 	}
-	if n := testing.AllocsPerRun(10, func() { _, _ = legacy.DecodeAgent(line) }); n > 50 {
+	if n := testing.AllocsPerRun(10, func() { _, _ = v1.DecodeAgent(line) }); n > 50 {
 		t.Errorf("DecodeAgent makes %v allocations, want 50 at most", n)
 	}
 }
 
 func TestLongLinesOfAgentsShareMemory(t *testing.T) {
 	said := make(chan struct{})
-	c := dialOld(t, startOld(t, func(nc net.Conn, _ *legacy.Frame, lines *legacy.Reader) {
+	c := dialOld(t, startOld(t, func(nc net.Conn, _ *v1.Frame, lines *v1.Reader) {
 		_, _ = io.WriteString(nc, begun)
 		_, _ = io.WriteString(nc, `{"type":"stdout","data":"`+strings.Repeat("A", 6<<20))
 		said <- struct{}{}
@@ -47,8 +47,8 @@ func TestLongLinesOfAgentsShareMemory(t *testing.T) {
 	result := make(chan error, 1)
 	go func() { result <- c.CommandContext(patiently(t), "x").Run() }() // ends for lack of memory
 	<-said
-	if err := <-result; err == nil || !strings.Contains(err.Error(), legacy.ErrMemory.Error()) {
-		t.Errorf("Run = %v, want %v", err, legacy.ErrMemory)
+	if err := <-result; err == nil || !strings.Contains(err.Error(), v1.ErrMemory.Error()) {
+		t.Errorf("Run = %v, want %v", err, v1.ErrMemory)
 	}
 	_ = first.Kill()
 	_ = first.Wait()

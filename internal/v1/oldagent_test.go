@@ -1,6 +1,6 @@
 //go:build linux
 
-package legacy_test
+package v1_test
 
 import (
 	"bytes"
@@ -13,14 +13,14 @@ import (
 	"testing"
 
 	"github.com/cocoonstack/cocoon-agent/client"
-	"github.com/cocoonstack/cocoon-agent/internal/legacy"
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
 
 // A oldAgent knows version 1 alone, and what a test says. It is dialed, and
 // counts that.
 type oldAgent struct {
 	tb    testing.TB
-	serve func(nc net.Conn, first *legacy.Frame, lines *legacy.Reader)
+	serve func(nc net.Conn, first *v1.Frame, lines *v1.Reader)
 
 	serving sync.WaitGroup
 	mu      sync.Mutex
@@ -28,7 +28,7 @@ type oldAgent struct {
 	refused int // which asked for another protocol
 }
 
-func startOld(tb testing.TB, serve func(net.Conn, *legacy.Frame, *legacy.Reader)) *oldAgent {
+func startOld(tb testing.TB, serve func(net.Conn, *v1.Frame, *v1.Reader)) *oldAgent {
 	tb.Helper()
 	a := &oldAgent{tb: tb, serve: serve}
 	tb.Cleanup(a.serving.Wait)
@@ -42,12 +42,12 @@ func (a *oldAgent) dial(context.Context) (net.Conn, error) {
 	a.mu.Unlock()
 	a.serving.Go(func() {
 		defer far.Close()
-		lines := legacy.NewReader(far, 4096, legacy.MaxLine, nil)
+		lines := v1.NewReader(far, 4096, v1.MaxLine, nil)
 		first, err := lines.Next()
 		if err != nil {
 			return
 		}
-		if !legacy.Begins(string(first.Type)) {
+		if !v1.Begins(string(first.Type)) {
 			a.mu.Lock()
 			a.refused++
 			a.mu.Unlock()
@@ -67,11 +67,11 @@ func (a *oldAgent) counts() (dials, refused int) {
 }
 
 // player says lines, all but the first when it has read the host's, which it keeps.
-func player(tb testing.TB, says string) (serve func(net.Conn, *legacy.Frame, *legacy.Reader), said <-chan talk) {
+func player(tb testing.TB, says string) (serve func(net.Conn, *v1.Frame, *v1.Reader), said <-chan talk) {
 	tb.Helper()
 	all := make(chan talk, 1)
 	at, rest, whole := strings.Cut(says, "\n")
-	return func(nc net.Conn, first *legacy.Frame, lines *legacy.Reader) {
+	return func(nc net.Conn, first *v1.Frame, lines *v1.Reader) {
 		var t talk
 		defer func() { all <- t }()
 		t.add(first)
@@ -80,13 +80,13 @@ func player(tb testing.TB, says string) (serve func(net.Conn, *legacy.Frame, *le
 			return
 		}
 		_, _ = io.WriteString(nc, "\n")
-		for first.Type == legacy.TypeExec {
+		for first.Type == v1.TypeExec {
 			f, err := lines.Next()
 			if err != nil {
 				break
 			}
 			t.add(f)
-			if f.Type == legacy.TypeStdinClose {
+			if f.Type == v1.TypeStdinClose {
 				break
 			}
 		}
@@ -107,7 +107,7 @@ func dialOld(tb testing.TB, a *oldAgent) *client.Client {
 // perform has the client do what the host does in a transcript. It returns what
 // came of it, and whether it has begun.
 func perform(ctx context.Context, c *client.Client, t talk) (stdout, stderr string, err error) {
-	if first := t.frames[0]; first.Type == legacy.TypeReseed {
+	if first := t.frames[0]; first.Type == v1.TypeReseed {
 		return "", "", c.Reseed(ctx, first.Data, first.RegenMachineID)
 	}
 	first := t.frames[0]
@@ -133,7 +133,7 @@ func wantRemote(tb testing.TB, err error, kind client.Kind, message string) {
 }
 
 // hanging is a command that says something and does not end.
-func hanging(nc net.Conn, _ *legacy.Frame, lines *legacy.Reader) {
+func hanging(nc net.Conn, _ *v1.Frame, lines *v1.Reader) {
 	_, _ = io.WriteString(nc, begun+`{"type":"stdout","data":"`+encode("x\n")+`"}`+"\n")
 	for {
 		if _, err := lines.Next(); err != nil {
