@@ -1,0 +1,67 @@
+package job
+
+import (
+	"io"
+	"sync"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+)
+
+// Streams are where a job's input comes from and where its outputs go. Each may be
+// nil. An output that the process has and nobody wants is thrown away.
+type Streams struct {
+	Stdin          io.WriterTo    // see [proc.Input.CopyFrom]
+	Stdout, Stderr io.WriteCloser // closed at the end of the output
+}
+
+// Follow moves the bytes of the process until it has exited and its outputs have
+// ended, and returns the record of that.
+func (j *Job) Follow(s Streams) Exit {
+	if s.Stdin != nil {
+		j.table.jobs.Add(1)
+		go j.feed(s.Stdin) // stopped by the end of the stream; Table.Wait waits for it
+	}
+	var pumps sync.WaitGroup
+	j.stdout.start(&pumps, j.process.Stdout(), s.Stdout)
+	j.stderr.start(&pumps, j.process.Stderr(), s.Stderr)
+	waitErr := j.process.Wait()
+	var reason *Reason
+	if j.process.Terminated() { // a termination that came after the exit is not its reason
+		reason = j.reason.Load()
+	}
+	j.process.Drain()
+	pumps.Wait()
+	if j.timer != nil { // until here, what the command has left behind may hold its output open
+		j.timer.Stop()
+	}
+	exit, err := j.process.Reap()
+	if waitErr != nil {
+		err = waitErr
+	}
+	return j.record(exit, reason, err)
+}
+
+func (j *Job) record(exit proc.Exit, reason *Reason, err error) Exit {
+	x := Exit{
+		Exit: exit, Reason: Exited, Err: err,
+		Stdout: uint64(j.stdout.taken), Stderr: uint64(j.stderr.taken),
+		Cut: j.stdout.cut || j.stderr.cut,
+	}
+	switch {
+	case err != nil:
+		x.Code, x.Reason = -1, Lost
+	case reason != nil:
+		x.Reason = *reason
+	case exit.Signal != 0:
+		x.Reason = Signaled
+	}
+	return x
+}
+
+// feed carries input to the process, and throws away what the process does not want,
+// so that its sender is not kept waiting. If the stream ends with an error, then the
+// process's input stays open: whoever watches the job decides what becomes of it.
+func (j *Job) feed(stdin io.WriterTo) {
+	defer j.table.jobs.Done()
+	_ = j.process.Stdin().CopyFrom(stdin)
+}

@@ -1,0 +1,189 @@
+// Package job runs commands apart from the connections that ask for them.
+//
+// A [Job] is one command: its process, where its output goes, and the record of its
+// end. A [Table] has the jobs of an agent by their handles. A connection watches the
+// jobs that it has begun, and can leave one while the command runs on. The package
+// knows neither the wire format nor the multiplexer, and writes no log.
+package job
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+)
+
+// Grace is how long a process tree has between SIGTERM and SIGKILL.
+const Grace = 5 * time.Second
+
+// A Label describes a job to people, and says whose it is.
+type Label struct {
+	Class   string // of the hosts that see it
+	Command string // the name of the program
+	User    string // as it was asked for; empty: the agent's own
+	TTY     bool
+	Keep    bool // it runs on if nobody watches it
+}
+
+// A Job is one command. It is safe for concurrent use.
+//
+//	new → started (Start) → announced (Announce) → exited (Follow) → ended (End)
+//	new → refused (Start, Refuse)
+//
+// Whoever has made a Job moves it on, on one goroutine at a time. The other methods
+// may be called at any time, PID and State only once it has started.
+type Job struct {
+	Label
+
+	table   *Table
+	handle  Handle
+	begun   time.Time
+	timeout time.Duration // 0: none
+	timer   *time.Timer   // nil: none, or not announced
+	process *proc.Process // set by Start
+
+	killed atomic.Bool            // somebody has asked for it
+	reason atomic.Pointer[Reason] // why it was ended first; nil: it was not
+
+	stdout, stderr output
+
+	mu      sync.Mutex
+	settled bool // announced or refused: what waited has been called
+	waiting []func(*proc.Process)
+	left    bool // nobody watches it any more
+}
+
+// Handle returns the job's name.
+func (j *Job) Handle() Handle { return j.handle }
+
+// Begun returns when the job was made.
+func (j *Job) Begun() time.Time { return j.begun }
+
+// PID returns the pid of the main process.
+func (j *Job) PID() int { return j.process.PID() }
+
+// NoCgroup returns why the process has no cgroup: see [proc.Process.NoCgroup].
+func (j *Job) NoCgroup() error { return j.process.NoCgroup() }
+
+// Start starts the process. If it fails then nothing runs, and the job is refused. The
+// error is the spawner's, or a [*StartError].
+func (j *Job) Start(spec proc.Spec) error {
+	err := j.start(spec)
+	if err != nil {
+		j.Refuse()
+	}
+	return err
+}
+
+func (j *Job) start(spec proc.Spec) (err error) {
+	if r := j.reason.Load(); r != nil {
+		return &StartError{*r}
+	}
+	j.process, err = j.table.spawner.Start(spec)
+	return err
+}
+
+// Refuse ends a job that is not to be started, and tells what waits for it.
+func (j *Job) Refuse() {
+	j.settle(nil)
+	j.table.jobs.Done()
+}
+
+// Announce makes the job known: its time begins to run, the table has it, and what
+// has waited for it is called.
+func (j *Job) Announce() {
+	if j.timeout > 0 {
+		j.timer = time.AfterFunc(j.timeout, func() { j.Terminate(Timeout, Grace) })
+	}
+	j.table.add(j)
+	j.settle(j.process)
+}
+
+// Crowded says whether as many requests wait for the job to start as may.
+func (j *Job) Crowded() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return !j.settled && (len(j.waiting) >= MaxWaiting || j.table.waiting.Load() >= maxAllWaiting)
+}
+
+// WhenStarted calls f with the process once the job has been announced, or with nil
+// once it has been refused. That may be at once, or later on another goroutine. f must
+// not block.
+func (j *Job) WhenStarted(f func(*proc.Process)) {
+	j.mu.Lock()
+	if !j.settled {
+		j.waiting = append(j.waiting, f)
+		j.table.waiting.Add(1)
+		j.mu.Unlock()
+		return
+	}
+	j.mu.Unlock()
+	f(j.process)
+}
+
+// settle calls what waits with p.
+func (j *Job) settle(p *proc.Process) {
+	j.mu.Lock()
+	j.settled = true
+	waiting := j.waiting
+	j.waiting = nil
+	j.table.waiting.Add(-int64(len(waiting)))
+	j.mu.Unlock()
+	for _, f := range waiting {
+		f(p)
+	}
+}
+
+// Terminate ends the process tree: see [proc.Process.Terminate]. If it is called more
+// than once then the first reason counts. It does not wait.
+func (j *Job) Terminate(reason Reason, grace time.Duration) {
+	j.reason.CompareAndSwap(nil, &reason)
+	j.WhenStarted(func(p *proc.Process) {
+		if p != nil {
+			p.Terminate(grace)
+		}
+	})
+}
+
+// Kill is Terminate because somebody has asked for it. It says whether nobody had
+// before.
+func (j *Job) Kill(grace time.Duration) (first bool) {
+	first = !j.killed.Swap(true)
+	j.Terminate(Killed, grace)
+	return first
+}
+
+// Leave has nobody watch the job any more: its output is thrown away from now on.
+// Whether it is ended as well is its owner's decision. Leave does not wait for a write
+// to a stream that blocks.
+func (j *Job) Leave() {
+	j.stdout.leave()
+	j.stderr.leave()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.left = true
+}
+
+// End takes the job out of its table, which does not wait for it any more. It is
+// called once.
+func (j *Job) End() {
+	j.table.remove(j)
+	j.table.jobs.Done()
+}
+
+// Check takes the lock that every request about the job needs.
+func (j *Job) Check() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+}
+
+// State returns what a list of jobs says of this one.
+func (j *Job) State() State {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return State{
+		Label: j.Label, Handle: j.handle, PID: j.process.PID(), Watched: !j.left,
+		Running: time.Since(j.begun),
+	}
+}

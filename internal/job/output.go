@@ -1,0 +1,69 @@
+package job
+
+import (
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+)
+
+// An output carries one output of a process to whoever watches the job. Its taken and
+// cut are valid once it has ended.
+type output struct {
+	from *proc.Output
+
+	taken int64 // bytes that its watcher has taken
+	cut   bool
+
+	mu   sync.Mutex
+	to   io.WriteCloser // nil: nobody
+	left bool           // and nobody will be
+}
+
+// start has o carry from's bytes to to, on a goroutine of pumps. from may be nil:
+// there is nothing to do.
+func (o *output) start(pumps *sync.WaitGroup, from *proc.Output, to io.WriteCloser) {
+	if from == nil {
+		return
+	}
+	o.from = from
+	o.mu.Lock()
+	if !o.left {
+		o.to = to
+	}
+	o.mu.Unlock()
+	pumps.Go(o.run) // stopped by the end of the output, or proc.Process.Drain
+}
+
+func (o *output) run() {
+	// What has become of the watcher's stream is the watcher's matter.
+	o.taken, o.cut, _ = o.from.CopyTo(o)
+	if to := o.watcher(); to != nil {
+		_ = to.Close()
+	}
+}
+
+var errLeft = errors.New("nobody watches the job")
+
+// Write hands p to the watcher. After an error CopyTo throws the rest away.
+func (o *output) Write(p []byte) (int, error) {
+	to := o.watcher()
+	if to == nil {
+		return 0, errLeft
+	}
+	return to.Write(p)
+}
+
+func (o *output) watcher() io.WriteCloser {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.to
+}
+
+// leave lets the watcher go.
+func (o *output) leave() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.to, o.left = nil, true
+}

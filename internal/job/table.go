@@ -1,0 +1,129 @@
+package job
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+)
+
+// HandleSize is the length of a Handle in bytes.
+const HandleSize = 16
+
+// A Handle names a job of an agent and no other.
+type Handle [HandleSize]byte
+
+const (
+	// MaxWaiting is how many requests may wait for one job to start: see
+	// [Job.Crowded]. Each takes some 170 bytes.
+	MaxWaiting = 1024
+
+	// maxAllWaiting is how many may wait for all jobs.
+	maxAllWaiting = 64 << 10
+)
+
+// ErrNotFound says that no job of a table has a handle.
+var ErrNotFound = errors.New("no such exec")
+
+// A Table has the jobs of an agent. It is safe for concurrent use.
+type Table struct {
+	spawner *proc.Spawner
+	waiting atomic.Int64   // requests that wait for a job to start
+	jobs    sync.WaitGroup // and what feeds them
+
+	mu        sync.Mutex
+	announced map[Handle]*Job
+}
+
+// NewTable returns a Table whose jobs spawner starts.
+func NewTable(spawner *proc.Spawner) *Table {
+	return &Table{spawner: spawner, announced: make(map[Handle]*Job)}
+}
+
+// New makes a job, which [Job.End] ends. Its process is terminated timeout after it
+// has been announced; 0: never.
+func (t *Table) New(l Label, timeout time.Duration) *Job {
+	j := &Job{Label: l, table: t, begun: time.Now(), timeout: timeout}
+	_, _ = rand.Read(j.handle[:]) // never fails
+	t.jobs.Add(1)
+	return j
+}
+
+// Find returns the job that h names, if hosts of class see it. The error wraps
+// [ErrNotFound].
+func (t *Table) Find(h Handle, class string) (*Job, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if j, ok := t.announced[h]; ok && j.Class == class {
+		return j, nil
+	}
+	return nil, fmt.Errorf("%w: no exec with the handle %s is running", ErrNotFound, hex.EncodeToString(h[:]))
+}
+
+// A State is a job at a moment.
+type State struct {
+	Label
+	Handle  Handle
+	PID     int
+	Watched bool
+	Running time.Duration // since it was made
+}
+
+// List returns the jobs that hosts of class see, the oldest first.
+func (t *Table) List(class string) []State {
+	all := slices.DeleteFunc(t.all(), func(j *Job) bool { return j.Class != class })
+	slices.SortFunc(all, func(a, b *Job) int {
+		return cmp.Or(a.begun.Compare(b.begun), cmp.Compare(a.PID(), b.PID()))
+	})
+	states := make([]State, len(all))
+	for i, j := range all {
+		states[i] = j.State()
+	}
+	return states
+}
+
+// Terminate ends all jobs that have been announced: see [Job.Terminate].
+func (t *Table) Terminate(reason Reason, grace time.Duration) {
+	for _, j := range t.all() {
+		j.Terminate(reason, grace)
+	}
+}
+
+// Check takes each lock that a request about a job needs.
+func (t *Table) Check() {
+	for _, j := range t.all() {
+		j.Check()
+	}
+}
+
+// Wait waits for the end of all jobs. No job may be made meanwhile.
+func (t *Table) Wait() { t.jobs.Wait() }
+
+func (t *Table) all() []*Job {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := make([]*Job, 0, len(t.announced))
+	for _, j := range t.announced {
+		all = append(all, j)
+	}
+	return all
+}
+
+func (t *Table) add(j *Job) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.announced[j.handle] = j
+}
+
+func (t *Table) remove(j *Job) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.announced, j.handle)
+}
