@@ -28,9 +28,11 @@ type description interface {
 // describe returns the description of an exec or a forward.
 func (c *conn) describe(m wire.Message) description {
 	if f, ok := m.(*wire.Forward); ok {
-		return describeForward(f)
+		about := describeForward(f)
+		return &about
 	}
-	return describeExec(m.(*wire.Exec))
+	about := describeExec(m.(*wire.Exec))
+	return &about
 }
 
 // aboutExec is the description of an exec.
@@ -50,7 +52,7 @@ func describeExec(m *wire.Exec) aboutExec {
 	return a
 }
 
-func (a aboutExec) add(e *zerolog.Event) *zerolog.Event {
+func (a *aboutExec) add(e *zerolog.Event) *zerolog.Event {
 	return e.Uint64("exec", a.id).Str("argv0", a.argv0).Int("argc", a.argc).Str("user", a.user).Bool("tty", a.tty)
 }
 
@@ -64,14 +66,14 @@ func describeForward(m *wire.Forward) aboutForward {
 	return aboutForward{id: m.ID, network: clip(m.Network), address: clipTo(m.Address, loggedArgBytes)}
 }
 
-func (a aboutForward) add(e *zerolog.Event) *zerolog.Event {
+func (a *aboutForward) add(e *zerolog.Event) *zerolog.Event {
 	return e.Uint64("forward", a.id).Str("network", a.network).Str("address", a.address)
 }
 
 // recordRequested is the record of an exec before there is a process, which may
 // do away with the agent. What was not asked for is left out.
 func (e *execution) recordRequested() {
-	record := e.about.add(e.conn.audit.Info())
+	record := e.label.add(e.audit.Info())
 	if e.req.Dir != "" {
 		record = record.Str("dir", clipTo(e.req.Dir, loggedArgBytes))
 	}
@@ -89,10 +91,10 @@ func (e *execution) recordRequested() {
 			record = record.Int64(limit.name, limit.n)
 		}
 	}
-	if e.keep {
+	if e.share.keep {
 		record = record.Bool("keep", true)
 	}
-	e.conn.server.arguments(record, e.req).Msg("exec requested")
+	e.server.arguments(record, e.req).Msg("exec requested")
 }
 
 // namesOf returns the names of environment variables, without their values.

@@ -43,11 +43,6 @@ const (
 	// maxReseeds is how many requests may be at it at the same time.
 	maxReseeds = 8
 
-	// maxPending is how many requests may wait for one exec to have started, and
-	// allPending how many for all: each takes some 170 bytes.
-	maxPending = 1024
-	allPending = 64 << 10
-
 	// smallRequest is what no memory is reserved for: room for every request but
 	// exec and reseed, so that these are heard when there is none.
 	smallRequest = 1 << 10

@@ -15,6 +15,7 @@ func (s *Server) Check() {
 	for _, c := range s.connections() {
 		c.check()
 	}
+	s.jobs.Check()
 }
 
 func (s *Server) connections() []*conn {
@@ -26,13 +27,7 @@ func (s *Server) connections() []*conn {
 func (c *conn) check() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, e := range c.execs {
-		e.check()
+	for _, w := range c.tasks {
+		w.check()
 	}
-}
-
-func (e *execution) check() (started bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.started
 }

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,18 +20,25 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cocoonstack/cocoon-agent/internal/guest"
+	"github.com/cocoonstack/cocoon-agent/internal/job"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/v1"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
+// A caller is who is at the other end of a connection, with the loggers that name them.
+// It outlives the connection, since commands may.
+type caller struct {
+	peer  Peer
+	log   zerolog.Logger
+	audit zerolog.Logger
+}
+
 // A conn is one connection from a host.
 type conn struct {
+	*caller
 	server *Server
 	net    net.Conn
-	peer   Peer
-	log    zerolog.Logger
-	audit  zerolog.Logger
 
 	arrival uint64 // of all connections, in which order
 	begun   time.Time
@@ -44,26 +53,26 @@ type conn struct {
 	replying sync.WaitGroup // the goroutine that sends them
 
 	mu       sync.Mutex
-	greeted  bool            // mux and control are set, and requests are read
-	draining bool            // no new execs: the server is shutting down, or the host is gone
-	execs    map[uint64]task // forwardings too
-	gone     atomic.Bool     // the host is
-	running  sync.WaitGroup  // tasks, counted under mu while not draining
-	feeding  sync.WaitGroup  // their inputs, which may outlive them; counted by them
-	timeout  *time.Timer     // of a shutdown
-	idle     chan struct{}   // closed by a shutdown when no execution is left
+	greeted  bool // mux and control are set, and requests are read
+	draining bool // no new execs: the server is shutting down, or the host is gone
+	tasks    map[uint64]worker
+	running  sync.WaitGroup // tasks that have not left it, and reseeds, counted under mu while not draining
+	timeout  *time.Timer    // of a shutdown
+	idle     chan struct{}  // closed by a shutdown when no task is left
 }
 
 func newConn(s *Server, nc net.Conn, peer Peer) *conn {
 	return &conn{
+		caller: &caller{
+			peer:  peer,
+			log:   s.Log.With().Str("peer", peer.Name).Logger(),
+			audit: s.Audit.With().Str("peer", peer.Name).Logger(),
+		},
 		server:  s,
 		net:     nc,
-		peer:    peer,
-		log:     s.Log.With().Str("peer", peer.Name).Logger(),
-		audit:   s.Audit.With().Str("peer", peer.Name).Logger(),
 		begun:   time.Now(),
 		replies: newOutbox(),
-		execs:   make(map[uint64]task),
+		tasks:   make(map[uint64]worker),
 		idle:    make(chan struct{}),
 	}
 }
@@ -90,7 +99,7 @@ func (c *conn) serve() {
 	if level == zerolog.DebugLevel || c.server.records.count("disconnected "+c.peer.Class) {
 		c.log.WithLevel(level).Err(err).Msg("disconnected")
 	}
-	c.end(err) // kept processes may make that a long one
+	c.end(err)
 }
 
 func (c *conn) close() {
@@ -105,7 +114,7 @@ func (c *conn) close() {
 func (c *conn) broken(err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.execs) > 0 || kindOf(err) == wire.Limit || !errors.Is(err, io.EOF) && !errors.Is(err, mux.ErrLost) && !errors.Is(err, errShutdown)
+	return len(c.tasks) > 0 || kindOf(err) == wire.Limit || !errors.Is(err, io.EOF) && !errors.Is(err, mux.ErrLost) && !errors.Is(err, errShutdown)
 }
 
 // greet brings a connection to where requests are read.
@@ -260,7 +269,7 @@ func (c *conn) cause(err error) error {
 // cannot be written means that the connection has ended, which dispatch learns.
 func (c *conn) send(m wire.Message) {
 	if late, ok := m.(*lateExecs); ok {
-		late.Execs = c.server.running.list(c.peer.Class)
+		late.Execs = listOf(c.server.jobs.List(c.peer.Class))
 		m = &late.Done
 	}
 	_ = wire.Write(c.control, m)
@@ -277,28 +286,31 @@ func (s soon) Write(p []byte) (int, error) { return s.WriteSoon(p) }
 // answer queues m for the host.
 func (c *conn) answer(m wire.Message) error { return c.replies.put(m) }
 
-// end is the one place where a connection is taken down: its processes ended by
-// their rule, the host told, no more bytes in either direction, and all waited
-// for. Nothing before the wait depends on the host.
+// end is the one place where a connection is taken down: its commands ended or left
+// alone by their rule, the host told, no more bytes in either direction, and all that
+// is the connection's waited for. Nothing before the wait depends on the host.
 func (c *conn) end(cause error) {
-	c.gone.Store(true)
-	c.mu.Lock()
-	c.draining = true
-	for _, e := range c.execs {
-		e.disconnected()
+	for _, w := range c.drain() {
+		w.disconnected()
 	}
-	c.mu.Unlock()
 	c.bye(cause)
 	_ = c.mux.Close()
 	c.server.advance(c, departed)
 	c.replying.Wait()
 	c.running.Wait()
-	c.feeding.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.timeout != nil {
 		c.timeout.Stop()
 	}
+}
+
+// drain lets no more tasks begin, and returns those that there are.
+func (c *conn) drain() []worker {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	return slices.Collect(maps.Values(c.tasks))
 }
 
 // bye tells the host why the agent ends the connection, where it does, and lets
@@ -328,8 +340,8 @@ func (c *conn) beginShutdown() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	grace := c.server.ShutdownGrace
-	for _, e := range c.execs {
-		e.terminate(wire.ReasonShutdown, grace)
+	for _, w := range c.tasks {
+		w.terminate(job.Shutdown, grace)
 	}
 	switch {
 	case !c.greeted:

@@ -6,43 +6,29 @@ import (
 	"fmt"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/guest"
+	"github.com/cocoonstack/cocoon-agent/internal/job"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// exec begins an execution. Its goroutine is stopped by the process's end,
-// which the connection's end sees to, and waited for by conn.end.
+// exec begins an execution, which ends with its process. If the connection ends before
+// that then the execution's rule says what becomes of the process.
 func (c *conn) exec(m *wire.Exec, cost int) error {
-	err := c.begin(m, cost)
+	lists := listCost(len(m.Argv) + len(m.Env))
+	err := c.mux.Reserve(lists)
 	if err == nil {
-		return nil
+		cost += lists
+		e := newExecution(c, m, cost)
+		if err = c.begin(e); err == nil {
+			return nil
+		}
+		e.job.Refuse()
 	}
 	c.mux.Release(cost)
 	return c.reject(m, err)
-}
-
-func (c *conn) begin(m *wire.Exec, cost int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.draining {
-		return errShutdown
-	}
-	lists := listCost(len(m.Argv) + len(m.Env))
-	if err := c.mux.Reserve(lists); err != nil {
-		return err
-	}
-	if err := c.server.shares.take(len(c.execs), share{class: c.peer.Class, keep: keeps(m)}); err != nil {
-		c.mux.Release(lists)
-		return err
-	}
-	e := newExecution(c, m, cost+lists)
-	e.take()
-	c.execs[m.ID] = e
-	c.running.Add(1)
-	go e.run()
-	return nil
 }
 
 func (c *conn) signal(m *wire.Signal, sig syscall.Signal) error {
@@ -56,19 +42,19 @@ func (c *conn) resize(m *wire.Resize) error {
 // withProcess answers m, which is about an exec, by what do says, which is called
 // once the exec has started.
 func (c *conn) withProcess(m wire.Message, exec uint64, do func(*proc.Process) error) error {
-	t, err := c.find(exec)
+	w, err := c.find(exec)
 	if err != nil {
 		return c.carriedOut(m, err)
 	}
-	e, ok := t.(*execution)
+	e, ok := w.(*execution)
 	if !ok {
 		return c.carriedOut(m, fmt.Errorf("%w: %d is a forward: it has no process", errBadRequest, exec))
 	}
-	if e.crowded() {
-		return c.carriedOut(m, overLimit(maxPending, "requests that wait for one exec to start"))
+	if e.job.Crowded() {
+		return c.carriedOut(m, errCrowded)
 	}
-	e.whenStarted(func(p *proc.Process) {
-		err := fmt.Errorf("%w: exec %d has not started", errNoExec, exec)
+	e.job.WhenStarted(func(p *proc.Process) {
+		err := fmt.Errorf("%w: exec %d has not started", job.ErrNotFound, exec)
 		if p != nil {
 			err = do(p)
 		}
@@ -78,32 +64,37 @@ func (c *conn) withProcess(m wire.Message, exec uint64, do func(*proc.Process) e
 	return nil
 }
 
+var errCrowded = overLimit(job.MaxWaiting, "requests that wait for one exec to start")
+
 func (c *conn) kill(m *wire.Kill) error {
-	t, err := c.killed(m)
-	if err != nil {
-		return c.carriedOut(m, err)
-	}
-	grace := DefaultGrace
+	grace := job.Grace
 	if m.Force {
 		grace = 0
 	}
-	first := true // of a forward, which ends at once
-	if e, ok := t.(*execution); ok {
-		if e.crowded() {
-			return c.carriedOut(m, overLimit(maxPending, "requests that wait for one exec to start"))
+	if len(m.Handle) > 0 {
+		j, err := c.server.jobs.Find(job.Handle(m.Handle), c.peer.Class)
+		if err != nil {
+			return c.carriedOut(m, err)
 		}
-		first = !e.killed.Swap(true)
+		return c.killJob(m, j, grace)
 	}
-	t.terminate(wire.ReasonKilled, grace)
-	return c.carriedOutFor(m, nil, first)
+	w, err := c.find(m.Exec)
+	if err != nil {
+		return c.carriedOut(m, err)
+	}
+	if e, ok := w.(*execution); ok {
+		return c.killJob(m, e.job, grace)
+	}
+	w.terminate(job.Killed, grace)
+	return c.carriedOutFor(m, nil, true) // it ends at once: there is no second one
 }
 
-// killed returns what a kill is about.
-func (c *conn) killed(m *wire.Kill) (task, error) {
-	if len(m.Handle) > 0 {
-		return c.server.running.find(handle(m.Handle), c.peer.Class)
+func (c *conn) killJob(m *wire.Kill, j *job.Job, grace time.Duration) error {
+	if j.Crowded() {
+		return c.carriedOut(m, errCrowded)
 	}
-	return c.find(m.Exec)
+	first := j.Kill(grace)
+	return c.carriedOutFor(m, nil, first)
 }
 
 // A lateExecs is an answer to execs that gets its list when it is sent: a host that
@@ -113,6 +104,23 @@ type lateExecs struct{ wire.Done }
 // listExecs lists what runs for hosts of this one's class.
 func (c *conn) listExecs(m *wire.Execs) error {
 	return c.answer(&lateExecs{Done: wire.Done{Head: m.Head}})
+}
+
+// listOf makes the answer to execs of what the table says.
+func listOf(jobs []job.State) *wire.ExecList {
+	list := &wire.ExecList{}
+	if len(jobs) > wire.MaxExecs {
+		list.More = uint64(len(jobs) - wire.MaxExecs)
+		jobs = jobs[:wire.MaxExecs]
+	}
+	for _, j := range jobs {
+		list.Running = append(list.Running, wire.ExecState{
+			Handle: j.Handle[:], PID: j.PID, Command: j.Command, User: j.User, TTY: j.TTY,
+			Keep: j.Keep, Connected: j.Watched,
+			RunningMS: uint64(j.Running.Milliseconds()),
+		})
+	}
+	return list
 }
 
 func (c *conn) info(m *wire.Info) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/cocoonstack/cocoon-agent/internal/guest"
+	"github.com/cocoonstack/cocoon-agent/internal/job"
 	"github.com/cocoonstack/cocoon-agent/internal/local"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
@@ -14,7 +15,6 @@ import (
 
 // Errors that are answers.
 var (
-	errNoExec      = errors.New("no such exec")
 	errBadRequest  = errors.New("bad request")
 	errUnsupported = errors.New("not supported by this agent")
 )
@@ -43,7 +43,7 @@ func kindOf(err error) wire.ErrorKind {
 		{local.ErrResources, wire.Limit},
 		{local.ErrUnsupported, wire.Unsupported},
 		{mux.ErrNoStream, wire.BadRequest},
-		{errNoExec, wire.NotFound},
+		{job.ErrNotFound, wire.NotFound},
 		{errBadRequest, wire.BadRequest},
 		{errUnsupported, wire.Unsupported},
 		{errDenied, wire.PermissionDenied},

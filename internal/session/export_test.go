@@ -2,6 +2,8 @@
 
 package session
 
+import "weak"
+
 // AwaitConns waits until no connection is left.
 func AwaitConns(s *Server) { s.serving.Wait() }
 
@@ -15,3 +17,16 @@ func WaitingAnswers(s *Server) int {
 	}
 	return n
 }
+
+// Collected returns, for each connection of now, a function that says whether the
+// garbage collector has taken it with all that it had.
+func Collected(s *Server) (all []func() bool) {
+	for _, c := range s.connections() {
+		conn, session := weak.Make(c), weak.Make(c.mux)
+		all = append(all, func() bool { return conn.Value() == nil && session.Value() == nil })
+	}
+	return all
+}
+
+// Connections returns how many connections the server has.
+func Connections(s *Server) int { return len(s.connections()) }

@@ -19,7 +19,7 @@ const (
 	arrived  stage = iota // nothing has been heard of it
 	prefaced              // it has sent the first line, and counts as a connection
 	greeted               // it has said hello
-	departed              // it has ended; commands that it has kept may still run
+	departed              // it has ended, or is being ended
 )
 
 // awaitRoom waits until there is room for a connection of which nothing has been

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/cocoonstack/cocoon-agent/internal/job"
 	"github.com/cocoonstack/cocoon-agent/internal/local"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -145,8 +146,8 @@ func checkKill(m *wire.Kill) error {
 		return nil
 	case m.Exec != 0:
 		return fmt.Errorf("%w: kill with an exec and a handle: want one", errBadRequest)
-	case len(m.Handle) != handleSize:
-		return fmt.Errorf("%w: a handle of %d bytes: want %d", errBadRequest, len(m.Handle), handleSize)
+	case len(m.Handle) != job.HandleSize:
+		return fmt.Errorf("%w: a handle of %d bytes: want %d", errBadRequest, len(m.Handle), job.HandleSize)
 	default:
 		return nil
 	}

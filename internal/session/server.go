@@ -23,13 +23,11 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/cocoonstack/cocoon-agent/internal/job"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
-
-// DefaultGrace is how long a process tree has between SIGTERM and SIGKILL.
-const DefaultGrace = 5 * time.Second
 
 // reportTime is how long, at shutdown, hosts have to take what is left of the
 // output and the exit of a process that has ended.
@@ -83,10 +81,9 @@ type Server struct {
 
 	caps    Caps // with defaults
 	quota   *mux.Quota
-	lines   v1.Memory    // for long lines of version-1 hosts
-	shares  shares       // of execs, on all connections
-	pending atomic.Int64 // requests that wait for an exec to have started
-	running running
+	lines   v1.Memory // for long lines of version-1 hosts
+	shares  shares    // of execs, on all connections
+	jobs    *job.Table
 	reseeds atomic.Int32
 	agentID atomic.Pointer[[]byte]
 
@@ -117,7 +114,7 @@ func NewServer(c Config) *Server {
 		moved:     make(chan struct{}, 1),
 		listeners: make(map[net.Listener]bool),
 		conns:     make(map[*conn]bool),
-		running:   running{execs: make(map[handle]*execution)},
+		jobs:      job.NewTable(c.Spawner),
 	}
 	s.shares = shares{caps: s.caps, classes: make(map[string]int)}
 	s.records = tally{most: recordsOfAKind, report: func(kind string, leftOut uint64) {
@@ -130,9 +127,12 @@ func NewServer(c Config) *Server {
 	return s
 }
 
+// agentIDSize is the length of an agent's id in bytes.
+const agentIDSize = 16
+
 // newAgentID makes the agent one that hosts have not met.
 func (s *Server) newAgentID() {
-	id := make([]byte, handleSize)
+	id := make([]byte, agentIDSize)
 	_, _ = rand.Read(id) // never fails
 	s.agentID.Store(&id)
 }
@@ -267,12 +267,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		c.beginShutdown()
 	}
 	s.mu.Unlock()
+	s.jobs.Terminate(job.Shutdown, s.ShutdownGrace) // those that their connections have left, too
 	defer s.peers.flush()
 	defer s.records.flush()
 
 	done := make(chan struct{})
-	go func() { // ends when the connections have
+	go func() { // ends when the connections and the jobs have
 		s.serving.Wait()
+		s.jobs.Wait()
 		close(done)
 	}()
 	select {
