@@ -140,7 +140,7 @@ type Pool struct {
 	mu      sync.Mutex
 	closed  bool
 	members map[string]*member
-	open    map[*Client]*member
+	open    map[*link]*member
 	dialing int
 	forgets uint64    // calls of Forget
 	counts  PoolStats // the counters of it
@@ -149,7 +149,7 @@ type Pool struct {
 // NewPool returns an empty Pool. The caller closes it.
 func NewPool(config PoolConfig) *Pool {
 	config.setDefaults()
-	p := &Pool{config: config, members: make(map[string]*member), open: make(map[*Client]*member)}
+	p := &Pool{config: config, members: make(map[string]*member), open: make(map[*link]*member)}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p
 }
@@ -178,15 +178,18 @@ func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
 	}
 	m := p.member(target)
 	m.used = time.Now()
-	if c := m.current; c != nil && !c.hasEnded() && c.silence() < p.config.ProbeAfter {
+	if l := m.current; l != nil && !l.hasEnded() && l.silence() < p.config.ProbeAfter {
 		p.mu.Unlock()
-		return c, nil
+		return l.client, nil
 	}
 	s := m.find()
 	p.mu.Unlock()
 	select {
 	case <-s.done:
-		return s.client, s.err
+		if s.err != nil {
+			return nil, s.err
+		}
+		return s.link.client, nil
 	case <-ctx.Done():
 		return nil, m.gaveUp(ctx.Err())
 	}
@@ -239,8 +242,8 @@ func (p *Pool) Stats() PoolStats {
 	defer p.mu.Unlock()
 	s := p.counts
 	s.Targets, s.Conns, s.Dialing = len(p.members), len(p.open), p.dialing
-	for c := range p.open {
-		if inUse, _ := c.usage(); inUse {
+	for l := range p.open {
+		if inUse, _ := l.usage(); inUse {
 			s.InUse++
 		}
 	}
@@ -265,15 +268,15 @@ func (p *Pool) reserve() error {
 // evictOldest is called with mu held.
 func (p *Pool) evictOldest() bool {
 	for {
-		var oldest *Client
+		var oldest *link
 		var since time.Time
-		for c, m := range p.open {
-			inUse, last := c.usage()
-			if m.current == c && m.used.After(last) {
+		for l, m := range p.open {
+			inUse, last := l.usage()
+			if m.current == l && m.used.After(last) {
 				last = m.used // it has just been asked for
 			}
 			if !inUse && (oldest == nil || last.Before(since)) {
-				oldest, since = c, last
+				oldest, since = l, last
 			}
 		}
 		if oldest == nil {
@@ -290,42 +293,42 @@ var errIdle = errors.New("idle connection closed by the pool")
 // evict closes a connection that is not in use. A command that is about to be
 // started over it either has marked it as in use, and then it is kept, or finds
 // that it is closed before it sends a byte. It is called with mu held.
-func (p *Pool) evict(c *Client) bool {
-	unused, fresh := c.endUnused(errIdle)
+func (p *Pool) evict(l *link) bool {
+	unused, fresh := l.setEndingUnused(errIdle)
 	if !unused {
 		return false
 	}
-	if m := p.open[c]; m != nil {
-		m.excuse(c)
+	if m := p.open[l]; m != nil {
+		m.excuse(l)
 	}
-	p.forget(c)
+	p.forget(l)
 	if fresh {
 		p.counts.Evicted++
 	}
-	p.running.Go(func() { _ = c.Close() })
+	p.running.Go(func() { l.end(nil) })
 	return true
 }
 
-// forget has c no longer count, nor handed out. It is called with mu held.
-func (p *Pool) forget(c *Client) {
-	m, ok := p.open[c]
+// forget lets l no longer count, nor be handed out. It is called with mu held.
+func (p *Pool) forget(l *link) {
+	m, ok := p.open[l]
 	if !ok {
 		return
 	}
-	delete(p.open, c)
-	if m.current == c {
+	delete(p.open, l)
+	if m.current == l {
 		m.current = nil
 	}
-	m.retired = slices.DeleteFunc(m.retired, func(r *Client) bool { return r == c })
+	m.retired = slices.DeleteFunc(m.retired, func(r *link) bool { return r == l })
 }
 
 // drop closes a connection of m's that nobody has been given.
-func (p *Pool) drop(m *member, c *Client) {
+func (p *Pool) drop(m *member, l *link) {
 	p.mu.Lock()
 	p.dialing--
-	m.excuse(c)
+	m.excuse(l)
 	p.mu.Unlock()
-	_ = c.Close()
+	l.end(nil)
 }
 
 func (p *Pool) count(counter *uint64) {
