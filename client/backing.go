@@ -1,9 +1,6 @@
 package client
 
-import (
-	"math/rand/v2"
-	"time"
-)
+import "time"
 
 // A backing says how long the attempts to reach a target wait. A connection counts
 // as a failure from the moment it is made until it was of use: a caller that dials
@@ -60,16 +57,4 @@ func (m *member) excuse(l *link) {
 		b.failures--
 		b.retryAt, b.latest = time.Time{}, nil
 	}
-}
-
-// backOff is how long the next attempt waits after one that has failed, and
-// failures before that.
-func (c *PoolConfig) backOff(failures int) time.Duration {
-	wait := c.MinBackoff
-	for range failures {
-		if wait = min(2*wait, c.MaxBackoff); wait == c.MaxBackoff {
-			break
-		}
-	}
-	return wait/2 + rand.N(wait/2+1)
 }

@@ -16,8 +16,11 @@ import (
 func TestKillFollowsARequestGivenUpHalfSent(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	for name, begin := range map[string]func(context.Context, *client.Client) error{
-		"exec":    func(ctx context.Context, c *client.Client) error { return c.CommandContext(ctx, long).Start() },
-		"forward": func(ctx context.Context, c *client.Client) error { _, err := c.DialGuest(ctx, "unix", long); return err },
+		"exec": func(ctx context.Context, c *client.Client) error { return c.CommandContext(ctx, long).Start() },
+		"forward": func(ctx context.Context, c *client.Client) error {
+			_, err := c.DialGuest(ctx, "unix", long)
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, g := hostile(t)
