@@ -10,7 +10,7 @@ import (
 
 // dial makes a connection, when the back-off has passed, and waits for the
 // agent's greeting. It counts as being dialed until replace or drop.
-func (m *member) dial(ctx context.Context) (*Client, error) {
+func (m *member) dial(ctx context.Context) (*link, error) {
 	p := m.pool
 	if err := m.backOff(ctx); err != nil {
 		return nil, err
@@ -18,7 +18,7 @@ func (m *member) dial(ctx context.Context) (*Client, error) {
 	if err := p.reserve(); err != nil {
 		return nil, err
 	}
-	c, err := m.connect(ctx)
+	l, err := m.connect(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
@@ -29,8 +29,8 @@ func (m *member) dial(ctx context.Context) (*Client, error) {
 		}
 		return nil, err
 	}
-	m.backing.made(&p.config, c)
-	return c, nil
+	m.backing.made(&p.config, l)
+	return l, nil
 }
 
 func (m *member) backOff(ctx context.Context) error {
@@ -62,18 +62,21 @@ func (m *member) gaveUp(err error) error {
 	return &DialError{Target: m.target, Err: err}
 }
 
-func (m *member) connect(ctx context.Context) (*Client, error) {
+// connect returns a link whose agent has shown that it is there. Its Client is the one
+// that Get hands out.
+func (m *member) connect(ctx context.Context) (*link, error) {
 	config := &m.pool.config
 	within, cancel := context.WithTimeout(ctx, config.DialTimeout)
 	defer cancel()
 	c, err := m.greeted(within)
 	if err == nil {
-		if err := m.verify(c); err != nil {
+		l := c.current()
+		if err := m.verify(l); err != nil {
 			return nil, &DialError{Target: m.target, Err: errors.Join(err, c.Close())}
 		}
-		c.used = time.Now()
-		c.another = func(ctx context.Context) (*Client, error) { return m.another(ctx, c) }
-		return c, nil
+		l.used = time.Now()
+		c.another = m.another
+		return l, nil
 	}
 	if dial, ok := errors.AsType[*DialError](err); ok {
 		err = dial.Err
@@ -84,7 +87,8 @@ func (m *member) connect(ctx context.Context) (*Client, error) {
 	return nil, &DialError{Target: m.target, Err: err}
 }
 
-// greeted returns a Client whose agent has shown that it is there.
+// greeted returns a Client whose agent has shown that it is there. Its link stays the
+// same: the protocol version is found out here.
 func (m *member) greeted(ctx context.Context) (*Client, error) {
 	r := route{dial: m.dialConn, target: m.target, pace: &m.pace, memory: &m.pool.memory}
 	protocol := m.pool.config.Protocol
@@ -105,13 +109,13 @@ func (m *member) greeted(ctx context.Context) (*Client, error) {
 	return nil, err
 }
 
-// verify asks the pool's owner about c, which has been greeted or speaks version 1.
-func (m *member) verify(c *Client) error {
+// verify asks the pool's owner about l, which has been greeted or speaks version 1.
+func (m *member) verify(l *link) error {
 	verify := m.pool.config.Verify
 	if verify == nil {
 		return nil
 	}
-	if err := verify(m.target, c.hello.clone()); err != nil {
+	if err := verify(m.target, l.hello.clone()); err != nil {
 		return fmt.Errorf("the agent was refused: %w", err)
 	}
 	return nil

@@ -1,9 +1,6 @@
 package client
 
-import (
-	"math/rand/v2"
-	"time"
-)
+import "time"
 
 // A backing says how long the attempts to reach a target wait. A connection counts
 // as a failure from the moment it is made until it was of use: a caller that dials
@@ -15,7 +12,7 @@ type backing struct {
 	failures int       // in a row
 	failure  error     // the latest one's; nil: there was none, or it is not over
 	retryAt  time.Time // of the next attempt
-	latest   *Client   // the latest connection, if it has not been of use yet
+	latest   *link     // the latest connection, if it has not been of use yet
 }
 
 // wait returns how long the next attempt is to wait.
@@ -29,47 +26,35 @@ func (b *backing) failed(config *PoolConfig, err error) {
 }
 
 // made counts a connection that may turn out to be of no use.
-func (b *backing) made(config *PoolConfig, c *Client) {
+func (b *backing) made(config *PoolConfig, l *link) {
 	b.failed(config, nil)
-	b.latest = c
+	b.latest = l
 }
 
 // settle forgets the failures if the latest connection was of use, and otherwise
 // keeps why it ended.
 func (b *backing) settle(config *PoolConfig, target string) {
-	c := b.latest
-	if c == nil {
+	l := b.latest
+	if l == nil {
 		return
 	}
-	age, ended := c.age(), c.hasEnded()
-	useful := c.answered.Load() && age >= config.MinBackoff
+	age, ended := l.age(), l.hasEnded()
+	useful := l.answered.Load() && age >= config.MinBackoff
 	switch {
 	case age >= config.MaxBackoff, useful && !ended:
 		*b = backing{}
 	case ended:
-		b.failure, b.latest = &DialError{Target: target, Err: c.lost()}, nil
+		b.failure, b.latest = &DialError{Target: target, Err: l.lost()}, nil
 		if useful { // most often an agent that is being restarted
 			b.failures /= 2
 		}
 	}
 }
 
-// excuse takes back what made has counted: c ends because the pool closes it.
-func (m *member) excuse(c *Client) {
-	if b := &m.backing; b.latest == c {
+// excuse takes back what made has counted: l ends because the pool closes it.
+func (m *member) excuse(l *link) {
+	if b := &m.backing; b.latest == l {
 		b.failures--
 		b.retryAt, b.latest = time.Time{}, nil
 	}
-}
-
-// backOff is how long the next attempt waits after one that has failed, and
-// failures before that.
-func (c *PoolConfig) backOff(failures int) time.Duration {
-	wait := c.MinBackoff
-	for range failures {
-		if wait = min(2*wait, c.MaxBackoff); wait == c.MaxBackoff {
-			break
-		}
-	}
-	return wait/2 + rand.N(wait/2+1)
 }

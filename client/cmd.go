@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 // DefaultWaitDelay is the [Cmd.WaitDelay] of a Cmd that sets none: longer than
@@ -108,8 +105,7 @@ type Cmd struct {
 	ctx    context.Context // of CommandContext, as in os/exec
 
 	started   bool
-	id        uint64 // of the exec request
-	events    <-chan wire.Message
+	call      *call // the exec, over the link that the command runs on
 	pid       int
 	handle    []byte
 	streams   streams
@@ -187,189 +183,10 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 	return both.Bytes(), err
 }
 
-// Start starts the command, and returns once the agent has said that it runs.
-// The caller must call Wait after a Start that returned nil. Where it returns
-// an error, the command has not run, unless that is a [*MaybeStartedError].
-func (c *Cmd) Start() error {
-	switch {
-	case c.client == nil:
-		return errors.New("client: a Cmd that Command has not made")
-	case c.started:
-		return errors.New("client: already started")
-	case len(c.Args) == 0:
-		return errors.New("client: no command")
-	case c.Timeout < 0:
-		return fmt.Errorf("client: timeout %v is negative", c.Timeout)
-	case c.TTY != nil && c.Stderr != nil && !sameWriter(c.Stdout, c.Stderr):
-		return errors.New("client: Stderr with a TTY: a terminal has one output, Stdout")
-	}
-	if err := c.Limits.check(); err != nil {
-		return err
-	}
-	if err := c.ctx.Err(); err != nil {
-		return err
-	}
-	c.started = true
-	if c.MaxOutput != 0 {
-		c.allowance.limit = c.MaxOutput
-	}
-	c.findPipes()
-	if err := c.client.somewhere(c.ctx, c.startOn); err != nil {
-		return err
-	}
-	c.copyStreams()
-	c.stopWatch = context.AfterFunc(c.ctx, c.end)
-	return nil
-}
-
-// startOn starts the command over a connection, which is then the command's. It
-// has been marked as in use; where startOn fails, it is no longer.
-func (c *Cmd) startOn(client *Client) error {
-	c.client, c.streams = client, streams{}
-	c.id, c.events = client.begin()
-	err := c.open()
-	if err == nil {
-		if c.pid, err = c.awaitStart(); err != nil {
-			client.letGo(c.id, c.streams.all()...)
-		}
-	}
-	if err != nil {
-		client.release()
-	}
-	return err
-}
-
-// neverStarted says that another connection may be tried: the command has
-// certainly not run, by no fault of its own.
-func neverStarted(err error) bool {
-	if _, ok := errors.AsType[*MaybeStartedError](err); ok {
-		return false
-	}
-	remote, ok := errors.AsType[*RemoteError](err)
-	return ok && remote.Kind == ShuttingDown || speaksVersion1(err) || errors.Is(err, ErrLost) && !errors.Is(err, ErrNotSpoken)
-}
-
-// open opens the streams and sends the request. If it fails, it gives the request up.
-// A connection may take no bytes for as long as a VM is paused, but ctx is obeyed.
-func (c *Cmd) open() error {
-	client := c.client // another one takes its place where it has not sent the request
-	if err := client.beginSending(c.ctx); err != nil {
-		client.giveUp(c.id)
-		return err
-	}
-	opened := make(chan error, 1)
-	go func() { opened <- c.send(); client.endSending() }() // ends with its writes, or the connection
-	select {
-	case err := <-opened:
-		if err != nil {
-			c.dropUnsent()
-		}
-		return err
-	case <-c.ctx.Done():
-		go c.withdraw(opened) // ends soon after send
-		return &MaybeStartedError{Err: c.ctx.Err()}
-	}
-}
-
-func (c *Cmd) send() error {
-	if err := c.streams.open(c.client.mux, c); errors.Is(err, ErrLost) {
-		<-c.client.done // its reader learns why
-		return c.client.lost()
-	} else if err != nil {
-		return err
-	}
-	frame, err := wire.Append(nil, c.request())
-	if err != nil {
-		return fmt.Errorf("client: arguments and environment are too long: %w", err)
-	}
-	if _, err := c.client.control.Write(frame); err != nil {
-		<-c.client.done // a connection that cannot be written to ends; why, its reader learns
-		return unanswered(c.client.lost())
-	}
-	return nil
-}
-
-// unanswered is the error of a request that was sent, or partly, and whose
-// answer err has kept from coming.
-func unanswered(err error) error {
-	if _, ok := errors.AsType[*refusedError](err); ok || errors.Is(err, ErrNotSpoken) {
-		return err // the agent has read no request
-	}
-	return &MaybeStartedError{Err: err}
-}
-
-// withdraw undoes a Start whose context has ended.
-func (c *Cmd) withdraw(opened <-chan error) {
-	if err := <-opened; err != nil {
-		c.dropUnsent()
-		return
-	}
-	c.client.letGo(c.id, c.streams.all()...)
-	c.end()
-}
-
-// dropUnsent gives up a request that has not been sent: nothing names its streams.
-func (c *Cmd) dropUnsent() {
-	c.client.giveUp(c.id)
-	resetAll(c.streams.all())
-}
-
-func (c *Cmd) request() *wire.Exec {
-	m := &wire.Exec{
-		Head: wire.Head{ID: c.id},
-		Argv: c.Args,
-		Env:  c.Env, ClearEnv: c.ClearEnv,
-		Dir: c.Dir, User: c.User,
-		Stdin: c.streams.stdin.id(), Stdout: c.streams.stdout.id(), Stderr: c.streams.stderr.id(),
-		TTY:       c.TTY.wire(),
-		TimeoutMS: milliseconds(c.Timeout),
-		Limits:    c.Limits.request(),
-	}
-	if c.Keep {
-		m.OnDisconnect = wire.DisconnectKeep
-	}
-	return m
-}
-
-// milliseconds rounds up, so that no timeout becomes none.
-func milliseconds(d time.Duration) uint64 {
-	return uint64((d + time.Millisecond - 1) / time.Millisecond)
-}
-
-// awaitStart waits for the agent's word.
-func (c *Cmd) awaitStart() (pid int, err error) {
-	m, err := c.client.event(c.ctx, c.events)
-	if err != nil {
-		if c.ctx.Err() != nil {
-			go c.end() // ends with the write, or the connection
-		}
-		return 0, unanswered(err)
-	}
-	switch m := m.(type) {
-	case *wire.Started:
-		if err := checkStarted(m); err != nil {
-			go c.end() // ends with the write, or the connection
-			return 0, &MaybeStartedError{Err: err}
-		}
-		c.handle = handleOf(m)
-		return m.PID, nil
-	case *wire.Error:
-		if err := c.client.ofOld(m); errors.Is(err, errMayHaveRun) {
-			return 0, &MaybeStartedError{Err: err}
-		} else if err != nil {
-			return 0, err
-		}
-		return 0, remoteError(m.Kind, m.Message)
-	default:
-		go c.end() // likewise: the guest may still run it
-		return 0, &MaybeStartedError{Err: fmt.Errorf("%w: %T before started", ErrProtocol, m)}
-	}
-}
-
 // end asks the agent to end the command, and does not wait for its answer.
 func (c *Cmd) end() {
 	c.markEnding()
-	c.client.kill(c.id)
+	c.call.link.kill(c.call.id)
 }
 
 // markEnding says that the command is being ended, once. From then on WaitDelay bounds

@@ -37,7 +37,7 @@ func (c *Cmd) Signal(sig os.Signal) error {
 		return fmt.Errorf("client: signal %v: want a syscall.Signal or a SignalName", sig)
 	}
 	return c.control(func(h wire.Head) wire.Message {
-		return &wire.Signal{Head: h, Exec: c.id, Signal: name}
+		return &wire.Signal{Head: h, Exec: c.call.id, Signal: name}
 	})
 }
 
@@ -58,7 +58,7 @@ func (c *Cmd) control(message func(wire.Head) wire.Message) error {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(c.ctx))
 	defer cancel(nil)
 	go c.bound(ctx, cancel, ended) // stopped by cancel
-	_, err := c.client.request(ctx, message)
+	_, err := c.call.link.request(ctx, message)
 	if errors.Is(err, context.Canceled) {
 		err = context.Cause(ctx)
 	}
@@ -130,6 +130,6 @@ func (c *Cmd) Kill() error {
 	}
 	c.markEnding()
 	return c.control(func(h wire.Head) wire.Message {
-		return &wire.Kill{Head: h, Exec: c.id, Force: true}
+		return &wire.Kill{Head: h, Exec: c.call.id, Force: true}
 	})
 }

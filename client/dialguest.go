@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 
@@ -42,94 +41,57 @@ import (
 // it takes some every 5 seconds. (As over TCP, one that sends meanwhile may lose
 // the last of it: to be sure, call CloseWrite and read to the end.)
 func (c *Client) DialGuest(ctx context.Context, network, address string) (net.Conn, error) {
-	to := guestAddr{network, address}
-	var g *guestConn
-	err := c.somewhere(ctx, func(c *Client) (err error) {
-		g, err = c.dialGuest(ctx, to)
-		return err
-	})
+	g := &guestConn{remote: guestAddr{network, address}}
+	err := c.withRetry(ctx, func(l *link) error { return g.dial(ctx, l) })
 	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Addr: to, Err: err}
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: g.remote, Err: err}
 	}
 	return g, nil
 }
 
-// dialGuest dials over c, which has been marked as in use; where it fails, it is
-// no longer.
-func (c *Client) dialGuest(ctx context.Context, to guestAddr) (*guestConn, error) {
-	g := &guestConn{client: c, remote: to}
-	g.id, g.events = c.begin()
-	if err := g.open(ctx); err != nil {
-		if g.stream != nil {
-			c.letGo(g.id, g.stream)
-		} else {
-			c.giveUp(g.id)
-		}
-		c.release()
-		return nil, err
-	}
-	return g, nil
-}
-
-// open opens the stream, sends the request and waits for the answer. The
-// connection may take no bytes for as long as a VM is paused, but ctx is obeyed.
-func (g *guestConn) open(ctx context.Context) error {
-	c := g.client
-	if err := c.beginSending(ctx); err != nil {
-		return err
-	}
-	sent := make(chan struct{})
-	frame, err := g.request()
-	if err != nil {
-		c.endSending()
-		return err
-	}
-	go func() { // ends with the write, or the connection
-		_, _ = c.control.Write(frame)
-		c.endSending()
-		close(sent)
-	}()
-	m, err := c.event(ctx, g.events)
+// dial dials over a link, which is marked as in use. If dial fails, it has released
+// the link.
+func (g *guestConn) dial(ctx context.Context, l *link) error {
+	call, answer, err := l.call(ctx, g.request)
 	if err == nil {
-		switch m := m.(type) {
-		case *wire.Started:
-			return nil
-		case *wire.Error:
-			err = remoteError(m.Kind, m.Message)
-		default:
-			err = fmt.Errorf("%w: %T answers no forward", ErrProtocol, m)
+		if err = forwarded(answer); err != nil {
+			call.letGo()
 		}
 	}
-	if ctx.Err() != nil {
-		go func() { <-sent; c.kill(g.id) }() // likewise
+	if err != nil {
+		l.release()
+		return err
 	}
-	return err
+	g.call = call
+	return nil
 }
 
-func (g *guestConn) request() ([]byte, error) {
-	var err error
-	if g.stream, err = g.client.mux.Open(); errors.Is(err, ErrLost) {
-		<-g.client.done // its reader learns why
-		return nil, g.client.lost()
-	} else if err != nil {
+// request opens the stream of the connection, and returns the encoded request.
+func (g *guestConn) request(call *call) ([]byte, error) {
+	call.begins = true
+	stream, err := call.link.mux.Open()
+	if err != nil {
 		return nil, err
 	}
-	g.stream.Interruptible()
+	stream.Interruptible()
+	g.stream, call.streams = stream, []*mux.Stream{stream}
 	frame, err := wire.Append(nil, &wire.Forward{
-		Head: wire.Head{ID: g.id}, Network: g.remote.network, Address: g.remote.address, Stream: g.stream.ID(),
+		Head: wire.Head{ID: call.id}, Network: g.remote.network, Address: g.remote.address, Stream: stream.ID(),
 	})
 	if err != nil {
-		resetAll([]*mux.Stream{g.stream}) // no request names it
-		g.stream = nil
 		return nil, fmt.Errorf("client: the address is too long: %w", err)
 	}
 	return frame, nil
 }
 
-// kill asks the agent to end what an exec or a forward has begun, and does not
-// wait for its answer.
-func (c *Client) kill(exec uint64) {
-	id, _ := c.begin()
-	c.giveUp(id)
-	_ = wire.Write(c.control, &wire.Kill{Head: wire.Head{ID: id}, Exec: exec})
+// forwarded returns the error in the answer to a forward.
+func forwarded(answer wire.Message) error {
+	switch m := answer.(type) {
+	case *wire.Started:
+		return nil
+	case *wire.Error:
+		return remoteError(m.Kind, m.Message)
+	default:
+		return fmt.Errorf("%w: %T answers no forward", ErrProtocol, m)
+	}
 }

@@ -112,7 +112,7 @@ func handleOf(m *wire.Started) []byte {
 // needs waits for the agent's greeting, and returns a RemoteError if that does not
 // name the feature: an older agent would ignore what it does not know.
 func (c *Client) needs(ctx context.Context, feature string) error {
-	if old := c.live().old; old != nil {
+	if c.current().old != nil {
 		return unsupported("the agent speaks protocol version 1, which has no %q", feature)
 	}
 	h, err := c.Hello(ctx)

@@ -10,7 +10,7 @@ const (
 )
 
 // NumStreams is how many streams of c's connection have not ended.
-func NumStreams(c *Client) int { return c.mux.NumStreams() }
+func NumStreams(c *Client) int { return c.current().mux.NumStreams() }
 
 // BackOff is how long a Pool waits after that many failures and one more.
 func BackOff(c PoolConfig, failures int) time.Duration {

@@ -32,13 +32,13 @@ func (p *Pool) Forget(target string) {
 	if m.search != nil {
 		m.search.cancel(ErrForgotten)
 	}
-	for _, c := range append(slices.Clone(m.retired), m.current) {
-		if c == nil {
+	for _, l := range append(slices.Clone(m.retired), m.current) {
+		if l == nil {
 			continue
 		}
-		c.setEnd(fmt.Errorf("%w: %w", ErrLost, ErrForgotten))
-		p.forget(c)
+		l.setEnding(fmt.Errorf("%w: %w", ErrLost, ErrForgotten))
+		p.forget(l)
 		p.counts.Forgotten++
-		p.running.Go(func() { _ = c.Close() })
+		p.running.Go(func() { l.end(nil) })
 	}
 }

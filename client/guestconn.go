@@ -23,11 +23,9 @@ func (a guestAddr) String() string  { return a.address }
 
 // A guestConn is what DialGuest returns.
 type guestConn struct {
-	client *Client
 	remote guestAddr
+	call   *call // the forward
 	stream *mux.Stream
-	id     uint64 // of the forward request
-	events <-chan wire.Message
 
 	closed atomic.Bool
 	readBy atomic.Pointer[time.Time] // nil: never
@@ -72,12 +70,12 @@ func (g *guestConn) Close() error {
 func (g *guestConn) finish() {
 	g.stream.Flush()
 	select {
-	case <-g.events: // it has been told about
+	case <-g.call.events: // it has been told about
 	default:
-		g.client.kill(g.id)
+		g.call.link.kill(g.call.id)
 	}
-	g.client.letGo(g.id, g.stream)
-	g.client.release()
+	g.call.letGo()
+	g.call.link.release()
 }
 
 func (g *guestConn) LocalAddr() net.Addr  { return guestAddr{g.remote.network, "host"} }
@@ -114,8 +112,8 @@ func (g *guestConn) fail(op string, err error) error {
 	case errors.Is(err, mux.ErrReset):
 		err = g.verdict()
 	case errors.Is(err, ErrLost):
-		<-g.client.done // its reader learns why
-		err = lostError{g.client.lost()}
+		<-g.call.link.done // its reader learns why
+		err = lostError{g.call.link.lost()}
 	}
 	return &net.OpError{Op: op, Net: g.remote.network, Source: g.LocalAddr(), Addr: g.remote, Err: err}
 }
@@ -142,12 +140,12 @@ func (g *guestConn) verdict() error {
 	defer late.Stop()
 	g.broken = errNoVerdict
 	select {
-	case m := <-g.events:
+	case m := <-g.call.events:
 		if m, ok := m.(*wire.Error); ok {
 			g.broken = remoteError(m.Kind, m.Message)
 		}
-	case <-g.client.done:
-		g.broken = lostError{g.client.lost()}
+	case <-g.call.link.done:
+		g.broken = lostError{g.call.link.lost()}
 	case <-late.C:
 	}
 	return g.broken

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"context"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -66,16 +65,6 @@ func readHello(m *wire.Hello) (Hello, error) {
 		h.Features = append(h.Features, printable(feature, maxHelloText))
 	}
 	return h, nil
-}
-
-// Hello waits for the agent's greeting, as [Client.Ready] does, and returns what
-// it says. After [Client.Resume] or [Client.Reseed] the agent has another AgentID,
-// which only later connections tell.
-func (c *Client) Hello(ctx context.Context) (Hello, error) {
-	if err := c.Ready(ctx); err != nil {
-		return Hello{}, err
-	}
-	return c.live().hello.clone(), nil
 }
 
 func (h Hello) clone() Hello {

@@ -10,27 +10,36 @@ import (
 // unanswered. It is as many execs as an agent runs for one connection by default.
 const maxUnanswered = 2048
 
-// letGo gives up a request that has been sent, and its streams. If the agent has said
+// drop gives up a call that was not sent: the agent knows nothing of its streams.
+func (c *call) drop() {
+	c.link.mu.Lock()
+	delete(c.link.calls, c.id)
+	c.link.mu.Unlock()
+	resetAll(c.streams)
+}
+
+// letGo gives up a call that was sent, and its streams. If the agent has said
 // its last word about the request, it has ended its streams before: a stream that has
 // not ended is reset, so that a guest cannot have them gather here. Otherwise the
 // agent is owed both directions until that word, and deliver resets what is left then.
-func (c *Client) letGo(id uint64, streams ...*mux.Stream) {
-	for _, s := range streams {
+func (c *call) letGo() {
+	l := c.link
+	for _, s := range c.streams {
 		s.Discard()
 	}
-	c.mu.Lock()
-	_, unanswered := c.calls[id]
-	delete(c.calls, id)
-	if unanswered && len(streams) > 0 {
-		c.unanswered[id] = streams
+	l.mu.Lock()
+	_, unanswered := l.calls[c.id]
+	delete(l.calls, c.id)
+	if unanswered && len(c.streams) > 0 {
+		l.unanswered[c.id] = c.streams
 	}
-	n := len(c.unanswered)
-	c.mu.Unlock()
+	n := len(l.unanswered)
+	l.mu.Unlock()
 	if !unanswered {
-		resetAll(streams)
+		resetAll(c.streams)
 	}
 	if n > maxUnanswered {
-		go c.fail(fmt.Errorf("%w: the agent has left %d requests unanswered", ErrProtocol, n)) // ends with the connection
+		go l.end(fmt.Errorf("%w: the agent has left %d requests unanswered", ErrProtocol, n)) // ends with the connection
 	}
 }
 

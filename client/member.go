@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 // A member is a target of a Pool. Its fields are guarded by the pool's mu.
@@ -18,13 +16,13 @@ type member struct {
 	pool   *Pool
 	target string
 
-	current *Client   // nil: none
-	retired []*Client // replaced, and kept for the commands that run over them
+	current *link     // nil: none
+	retired []*link   // replaced, and kept for the commands that run over them
 	search  *search   // under way, or nil
 	used    time.Time // by Get
 	timer   *time.Timer
 
-	examined map[*Client]bool // retired ones that an examination is about
+	examined map[*link]bool // retired ones that an examination is about
 
 	pace      pace // of version 1's commands; it guards itself
 	backing   backing
@@ -37,7 +35,7 @@ type member struct {
 func (p *Pool) member(target string) *member {
 	m, ok := p.members[target]
 	if !ok {
-		m = &member{pool: p, target: target, examined: make(map[*Client]bool)}
+		m = &member{pool: p, target: target, examined: make(map[*link]bool)}
 		m.pace.config = &p.config
 		m.timer = time.AfterFunc(p.tick(), m.tend)
 		p.members[target] = m
@@ -57,19 +55,19 @@ func (m *member) tend() {
 	if p.closed || m.forgotten {
 		return
 	}
-	if c := m.current; c != nil {
-		inUse, last := c.usage()
+	if l := m.current; l != nil {
+		inUse, last := l.usage()
 		switch {
-		case inUse && c.silence() >= p.config.ProbeAfter, m.mayHaveLearnt(c, inUse):
+		case inUse && l.silence() >= p.config.ProbeAfter, m.mayHaveLearnt(l, inUse):
 			m.find()
 		case !inUse && time.Since(last) >= p.config.IdleTimeout && time.Since(m.used) >= p.config.IdleTimeout:
-			p.evict(c)
+			p.evict(l)
 		}
 	}
-	for _, c := range slices.Clone(m.retired) {
-		if !p.evict(c) && c.old == nil && c.unreplied() >= p.config.ProbeAfter && !m.examined[c] {
-			m.examined[c] = true
-			p.running.Go(func() { m.examine(c) }) // stopped by an answer, c's end, or Close
+	for _, l := range slices.Clone(m.retired) {
+		if !p.evict(l) && l.old == nil && l.unreplied() >= p.config.ProbeAfter && !m.examined[l] {
+			m.examined[l] = true
+			p.running.Go(func() { m.examine(l) }) // stopped by an answer, l's end, or Close
 		}
 	}
 	idle := time.Since(m.used) >= p.config.IdleTimeout
@@ -81,19 +79,19 @@ func (m *member) tend() {
 	m.timer.Reset(p.tick())
 }
 
-// mayHaveLearnt says that c, which speaks version 1 and is used, is to be asked
+// mayHaveLearnt reports whether l, which speaks version 1 and is used, is to be asked
 // whether it still does: as long as its commands say something it is not silent.
 // It is called with mu held.
-func (m *member) mayHaveLearnt(c *Client, inUse bool) bool {
-	return c.old != nil && !c.old.chosen && (inUse || time.Since(m.used) < m.pool.config.ProbeAfter)
+func (m *member) mayHaveLearnt(l *link, inUse bool) bool {
+	return l.old != nil && !l.old.chosen && (inUse || time.Since(m.used) < m.pool.config.ProbeAfter)
 }
 
-// retire lets c, if it is the current one, serve the commands that it has and
+// retire lets l, if it is the current one, serve the commands that it has and
 // no others. It is called with mu held.
-func (m *member) retire(c *Client) {
-	if c != nil && m.current == c {
+func (m *member) retire(l *link) {
+	if l != nil && m.current == l {
 		m.current = nil
-		m.retired = append(m.retired, c)
+		m.retired = append(m.retired, l)
 		m.boundRetired()
 	}
 }
@@ -109,32 +107,31 @@ var errTooManyRetired = fmt.Errorf("%w: %d newer connections to the same agent h
 func (m *member) boundRetired() {
 	p := m.pool
 	if len(m.retired) > maxRetired {
-		for _, c := range slices.Clone(m.retired) {
-			p.evict(c) // if nobody uses it
+		for _, l := range slices.Clone(m.retired) {
+			p.evict(l) // if nobody uses it
 		}
 	}
 	for len(m.retired) > maxRetired {
-		c := m.retired[0]
-		c.setEnd(errTooManyRetired)
+		l := m.retired[0]
+		l.setEnding(errTooManyRetired)
 		p.counts.Stale++
-		p.forget(c)
-		m.retired = slices.DeleteFunc(m.retired, func(r *Client) bool { return r == c }) // if the pool had forgotten it
-		p.running.Go(func() { _ = c.Close() })
+		p.forget(l)
+		m.retired = slices.DeleteFunc(m.retired, func(r *link) bool { return r == l }) // if the pool had forgotten it
+		p.running.Go(func() { l.end(nil) })
 	}
 }
 
-// watch waits for the end of c.
-func (m *member) watch(c *Client) {
+// watch waits for the end of l.
+func (m *member) watch(l *link) {
 	p := m.pool
 	select {
-	case <-c.Done():
+	case <-l.done:
 	case <-p.ctx.Done():
-		c.fail(context.Cause(p.ctx))
+		l.end(context.Cause(p.ctx))
 	}
-	_ = c.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.forget(c)
+	p.forget(l)
 }
 
 // judge gives a connection that has not answered a probe another ProbeTimeout,
@@ -142,20 +139,20 @@ func (m *member) watch(c *Client) {
 // then, and the newer one answers again, it is dead. If the newer one does not
 // answer, the VM may have been paused in between, and nothing is known. Nothing
 // counts but an answer: a guest can send any bytes without meaning to go on.
-func (m *member) judge(c, newer *Client) {
+func (m *member) judge(l, newer *link) {
 	p := m.pool
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
 	answered := make(chan struct{})
-	p.running.Go(func() { // stopped by the answer, c's end, or cancel
+	p.running.Go(func() { // stopped by the answer, l's end, or cancel
 		defer close(answered)
-		_, _ = c.ask(ctx, ping)
+		_, _ = l.ask(ctx, ping)
 	})
 	timer := time.NewTimer(p.config.ProbeTimeout)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-answered: // or c has ended, or the pool
+	case <-answered: // or l has ended, or the pool
 		return
 	}
 	within, stop := context.WithTimeout(p.ctx, p.config.ProbeTimeout)
@@ -167,24 +164,22 @@ func (m *member) judge(c, newer *Client) {
 	case <-answered:
 	default:
 		p.count(&p.counts.Stale)
-		c.fail(errStale)
+		l.end(errStale)
 	}
 }
 
-func ping(h wire.Head) wire.Message { return &wire.Ping{Head: h} }
-
 // examine finds out whether a retired connection, which commands still use and
 // which is silent, is dead.
-func (m *member) examine(c *Client) {
+func (m *member) examine(l *link) {
 	p := m.pool
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		delete(m.examined, c)
+		delete(m.examined, l)
 	}()
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
-	if _, ok := m.probe(ctx, c); ok || c.hasEnded() {
+	if _, ok := m.probe(ctx, l); ok || l.hasEnded() {
 		return
 	}
 	p.mu.Lock()
@@ -196,7 +191,7 @@ func (m *member) examine(c *Client) {
 	p.mu.Unlock()
 	<-s.done // it ends by its time-outs, or with the pool
 	if s.err == nil {
-		m.judge(c, s.client)
+		m.judge(l, s.link)
 	}
 }
 

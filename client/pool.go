@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -20,86 +18,6 @@ var (
 	// of them in use.
 	ErrPoolFull = errors.New("pool is full: all of its connections are in use")
 )
-
-// A PoolConfig says how a [Pool] works. Its zero value is good for most.
-type PoolConfig struct {
-	// Dial makes a connection to a target. nil: [ParseTarget] and [Target.Dial].
-	// With a Dial, targets are names that only it understands. It must return
-	// soon after ctx has ended.
-	Dial func(ctx context.Context, target string) (net.Conn, error)
-
-	// DialTimeout is how long an attempt may take, the agent's greeting
-	// included, for which the pool waits. 0: 10 seconds.
-	DialTimeout time.Duration
-
-	// Verify is called for each new connection, after the agent's greeting and
-	// before anybody gets the connection. An error closes it, and is wrapped by
-	// the [*DialError] of those who wait; the attempt has then failed as any other
-	// does, and the next one waits. nil: every agent is taken. What h says the
-	// guest says: Verify finds out a VM that was replaced by another one at the
-	// same address, and no guest that lies.
-	//
-	// An agent that speaks version 1 says nothing: h has Protocol 1 and no more,
-	// and each of its commands goes over a connection that nobody verifies. To
-	// keep such agents out, return an error for them, or set Protocol.
-	//
-	// Verify is called by several goroutines. Those who wait for the connection
-	// wait for it, and so does [Pool.Close].
-	Verify func(target string, h Hello) error
-
-	// After a failed attempt the next one to the same target waits for
-	// MinBackoff, then twice as long each time, to MaxBackoff; in truth for a
-	// random time between half of that and all of it. A connection has failed, too,
-	// if it ends before MaxBackoff has passed. If the agent had answered a request by
-	// then (by anything but shutting_down or limit), and MinBackoff had passed, half
-	// of the failures are forgotten: an agent that is restarted is there again at
-	// once. Of an agent that speaks version 1 a connection of a command has failed if
-	// it ends before the agent has said anything; such connections have a back-off of
-	// their own. 0: 100 ms and 5 seconds.
-	MinBackoff, MaxBackoff time.Duration
-
-	// A connection over which nothing has come for ProbeAfter is asked for an
-	// answer before it is used again, and now and then while it is in use. One
-	// that does not answer within ProbeTimeout may be dead, or its VM paused:
-	// another connection is tried beside it. One that was replaced, and is kept for
-	// its commands, is asked every ProbeAfter, whatever else comes over it. 0: 15 and
-	// 2 seconds.
-	ProbeAfter, ProbeTimeout time.Duration
-
-	// IdleTimeout is how long a connection that nobody uses is kept. 0: 5 minutes.
-	IdleTimeout time.Duration
-
-	// MaxConns is how many connections may be open, or being opened, at a time.
-	// Where there are as many, the one that has been idle for longest gives way.
-	// One that is silent and in use counts, and where there is no room for another
-	// connection to its target, it is not found out. 0: no limit.
-	//
-	// An agent that speaks protocol version 1 counts as one connection, in
-	// PoolStats too, whatever it has: each of its commands has one of its own,
-	// which is neither limited nor counted.
-	MaxConns int
-
-	// Protocol is the version to speak with all agents. [ProtocolAuto], which is
-	// 0, finds out by connecting, again when a connection is replaced, and every
-	// ProbeAfter or so of an agent that speaks version 1 and is in use.
-	Protocol Protocol
-}
-
-func (c *PoolConfig) setDefaults() {
-	for d, value := range map[*time.Duration]time.Duration{
-		&c.DialTimeout:  10 * time.Second,
-		&c.MinBackoff:   100 * time.Millisecond,
-		&c.MaxBackoff:   5 * time.Second,
-		&c.ProbeAfter:   15 * time.Second,
-		&c.ProbeTimeout: 2 * time.Second,
-		&c.IdleTimeout:  5 * time.Minute,
-	} {
-		if *d <= 0 {
-			*d = value
-		}
-	}
-	c.MaxBackoff = max(c.MaxBackoff, c.MinBackoff)
-}
 
 // A Pool keeps one connection to each agent, which all callers share. It is
 // safe for any number of goroutines, and none of them waits for an agent that
@@ -140,7 +58,7 @@ type Pool struct {
 	mu      sync.Mutex
 	closed  bool
 	members map[string]*member
-	open    map[*Client]*member
+	open    map[*link]*member
 	dialing int
 	forgets uint64    // calls of Forget
 	counts  PoolStats // the counters of it
@@ -149,7 +67,7 @@ type Pool struct {
 // NewPool returns an empty Pool. The caller closes it.
 func NewPool(config PoolConfig) *Pool {
 	config.setDefaults()
-	p := &Pool{config: config, members: make(map[string]*member), open: make(map[*Client]*member)}
+	p := &Pool{config: config, members: make(map[string]*member), open: make(map[*link]*member)}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p
 }
@@ -178,15 +96,18 @@ func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
 	}
 	m := p.member(target)
 	m.used = time.Now()
-	if c := m.current; c != nil && !c.hasEnded() && c.silence() < p.config.ProbeAfter {
+	if l := m.current; l != nil && !l.hasEnded() && l.silence() < p.config.ProbeAfter {
 		p.mu.Unlock()
-		return c, nil
+		return l.client, nil
 	}
 	s := m.find()
 	p.mu.Unlock()
 	select {
 	case <-s.done:
-		return s.client, s.err
+		if s.err != nil {
+			return nil, s.err
+		}
+		return s.link.client, nil
 	case <-ctx.Done():
 		return nil, m.gaveUp(ctx.Err())
 	}
@@ -214,122 +135,4 @@ func (p *Pool) Close() error {
 	p.cancel(ErrPoolClosed)
 	p.running.Wait()
 	return nil
-}
-
-// PoolStats is how a [Pool] is doing, and what it has done since it was made.
-type PoolStats struct {
-	Targets int // asked for of late
-	Conns   int // open
-	InUse   int // of those, with commands running or requests under way
-	Dialing int // attempts under way
-
-	Dials         uint64 // attempts
-	DialErrors    uint64 // of those, failed; not those that were no longer needed
-	Probes        uint64 // of connections that were silent
-	ProbeTimeouts uint64 // of those, not answered in time
-	Stale         uint64 // connections closed because a newer one was answered and they were not, or for too many newer ones
-	Evicted       uint64 // unused connections closed: idle, replaced, or for MaxConns
-	Retries       uint64 // commands, and guest connections, tried over another connection
-	Forgotten     uint64 // connections closed by Forget
-}
-
-// Stats returns a snapshot.
-func (p *Pool) Stats() PoolStats {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.counts
-	s.Targets, s.Conns, s.Dialing = len(p.members), len(p.open), p.dialing
-	for c := range p.open {
-		if inUse, _ := c.usage(); inUse {
-			s.InUse++
-		}
-	}
-	return s
-}
-
-// reserve makes room for one more connection.
-func (p *Pool) reserve() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return ErrPoolClosed
-	}
-	if limit := p.config.MaxConns; limit > 0 && len(p.open)+p.dialing >= limit && !p.evictOldest() {
-		return ErrPoolFull
-	}
-	p.dialing++
-	p.counts.Dials++
-	return nil
-}
-
-// evictOldest is called with mu held.
-func (p *Pool) evictOldest() bool {
-	for {
-		var oldest *Client
-		var since time.Time
-		for c, m := range p.open {
-			inUse, last := c.usage()
-			if m.current == c && m.used.After(last) {
-				last = m.used // it has just been asked for
-			}
-			if !inUse && (oldest == nil || last.Before(since)) {
-				oldest, since = c, last
-			}
-		}
-		if oldest == nil {
-			return false
-		}
-		if p.evict(oldest) {
-			return true
-		}
-	}
-}
-
-var errIdle = errors.New("idle connection closed by the pool")
-
-// evict closes a connection that is not in use. A command that is about to be
-// started over it either has marked it as in use, and then it is kept, or finds
-// that it is closed before it sends a byte. It is called with mu held.
-func (p *Pool) evict(c *Client) bool {
-	unused, fresh := c.endUnused(errIdle)
-	if !unused {
-		return false
-	}
-	if m := p.open[c]; m != nil {
-		m.excuse(c)
-	}
-	p.forget(c)
-	if fresh {
-		p.counts.Evicted++
-	}
-	p.running.Go(func() { _ = c.Close() })
-	return true
-}
-
-// forget has c no longer count, nor handed out. It is called with mu held.
-func (p *Pool) forget(c *Client) {
-	m, ok := p.open[c]
-	if !ok {
-		return
-	}
-	delete(p.open, c)
-	if m.current == c {
-		m.current = nil
-	}
-	m.retired = slices.DeleteFunc(m.retired, func(r *Client) bool { return r == c })
-}
-
-// drop closes a connection of m's that nobody has been given.
-func (p *Pool) drop(m *member, c *Client) {
-	p.mu.Lock()
-	p.dialing--
-	m.excuse(c)
-	p.mu.Unlock()
-	_ = c.Close()
-}
-
-func (p *Pool) count(counter *uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	*counter++
 }

@@ -5,25 +5,26 @@ import (
 	"fmt"
 )
 
-// another returns a connection for a command that c has not started, to the agent
-// that c was connected to. What it returns has been marked as in use.
-func (m *member) another(ctx context.Context, c *Client) (*Client, error) {
+// another returns a link for a command that has not started over l, to the agent
+// that l was connected to. The link is marked as in use.
+func (m *member) another(ctx context.Context, l *link) (*link, error) {
 	p := m.pool
 	p.mu.Lock()
 	err := m.goneLocked()
 	if err == nil {
-		m.retire(c)
+		m.retire(l)
 	}
 	p.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
 	for {
-		next, err := p.Get(ctx, m.target)
+		c, err := p.Get(ctx, m.target)
 		if err != nil {
 			return nil, err
 		}
-		if err := next.hello.checkSame(c.hello, m.target); err != nil {
+		next := c.current()
+		if err := next.hello.checkSame(l.hello, m.target); err != nil {
 			return nil, err
 		}
 		if next.use() != nil {

@@ -12,7 +12,7 @@ type search struct {
 	ctx    context.Context // ends with the pool, or by cancel
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when the result is there
-	client *Client
+	link   *link
 	err    error
 }
 
@@ -25,7 +25,7 @@ func (m *member) find() *search {
 		old := m.current
 		m.pool.running.Go(func() { // stopped by its time-outs, Forget, or Close
 			defer s.cancel(nil)
-			s.client, s.err = m.look(s.ctx, old)
+			s.link, s.err = m.look(s.ctx, old)
 			m.pool.mu.Lock()
 			m.search = nil
 			m.pool.mu.Unlock()
@@ -37,7 +37,7 @@ func (m *member) find() *search {
 
 // look returns old if that answers, and a new connection otherwise. If old answers
 // late, but before there is a new one, it is old.
-func (m *member) look(ctx context.Context, old *Client) (*Client, error) {
+func (m *member) look(ctx context.Context, old *link) (*link, error) {
 	p := m.pool
 	within, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -49,13 +49,13 @@ func (m *member) look(ctx context.Context, old *Client) (*Client, error) {
 		}
 	}
 	type result struct {
-		client *Client
-		err    error
+		link *link
+		err  error
 	}
 	dialed := make(chan result, 1)
 	p.running.Go(func() { // stopped by DialTimeout, or within
-		c, err := m.dial(within)
-		dialed <- result{c, err}
+		l, err := m.dial(within)
+		dialed <- result{l, err}
 	})
 	for {
 		select {
@@ -65,44 +65,44 @@ func (m *member) look(ctx context.Context, old *Client) (*Client, error) {
 			}
 			cancel()
 			p.running.Go(func() {
-				if r := <-dialed; r.client != nil {
-					p.drop(m, r.client)
+				if r := <-dialed; r.link != nil {
+					p.drop(m, r.link)
 				}
 			})
 			return old, nil
 		case r := <-dialed:
 			switch {
 			case ctx.Err() != nil:
-				if r.client != nil {
-					p.drop(m, r.client)
+				if r.link != nil {
+					p.drop(m, r.link)
 				}
 				return nil, m.stopped(ctx)
 			case r.err != nil:
 				return nil, r.err
-			case bothOld(old, r.client):
-				p.drop(m, r.client) // the agent is there, and that is all
+			case bothOld(old, r.link):
+				p.drop(m, r.link) // the agent is there, and that is all
 				return old, nil
-			case !m.replace(old, r.client):
-				p.drop(m, r.client)
+			case !m.replace(old, r.link):
+				p.drop(m, r.link)
 				return nil, m.stopped(ctx)
 			}
-			return r.client, nil
+			return r.link, nil
 		}
 	}
 }
 
-// bothOld says that a and c both speak version 1. Neither has a connection that
-// could be dead, and so c is of no more use than a.
-func bothOld(a, c *Client) bool { return a != nil && !a.hasEnded() && a.old != nil && c.old != nil }
+// bothOld reports whether both a and b speak version 1. Neither has a connection that
+// could be dead, and so b is of no more use than a.
+func bothOld(a, b *link) bool { return a != nil && !a.hasEnded() && a.old != nil && b.old != nil }
 
-// probe asks c for an answer, and waits for ProbeTimeout. If none has come by then,
+// probe asks l for an answer, and waits for ProbeTimeout. If none has come by then,
 // pong is the channel on which it still may.
-func (m *member) probe(ctx context.Context, c *Client) (pong <-chan error, ok bool) {
+func (m *member) probe(ctx context.Context, l *link) (pong <-chan error, ok bool) {
 	p := m.pool
 	p.count(&p.counts.Probes)
 	answer := make(chan error, 1)
-	p.running.Go(func() { // stopped by the answer, c's end, or ctx
-		_, err := c.ask(ctx, ping)
+	p.running.Go(func() { // stopped by the answer, l's end, or ctx
+		_, err := l.ask(ctx, ping)
 		answer <- err
 	})
 	timer := time.NewTimer(p.config.ProbeTimeout)
@@ -125,9 +125,9 @@ func (m *member) stopped(ctx context.Context) error {
 	return cause
 }
 
-// replace makes c the target's connection instead of old, which is judged. It
+// replace makes l the target's connection instead of old, which is judged. It
 // returns false if the target has been forgotten.
-func (m *member) replace(old, c *Client) bool {
+func (m *member) replace(old, l *link) bool {
 	p := m.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -136,10 +136,10 @@ func (m *member) replace(old, c *Client) bool {
 	}
 	m.retire(old)
 	p.dialing--
-	p.open[c], m.current = m, c
-	p.running.Go(func() { m.watch(c) })
+	p.open[l], m.current = m, l
+	p.running.Go(func() { m.watch(l) })
 	if old != nil && !old.hasEnded() && old.old == nil {
-		p.running.Go(func() { m.judge(old, c) })
+		p.running.Go(func() { m.judge(old, l) })
 	}
 	return true
 }

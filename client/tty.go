@@ -27,6 +27,6 @@ func (c *Cmd) Resize(rows, cols uint16) error {
 		return errNotStarted
 	}
 	return c.control(func(h wire.Head) wire.Message {
-		return &wire.Resize{Head: h, Exec: c.id, Rows: rows, Cols: cols}
+		return &wire.Resize{Head: h, Exec: c.call.id, Rows: rows, Cols: cols}
 	})
 }

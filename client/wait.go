@@ -35,7 +35,7 @@ func (c *Cmd) Wait() error {
 	defer p.stop()
 	exited, err := c.awaitExit(p)
 	if err == nil && exited.Reason != wire.ReasonLost {
-		c.ProcessState = newProcessState(c.pid, exited, c.client.hello)
+		c.ProcessState = newProcessState(c.pid, exited, c.call.link.hello)
 	}
 	// The ends of the outputs came before exited: what has not ended by now is
 	// not waited for.
@@ -129,7 +129,7 @@ func (c *Cmd) late() error {
 func (c *Cmd) awaitExit(p *patience) (*wire.Exited, error) {
 	for {
 		select {
-		case m := <-c.events:
+		case m := <-c.call.events:
 			return c.exitedOf(m)
 		case <-p.ending:
 			p.begin()
@@ -139,13 +139,13 @@ func (c *Cmd) awaitExit(p *patience) (*wire.Exited, error) {
 			continue
 		case <-p.timer.C:
 			return nil, c.late()
-		case <-c.client.done:
+		case <-c.call.link.done:
 		}
 		select {
-		case m := <-c.events:
+		case m := <-c.call.events:
 			return c.exitedOf(m)
 		default:
-			return nil, c.client.lost()
+			return nil, c.call.link.lost()
 		}
 	}
 }
@@ -153,12 +153,9 @@ func (c *Cmd) awaitExit(p *patience) (*wire.Exited, error) {
 func (c *Cmd) exitedOf(m wire.Message) (*wire.Exited, error) {
 	switch m := m.(type) {
 	case *wire.Exited:
-		return m, checkExited(m, c.client.hello)
+		return m, checkExited(m, c.call.link.hello)
 	case *wire.Error:
-		if err := c.client.ofOld(m); err != nil {
-			return nil, err
-		}
-		return nil, remoteError(m.Kind, m.Message)
+		return nil, c.call.link.execError(m)
 	default:
 		return nil, fmt.Errorf("%w: %T instead of exited", ErrProtocol, m)
 	}
@@ -262,6 +259,6 @@ func (c *Cmd) finish() {
 	if c.stdinPipe != nil {
 		c.stdinPipe.finished.Store(true)
 	}
-	c.client.letGo(c.id, c.streams.all()...)
-	c.client.release()
+	c.call.letGo()
+	c.call.link.release()
 }

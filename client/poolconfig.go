@@ -1,0 +1,100 @@
+package client
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"time"
+)
+
+// A PoolConfig says how a [Pool] works. Its zero value is good for most.
+type PoolConfig struct {
+	// Dial makes a connection to a target. nil: [ParseTarget] and [Target.Dial].
+	// With a Dial, targets are names that only it understands. It must return
+	// soon after ctx has ended.
+	Dial func(ctx context.Context, target string) (net.Conn, error)
+
+	// DialTimeout is how long an attempt may take, the agent's greeting
+	// included, for which the pool waits. 0: 10 seconds.
+	DialTimeout time.Duration
+
+	// Verify is called for each new connection, after the agent's greeting and
+	// before anybody gets the connection. An error closes it, and is wrapped by
+	// the [*DialError] of those who wait; the attempt has then failed as any other
+	// does, and the next one waits. nil: every agent is taken. What h says the
+	// guest says: Verify finds out a VM that was replaced by another one at the
+	// same address, and no guest that lies.
+	//
+	// An agent that speaks version 1 says nothing: h has Protocol 1 and no more,
+	// and each of its commands goes over a connection that nobody verifies. To
+	// keep such agents out, return an error for them, or set Protocol.
+	//
+	// Verify is called by several goroutines. Those who wait for the connection
+	// wait for it, and so does [Pool.Close].
+	Verify func(target string, h Hello) error
+
+	// After a failed attempt the next one to the same target waits for
+	// MinBackoff, then twice as long each time, to MaxBackoff; in truth for a
+	// random time between half of that and all of it. A connection has failed, too,
+	// if it ends before MaxBackoff has passed. If the agent had answered a request by
+	// then (by anything but shutting_down or limit), and MinBackoff had passed, half
+	// of the failures are forgotten: an agent that is restarted is there again at
+	// once. Of an agent that speaks version 1 a connection of a command has failed if
+	// it ends before the agent has said anything; such connections have a back-off of
+	// their own. 0: 100 ms and 5 seconds.
+	MinBackoff, MaxBackoff time.Duration
+
+	// A connection over which nothing has come for ProbeAfter is asked for an
+	// answer before it is used again, and now and then while it is in use. One
+	// that does not answer within ProbeTimeout may be dead, or its VM paused:
+	// another connection is tried beside it. One that was replaced, and is kept for
+	// its commands, is asked every ProbeAfter, whatever else comes over it. 0: 15 and
+	// 2 seconds.
+	ProbeAfter, ProbeTimeout time.Duration
+
+	// IdleTimeout is how long a connection that nobody uses is kept. 0: 5 minutes.
+	IdleTimeout time.Duration
+
+	// MaxConns is how many connections may be open, or being opened, at a time.
+	// Where there are as many, the one that has been idle for longest gives way.
+	// One that is silent and in use counts, and where there is no room for another
+	// connection to its target, it is not found out. 0: no limit.
+	//
+	// An agent that speaks protocol version 1 counts as one connection, in
+	// PoolStats too, whatever it has: each of its commands has one of its own,
+	// which is neither limited nor counted.
+	MaxConns int
+
+	// Protocol is the version to speak with all agents. [ProtocolAuto], which is
+	// 0, finds out by connecting, again when a connection is replaced, and every
+	// ProbeAfter or so of an agent that speaks version 1 and is in use.
+	Protocol Protocol
+}
+
+func (c *PoolConfig) setDefaults() {
+	for d, value := range map[*time.Duration]time.Duration{
+		&c.DialTimeout:  10 * time.Second,
+		&c.MinBackoff:   100 * time.Millisecond,
+		&c.MaxBackoff:   5 * time.Second,
+		&c.ProbeAfter:   15 * time.Second,
+		&c.ProbeTimeout: 2 * time.Second,
+		&c.IdleTimeout:  5 * time.Minute,
+	} {
+		if *d <= 0 {
+			*d = value
+		}
+	}
+	c.MaxBackoff = max(c.MaxBackoff, c.MinBackoff)
+}
+
+// backOff is how long the next attempt waits after one that has failed, and
+// failures before that.
+func (c *PoolConfig) backOff(failures int) time.Duration {
+	wait := c.MinBackoff
+	for range failures {
+		if wait = min(2*wait, c.MaxBackoff); wait == c.MaxBackoff {
+			break
+		}
+	}
+	return wait/2 + rand.N(wait/2+1)
+}

@@ -1,0 +1,151 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// Start starts the command, and returns once the agent has said that it runs.
+// The caller must call Wait after a Start that returned nil. If Start returns
+// an error, the command has not run, unless that is a [*MaybeStartedError].
+func (c *Cmd) Start() error {
+	if err := c.checkStart(); err != nil {
+		return err
+	}
+	c.started = true
+	if c.MaxOutput != 0 {
+		c.allowance.limit = c.MaxOutput
+	}
+	c.findPipes()
+	if err := c.client.withRetry(c.ctx, c.startOn); err != nil {
+		return err
+	}
+	c.copyStreams()
+	c.stopWatch = context.AfterFunc(c.ctx, c.end)
+	return nil
+}
+
+// checkStart returns why the command cannot be started, whatever the agent says.
+func (c *Cmd) checkStart() error {
+	switch {
+	case c.client == nil:
+		return errors.New("client: a Cmd that Command has not made")
+	case c.started:
+		return errors.New("client: already started")
+	case len(c.Args) == 0:
+		return errors.New("client: no command")
+	case c.Timeout < 0:
+		return fmt.Errorf("client: timeout %v is negative", c.Timeout)
+	case c.TTY != nil && c.Stderr != nil && !sameWriter(c.Stdout, c.Stderr):
+		return errors.New("client: Stderr with a TTY: a terminal has one output, Stdout")
+	}
+	if err := c.Limits.check(); err != nil {
+		return err
+	}
+	return c.ctx.Err()
+}
+
+// startOn starts the command over a link, which is then the command's. The link is
+// marked as in use; if startOn fails, it has released the link.
+func (c *Cmd) startOn(l *link) (err error) {
+	defer func() {
+		if err != nil {
+			l.release()
+		}
+	}()
+	call, answer, err := l.call(c.ctx, c.request)
+	switch {
+	case err != nil && call == nil:
+		return err
+	case err != nil:
+		return unanswered(err)
+	}
+	if c.pid, c.handle, err = call.startedExec(answer); err != nil {
+		call.letGo()
+		return err
+	}
+	c.call = call
+	return nil
+}
+
+// neverStarted reports whether another connection may be tried: the command has
+// certainly not run, by no fault of its own.
+func neverStarted(err error) bool {
+	if _, ok := errors.AsType[*MaybeStartedError](err); ok {
+		return false
+	}
+	remote, ok := errors.AsType[*RemoteError](err)
+	return ok && remote.Kind == ShuttingDown || speaksVersion1(err) || errors.Is(err, ErrLost) && !errors.Is(err, ErrNotSpoken)
+}
+
+// unanswered returns the error of a request that was sent, or partly, and that err has
+// kept from being answered.
+func unanswered(err error) error {
+	if _, ok := errors.AsType[*refusedError](err); ok || errors.Is(err, ErrNotSpoken) {
+		return err // the agent has read no request
+	}
+	return &MaybeStartedError{Err: err}
+}
+
+// request opens the streams of the command, and returns the encoded request.
+func (c *Cmd) request(call *call) ([]byte, error) {
+	call.begins = true
+	c.streams = streams{}
+	err := c.streams.open(call.link.mux, c)
+	call.streams = c.streams.all()
+	if err != nil {
+		return nil, err
+	}
+	frame, err := wire.Append(nil, c.exec(call.id))
+	if err != nil {
+		return nil, fmt.Errorf("client: arguments and environment are too long: %w", err)
+	}
+	return frame, nil
+}
+
+func (c *Cmd) exec(id uint64) *wire.Exec {
+	m := &wire.Exec{
+		Head: wire.Head{ID: id},
+		Argv: c.Args,
+		Env:  c.Env, ClearEnv: c.ClearEnv,
+		Dir: c.Dir, User: c.User,
+		Stdin: c.streams.stdin.id(), Stdout: c.streams.stdout.id(), Stderr: c.streams.stderr.id(),
+		TTY:       c.TTY.wire(),
+		TimeoutMS: milliseconds(c.Timeout),
+		Limits:    c.Limits.request(),
+	}
+	if c.Keep {
+		m.OnDisconnect = wire.DisconnectKeep
+	}
+	return m
+}
+
+// milliseconds rounds up, so that no timeout becomes none.
+func milliseconds(d time.Duration) uint64 {
+	return uint64((d + time.Millisecond - 1) / time.Millisecond)
+}
+
+// startedExec returns what the answer to an exec says of the process. After an answer
+// that makes no sense the guest may still run the command, and is asked to end it.
+func (c *call) startedExec(answer wire.Message) (pid int, handle []byte, err error) {
+	switch m := answer.(type) {
+	case *wire.Started:
+		if err = checkStarted(m); err == nil {
+			return m.PID, handleOf(m), nil
+		}
+	case *wire.Error:
+		err = c.link.execError(m)
+		if errors.Is(err, errMayHaveRun) {
+			err = &MaybeStartedError{Err: err}
+		}
+		return 0, nil, err
+	default:
+		err = fmt.Errorf("%w: %T before started", ErrProtocol, m)
+	}
+	c.withdraw()
+	return 0, nil, &MaybeStartedError{Err: err}
+}
