@@ -114,10 +114,16 @@ endif
 bench-build: build ## Build bin/bench and what it needs
 	cd bench && $(GO) build -trimpath -ldflags '-s -w' -o ../bin/bench .
 	cd bench && $(GO) build -trimpath -ldflags '-s -w' -o ../bin/bench-peer ./peer
+	cd bench && $(GO) build -trimpath -ldflags '-s -w' -o ../bin/bench-host ./host
 
 .PHONY: bench
-bench: bench-build ## Measure the agent against os/exec, OpenSSH and others; BENCH_FLAGS=-quick is shorter, -h lists flags
-	bin/bench -out bin/results $(BENCH_FLAGS)
+bench: bench-build ## Measure the agent against os/exec, OpenSSH and others, or with AGAINST=DIR another revision; BENCH_FLAGS=-quick is shorter, -h lists flags
+	bin/bench -out bin/results $(if $(AGAINST),-against '$(AGAINST)') $(BENCH_FLAGS)
+
+.PHONY: bench-base
+bench-base: bench-build ## Measure agent and client against those of an earlier commit, BASE
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && mkdir "$$dir/$(BASE)" && \
+	git archive $(BASE) | tar -x -C "$$dir/$(BASE)" && bin/bench -out bin/results -against "$$dir/$(BASE)" $(BENCH_FLAGS)
 
 .PHONY: bench-doc
 bench-doc: bench-build ## The same, and put the results into docs/performance.md

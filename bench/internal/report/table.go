@@ -12,9 +12,15 @@ import (
 // Markdown returns the report's tables.
 func (r *Report) Markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Measured on %s with cocoon-agent %s over %s: %s. Plan: %s.\n\n", r.Date, r.Agent, r.Socket, r.Machine, r.Plan)
-	b.WriteString(r.goals())
-	b.WriteString("\n")
+	against := ""
+	if r.Against != "" {
+		against = " against " + r.Against
+	}
+	fmt.Fprintf(&b, "Measured on %s with cocoon-agent %s%s over %s: %s. Plan: %s.\n\n", r.Date, r.Agent, against, r.Socket, r.Machine, r.Plan)
+	if against == "" { // goals are about other contenders
+		b.WriteString(r.goals())
+		b.WriteString("\n")
+	}
 	b.WriteString(r.figures())
 	for _, s := range r.Skipped {
 		fmt.Fprintf(&b, "\nNot measured: %s.\n", s)
