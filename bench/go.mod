@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/cocoonstack/cocoon-agent v0.0.0
+	github.com/hashicorp/yamux v0.1.2
 	gonum.org/v1/plot v0.17.0
 )
 
@@ -14,7 +15,6 @@ require (
 	git.sr.ht/~sbinet/gg v0.7.0 // indirect
 	github.com/ajstarks/svgo v0.0.0-20211024235047-1546f124cd8b // indirect
 	github.com/golang/freetype v0.0.0-20170609003504-e2365dfdc4a0 // indirect
-	github.com/hashicorp/yamux v0.1.2 // indirect
 	github.com/vmihailenco/msgpack/v5 v5.4.1 // indirect
 	github.com/vmihailenco/tagparser/v2 v2.0.0 // indirect
 	golang.org/x/image v0.30.0 // indirect

@@ -58,7 +58,8 @@ func main() {
 	flag.StringVar(&o.out, "out", "", "`folder` for results.json, results.md and charts")
 	flag.StringVar(&o.document, "doc", "", "Markdown `file` to put results and charts into")
 	flag.BoolVar(&o.strict, "strict", false, "exit status 1 where a goal is not met")
-	flag.StringVar(&o.against, "against", "", "compare with the revision checked out in `dir`, agent and client; or with another agent, a program")
+	flag.StringVar(&o.against, "against", "",
+		"compare agent and client with those of the revision that is checked out in `dir`; or another agent, a program")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", lines.Text(), err)
 		}
-		fmt.Println(took.Nanoseconds())
+		fmt.Fprintln(os.Stdout, took.Nanoseconds())
 	}
 	return lines.Err()
 }
@@ -165,10 +165,10 @@ func (h *host) busy(ctx context.Context, n int) (time.Duration, error) {
 		}
 		load.Go(func() { _ = cmd.Wait() }) // ends with ctx, which kills the command
 	}
-	time.Sleep(rampTime)
+	<-time.After(rampTime)
 	var took time.Duration
 	for range n {
-		time.Sleep(pingGap)
+		<-time.After(pingGap)
 		begun := time.Now()
 		if err := h.client.Ping(ctx); err != nil {
 			return 0, err

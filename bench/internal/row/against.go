@@ -108,9 +108,13 @@ func (b *Bench) compare(ctx context.Context, c comparison) (_ *report.Row, err e
 		return nil, err
 	}
 	row := &report.Row{Name: c.name, Title: c.title}
-	row.Figures = append(row.Figures, b.versus(s, "", "time", c.unit, measure.Median)...)
-	row.Figures = append(row.Figures, b.versus(s, agentCPU, "CPU of the agent", c.unit, measure.Mean)...)
-	row.Figures = append(row.Figures, b.versus(s, hostCPU, "CPU of the host", c.unit, measure.Mean)...)
+	for _, m := range []metric{
+		{"", "time", c.unit, measure.Median},
+		{agentCPU, "CPU of the agent", c.unit, measure.Mean},
+		{hostCPU, "CPU of the host", c.unit, measure.Mean},
+	} {
+		row.Figures = append(row.Figures, m.of(s, b.Head.Name, b.Base.Name)...)
+	}
 	return row, nil
 }
 
@@ -138,23 +142,6 @@ const (
 	agentCPU = ", agent's CPU"
 	hostCPU  = ", host's CPU"
 )
-
-// versus makes a figure of each side, and the ratio of head to base.
-func (b *Bench) versus(
-	s measure.Samples, suffix, what, unit string, figure func([]float64) float64,
-) []report.Figure {
-	head, base := b.Head.Name+suffix, b.Base.Name+suffix
-	ratio := measure.SpreadOf(s.Ratio(head, base, figure))
-	of := func(name, key string) report.Figure {
-		return report.Figure{
-			Contender: what + ", " + name, Unit: unit, Samples: len(s.All(key)),
-			Median: measure.Median(s.PerRound(key, figure)),
-		}
-	}
-	one, other := of(b.Head.Name, head), of(b.Base.Name, base)
-	other.Ratio = &ratio
-	return []report.Figure{one, other}
-}
 
 // compared takes samples of one side.
 type compared struct {

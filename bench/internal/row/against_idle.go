@@ -31,9 +31,13 @@ func (b *Bench) compareIdle(ctx context.Context) (*report.Row, error) {
 		}
 	}
 	row := &report.Row{Name: "idle", Title: fmt.Sprintf("%d sleeping execs", most)}
-	row.Figures = append(row.Figures, b.versus(s, agentMemory, "memory of the agent for each", "KiB", measure.Median)...)
-	row.Figures = append(row.Figures, b.versus(s, hostMemory, "memory of the host for each", "KiB", measure.Median)...)
-	row.Figures = append(row.Figures, b.versus(s, agentThreads, "threads of the agent", "", measure.Median)...)
+	for _, m := range []metric{
+		{agentMemory, "memory of the agent for each", "KiB", measure.Median},
+		{hostMemory, "memory of the host for each", "KiB", measure.Median},
+		{agentThreads, "threads of the agent", "", measure.Median},
+	} {
+		row.Figures = append(row.Figures, m.of(s, b.Head.Name, b.Base.Name)...)
+	}
 	return row, nil
 }
 

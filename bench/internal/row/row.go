@@ -47,6 +47,7 @@ var All = []Row{
 	{"rate", (*Bench).rate},
 	{"stdout", (*Bench).stdout},
 	{"stdin", (*Bench).stdin},
+	{"mux", (*Bench).mux},
 	{"ping", (*Bench).ping},
 	{"idle", (*Bench).idle},
 	{"soak", (*Bench).soak},
