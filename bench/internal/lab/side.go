@@ -54,8 +54,11 @@ func (s *Side) startHost(l *Lab) error {
 	return err
 }
 
-// Take has the host take one sample, and returns how long that took.
-func (s *Side) Take(line string) (time.Duration, error) {
+// Take has the host take one sample, and returns how long that took. The end of
+// ctx kills the host.
+func (s *Side) Take(ctx context.Context, line string) (time.Duration, error) {
+	stop := context.AfterFunc(ctx, func() { _ = s.Host.cmd.Process.Kill() })
+	defer stop()
 	if _, err := fmt.Fprintln(s.lines, line); err != nil {
 		return 0, s.explain(err)
 	}

@@ -16,7 +16,8 @@ func (r *Report) Markdown() string {
 	if r.Against != "" {
 		against = " against " + r.Against
 	}
-	fmt.Fprintf(&b, "Measured on %s with cocoon-agent %s%s over %s: %s. Plan: %s.\n\n", r.Date, r.Agent, against, r.Socket, r.Machine, r.Plan)
+	fmt.Fprintf(&b, "Measured on %s with cocoon-agent %s%s over %s: %s. Plan: %s.\n\n",
+		r.Date, r.Agent, against, r.Socket, r.Machine, r.Plan)
 	b.WriteString(r.goals())
 	b.WriteString(r.figures())
 	for _, s := range r.Skipped {

@@ -97,7 +97,7 @@ func (b *Bench) compare(ctx context.Context, c comparison) (_ *report.Row, err e
 	defer func() { err = errors.Join(err, end()) }()
 	var contenders []measure.Contender
 	for _, s := range sides {
-		one, err := warm(s, c)
+		one, err := warm(ctx, s, c)
 		if err != nil {
 			return nil, err
 		}
@@ -153,17 +153,17 @@ type compared struct {
 
 // warm has a side do one exec, so that what its processes took to start counts
 // in no sample.
-func warm(s *lab.Side, c comparison) (*compared, error) {
+func warm(ctx context.Context, s *lab.Side, c comparison) (*compared, error) {
 	one := &compared{comparison: c, side: s}
-	if _, err := s.Take("exec 1 1"); err != nil {
+	if _, err := s.Take(ctx, "exec 1 1"); err != nil {
 		return nil, err
 	}
 	_, err := one.cpu()
 	return one, err
 }
 
-func (c *compared) sample(context.Context) (float64, error) {
-	took, err := c.side.Take(c.line)
+func (c *compared) sample(ctx context.Context) (float64, error) {
+	took, err := c.side.Take(ctx, c.line)
 	return c.figure(took), err
 }
 

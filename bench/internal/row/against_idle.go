@@ -48,7 +48,7 @@ func (b *Bench) idleOnce(ctx context.Context, most int, s measure.Samples) (err 
 	}
 	defer func() { err = errors.Join(err, end()) }()
 	for _, side := range sides {
-		if err := sleepBeside(side, most, s); err != nil {
+		if err := sleepBeside(ctx, side, most, s); err != nil {
 			return err
 		}
 	}
@@ -56,15 +56,15 @@ func (b *Bench) idleOnce(ctx context.Context, most int, s measure.Samples) (err 
 }
 
 // sleepBeside adds a round to the samples: how much both processes have grown.
-func sleepBeside(side *lab.Side, execs int, s measure.Samples) error {
-	if _, err := side.Take("exec 1 1"); err != nil { // what the first exec takes is not the sleepers'
+func sleepBeside(ctx context.Context, side *lab.Side, execs int, s measure.Samples) error {
+	if _, err := side.Take(ctx, "exec 1 1"); err != nil { // what the first exec takes is not the sleepers'
 		return err
 	}
 	agent, host, err := usages(side)
 	if err != nil {
 		return err
 	}
-	if _, err := side.Take(fmt.Sprintf("sleep %d", execs)); err != nil {
+	if _, err := side.Take(ctx, fmt.Sprintf("sleep %d", execs)); err != nil {
 		return err
 	}
 	agentNow, hostNow, err := usages(side)
@@ -75,7 +75,7 @@ func sleepBeside(side *lab.Side, execs int, s measure.Samples) error {
 	add(agentMemory, float64(agentNow.RSS-agent.RSS)/1024/float64(execs))
 	add(hostMemory, float64(hostNow.RSS-host.RSS)/1024/float64(execs))
 	add(agentThreads, float64(agentNow.Threads))
-	_, err = side.Take("wake")
+	_, err = side.Take(ctx, "wake")
 	return err
 }
 
