@@ -114,10 +114,11 @@ endif
 bench-build: build ## Build bin/bench and what it needs
 	cd bench && $(GO) build -trimpath -ldflags '-s -w' -o ../bin/bench .
 	cd bench && $(GO) build -trimpath -ldflags '-s -w' -o ../bin/bench-peer ./peer
+	cd bench && $(GO) build -trimpath -ldflags '-s -w' -o ../bin/bench-host ./host
 
 .PHONY: bench
-bench: bench-build ## Measure the agent against os/exec, OpenSSH and others; BENCH_FLAGS=-quick is shorter, -h lists flags
-	bin/bench -out bin/results $(BENCH_FLAGS)
+bench: bench-build ## Measure the agent against os/exec, OpenSSH and others, or against another checkout, AGAINST; BENCH_FLAGS=-quick is shorter, -h lists flags
+	bin/bench -out bin/results $(if $(AGAINST),-against '$(AGAINST)') $(BENCH_FLAGS)
 
 .PHONY: bench-doc
 bench-doc: bench-build ## The same, and put the results into docs/performance.md
@@ -127,6 +128,11 @@ bench-doc: bench-build ## The same, and put the results into docs/performance.md
 bench-uml: bench-build ## The same over AF_VSOCK, in a User-Mode-Linux guest, where time is slow
 	$(GO) build -o bin/uml ./e2e/uml
 	bin/uml bin/bench -vsock -smoke -rows exec,rate,stdout,stdin,idle,soak $(BENCH_FLAGS)
+
+.PHONY: bench-base
+bench-base: bench-build ## Measure agent and client against those of an earlier commit, BASE
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && mkdir "$$dir/$(BASE)" && \
+	git archive $(BASE) | tar -x -C "$$dir/$(BASE)" && bin/bench -out bin/results -against "$$dir/$(BASE)" $(BENCH_FLAGS)
 
 .PHONY: microbench
 microbench: ## Run the Go benchmarks of the hot paths

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/cocoonstack/cocoon-agent v0.0.0
+	github.com/hashicorp/yamux v0.1.2
 	gonum.org/v1/plot v0.17.0
 )
 

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -27,8 +28,14 @@ import (
 // longest is how long a run may take.
 const longest = 30 * time.Minute
 
+// hostSource is what is built in the other revision's checkout.
+//
+//go:embed host/main.go
+var hostSource string
+
 type options struct {
 	agent, peer  string
+	host         string
 	rows         string
 	quick, smoke bool
 	vsock        bool
@@ -42,14 +49,17 @@ func main() {
 	var o options
 	flag.StringVar(&o.agent, "agent", "bin/cocoon-agent", "`program` under test")
 	flag.StringVar(&o.peer, "peer", "bin/bench-peer", "`program` of bench/peer")
-	flag.StringVar(&o.rows, "rows", "", "comma-separated `names` of the rows to measure; all: "+strings.Join(names(), ","))
+	flag.StringVar(&o.host, "host", "bin/bench-host", "`program` of bench/host")
+	flag.StringVar(&o.rows, "rows", "", "comma-separated `names` of the rows to measure; all: "+names(row.All)+
+		"; with -against: "+names(row.Comparisons))
 	flag.BoolVar(&o.quick, "quick", false, "fewer samples, in about a minute")
 	flag.BoolVar(&o.smoke, "smoke", false, "hardly any samples: whether everything runs, in seconds")
 	flag.BoolVar(&o.vsock, "vsock", false, "over AF_VSOCK loopback; in a User-Mode-Linux guest only")
 	flag.StringVar(&o.out, "out", "", "`folder` for results.json, results.md and charts")
 	flag.StringVar(&o.document, "doc", "", "Markdown `file` to put results and charts into")
 	flag.BoolVar(&o.strict, "strict", false, "exit status 1 where a goal is not met")
-	flag.StringVar(&o.against, "against", "", "another build of the agent, a `program`, to be measured too")
+	flag.StringVar(&o.against, "against", "",
+		"compare agent and client with those of the revision that is checked out in `dir`; or another agent, a program")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -57,18 +67,25 @@ func main() {
 	}
 }
 
-func names() []string {
+func names(rows []row.Row) string {
 	var out []string
-	for _, r := range row.All {
+	for _, r := range rows {
 		out = append(out, r.Name)
 	}
-	return out
+	return strings.Join(out, ",")
 }
 
 func run(o options) error {
-	chosen, err := choose(o.rows)
+	all := row.All
+	if o.against != "" {
+		all = row.Comparisons
+	}
+	chosen, err := choose(all, o.rows)
 	if err != nil {
 		return err
+	}
+	if o.against != "" && o.document != "" {
+		return errors.New("-doc is for a run without -against: the document has the goals' rows")
 	}
 	if o.vsock && !lab.InUML() {
 		return errors.New("-vsock is for a User-Mode-Linux guest: here AF_VSOCK is the machine's own (make bench-uml)")
@@ -82,7 +99,7 @@ func run(o options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b, err := newBench(o, dir)
+	b, err := newBench(ctx, o, dir)
 	if err != nil {
 		return err
 	}
@@ -93,22 +110,22 @@ func run(o options) error {
 	return o.publish(r)
 }
 
-func choose(list string) ([]row.Row, error) {
+func choose(all []row.Row, list string) ([]row.Row, error) {
 	if list == "" {
-		return row.All, nil
+		return all, nil
 	}
 	var chosen []row.Row
 	for name := range strings.SplitSeq(list, ",") {
-		i := slices.IndexFunc(row.All, func(r row.Row) bool { return r.Name == name })
+		i := slices.IndexFunc(all, func(r row.Row) bool { return r.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("no row %q; there are %s", name, strings.Join(names(), ", "))
+			return nil, fmt.Errorf("no row %q; there are %s", name, names(all))
 		}
-		chosen = append(chosen, row.All[i])
+		chosen = append(chosen, all[i])
 	}
 	return chosen, nil
 }
 
-func newBench(o options, dir string) (*row.Bench, error) {
+func newBench(ctx context.Context, o options, dir string) (*row.Bench, error) {
 	l := &lab.Lab{Dir: dir, Vsock: o.vsock}
 	var err error
 	if l.Agent, err = filepath.Abs(o.agent); err != nil {
@@ -124,7 +141,33 @@ func newBench(o options, dir string) (*row.Bench, error) {
 	case o.quick:
 		size = row.Quick
 	}
-	return &row.Bench{Lab: l, Size: size, Rival: o.against}, nil
+	b := &row.Bench{Lab: l, Size: size}
+	if o.against != "" {
+		err = o.compare(ctx, b)
+	}
+	return b, err
+}
+
+// compare fills in the two sides. They may be the same commit.
+func (o options) compare(ctx context.Context, b *row.Bench) error {
+	host, err := filepath.Abs(o.host)
+	if err != nil {
+		return err
+	}
+	b.Head = lab.Build{Name: "head " + version(ctx, b.Lab.Agent), Agent: b.Lab.Agent, Host: host}
+	at, err := os.Stat(o.against)
+	if err != nil {
+		return err
+	}
+	var base lab.Build
+	if at.IsDir() {
+		base, err = b.Lab.BuildRevision(ctx, o.against, hostSource)
+	} else { // another agent with the client of this tree
+		base = lab.Build{Agent: o.against, Host: host, Name: version(ctx, o.against)}
+	}
+	base.Name = "base " + base.Name
+	b.Base = &base
+	return err
 }
 
 func measureAll(ctx context.Context, b *row.Bench, rows []row.Row) (*report.Report, error) {
@@ -135,8 +178,9 @@ func measureAll(ctx context.Context, b *row.Bench, rows []row.Row) (*report.Repo
 	if b.Lab.Vsock {
 		r.Socket = "AF_VSOCK loopback in User-Mode Linux"
 	}
-	ssh, err := b.Lab.StartSSH(ctx)
-	if err != nil {
+	if b.Base != nil {
+		r.Against = b.Base.Name
+	} else if ssh, err := b.Lab.StartSSH(ctx); err != nil {
 		r.Skipped = append(r.Skipped, "OpenSSH: "+err.Error())
 		fmt.Fprintln(os.Stderr, "bench: without OpenSSH:", err)
 	} else {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cocoonstack/cocoon-agent/client"
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
@@ -71,6 +72,7 @@ func TestTwoThousandCommandsRunOverOneConnectionByDefault(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = in.Close() })
 		cmd.Stdout, cmd.Stderr = new(strings.Builder), new(strings.Builder)
+		cmd.WaitDelay = 5 * time.Minute // the exits of so many take their time on a busy machine
 		if err := cmd.Start(); err != nil {
 			t.Fatal(fmt.Errorf("command %d: %w", len(all), err))
 		}
@@ -79,15 +81,15 @@ func TestTwoThousandCommandsRunOverOneConnectionByDefault(t *testing.T) {
 	if err := c.Ping(patiently(t)); err != nil {
 		t.Error(err)
 	}
-	for _, cmd := range all {
+	for i, cmd := range all {
 		if err := cmd.Kill(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("command %d: Kill() = %v", i, err)
 		}
 	}
-	for _, cmd := range all {
-		exit, ok := errors.AsType[*client.ExitError](cmd.Wait())
-		if !ok || exit.Signal() != "KILL" {
-			t.Fatalf("%v", exit)
+	for i, cmd := range all {
+		err := cmd.Wait()
+		if exit, ok := errors.AsType[*client.ExitError](err); !ok || exit.Signal() != "KILL" {
+			t.Fatalf("killed command %d: Wait() = %v, want signal KILL", i, err)
 		}
 	}
 }

@@ -97,6 +97,7 @@ func (r *relay) run() {
 			case !r.hasStarted():
 				r.early.Store(&sig)
 				r.end()
+				go r.passOnceStarted(sig, second) // ends with run
 			case r.interactive && sig != syscall.SIGQUIT && ends(sig) && second:
 				time.AfterFunc(secondTime, r.leaveUnended)
 			case r.interactive && sig != syscall.SIGQUIT && ends(sig):
@@ -143,6 +144,16 @@ func (r *relay) pass(sig syscall.Signal, second bool) {
 	remote, ok := errors.AsType[*client.RemoteError](r.cmd.Signal(name))
 	if ok && remote.Kind == client.Unsupported && name != "USR1" && name != "USR2" {
 		r.end()
+	}
+}
+
+// passOnceStarted passes a signal on that came while Start was about to succeed: end
+// has been called, and an agent that does not answer that is left all the same.
+func (r *relay) passOnceStarted(sig syscall.Signal, second bool) {
+	select {
+	case <-r.started:
+		r.pass(sig, second)
+	case <-r.stop:
 	}
 }
 

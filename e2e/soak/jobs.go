@@ -171,6 +171,7 @@ const tree = "sleep 1000 & echo $!; wait"
 // startTree returns when both run, with the child's pid.
 func startTree(ctx context.Context, c *client.Client) (*client.Cmd, string, error) {
 	cmd := c.CommandContext(ctx, "sh", "-c", tree)
+	cmd.WaitDelay = patience // on a busy machine its end takes longer than DefaultWaitDelay
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, "", err

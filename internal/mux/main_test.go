@@ -71,6 +71,13 @@ func newPair(tb testing.TB) *pair {
 	return connect(tb, near, far)
 }
 
+// connectPipe is newPair within a bubble of synctest, which a socket leaves.
+func connectPipe(tb testing.TB) *pair {
+	tb.Helper()
+	near, far := net.Pipe()
+	return connect(tb, near, far)
+}
+
 // stream opens a stream and claims it.
 func (p *pair) stream(tb testing.TB) (host, agent *mux.Stream) {
 	tb.Helper()

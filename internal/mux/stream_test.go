@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
@@ -236,9 +237,10 @@ func TestClaimWaitsForTheStream(t *testing.T) {
 	}
 }
 
-func TestClaimOfWhatIsNotThereTimesOut(t *testing.T) {
-	t.Parallel()
-	p := newPair(t)
+func TestClaimOfWhatIsNotThereTimesOut(t *testing.T) { synctest.Test(t, claimOfWhatIsNotThereTimesOut) }
+
+func claimOfWhatIsNotThereTimesOut(t *testing.T) {
+	p := connectPipe(t)
 	host, _ := p.stream(t)
 	var claims sync.WaitGroup
 	for name, id := range map[string]uint32{"claimed already": host.ID(), "never opened": 4711, "the control stream": p.control.ID()} {
@@ -251,9 +253,10 @@ func TestClaimOfWhatIsNotThereTimesOut(t *testing.T) {
 	claims.Wait()
 }
 
-func TestStreamThatNobodyClaimsIsEnded(t *testing.T) {
-	t.Parallel()
-	p := newPair(t)
+func TestStreamThatNobodyClaimsIsEnded(t *testing.T) { synctest.Test(t, streamThatNobodyClaimsIsEnded) }
+
+func streamThatNobodyClaimsIsEnded(t *testing.T) {
+	p := connectPipe(t)
 	control, err := p.agent.Control(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -275,9 +278,10 @@ func TestStreamThatNobodyClaimsIsEnded(t *testing.T) {
 
 // In a guest that is too busy to read requests, the one that names a stream may
 // have come and wait to be read.
-func TestStreamDoesNotExpireWhileRequestsAreUnread(t *testing.T) {
-	t.Parallel()
-	p := newPair(t)
+func TestStreamDoesNotExpireWhileRequestsAreUnread(t *testing.T) { synctest.Test(t, streamDoesNotExpireWhileRequestsAreUnread) }
+
+func streamDoesNotExpireWhileRequestsAreUnread(t *testing.T) {
+	p := connectPipe(t)
 	control, err := p.agent.Control(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -289,8 +293,7 @@ func TestStreamDoesNotExpireWhileRequestsAreUnread(t *testing.T) {
 	if _, err := p.control.Write([]byte("unread")); err != nil {
 		t.Fatal(err)
 	}
-	expired := time.After(mux.ClaimTimeout + mux.ClaimTimeout/2)
-	<-expired
+	<-time.After(mux.ClaimTimeout + mux.ClaimTimeout/2)
 	if s, _ := p.agent.Take(host.ID()); s == nil {
 		t.Error("it has expired")
 	}

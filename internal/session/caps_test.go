@@ -118,11 +118,13 @@ func TestConnectionWithKeptCommandsIsNoConnection(t *testing.T) {
 }
 
 func TestSilentConnectionsDoNotKeepAHostOut(t *testing.T) {
+	const greetings = 4
 	for name, says := range map[string]string{"nothing": "", "no whole line": "{", "no hello": wire.Preface} {
 		t.Run(name, func(t *testing.T) {
-			a := capped(t, session.Caps{Connections: 4, Greetings: 4})
+			t.Parallel()
+			a := capped(t, session.Caps{Connections: 4, Greetings: greetings})
 			bystander(t, a)
-			for range 64 {
+			for range 4 * greetings { // of which so many give way at a time, each after a second
 				nc := a.Dial(t)
 				_, _ = io.WriteString(nc, says)
 			}

@@ -99,7 +99,6 @@ func TestBytesThatAreNotYamuxEndTheConnectionAlone(t *testing.T) {
 		"an unknown type":        frame(0, 9, syn, 1, 0),
 		"a duplicate stream":     append(frame(0, 1, syn, 1, 0), frame(0, 1, syn, 1, 0)...),
 		"data beyond the window": append(frame(0, 1, syn, 1, 0), frame(0, 0, 0, 1, 1<<31)...),
-		"a strange go-away":      frame(0, 3, 0, 0, 77),
 	} {
 		t.Run(name, func(t *testing.T) {
 			nc := a.Dial(t)

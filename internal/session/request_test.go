@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
@@ -94,7 +95,9 @@ func withoutID(t *testing.T, verb wire.Type, denied bool) {
 	if denied {
 		policy.Denied = []string{wire.PolicyOf(verb)}
 	}
-	a := governed(t, policy)
+	a := agenttest.StartWith(t, func(c *session.Config) {
+		c.Policy, c.ShutdownGrace = policy, time.Millisecond // a victim does not end by SIGTERM
+	})
 	h := connect(t, a)
 	var v *victim
 	if !denied || verb != wire.TypeExec {

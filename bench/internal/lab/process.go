@@ -36,13 +36,20 @@ type Process struct {
 // start starts a program whose output goes to a file: a pipe would cost
 // somebody the time to read it.
 func (l *Lab) start(argv []string) (*Process, error) {
-	log, err := os.CreateTemp(l.Dir, filepath.Base(argv[0])+"-*.log")
+	return l.startCommand(exec.Command(argv[0], argv[1:]...))
+}
+
+// startCommand is start for a command whose standard input, and output, may be
+// somebody's already.
+func (l *Lab) startCommand(cmd *exec.Cmd) (*Process, error) {
+	log, err := os.CreateTemp(l.Dir, filepath.Base(cmd.Path)+"-*.log")
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Stdout, cmd.Stderr = log, log
+	if cmd.Stderr = log; cmd.Stdout == nil {
+		cmd.Stdout = log
+	}
 	p := &Process{cmd: cmd, log: log.Name(), done: make(chan struct{}), Begun: time.Now()}
 	if err := cmd.Start(); err != nil {
 		return nil, err

@@ -27,6 +27,15 @@ func Median(values []float64) float64 {
 	return (sorted[n/2-1] + sorted[n/2]) / 2
 }
 
+// Mean is NaN without any values.
+func Mean(values []float64) float64 {
+	sum := 0.0
+	for _, v := range values {
+		sum += v
+	}
+	return sum / float64(len(values))
+}
+
 // P99 is the 0.99 quantile.
 func P99(values []float64) float64 { return Quantile(values, 0.99) }
 

@@ -18,6 +18,10 @@ type Contender struct {
 
 	// Sample does the work once and returns the figure.
 	Sample func(context.Context) (float64, error)
+
+	// More returns further figures of the sample that has just been taken, each
+	// under the name that it has in Samples. nil: there are none.
+	More func() (map[string]float64, error)
 }
 
 // A Plan is how many samples are taken.
@@ -63,12 +67,27 @@ func one(ctx context.Context, steps int, contenders []Contender) (map[string][]f
 			if step%max(c.Every, 1) != 0 {
 				continue
 			}
-			value, err := c.Sample(ctx)
-			if err != nil {
+			if err := c.take(ctx, taken); err != nil {
 				return nil, fmt.Errorf("%s: %w", c.Name, err)
 			}
-			taken[c.Name] = append(taken[c.Name], value)
 		}
 	}
 	return taken, nil
+}
+
+// take adds the figures of one sample.
+func (c Contender) take(ctx context.Context, to map[string][]float64) error {
+	value, err := c.Sample(ctx)
+	if err != nil {
+		return err
+	}
+	to[c.Name] = append(to[c.Name], value)
+	if c.More == nil {
+		return nil
+	}
+	more, err := c.More()
+	for name, value := range more {
+		to[name] = append(to[name], value)
+	}
+	return err
 }

@@ -32,6 +32,21 @@ func TestAlternateTakesOneSampleOfEachContenderInEachStep(t *testing.T) {
 	}
 }
 
+func TestAlternateKeepsFurtherFigures(t *testing.T) {
+	n := 0.0
+	got, err := measure.Alternate(t.Context(), measure.Plan{Warm: 1, Rounds: 2, Samples: 2}, []measure.Contender{{
+		Name:   "a",
+		Sample: func(context.Context) (float64, error) { n++; return n, nil },
+		More:   func() (map[string]float64, error) { return map[string]float64{"b": -n}, nil },
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := got["b"]; len(b) != 2 || !slices.Equal(b[0], []float64{-2, -3}) || !slices.Equal(b[1], []float64{-4, -5}) {
+		t.Errorf("further figures %v, want [[-2 -3] [-4 -5]]", b)
+	}
+}
+
 func TestAlternateStopsAtTheFirstError(t *testing.T) {
 	broken := errors.New("broken")
 	_, err := measure.Alternate(t.Context(), measure.Plan{Rounds: 1, Samples: 5}, []measure.Contender{
@@ -49,6 +64,9 @@ func TestFiguresOfKnownSamples(t *testing.T) {
 	}
 	if m, p := measure.Median(hundred), measure.P99(hundred); m != 50.5 || p != 99 {
 		t.Errorf("median %v, p99 %v of 1 to 100", m, p)
+	}
+	if m := measure.Mean([]float64{1, 2, 6}); m != 3 {
+		t.Errorf("mean %v of 1, 2 and 6", m)
 	}
 	s := measure.Samples{"a": {{2, 4, 6}, {8}}, "b": {{2}, {16}}}
 	if got := s.Ratio("a", "b", measure.Median); !slices.Equal(got, []float64{2, 0.5}) {

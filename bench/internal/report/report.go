@@ -8,7 +8,8 @@ import (
 
 // A Report is one run of the benchmark.
 type Report struct {
-	Agent   string   `json:"agent"` // version of the program under test
+	Agent   string   `json:"agent"`             // version of the program under test
+	Against string   `json:"against,omitempty"` // the revision that it is compared with
 	Date    string   `json:"date"`
 	Machine Machine  `json:"machine"`
 	Socket  string   `json:"socket"` // what the contenders are reached by

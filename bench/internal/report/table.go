@@ -12,9 +12,13 @@ import (
 // Markdown returns the report's tables.
 func (r *Report) Markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Measured on %s with cocoon-agent %s over %s: %s. Plan: %s.\n\n", r.Date, r.Agent, r.Socket, r.Machine, r.Plan)
+	against := ""
+	if r.Against != "" {
+		against = " against " + r.Against
+	}
+	fmt.Fprintf(&b, "Measured on %s with cocoon-agent %s%s over %s: %s. Plan: %s.\n\n",
+		r.Date, r.Agent, against, r.Socket, r.Machine, r.Plan)
 	b.WriteString(r.goals())
-	b.WriteString("\n")
 	b.WriteString(r.figures())
 	for _, s := range r.Skipped {
 		fmt.Fprintf(&b, "\nNot measured: %s.\n", s)
@@ -35,7 +39,10 @@ func (r *Report) goals() string {
 			})
 		}
 	}
-	return table(rows)
+	if len(rows) == 1 {
+		return ""
+	}
+	return table(rows) + "\n"
 }
 
 func (g Goal) verdict() string {
@@ -51,7 +58,7 @@ func (g Goal) verdict() string {
 }
 
 func (r *Report) figures() string {
-	rows := [][]string{{"row", "contender", "median", "p99", "agent ÷ it (range)", "samples"}}
+	rows := [][]string{{"row", "contender", "median", "p99", "ours ÷ it (range)", "samples"}}
 	for _, row := range r.Rows {
 		title := row.Title
 		for _, f := range row.Figures {

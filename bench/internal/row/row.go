@@ -20,7 +20,6 @@ const (
 	osExec   = "os/exec"
 	version1 = "version 1"
 	openSSH  = "OpenSSH"
-	rival    = "the other agent"
 )
 
 // A Bench is what rows are measured with.
@@ -29,8 +28,9 @@ type Bench struct {
 	SSH  *lab.SSH // nil: there is none
 	Size Size
 
-	// Rival is another build of the agent, to be held against it. Empty: none.
-	Rival string
+	// Head and Base are what Comparisons compare.
+	Head lab.Build
+	Base *lab.Build // nil: All are measured
 }
 
 // A Row is a name, by which it can be chosen, and how it is measured.
@@ -47,6 +47,7 @@ var All = []Row{
 	{"rate", (*Bench).rate},
 	{"stdout", (*Bench).stdout},
 	{"stdin", (*Bench).stdin},
+	{"mux", (*Bench).mux},
 	{"ping", (*Bench).ping},
 	{"idle", (*Bench).idle},
 	{"soak", (*Bench).soak},
@@ -69,14 +70,6 @@ func (b *Bench) crew(ctx context.Context) (*crew, error) {
 	c.add(osExec, lab.Local{})
 	if err := c.addAgent(ctx, agent, b.Lab.StartAgent); err != nil {
 		return nil, err
-	}
-	if b.Rival != "" {
-		err := c.addAgent(ctx, rival, func(ctx context.Context, wrap ...string) (*lab.Server, error) {
-			return b.Lab.StartProgram(ctx, b.Rival, wrap...)
-		})
-		if err != nil {
-			return nil, err
-		}
 	}
 	old, err := b.Lab.StartPeer(ctx, "v1")
 	if err != nil {
