@@ -5,7 +5,6 @@ package session
 import (
 	"fmt"
 	"runtime"
-	"syscall"
 
 	"github.com/cocoonstack/cocoon-agent/internal/guest"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
@@ -45,7 +44,7 @@ func (c *conn) begin(m *wire.Exec, cost int) error {
 	return nil
 }
 
-func (c *conn) signal(m *wire.Signal, sig syscall.Signal) error {
+func (c *conn) signal(m *wire.Signal, sig proc.Signal) error {
 	return c.withProcess(m, m.Exec, func(p *proc.Process) error { return p.Signal(sig) })
 }
 
