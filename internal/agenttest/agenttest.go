@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package agenttest runs a real agent inside a test, on a Unix socket.
 package agenttest
 

@@ -32,21 +32,22 @@ func listFor(t *testing.T, system string, args ...string) []string {
 
 func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 	for from, may := range map[string][]string{
-		"client":             {"internal/v1", "internal/mux", "internal/transport", "internal/wire"},
-		"internal/session":   {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/wire"},
-		"internal/v1":        {"internal/mux", "internal/wire"},
-		"internal/wire":      {},
-		"internal/mux":       {},
-		"internal/transport": {},
-		"internal/job":       {"internal/lane", "internal/proc"},
-		"internal/proc":      {"internal/lane"},
-		"internal/local":     {"internal/lane"},
-		"internal/lane":      {},
-		"internal/guest":     {},
-		"internal/systemd":   {},
-		"internal/logqueue":  {},
-		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
-		"internal/agenttest": {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/session", "internal/transport", "internal/wire"},
+		"client":               {"internal/v1", "internal/mux", "internal/transport", "internal/wire"},
+		"internal/session":     {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/wire"},
+		"internal/v1":          {"internal/mux", "internal/wire"},
+		"internal/wire":        {},
+		"internal/mux":         {},
+		"internal/transport":   {},
+		"internal/job":         {"internal/lane", "internal/proc", "internal/proc/cgroup"},
+		"internal/proc":        {"internal/lane", "internal/proc/cgroup"},
+		"internal/proc/cgroup": {},
+		"internal/local":       {"internal/lane"},
+		"internal/lane":        {},
+		"internal/guest":       {},
+		"internal/systemd":     {},
+		"internal/logqueue":    {},
+		"cmd/cocoon-agent":     {"client", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
+		"internal/agenttest":   {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/session", "internal/transport", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
 			own, ok := strings.CutPrefix(dep, module)
@@ -66,6 +67,7 @@ func TestEachDependencyHasOneOwner(t *testing.T) {
 		"github.com/creack/pty":             "e2e/checks",
 		"github.com/alecthomas/kong":        "cmd/cocoon-agent",
 		"golang.org/x/term":                 "cmd/cocoon-agent",
+		module + "internal/proc/cgroup":     "internal/proc",
 	} {
 		for _, line := range list(t, "-f", `{{.ImportPath}}={{join .Imports ","}}`, module+"...") {
 			from, imports, _ := strings.Cut(line, "=")
@@ -92,7 +94,7 @@ func TestHostCommandsBringNoAgentAlong(t *testing.T) {
 	for _, system := range []string{"darwin", "windows"} {
 		for _, dep := range listFor(t, system, "-deps", module+"cmd/cocoon-agent") {
 			own, _ := strings.CutPrefix(dep, module)
-			if slices.Contains([]string{"internal/session", "internal/job", "internal/proc", "internal/guest", "internal/local", "internal/logqueue", "internal/systemd"}, own) {
+			if slices.Contains([]string{"internal/session", "internal/job", "internal/proc", "internal/proc/cgroup", "internal/guest", "internal/local", "internal/logqueue", "internal/systemd"}, own) {
 				t.Errorf("cmd/cocoon-agent for %s links %s", system, own)
 			}
 		}

@@ -1,5 +1,3 @@
-//go:build linux
-
 package local_test
 
 import (

@@ -1,5 +1,3 @@
-//go:build linux
-
 package local
 
 import (
@@ -12,8 +10,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/cocoonstack/cocoon-agent/internal/lane"
 )
@@ -67,36 +63,22 @@ func (c *Conn) CopyTo(w io.Writer) (n int64, err error) {
 	}
 }
 
-// endError returns why what reads like an end is none. The kernel tells of a
-// reset once: where a write was told, reading finds an end. Such a socket has
-// hung up, and so no write is held up on it.
+// endError returns ErrBroken if the end that was read was caused by a reset. The
+// kernel tells of a reset once: if a write was told, reading finds an end. Such a
+// socket has hung up, and so no write is held up on it.
 func (c *Conn) endError() error {
-	if !c.hungUp() {
+	if !hungUp(c.raw) {
 		return nil
 	}
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if errors.Is(c.writeErr, syscall.ECONNRESET) {
+	if isReset(c.writeErr) {
 		return fmt.Errorf("%w: %w", ErrBroken, syscall.ECONNRESET)
 	}
 	return nil
 }
 
-// hungUp says whether the socket has ended in both directions.
-func (c *Conn) hungUp() bool {
-	var fds [1]unix.PollFd
-	err := c.raw.Control(func(fd uintptr) {
-		fds[0].Fd = int32(fd)
-		for {
-			if _, err := unix.Poll(fds[:], 0); !errors.Is(err, unix.EINTR) {
-				return
-			}
-		}
-	})
-	return err == nil && fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
-}
-
-// CopyFrom copies from src until src ends, where its WriteTo returns nil: then
+// CopyFrom copies from src until src ends, when its WriteTo returns nil: then
 // CopyFrom tells the service so, and returns nil. Other errors are src's, or come
 // from Stop and Close. What the service does not want is thrown away. n is how
 // many bytes it has been sent.
@@ -142,7 +124,7 @@ func (c *Conn) write(p []byte) (total int, err error) {
 		n, err := c.socket.Write(p[total:])
 		total += n
 		if errors.Is(err, os.ErrDeadlineExceeded) && n > 0 {
-			continue // it is not over where there is progress
+			continue // it is not over while there is progress
 		}
 		if err != nil {
 			c.writeErr = err
@@ -185,9 +167,9 @@ func (c *Conn) halt(left, patience time.Duration) {
 	_ = c.socket.SetWriteDeadline(time.Now().Add(left))
 }
 
-// Close ends the connection at once. Where the service has not been told the end
-// of what it gets, what has come last is none: over TCP it is told that the
-// connection was reset. A Unix socket cannot say so. Close is idempotent.
+// Close ends the connection at once. If the service has not been told the end of
+// what it gets, it is told over TCP that the connection was reset. A Unix socket
+// cannot say so. Close is idempotent.
 func (c *Conn) Close() {
 	if tcp, ok := c.socket.(*net.TCPConn); ok && !c.ended.Load() {
 		_ = tcp.SetLinger(0)

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package local makes connections to services of the machine that it runs on,
 // over the loopback interface and Unix sockets, and moves their bytes. It never
 // leaves the machine, and asks no resolver.
@@ -10,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 )
 
 // Errors say what has kept a connection from being made.
@@ -26,29 +23,10 @@ var (
 	ErrBroken = errors.New("connection broken")
 )
 
-// translate is where what the kernel says becomes this package's.
+// translate makes an error of the kernel's one of this package's.
 func translate(err error) error {
-	for _, k := range []struct {
-		kind   error
-		errnos []syscall.Errno
-	}{
-		{ErrNotFound, []syscall.Errno{
-			syscall.ECONNREFUSED, syscall.ENOENT, syscall.ENOTDIR, syscall.ECONNRESET, syscall.ENETUNREACH, syscall.EHOSTUNREACH,
-		}},
-		{ErrNotPermitted, []syscall.Errno{syscall.EACCES, syscall.EPERM}},
-		{ErrResources, []syscall.Errno{
-			syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ENOSPC, // ENOSPC: max_user_watches
-			syscall.EAGAIN, syscall.ETIMEDOUT, // the service's queue of connections is full
-			syscall.EADDRNOTAVAIL, // all ports are in use
-		}},
-		{ErrInvalid, []syscall.Errno{syscall.EPROTOTYPE, syscall.EINVAL, syscall.ELOOP}},
-		{ErrUnsupported, []syscall.Errno{syscall.EAFNOSUPPORT}},
-	} {
-		for _, errno := range k.errnos {
-			if errors.Is(err, errno) {
-				return fmt.Errorf("%w: %w", k.kind, err)
-			}
-		}
+	if class := classOf(err); class != nil {
+		return fmt.Errorf("%w: %w", class, err)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: no answer within %v: %w", ErrResources, DialTimeout, err)

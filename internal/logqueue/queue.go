@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package logqueue writes a log without making anybody wait for whoever reads
 // it: a full pipe, a hung journald or a console under flow control holds up the
 // records and nothing else.

@@ -8,19 +8,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 )
 
 // maxID is the largest uid or gid: the one above it means "no change" to the kernel.
 const maxID = 1<<32 - 2
-
-// An account is a user to run as.
-type account struct {
-	name, home, shell string
-	uid, gid          uint32
-	groups            []uint32 // supplementary
-}
 
 // ownAccount is the agent's own user. It always succeeds: a guest without
 // /etc/passwd, or one that cannot be read, has one too.
@@ -173,14 +165,7 @@ func eachLine(path string, n int, f func(fields []string) bool) error {
 	return nil
 }
 
-// members is the set of groups that the account is a member of.
-func (a account) members() []uint32 {
-	groups := append([]uint32{a.gid}, a.groups...)
-	slices.Sort(groups)
-	return slices.Compact(groups)
-}
-
-// credential returns what the kernel is told, nil where nothing changes.
+// credential returns what the kernel is told, nil if nothing changes.
 func (s *Spawner) credential(a account) (*syscall.Credential, error) {
 	if a.uid == s.self.uid && a.gid == s.self.gid && (s.self.uid != 0 || slices.Equal(a.members(), s.self.members())) {
 		return nil, nil
@@ -191,10 +176,3 @@ func (s *Spawner) credential(a account) (*syscall.Credential, error) {
 	}
 	return &syscall.Credential{Uid: a.uid, Gid: a.gid, Groups: a.groups}, nil
 }
-
-// protected says whether the agent is kept from the OOM killer, which its
-// children inherit. Where that cannot be read it may be.
-var protected = sync.OnceValue(func() bool {
-	text, err := os.ReadFile("/proc/self/oom_score_adj")
-	return err != nil || strings.TrimSpace(string(text)) != "0"
-})

@@ -33,7 +33,7 @@ func TestReapReportsTheSignalThatEndedTheProcess(t *testing.T) {
 	s := newSpawner(t)
 	for _, test := range []struct {
 		sig  syscall.Signal
-		name string
+		name proc.Signal
 	}{
 		{unix.SIGHUP, "HUP"},
 		{unix.SIGINT, "INT"},
@@ -44,12 +44,12 @@ func TestReapReportsTheSignalThatEndedTheProcess(t *testing.T) {
 		{syscall.Signal(34), "34"},
 		{syscall.Signal(64), "64"},
 	} {
-		t.Run(test.name, func(t *testing.T) {
+		t.Run(string(test.name), func(t *testing.T) {
 			c := start(t, s, proc.Spec{Argv: []string{"sleep", "1000"}})
-			if err := c.Signal(test.sig); err != nil {
+			if err := c.Signal(test.name); err != nil {
 				t.Fatal(err)
 			}
-			want := proc.Exit{Code: -1, Signal: int(test.sig), SignalName: test.name}
+			want := proc.Exit{Code: -1, Signal: int(test.sig), SignalName: string(test.name)}
 			if got := c.finish(t); exited(got.Exit) != want {
 				t.Errorf("got %+v, want %+v", got.Exit, want)
 			}

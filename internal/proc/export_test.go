@@ -18,7 +18,25 @@ func SetPidfd(p *Process, f *os.File) {
 func (p *Process) Foreground() int { return p.terminal.foreground() }
 
 // SignalJob is Signal, with group in the foreground as the kernel tells it.
-func (p *Process) SignalJob(group int, sig syscall.Signal) error { return p.signalJob(group, sig) }
+func (p *Process) SignalJob(group int, sig Signal) error {
+	number, err := signalNumber(string(sig))
+	if err != nil {
+		return err
+	}
+	return p.signalJob(group, number)
+}
+
+// NumberOf returns the number of a signal, or -1.
+func NumberOf(sig Signal) int {
+	number, err := signalNumber(string(sig))
+	if err != nil {
+		return -1
+	}
+	return int(number)
+}
+
+// SignalNumber is Signal for what need not be a signal.
+func (p *Process) SignalNumber(sig int) error { return p.send(syscall.Signal(sig)) }
 
 // SendFound sends sig to a process as if it had been found some clock ticks older
 // than it is, and, if moved, in another session and with another parent.
@@ -48,4 +66,4 @@ func IsMember(main, child, parent int, ticks uint64) bool {
 }
 
 // MakeOrdinary gives pid up to the OOM killer if it is in p's cgroup.
-func (p *Process) MakeOrdinary(pid int) { p.cgroup.ordinaryMember(pid) }
+func (p *Process) MakeOrdinary(pid int) { ordinaryMember(p.cgroup, pid) }

@@ -110,8 +110,29 @@ func (p *pipes) closeParent() {
 	}
 }
 
-// pollable returns what waits for f in the runtime's poller, where that has f: the
-// kernel may refuse it for want of memory, or by epoll(7)'s max_user_watches.
+func newInput(f *os.File) (*Input, error) {
+	raw, err := pollable(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Input{file: f, raw: raw}, nil
+}
+
+func newOutput(f *os.File) (*Output, error) {
+	raw, err := pollable(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Output{file: f, raw: raw}, nil
+}
+
+// newTerminalOutput makes the output of a terminal, whose file is not its own.
+func newTerminalOutput(f *os.File, raw syscall.RawConn) *Output {
+	return &Output{file: f, raw: raw, exited: make(chan struct{})}
+}
+
+// pollable returns what waits for f in the runtime's poller. The kernel may refuse
+// to poll f: it has no memory, or epoll(7)'s max_user_watches is reached.
 func pollable(f *os.File) (syscall.RawConn, error) {
 	if errors.Is(f.SetDeadline(time.Time{}), os.ErrNoDeadline) {
 		return nil, fmt.Errorf("%s: %w: the kernel polls no more files", f.Name(), ErrResources)

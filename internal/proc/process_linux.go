@@ -2,39 +2,26 @@ package proc
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc/cgroup"
 )
 
-// A Process is a main process and the tree below it.
-//
-//	running → exited (a zombie) → reaped
-//
-// Wait blocks until it has exited; Reap ends it. Signal and Terminate may be
-// called at any time, from any goroutine.
-type Process struct {
-	pid     int
+// A process is Linux's part of a [Process].
+type process struct {
 	pidfd   *os.File // nil: a kernel without pidfd
 	spawner *Spawner
-	cgroup  *cgroup // nil: none
+	cgroup  *cgroup.Group // nil: none
 
-	noCgroup error // why there is none, where others have one
-
-	stdin          *Input
-	stdout, stderr *Output
-	terminal       *terminal // nil: none
-
-	terminate sync.Once
-	force     chan struct{} // closed: no grace any more
-	forced    sync.Once
-	ended     chan struct{} // closed when the tree has been terminated
-	asked     atomic.Bool   // Terminate has been called in time
+	ending sync.Once
+	force  chan struct{} // closed: no grace any more
+	forced sync.Once
+	ended  chan struct{} // closed when the tree has been terminated
 
 	mu     sync.Mutex
 	reaped bool // the pid may belong to another process
@@ -53,30 +40,7 @@ func (p *Process) watch(pidfd int) {
 	p.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
 }
 
-// PID is the main process's.
-func (p *Process) PID() int { return p.pid }
-
-// Stdin is nil where the Spec does not want it, and there is no terminal.
-func (p *Process) Stdin() *Input { return p.stdin }
-
-// Stdout is nil where the Spec does not want it, and there is no terminal. A
-// terminal's must be copied: a process blocks while nobody reads its terminal.
-func (p *Process) Stdout() *Output { return p.stdout }
-
-// Stderr is nil where the Spec does not want it, or there is a terminal.
-func (p *Process) Stderr() *Output { return p.stderr }
-
-// NoCgroup says why the process has no cgroup, though the Spawner uses them: its
-// tree is found as without. nil: it has one, or none has.
-func (p *Process) NoCgroup() error { return p.noCgroup }
-
-// ErrStuck says that the main process has not ended though it has been sent
-// SIGKILL: it is stuck in the kernel, or frozen.
-var ErrStuck = fmt.Errorf("the process has not ended within %v of SIGKILL", killPatience)
-
-// Wait blocks until the main process has exited, or, with [ErrStuck], until
-// Terminate has given up on it. It may be called once.
-func (p *Process) Wait() error {
+func (p *Process) wait() error {
 	if p.pidfd == nil {
 		return p.waitBlocking()
 	}
@@ -103,7 +67,7 @@ func (p *Process) Wait() error {
 	return waitErr
 }
 
-// giveUp wakes Wait, where the main process has not exited.
+// giveUp wakes Wait, if the main process has not exited.
 func (p *Process) giveUp() {
 	if p.pidfd != nil {
 		_ = p.pidfd.SetReadDeadline(time.Unix(1, 0))
@@ -128,21 +92,7 @@ func (p *Process) poll(options int) (bool, error) {
 	}
 }
 
-// Drain is called once Wait has returned: output that is still open is copied
-// until it has been silent for [DrainIdle].
-func (p *Process) Drain() {
-	for _, o := range []*Output{p.stdout, p.stderr} {
-		if o != nil {
-			o.drain()
-		}
-	}
-}
-
-// Reap takes the zombie away and says how the process ended. It is called once,
-// after Wait, when the outputs have been copied. Where the tree is being
-// terminated, Reap waits until that is done. A process that is stuck is reaped
-// when it does end, and until then Reap's answer is [ErrStuck].
-func (p *Process) Reap() (Exit, error) {
+func (p *Process) reap() (Exit, error) {
 	if p.stdin != nil {
 		_ = p.stdin.file.Close()
 	}
@@ -151,7 +101,7 @@ func (p *Process) Reap() (Exit, error) {
 	}
 	outOfMemory := p.outOfMemory()
 	p.settle()
-	e, err := p.reap()
+	e, err := p.collect()
 	if errors.Is(err, ErrStuck) {
 		go p.reapLate() // ends when the process does; nobody waits for it
 	}
@@ -159,7 +109,8 @@ func (p *Process) Reap() (Exit, error) {
 	return e, err
 }
 
-func (p *Process) reap() (Exit, error) {
+// collect takes the zombie away and gives the cgroup back.
+func (p *Process) collect() (Exit, error) {
 	var status unix.WaitStatus
 	var usage unix.Rusage
 	p.mu.Lock()
@@ -180,12 +131,12 @@ func (p *Process) reap() (Exit, error) {
 
 func (p *Process) reapLate() {
 	_ = p.waitBlocking()
-	_, _ = p.reap()
+	_, _ = p.collect()
 }
 
 // settle sees to it that no termination is under way, nor can begin any more.
 func (p *Process) settle() {
-	p.terminate.Do(func() { close(p.ended) })
+	p.ending.Do(func() { close(p.ended) })
 	<-p.ended
 }
 
@@ -208,13 +159,13 @@ func exitOf(status unix.WaitStatus, usage unix.Rusage) Exit {
 	}
 	if status.Signaled() {
 		e.Signal = int(status.Signal())
-		e.SignalName = SignalName(syscall.Signal(e.Signal))
+		e.SignalName = signalName(syscall.Signal(e.Signal))
 	}
 	return e
 }
 
 func (p *Process) giveCgroup() {
 	if p.cgroup != nil {
-		p.spawner.cgroups.give(p.cgroup)
+		p.spawner.cgroups.Give(p.cgroup)
 	}
 }

@@ -12,9 +12,16 @@ import (
 // maxSignal is Linux's SIGRTMAX.
 const maxSignal = 64
 
-// ParseSignal parses a signal: a name, with or without SIG, in any case, or a
-// number from 1 to 64.
-func ParseSignal(s string) (syscall.Signal, error) {
+func parseSignal(s string) (Signal, error) {
+	number, err := signalNumber(s)
+	if err != nil {
+		return "", err
+	}
+	return Signal(signalName(number)), nil
+}
+
+// signalNumber takes what [ParseSignal] takes.
+func signalNumber(s string) (syscall.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil {
 		if n < 1 || n > maxSignal {
 			return 0, invalidError{fmt.Errorf("no signal %d: want 1 to %d", n, maxSignal)}
@@ -28,9 +35,9 @@ func ParseSignal(s string) (syscall.Signal, error) {
 	return 0, invalidError{fmt.Errorf("no signal %.64q", s)}
 }
 
-// SignalName returns the name of a signal without SIG, or its number where it
-// has none.
-func SignalName(sig syscall.Signal) string {
+// signalName returns the name of a signal without SIG, or its number if it has
+// none.
+func signalName(sig syscall.Signal) string {
 	if name := unix.SignalName(sig); name != "" {
 		return strings.TrimPrefix(name, "SIG")
 	}

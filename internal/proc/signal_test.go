@@ -14,12 +14,13 @@ import (
 )
 
 func TestParseSignalTakesNamesAndNumbers(t *testing.T) {
-	for text, want := range map[string]syscall.Signal{
-		"TERM": unix.SIGTERM, "SIGTERM": unix.SIGTERM, "sigterm": unix.SIGTERM, "Term": unix.SIGTERM,
-		"KILL": unix.SIGKILL, "9": unix.SIGKILL, "1": unix.SIGHUP, "64": 64, "WINCH": unix.SIGWINCH,
+	for text, want := range map[string]proc.Signal{
+		"TERM": "TERM", "SIGTERM": "TERM", "sigterm": "TERM", "Term": "TERM", "15": "TERM",
+		"KILL": "KILL", "9": "KILL", "1": "HUP", "34": "34", "64": "64", "WINCH": "WINCH",
+		"ABRT": "ABRT", "IO": "IO",
 	} {
 		if got, err := proc.ParseSignal(text); got != want || err != nil {
-			t.Errorf("%q: got %d, %v; want %d", text, got, err, want)
+			t.Errorf("ParseSignal(%q) = %q, %v, want %q", text, got, err, want)
 		}
 	}
 }
@@ -29,23 +30,26 @@ func TestParseSignalRefusesWhatIsNone(t *testing.T) {
 		"", "0", "-9", "65", "99999999999999999999", "SIG", "SIG9", "SIGSIGTERM", "TERM ", "NOPE", "EXIT", "9.0", "TERM\x00",
 	} {
 		if got, err := proc.ParseSignal(text); !errors.Is(err, proc.ErrInvalid) {
-			t.Errorf("%q: got %d, %v", text, got, err)
+			t.Errorf("ParseSignal(%q) = %q, %v, want %v", text, got, err, proc.ErrInvalid)
 		}
 	}
 }
 
-func TestSignalNameIsWhatParseSignalTakes(t *testing.T) {
-	for want := syscall.Signal(1); want <= 64; want++ {
-		name := proc.SignalName(want)
-		if got, err := proc.ParseSignal(name); got != want || err != nil {
-			t.Errorf("%d: its name %q parses as %d, %v", want, name, got, err)
+func TestParseSignalNamesEveryNumber(t *testing.T) {
+	for number := 1; number <= 64; number++ {
+		name, err := proc.ParseSignal(strconv.Itoa(number))
+		if got := proc.NumberOf(name); got != number || err != nil {
+			t.Errorf("ParseSignal(%d) = %q, %v, which is signal %d", number, name, err, got)
+		}
+		if again, err := proc.ParseSignal(string(name)); again != name || err != nil {
+			t.Errorf("ParseSignal(%q) = %q, %v, want the same", name, again, err)
 		}
 	}
-	for sig, want := range map[syscall.Signal]string{
+	for number, want := range map[syscall.Signal]proc.Signal{
 		unix.SIGHUP: "HUP", unix.SIGKILL: "KILL", unix.SIGABRT: "ABRT", unix.SIGIO: "IO", 34: "34",
 	} {
-		if got := proc.SignalName(sig); got != want {
-			t.Errorf("%d: got %q, want %q", sig, got, want)
+		if got, err := proc.ParseSignal(strconv.Itoa(int(number))); got != want || err != nil {
+			t.Errorf("ParseSignal(%d) = %q, %v, want %q", number, got, err, want)
 		}
 	}
 }
@@ -56,7 +60,7 @@ func TestSignalReachesTheProcessGroup(t *testing.T) {
 		trap 'wait; echo parent; exit 5' USR1; echo ready; while :; do sleep 0.01; done`
 	c := start(t, newSpawner(t), proc.Spec{Argv: shell(script), Stdout: true})
 	c.stdout.await(t, 2)
-	if err := c.Signal(unix.SIGUSR1); err != nil {
+	if err := c.Signal("USR1"); err != nil {
 		t.Fatal(err)
 	}
 	got := c.finish(t)
@@ -68,9 +72,9 @@ func TestSignalReachesTheProcessGroup(t *testing.T) {
 func TestSignalStopsAndContinues(t *testing.T) {
 	c := start(t, newSpawner(t), proc.Spec{Argv: shell("read line; exit 3"), Stdin: true})
 	for _, test := range []struct {
-		sig   syscall.Signal
+		sig   proc.Signal
 		state string
-	}{{unix.SIGSTOP, "T"}, {unix.SIGCONT, "S"}} {
+	}{{"STOP", "T"}, {"CONT", "S"}} {
 		if err := c.Signal(test.sig); err != nil {
 			t.Fatal(err)
 		}
@@ -88,9 +92,9 @@ func TestSignalAfterTheExitIsErrExited(t *testing.T) {
 	c := start(t, newSpawner(t), proc.Spec{Argv: []string{"/bin/true"}})
 	eventually(t, "a zombie", func() bool { return statOf(c.PID()).state == "Z" })
 	for _, when := range []string{"before Wait", "before Reap", "after Reap"} {
-		for _, sig := range []syscall.Signal{0, unix.SIGTERM} {
-			if err := c.Signal(sig); !errors.Is(err, proc.ErrExited) {
-				t.Errorf("%s: signal %d: %v", when, sig, err)
+		for what, err := range map[string]error{"0": c.SignalNumber(0), "TERM": c.Signal("TERM")} {
+			if !errors.Is(err, proc.ErrExited) {
+				t.Errorf("%s: signal %s: %v", when, what, err)
 			}
 		}
 		switch when {
@@ -109,12 +113,17 @@ func TestSignalAfterTheExitIsErrExited(t *testing.T) {
 
 func TestSignalThatIsNoneIsAnErrorAndDoesNoHarm(t *testing.T) {
 	c := start(t, newSpawner(t), proc.Spec{Argv: []string{"sleep", "1000"}})
-	for _, sig := range []syscall.Signal{-1, 65, 1 << 20} {
-		if err := c.Signal(sig); !errors.Is(err, unix.EINVAL) {
+	for _, sig := range []proc.Signal{"", "0", "65", "NOPE"} {
+		if err := c.Signal(sig); !errors.Is(err, proc.ErrInvalid) {
+			t.Errorf("Signal(%q) = %v, want %v", sig, err, proc.ErrInvalid)
+		}
+	}
+	for _, sig := range []int{-1, 65, 1 << 20} {
+		if err := c.SignalNumber(sig); !errors.Is(err, unix.EINVAL) {
 			t.Errorf("signal %d: %v", sig, err)
 		}
 	}
-	if err := c.Signal(0); err != nil || !alive(c.PID()) {
+	if err := c.SignalNumber(0); err != nil || !alive(c.PID()) {
 		t.Errorf("process %s: %v", strconv.Itoa(c.PID()), err)
 	}
 }

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
@@ -100,7 +98,7 @@ func TestInputThatTheProcessDoesNotWantIsThrownAway(t *testing.T) {
 			}
 			if strings.HasSuffix(script, live) {
 				c.stdout.await(t, 1)
-				if err := c.Signal(unix.SIGUSR1); err != nil {
+				if err := c.Signal("USR1"); err != nil {
 					t.Error(err)
 				}
 			}

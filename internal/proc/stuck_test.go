@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
@@ -59,7 +57,7 @@ func TestWaitGivesUpOnWhatSIGKILLDoesNotEnd(t *testing.T) {
 		if _, err := c.Reap(); !errors.Is(err, proc.ErrStuck) || !c.stdout.cut {
 			t.Errorf("reap: %v, cut: %v", err, c.stdout.cut)
 		}
-		if err := c.Signal(unix.SIGCONT); err != nil {
+		if err := c.Signal("CONT"); err != nil {
 			t.Errorf("a signal to what is still there: %v", err)
 		}
 		if r := run(t, s, proc.Spec{Argv: []string{"true"}}); r.Code != 0 {
@@ -67,6 +65,6 @@ func TestWaitGivesUpOnWhatSIGKILLDoesNotEnd(t *testing.T) {
 		}
 		thaw()
 		eventually(t, "it is reaped", func() bool { return statOf(c.PID()).state == "" })
-		eventually(t, "that is known", func() bool { return errors.Is(c.Signal(unix.SIGCONT), proc.ErrExited) })
+		eventually(t, "that is known", func() bool { return errors.Is(c.Signal("CONT"), proc.ErrExited) })
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc/cgroup"
 )
 
 // A target is a process that has been found and may get a signal. Between the
@@ -76,19 +78,19 @@ func (s stat) follows(earlier stat) bool {
 		(s.session == earlier.session || s.parent == earlier.parent)
 }
 
-// targets returns the processes in the cgroup, but not those below it, other
+// memberTargets returns the processes in a cgroup, but not those below it, other
 // than those that are known.
-func (g *cgroup) targets(known map[int]bool) []target {
+func memberTargets(g *cgroup.Group, known map[int]bool) []target {
 	var all []target
 	var read []stat
-	for _, pid := range g.members() {
+	for _, pid := range g.Members() {
 		if known[pid] {
 			continue
 		}
 		if s, err := readStat(pid); err == nil {
 			read = append(read, s)
 		} else { // there is no /proc: it is the cgroup that is looked at
-			all = append(all, target{pid: pid, still: func() bool { return slices.Contains(g.members(), pid) }})
+			all = append(all, target{pid: pid, still: func() bool { return slices.Contains(g.Members(), pid) }})
 		}
 	}
 	if len(read) == 0 {
@@ -96,7 +98,7 @@ func (g *cgroup) targets(known map[int]bool) []target {
 	}
 	// What was read may be of a process that has taken the pid of a member. If the
 	// pid is a member's after that, what was read is of the member, or of none.
-	members := g.members()
+	members := g.Members()
 	for _, s := range read {
 		if !s.zombie && slices.Contains(members, s.pid) {
 			all = append(all, s.target())

@@ -69,7 +69,7 @@ const scattered = `
 
 func wantScattered(t *testing.T, c *child, want ...string) {
 	t.Helper()
-	if err := c.Signal(unix.SIGUSR1); err != nil {
+	if err := c.Signal("USR1"); err != nil {
 		t.Errorf("Signal(USR1) = %v, want nil", err)
 	}
 	for _, name := range want {
@@ -166,7 +166,7 @@ func TestSignalWorksWithoutProc(t *testing.T) {
 				if err := tty.Signal(sig); err != nil {
 					t.Errorf("Signal(%v) = %v, want nil", sig, err)
 				}
-				tty.stdout.awaitText(t, "job="+proc.SignalName(sig))
+				tty.stdout.awaitText(t, "job="+string(sig))
 			}
 			if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 				t.Fatal(err)

@@ -16,18 +16,6 @@ const (
 	defaultCols = 80
 )
 
-// defaultTerm is TERM where the Spec gives none: what nearly every terminal
-// understands.
-const defaultTerm = "xterm"
-
-// term is the value of TERM.
-func (t *Terminal) term() string {
-	if t.Term == "" {
-		return defaultTerm
-	}
-	return t.Term
-}
-
 // openTerminal makes a pseudo-terminal for a process of user's: the child gets
 // its slave as 0, 1 and 2; the agent's end of stdin and stdout is its master.
 func openTerminal(t Terminal, user account, spare *reserve) (*pipes, error) {
@@ -193,21 +181,8 @@ func (t *terminal) unread() bool {
 	return waiting
 }
 
-// Resize changes the size of the process's terminal; its foreground job gets
-// SIGWINCH. The error wraps [ErrInvalid] where there is no terminal or no such
-// size, and [ErrExited] once the process has been reaped.
-func (p *Process) Resize(rows, cols uint16) error {
-	switch {
-	case p.terminal == nil:
-		return invalidError{errors.New("the process has no terminal")}
-	case rows == 0 || cols == 0:
-		return invalidError{fmt.Errorf("a terminal of %d rows and %d columns", rows, cols)}
-	}
-	err := p.terminal.control(func(fd int) error {
+func (t *terminal) resize(rows, cols uint16) error {
+	return t.control(func(fd int) error {
 		return os.NewSyscallError("ioctl(TIOCSWINSZ)", unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}))
 	})
-	if errors.Is(err, os.ErrClosed) {
-		return ErrExited
-	}
-	return err
 }

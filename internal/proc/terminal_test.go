@@ -127,7 +127,7 @@ func TestSignalGoesToTheForegroundJob(t *testing.T) {
 	}, Env: []string{"PS1=$ "}})
 	press("sh -c 'trap \"echo job=caught; exit 9\" USR1; echo job=ready; while :; do sleep 0.01; done'\n")
 	c.stdout.awaitText(t, "job=ready\r\n")
-	if err := c.Signal(unix.SIGUSR1); err != nil {
+	if err := c.Signal("USR1"); err != nil {
 		t.Fatal(err)
 	}
 	c.stdout.awaitText(t, "job=caught\r\n")

@@ -11,21 +11,19 @@ import (
 )
 
 const (
-	// killPatience is how long a tree that has been sent SIGKILL is waited
-	// for. Only a process that is stuck in the kernel takes longer.
-	killPatience = 5 * time.Second
-
 	pollFirst = time.Millisecond
 	pollLast  = 50 * time.Millisecond
 )
 
-// ErrExited is returned by Signal when the process has exited.
-var ErrExited = errors.New("process has exited")
+func (p *Process) signal(sig Signal) error {
+	number, err := signalNumber(string(sig))
+	if err != nil {
+		return err
+	}
+	return p.send(number)
+}
 
-// Signal sends sig to the foreground job of the process's terminal, or, if it has
-// no terminal, to each process of the tree. If there is nothing in the foreground,
-// the main process's group gets it.
-func (p *Process) Signal(sig syscall.Signal) error {
+func (p *Process) send(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.reaped {
@@ -58,20 +56,15 @@ func killError(err error) error {
 	return os.NewSyscallError("kill", err)
 }
 
-// Terminate ends the whole tree: SIGTERM to every process, or SIGHUP where they
-// have a terminal, since interactive shells ignore SIGTERM; and SIGCONT, so that
-// a stopped one takes notice; what is left after grace gets SIGKILL. It returns
-// at once. A later call can only shorten the grace to nothing. After Reap it
-// does nothing.
-func (p *Process) Terminate(grace time.Duration) {
+func (p *Process) terminate(grace time.Duration) {
 	if grace <= 0 {
 		p.forced.Do(func() { close(p.force) })
 	}
-	p.terminate.Do(func() { p.begin(grace) })
+	p.ending.Do(func() { p.begin(grace) })
 }
 
 // begin starts the end of the tree. While it looks at the main process, Reap
-// waits for p.terminate; afterwards it is not called any more. So the pid is not
+// waits for p.ending; afterwards it is not called any more. So the pid is not
 // yet another child's.
 func (p *Process) begin(grace time.Duration) {
 	if exited, err := p.poll(unix.WNOHANG); !exited && err == nil {
@@ -79,11 +72,6 @@ func (p *Process) begin(grace time.Duration) {
 	}
 	go p.endTree(grace)
 }
-
-// Terminated says whether Terminate has been called while the main process was
-// running. One that exits by itself between that look at it and the first signal
-// is not told from one that the signal has ended.
-func (p *Process) Terminated() bool { return p.asked.Load() }
 
 // endTree is stopped by the end of the tree, or by killPatience; Reap waits for it.
 func (p *Process) endTree(grace time.Duration) {

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
@@ -78,7 +76,7 @@ func TestTerminateWakesAStoppedProcess(t *testing.T) {
 		// It forks nothing: one whose vfork is stopped before the exec waits for
 		// that (D), and does not stop itself.
 		c := ready(t, s, "trap 'exit 3' TERM; echo ready; while :; do :; done", 1)
-		if err := c.Signal(unix.SIGSTOP); err != nil {
+		if err := c.Signal("STOP"); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "it has stopped", func() bool { return statOf(c.PID()).state == "T" })
@@ -96,7 +94,7 @@ func TestTerminateIsSafeAtAnyTime(t *testing.T) {
 			var callers sync.WaitGroup
 			for _, grace := range []time.Duration{long, time.Millisecond, 0} {
 				callers.Go(func() { c.Terminate(grace) })
-				callers.Go(func() { _ = c.Signal(unix.SIGTERM) })
+				callers.Go(func() { _ = c.Signal("TERM") })
 			}
 			if i%2 == 0 {
 				callers.Wait()

@@ -26,7 +26,7 @@ func (t *tree) targets() []target {
 		targets = append(targets, s.target())
 	}
 	if t.main.cgroup != nil {
-		targets = append(targets, t.main.cgroup.targets(known)...)
+		targets = append(targets, memberTargets(t.main.cgroup, known)...)
 	}
 	return targets
 }
@@ -73,7 +73,7 @@ func (t *tree) signal(sig syscall.Signal) error {
 // first: a session that has lost its parent is not found any more.
 func (t *tree) kill() {
 	if t.main.cgroup != nil {
-		t.main.cgroup.kill()
+		t.main.cgroup.Kill()
 		_ = t.main.signalGroup(unix.SIGKILL)
 	}
 	_ = t.signal(unix.SIGKILL)
@@ -81,5 +81,5 @@ func (t *tree) kill() {
 
 func (t *tree) empty() bool {
 	exited, err := t.main.poll(unix.WNOHANG)
-	return (exited || err != nil) && (t.main.cgroup == nil || t.main.cgroup.empty()) && t.family.empty()
+	return (exited || err != nil) && (t.main.cgroup == nil || t.main.cgroup.Empty()) && t.family.empty()
 }

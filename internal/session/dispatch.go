@@ -1,11 +1,8 @@
-//go:build linux
-
 package session
 
 import (
 	"fmt"
 	"runtime"
-	"syscall"
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/guest"
@@ -31,7 +28,7 @@ func (c *conn) exec(m *wire.Exec, cost int) error {
 	return c.reject(m, err)
 }
 
-func (c *conn) signal(m *wire.Signal, sig syscall.Signal) error {
+func (c *conn) signal(m *wire.Signal, sig proc.Signal) error {
 	return c.withProcess(m, m.Exec, func(p *proc.Process) error { return p.Signal(sig) })
 }
 

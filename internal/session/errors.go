@@ -1,5 +1,3 @@
-//go:build linux
-
 package session
 
 import (
@@ -36,6 +34,7 @@ func kindOf(err error) wire.ErrorKind {
 		{guest.ErrHostname, wire.BadRequest},
 		{guest.ErrNotPermitted, wire.PermissionDenied},
 		{guest.ErrResources, wire.Limit},
+		{guest.ErrUnsupported, wire.Unsupported},
 		{local.ErrInvalid, wire.BadRequest},
 		{local.ErrBroken, wire.NotFound},
 		{local.ErrNotFound, wire.NotFound},

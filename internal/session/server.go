@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package session is the agent's side of a connection: it greets the host,
 // carries out its requests, and runs one process for each exec, with its
 // streams. It owns the policy of what happens to processes when hosts go away.

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package systemd speaks with the service manager that has started this
 // process: it takes the sockets that are passed (sd_listen_fds(3)) and tells how
 // the process is (sd_notify(3)). Both are protocols that others speak too; a
@@ -26,7 +24,7 @@ type Socket struct {
 }
 
 // Sockets returns what the service manager has passed to this process, in its
-// order; none where there is no such manager. A second call returns none.
+// order, or none if there is no such manager. A second call returns none.
 func Sockets() ([]Socket, error) {
 	pid, count, names := take("LISTEN_PID"), take("LISTEN_FDS"), take("LISTEN_FDNAMES")
 	_ = take("LISTEN_PIDFDID")
@@ -49,7 +47,7 @@ func numbered(n int, names []string) ([]Socket, error) {
 		if i < len(names) {
 			s.Name = names[i]
 		}
-		if _, err := os.Stat("/proc/self/fd/" + strconv.Itoa(s.FD)); err != nil {
+		if !isOpen(s.FD) {
 			return nil, fmt.Errorf("LISTEN_FDS=%d: %s is not open", n, s)
 		}
 		sockets = append(sockets, s)

@@ -1,4 +1,4 @@
-package proc
+package cgroup
 
 import (
 	"errors"
@@ -25,25 +25,25 @@ type limited struct {
 	made atomic.Int64
 
 	mu   sync.Mutex
-	left []*cgroup
+	left []*Group
 }
 
 func newLimited(h home, path string) *limited { return &limited{home: h, path: path} }
 
 // take makes a cgroup that has the limits.
-func (l *limited) take(limits Limits) (*cgroup, error) {
+func (l *limited) take(limits Limits) (*Group, error) {
 	settings := limits.settings()
 	if err := l.prepare(settings); err != nil {
-		return nil, limitsError{err}
+		return nil, &LimitsError{err}
 	}
-	g, err := newCgroup(filepath.Join(l.path, fmt.Sprintf("exec-%d", l.made.Add(1))))
+	g, err := newGroup(filepath.Join(l.path, fmt.Sprintf("exec-%d", l.made.Add(1))))
 	if err != nil {
 		return nil, err
 	}
 	g.limited = true
 	if err := g.set(settings); err != nil {
 		_ = g.remove()
-		return nil, limitsError{err}
+		return nil, &LimitsError{err}
 	}
 	return g, nil
 }
@@ -93,7 +93,7 @@ func lists(dir, file, controller string) (bool, error) {
 }
 
 // give takes a cgroup back.
-func (l *limited) give(g *cgroup) {
+func (l *limited) give(g *Group) {
 	l.mu.Lock()
 	l.left = append(l.left, g)
 	l.mu.Unlock()
@@ -104,7 +104,7 @@ func (l *limited) give(g *cgroup) {
 func (l *limited) sweep() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.left = slices.DeleteFunc(l.left, func(g *cgroup) bool {
+	l.left = slices.DeleteFunc(l.left, func(g *Group) bool {
 		if !g.empty() {
 			return false
 		}

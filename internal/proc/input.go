@@ -1,7 +1,6 @@
 package proc
 
 import (
-	"errors"
 	"io"
 	"os"
 	"syscall"
@@ -17,15 +16,7 @@ type Input struct {
 	terminal *terminal // nil: a pipe
 }
 
-func newInput(f *os.File) (*Input, error) {
-	raw, err := pollable(f)
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &Input{file: f, raw: raw}, nil
-}
-
-// CopyFrom copies from src until src ends, where its WriteTo returns nil: then
+// CopyFrom copies from src until src ends, when its WriteTo returns nil: then
 // CopyFrom closes the pipe and returns nil. (A terminal's input is ended until
 // [Process.Reap], when CopyFrom returns.) An error of src's is returned, and the
 // pipe stays open until Reap: a process must not take input that was cut off for

@@ -1,6 +1,7 @@
-package proc
+package cgroup
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -43,6 +44,40 @@ func findHome() (home, error) {
 		return home{own, fmt.Errorf("the agent is in the cgroup %s, which is neither the root nor below one that is delegated to it: "+
 			"with systemd 254 or later its unit needs Delegate=yes and DelegateSubgroup=agent", own)}, nil
 	}
+}
+
+// ownCgroup returns the folder of the cgroup v2 that the agent is in.
+func ownCgroup() (string, error) {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	mount, ok := cgroup2Mount(mounts)
+	if !ok {
+		return "", errors.New("no cgroup v2 is mounted")
+	}
+	membership, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(membership)) {
+		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
+			return filepath.Join(mount, path), nil
+		}
+	}
+	return "", errors.New("/proc/self/cgroup names no cgroup v2")
+}
+
+// cgroup2Mount finds where the whole hierarchy is mounted, proc_pid_mountinfo(5).
+func cgroup2Mount(mountinfo []byte) (string, bool) {
+	for line := range bytes.Lines(mountinfo) {
+		before, after, ok := strings.Cut(string(line), " - ")
+		fields := strings.Fields(before)
+		if ok && strings.HasPrefix(after, "cgroup2 ") && len(fields) > 4 && fields[3] == "/" {
+			return fields[4], true
+		}
+	}
+	return "", false
 }
 
 // isRoot tells the root of the hierarchy from that of a cgroup namespace.

@@ -8,8 +8,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cocoonstack/cocoon-agent/internal/lane"
 )
 
@@ -21,19 +19,6 @@ type Output struct {
 
 	// exited is closed when draining is set. Of a terminal only; nil: a pipe.
 	exited chan struct{}
-}
-
-func newOutput(f *os.File) (*Output, error) {
-	raw, err := pollable(f)
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &Output{file: f, raw: raw}, nil
-}
-
-// newTerminalOutput makes the output of a terminal, whose file is not its own.
-func newTerminalOutput(f *os.File, raw syscall.RawConn) *Output {
-	return &Output{file: f, raw: raw, exited: make(chan struct{})}
 }
 
 // CopyTo copies all output to w and closes the pipe. It returns how many bytes
@@ -94,9 +79,9 @@ func (r *reader) next() ([]byte, error) {
 			b, err = r.lane.TryNext()
 		}
 		switch {
-		case errors.Is(err, unix.EIO) && r.awaitReopening():
+		case errors.Is(err, syscall.EIO) && r.awaitReopening():
 			continue
-		case errors.Is(err, unix.EIO):
+		case errors.Is(err, syscall.EIO):
 			return nil, io.EOF
 		}
 		return b, err
@@ -107,7 +92,7 @@ func (r *reader) next() ([]byte, error) {
 const reopeningInterval = 20 * time.Millisecond
 
 // awaitReopening is called when nobody has the terminal open, which a read says
-// by EIO. While the main process lives that is no end: many programs close their
+// by EIO. While the main process lives that does not end the output: many programs close their
 // standard streams just before they exit, and any may open its terminal again by
 // the name of /dev/tty. The answer is whether to read again.
 func (r *reader) awaitReopening() bool {

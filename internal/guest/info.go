@@ -1,0 +1,23 @@
+package guest
+
+import "time"
+
+// Info is what kind of machine this is, and how it is doing. What cannot be
+// found out is empty or 0.
+type Info struct {
+	Hostname string
+	OS       string // for people: PRETTY_NAME of os-release(5), else GOOS
+	Kernel   string // release
+	BootID   string
+
+	Uptime          time.Duration // since boot, suspended time included
+	CPUs            int           // online
+	MemoryTotal     uint64        // bytes
+	MemoryAvailable uint64        // bytes, for new processes without swapping
+	Load            [3]uint64     // averages over 1, 5 and 15 minutes, in hundredths
+
+	Clock time.Time
+}
+
+// Look finds it out. On Linux it takes some reads of /proc and never blocks.
+func Look() Info { return look() }

@@ -1,0 +1,132 @@
+// Package lane reads pipes and sockets without a buffer for each that is silent:
+// buffers come from a pool, once there is something to read.
+package lane
+
+import (
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// Sizes of what copying costs. A copy that is stalled holds one buffer, so most
+// have small ones; the few that carry much get a large buffer and a large pipe.
+const (
+	smallBuffer = 16 << 10
+	largeBuffer = 4 * (64<<10 - 12) // four of internal/mux's frames that fill a packet of vsock
+	largePipe   = 1 << 20           // also the most that pipe(7) gives an ordinary user
+
+	// maxBulk is how many copies may have large ones at the same time: with
+	// 16, 20 MiB of the guest's memory.
+	maxBulk = 16
+)
+
+var (
+	smallBuffers = sync.Pool{New: func() any { b := make([]byte, smallBuffer); return &b }}
+	largeBuffers = sync.Pool{New: func() any { b := make([]byte, largeBuffer); return &b }}
+
+	bulk atomic.Int32 // copies that have large ones
+)
+
+// A Lane lends one copy its buffers, and makes it one of the few with large
+// ones when it fills small ones. Only the copy's goroutine uses it, which closes it.
+type Lane struct {
+	Raw syscall.RawConn // of the descriptor, which does not block
+
+	bulk bool
+	held *[]byte // nil: none
+
+	// What the last read(2) did.
+	n   int
+	err error
+}
+
+// Bulk is how many copies have large buffers at the moment.
+func Bulk() int { return int(bulk.Load()) }
+
+// Next waits until there is something to read, and returns it, until Release. The
+// error is io.EOF, read(2)'s, or that of the descriptor's poller, such as
+// os.ErrDeadlineExceeded; no buffer is then held.
+func (l *Lane) Next() ([]byte, error) { return l.taken(l.Raw.Read(l.read)) }
+
+// TryNext is Next for what is there already, whatever the poller's deadline. If
+// there is nothing, and no end, the error is os.ErrDeadlineExceeded.
+func (l *Lane) TryNext() ([]byte, error) {
+	there := false
+	err := l.Raw.Control(func(fd uintptr) { there = l.read(fd) })
+	if err == nil && !there {
+		err = os.ErrDeadlineExceeded
+	}
+	return l.taken(err)
+}
+
+// taken is what has been read, unless err has kept it from being read.
+func (l *Lane) taken(err error) ([]byte, error) {
+	switch {
+	case err != nil: // nothing was read
+	case l.err != nil:
+		err = l.err
+	case l.n == 0:
+		err = io.EOF
+	default:
+		b := (*l.held)[:l.n]
+		l.Adapt(l.n)
+		return b, nil
+	}
+	l.Release()
+	return nil, err
+}
+
+// read is called when there may be something to read, and takes a buffer only then.
+func (l *Lane) read(fd uintptr) bool {
+	l.take()
+	var ready bool
+	if l.n, ready, l.err = readFD(fd, *l.held); !ready {
+		l.Release()
+	}
+	return ready
+}
+
+func (l *Lane) take() {
+	if l.bulk {
+		l.held = largeBuffers.Get().(*[]byte)
+	} else {
+		l.held = smallBuffers.Get().(*[]byte)
+	}
+}
+
+// Release gives back what Next has returned.
+func (l *Lane) Release() {
+	switch {
+	case l.held == nil:
+	case len(*l.held) == largeBuffer:
+		largeBuffers.Put(l.held)
+	default:
+		smallBuffers.Put(l.held)
+	}
+	l.held = nil
+}
+
+// Adapt is told how much was moved at once. The buffer becomes larger even if the
+// kernel refuses the larger pipe, or the descriptor is a socket.
+func (l *Lane) Adapt(n int) {
+	if l.bulk || n < smallBuffer {
+		return
+	}
+	if bulk.Add(1) > maxBulk {
+		bulk.Add(-1)
+		return
+	}
+	l.bulk = true
+	_ = l.Raw.Control(enlarge)
+}
+
+// Close lets go of everything but the descriptor.
+func (l *Lane) Close() {
+	l.Release()
+	if l.bulk {
+		l.bulk = false
+		bulk.Add(-1)
+	}
+}

@@ -1,0 +1,86 @@
+// Package cgroup gives each process tree a cgroup of version 2, and sets limits in
+// it. It makes them below the cgroup that this program is in. Only Linux has
+// cgroups: elsewhere [Open] fails.
+package cgroup
+
+// Limits bound what all processes of a cgroup may use. Zero: no limit. They must
+// be numbers that the kernel takes.
+type Limits struct {
+	Memory int64 // bytes, file cache included; none of it is swapped
+	PIDs   int64 // processes and threads at a time
+	CPU    int64 // thousandths of one CPU
+}
+
+// A LimitsError says why limits cannot be set.
+type LimitsError struct{ Reason error }
+
+func (e *LimitsError) Error() string { return "limits cannot be set: " + e.Reason.Error() }
+
+func (e *LimitsError) Unwrap() error { return e.Reason }
+
+// A Pool makes cgroups and uses them again. It is safe for concurrent use.
+type Pool struct{ pool }
+
+// Open makes this program's own part of the hierarchy, and removes what programs
+// that were killed have left there. It fails if there is no cgroup v2 with
+// cgroup.kill (Linux 5.14) that this program may write to. The caller closes the
+// Pool.
+func Open() (*Pool, error) { return open() }
+
+// CheckLimits returns why no limits can be set in any cgroup of the Pool, or nil.
+func (p *Pool) CheckLimits() error { return p.checkLimits() }
+
+// Take returns a cgroup without processes that has the limits. The caller gives it
+// back, or removes it. The error is a [*LimitsError] if a limit cannot be set.
+func (p *Pool) Take(l Limits) (*Group, error) { return p.take(l) }
+
+// Give takes a cgroup back once its main process has been reaped. One in which
+// daemons live on is used again, or removed, when they have ended.
+func (p *Pool) Give(g *Group) { p.give(g) }
+
+// Close removes all cgroups that have been given back, but leaves those in which
+// daemons live on to them.
+func (p *Pool) Close() error { return p.close() }
+
+// A Group is a cgroup for one process tree. Its methods may be called at any time
+// until it is given back or removed, from any goroutine.
+type Group struct{ group }
+
+// Path returns the cgroup's directory.
+func (g *Group) Path() string { return g.path }
+
+// FD returns the open directory, for clone3(2) to start a process in the cgroup.
+func (g *Group) FD() int { return g.fd() }
+
+// Used says whether the cgroup has had another tree before.
+func (g *Group) Used() bool { return g.used }
+
+// Members returns the pids of the processes in the cgroup, but not of those below it.
+func (g *Group) Members() []int { return g.members() }
+
+// Empty says whether no process lives in the cgroup or below it.
+func (g *Group) Empty() bool { return g.empty() }
+
+// Spoilt says whether err, of a fork into the cgroup, says that it takes no process:
+// it has controllers for cgroups below it, is threaded, is in a hierarchy that is
+// read-only by now, or has been removed.
+func (g *Group) Spoilt(err error) bool { return g.spoilt(err) }
+
+// Kill sends SIGKILL to everything in the cgroup and below it, forks under way
+// included.
+func (g *Group) Kill() { g.kill() }
+
+// Late says whether there are limits that [Group.SetLate] must set.
+func (g *Group) Late() bool { return len(g.late) > 0 }
+
+// SetLate sets the limits that a child must not have before it has become the
+// command. Take has tried that they can be set.
+func (g *Group) SetLate() error { return g.setLate() }
+
+// OutOfMemory says whether processes have been killed because the cgroup was at
+// its own memory limit. It does not count the guest's lack of memory, nor the limit
+// of a cgroup below.
+func (g *Group) OutOfMemory() bool { return g.outOfMemory() }
+
+// Remove removes the cgroup, if nothing is in it, and frees what the Group holds.
+func (g *Group) Remove() error { return g.remove() }

@@ -1,0 +1,29 @@
+//go:build !linux
+
+package cgroup
+
+import "errors"
+
+type pool struct{}
+
+func open() (*Pool, error) { return nil, errors.ErrUnsupported }
+
+func (*pool) checkLimits() error          { return errors.ErrUnsupported }
+func (*pool) take(Limits) (*Group, error) { return nil, errors.ErrUnsupported }
+func (*pool) give(*Group)                 {}
+func (*pool) close() error                { return nil }
+
+type group struct {
+	path string
+	used bool
+	late []struct{}
+}
+
+func (*group) fd() int           { return -1 }
+func (*group) members() []int    { return nil }
+func (*group) empty() bool       { return true }
+func (*group) spoilt(error) bool { return true }
+func (*group) kill()             {}
+func (*group) setLate() error    { return nil }
+func (*group) outOfMemory() bool { return false }
+func (*group) remove() error     { return nil }

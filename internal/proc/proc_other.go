@@ -1,0 +1,38 @@
+//go:build !linux
+
+package proc
+
+import (
+	"fmt"
+	"time"
+)
+
+// errSystem is the error of all that depends on the operating system.
+var errSystem = fmt.Errorf("%w: the agent runs on Linux only", ErrUnsupported)
+
+type spawner struct{}
+
+func (*spawner) open()             {}
+func (*spawner) close() error      { return nil }
+func (*spawner) useCgroups() error { return errSystem }
+func (*spawner) canLimit() error   { return errSystem }
+
+func (*spawner) start(Spec, launch) (*Process, error) { return nil, errSystem }
+func (*spawner) account(string) (account, error)      { return account{}, errSystem }
+func (*spawner) identity(string) (account, error)     { return account{}, errSystem }
+
+func ownAccount() account { return account{} }
+
+type process struct{}
+
+func (*process) wait() error             { return errSystem }
+func (*process) reap() (Exit, error)     { return Exit{}, errSystem }
+func (*process) signal(Signal) error     { return errSystem }
+func (*process) terminate(time.Duration) {}
+
+func parseSignal(string) (Signal, error) { return "", errSystem }
+
+type terminal struct{}
+
+func (*terminal) endInput(bool)               {}
+func (*terminal) resize(uint16, uint16) error { return errSystem }

@@ -1,0 +1,100 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// A Process is a main process and the tree below it.
+//
+//	running → exited (a zombie) → reaped
+//
+// Wait blocks until it has exited; Reap ends it. Signal and Terminate may be
+// called at any time, from any goroutine.
+type Process struct {
+	pid int
+
+	stdin          *Input
+	stdout, stderr *Output
+	terminal       *terminal // nil: none
+
+	noCgroup error       // why there is none, though others have one
+	asked    atomic.Bool // Terminate has been called in time
+
+	process // what the operating system needs
+}
+
+// PID is the main process's.
+func (p *Process) PID() int { return p.pid }
+
+// Stdin is nil if the Spec does not want it, and there is no terminal.
+func (p *Process) Stdin() *Input { return p.stdin }
+
+// Stdout is nil if the Spec does not want it, and there is no terminal. A
+// terminal's must be copied: a process blocks while nobody reads its terminal.
+func (p *Process) Stdout() *Output { return p.stdout }
+
+// Stderr is nil if the Spec does not want it, or there is a terminal.
+func (p *Process) Stderr() *Output { return p.stderr }
+
+// NoCgroup says why the process has no cgroup, though the Spawner uses them: its
+// tree is found as without. nil: it has one, or none has.
+func (p *Process) NoCgroup() error { return p.noCgroup }
+
+// Wait blocks until the main process has exited, or, with [ErrStuck], until
+// Terminate has given up on it. It may be called once.
+func (p *Process) Wait() error { return p.wait() }
+
+// Drain is called once Wait has returned: output that is still open is copied
+// until it has been silent for [DrainIdle].
+func (p *Process) Drain() {
+	for _, o := range []*Output{p.stdout, p.stderr} {
+		if o != nil {
+			o.drain()
+		}
+	}
+}
+
+// Reap takes the zombie away and says how the process ended. It is called once,
+// after Wait, when the outputs have been copied. While the tree is being
+// terminated, Reap waits until that is done. A process that is stuck is reaped
+// when it does end, and until then Reap's answer is [ErrStuck].
+func (p *Process) Reap() (Exit, error) { return p.reap() }
+
+// Signal sends sig to the foreground job of the process's terminal, or, if it has
+// no terminal, to each process of the tree. If there is nothing in the foreground,
+// the main process's group gets it. The error wraps [ErrExited] if the process has
+// exited, and [ErrInvalid] if there is no such signal.
+func (p *Process) Signal(sig Signal) error { return p.signal(sig) }
+
+// Resize changes the size of the process's terminal; its foreground job gets
+// SIGWINCH. The error wraps [ErrInvalid] if there is no terminal or no such
+// size, and [ErrExited] once the process has been reaped.
+func (p *Process) Resize(rows, cols uint16) error {
+	switch {
+	case p.terminal == nil:
+		return invalidError{errors.New("the process has no terminal")}
+	case rows == 0 || cols == 0:
+		return invalidError{fmt.Errorf("a terminal of %d rows and %d columns", rows, cols)}
+	}
+	err := p.terminal.resize(rows, cols)
+	if errors.Is(err, os.ErrClosed) {
+		return ErrExited
+	}
+	return err
+}
+
+// Terminate ends the whole tree: SIGTERM to every process, or SIGHUP if they
+// have a terminal, since interactive shells ignore SIGTERM; and SIGCONT, so that
+// a stopped one takes notice; what is left after grace gets SIGKILL. It returns
+// at once. A later call can only shorten the grace to nothing. After Reap it
+// does nothing.
+func (p *Process) Terminate(grace time.Duration) { p.terminate(grace) }
+
+// Terminated says whether Terminate has been called while the main process was
+// running. One that exits by itself between that look at it and the first signal
+// is not told from one that the signal has ended.
+func (p *Process) Terminated() bool { return p.asked.Load() }

@@ -1,0 +1,87 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// A Spec says what to run.
+type Spec struct {
+	// Argv is the command and its arguments. A command without a slash is
+	// looked up in the PATH of the process's own environment.
+	Argv []string
+
+	// Env lists KEY=VALUE on top of the base environment, or, with ClearEnv,
+	// is the whole of it. The last of equal keys counts.
+	Env      []string
+	ClearEnv bool
+
+	Dir  string // absolute; empty: the user's home, or / if there is none
+	User string // "name", "uid", "name:group" or "uid:gid"; empty: the agent's own
+
+	// Which of the standard streams are wanted as pipes. The others are /dev/null.
+	Stdin, Stdout, Stderr bool
+
+	// Merge makes stderr the same pipe as stdout. Stderr is then of no account.
+	Merge bool
+
+	// Terminal gives the process a controlling terminal of its own as all three
+	// of its standard streams, whatever the fields above say: there are Stdin and
+	// Stdout then, and no Stderr. nil: no terminal.
+	Terminal *Terminal
+
+	Limits Limits // Start fails with [ErrUnsupported] if one cannot be set
+}
+
+// A Terminal is what a terminal begins as. Zero rows or columns stand for 24
+// and 80, an empty Term for xterm.
+type Terminal struct {
+	Rows, Cols uint16
+	Term       string
+}
+
+// defaultTerm is TERM if the Spec gives none: what nearly every terminal
+// understands.
+const defaultTerm = "xterm"
+
+// term is the value of TERM.
+func (t *Terminal) term() string {
+	if t.Term == "" {
+		return defaultTerm
+	}
+	return t.Term
+}
+
+func checkStrings(spec Spec) error {
+	if len(spec.Argv) == 0 || spec.Argv[0] == "" {
+		return invalidError{errors.New("no command")}
+	}
+	for _, s := range spec.Argv {
+		if err := checkNUL("argument", s); err != nil {
+			return err
+		}
+	}
+	for _, s := range spec.Env {
+		if err := checkNUL("environment entry", s); err != nil {
+			return err
+		}
+		if !strings.Contains(s, "=") || s[0] == '=' {
+			return invalidError{fmt.Errorf("environment entry %.64q: want KEY=VALUE", s)}
+		}
+	}
+	if spec.Terminal != nil {
+		if err := checkNUL("type of terminal", spec.Terminal.Term); err != nil {
+			return err
+		}
+	}
+	return checkNUL("directory", spec.Dir)
+}
+
+// checkNUL refuses what the kernel would cut off.
+func checkNUL(what, s string) error {
+	if strings.ContainsRune(s, 0) {
+		return invalidError{fmt.Errorf("%s %.64q has a NUL byte", what, s)}
+	}
+	return nil
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package transport
+
+import "net"
+
+func inherit(int, Policy) (net.Listener, Address, error) { return nil, Address{}, errLinuxOnly }
