@@ -122,7 +122,8 @@ func (c *Client) withRetry(ctx context.Context, do func(*link) error) error {
 // insteadOf returns a link to use instead of l, marked as in use, or nil: there is none.
 func (c *Client) insteadOf(ctx context.Context, l *link) (*link, error) {
 	if next := c.current(); next != l {
-		return next, next.use()
+		err := next.use()
+		return next, err
 	}
 	if c.another == nil {
 		return nil, nil //nolint:nilnil // there is none
