@@ -278,7 +278,9 @@ func streamThatNobodyClaimsIsEnded(t *testing.T) {
 
 // In a guest that is too busy to read requests, the one that names a stream may
 // have come and wait to be read.
-func TestStreamDoesNotExpireWhileRequestsAreUnread(t *testing.T) { synctest.Test(t, streamDoesNotExpireWhileRequestsAreUnread) }
+func TestStreamDoesNotExpireWhileRequestsAreUnread(t *testing.T) {
+	synctest.Test(t, streamDoesNotExpireWhileRequestsAreUnread)
+}
 
 func streamDoesNotExpireWhileRequestsAreUnread(t *testing.T) {
 	p := connectPipe(t)
