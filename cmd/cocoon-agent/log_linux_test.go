@@ -108,13 +108,13 @@ func TestStuckLogHoldsUpNothing(t *testing.T) {
 			r, w := reader.open(t)
 			target, agent := loggingTo(t, r, w)
 			c := dialed(t, target)
-			ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-			defer cancel()
 			for i := range 600 { // records of half a megabyte
-				if err := c.CommandContext(ctx, "true").Run(); err != nil {
+				if err := within(t, "a command", c.Command("true").Run); err != nil {
 					t.Fatalf("command %d: %v", i, err)
 				}
 			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
 			endsInTime(t, c)
 			if err := c.Ping(ctx); err != nil {
 				t.Error(err)

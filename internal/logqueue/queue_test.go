@@ -245,6 +245,11 @@ func TestSettleGoesOnWithoutAWriteThatHangs(t *testing.T) {
 	}
 }
 
+func TestSettleBetweenWritesIsNotStuck(t *testing.T) {
+	q, _, _ := newIndirect(t)
+	q.TickBetweenWrites(func(err error) { t.Errorf("a tick between two writes calls late with %v, want no call", err) })
+}
+
 func TestSettleFromManyGoroutinesLosesNothing(t *testing.T) {
 	q, r, w := newIndirect(t)
 	var all sync.WaitGroup

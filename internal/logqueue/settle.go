@@ -81,7 +81,8 @@ func (q *Queue) tick() {
 	q.mu.Lock()
 	q.ticking = false
 	var late *settling
-	if s := q.settling; s != nil && time.Since(q.writing) >= s.patience {
+	// Between two writes of a Settle none is under way, and so none is late.
+	if s := q.settling; s != nil && !q.writing.IsZero() && time.Since(q.writing) >= s.patience {
 		late, q.settling = s, nil
 	}
 	if len(q.waiting) > 0 && q.writing.IsZero() && !q.closed {
