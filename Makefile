@@ -177,6 +177,10 @@ tidy-check: ## Fail if tidy would change something
 golden: ## Rewrite testdata/wire from the code
 	$(GO) test ./internal/wire -run Golden -update
 
+.PHONY: docs
+docs: ## Rewrite docs/cli.md from the command line's grammar
+	$(GO) test ./cmd/cocoon-agent -run TestCLIDocIsCurrent -update
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf bin
