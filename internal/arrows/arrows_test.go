@@ -46,6 +46,7 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/systemd":   {},
 		"internal/logqueue":  {},
 		"internal/clidoc":    {},
+		"internal/plain":     {},
 		"cmd/cocoon-agent":   {"client", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
 		"internal/agenttest": {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/session", "internal/transport", "internal/wire"},
 	} {
