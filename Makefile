@@ -151,7 +151,7 @@ profile: ## Profile a whole exec and a copy of stdout: CPU, allocations, blockin
 	@echo 'go tool pprof -http : bin/profile/client.test bin/profile/…/cpu shows one; -sample_index=alloc_space for allocations'
 
 .PHONY: lint
-lint: ## Run golangci-lint and go vet for each system, and shellcheck
+lint: plain ## Run golangci-lint and go vet for every system, shellcheck, and plain
 	@set -e; $(LINT); for os in $(LINT_FOR); do \
 		echo "golangci-lint for $$os"; GOOS=$$os $(LINT_RUN) --build-tags e2e ./...; \
 	done
@@ -162,6 +162,15 @@ lint: ## Run golangci-lint and go vet for each system, and shellcheck
 	@if command -v shellcheck >/dev/null; then shellcheck $(SHELL_SCRIPTS); \
 	elif [ -n "$$CI" ]; then echo 'make lint: no shellcheck: apt-get install shellcheck' >&2; exit 1; \
 	else echo 'make lint: scripts not checked, since there is no shellcheck' >&2; fi
+
+# The counts in internal/plain/ratchet.txt may fall and may not rise.
+.PHONY: plain
+plain: ## Check the English of comments, texts and Markdown
+	@$(GO) run ./internal/plain/cmd
+
+.PHONY: plain-lower
+plain-lower: ## Lower the ratchet of plain after texts were rewritten
+	@$(GO) run ./internal/plain/cmd -lower
 
 .PHONY: fmt
 fmt: ## Format the code: gofumpt, and the order of imports
@@ -182,6 +191,10 @@ tidy-check: ## Fail if tidy would change something
 .PHONY: golden
 golden: ## Rewrite testdata/wire from the code
 	$(GO) test ./internal/wire -run Golden -update
+
+.PHONY: docs
+docs: ## Rewrite docs/cli.md from the command line's grammar
+	$(GO) test ./cmd/cocoon-agent -run TestCLIDocIsCurrent -update
 
 .PHONY: clean
 clean: ## Remove what was built

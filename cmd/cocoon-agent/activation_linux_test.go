@@ -196,7 +196,7 @@ func TestWhatIsPassedAndIsNoSocketToListenOnIsNamed(t *testing.T) {
 		env   string
 		want  string
 	}{
-		"tcp":        {[]*os.File{tcpFile}, "", `file descriptor 3 \(agent.socket\): a socket of address family 2: want AF_VSOCK \(40\) or AF_UNIX \(1\)`},
+		"tcp":        {[]*os.File{tcpFile}, "", `file descriptor 3 \(agent.socket\): socket of address family 2: want AF_VSOCK \(40\) or AF_UNIX \(1\)`},
 		"file":       {[]*os.File{good.file(t), null}, "", `file descriptor 4 \(second\): not a listening socket: socket operation on non-socket`},
 		"not open":   {[]*os.File{good.file(t)}, "LISTEN_FDS=1000000000", `LISTEN_FDS=1000000000: file descriptor \d+( \(second\))? is not open`},
 		"no number":  {nil, "LISTEN_FDS=-1", `LISTEN_FDS="-1" is not a number of sockets`},
@@ -207,7 +207,7 @@ func TestWhatIsPassedAndIsNoSocketToListenOnIsNamed(t *testing.T) {
 			cmd := passed(t, good.target()+".not", test.files...)
 			cmd.Env = append(cmd.Env, test.env)
 			out, _ := cmd.CombinedOutput()
-			want := regexp.MustCompile("^cocoon-agent: sockets of the service manager: " + test.want + "\n$")
+			want := regexp.MustCompile("^cocoon-agent: sockets passed by systemd: " + test.want + "\n$")
 			if status := cmd.ProcessState.ExitCode(); status != 1 || !want.Match(out) {
 				t.Errorf("status %d: %s\nwant: %s", status, out, want)
 			}

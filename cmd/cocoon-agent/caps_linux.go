@@ -17,15 +17,15 @@ import (
 
 // capFlags are what hosts can have of "serve" at a time.
 type capFlags struct {
-	MaxConnections       count `group:"Limits:" default:"256" help:"Serve at most N connections at a time. (${default})" placeholder:"N"`
-	MaxExecs             count `group:"Limits:" default:"4096" help:"Run at most N commands at a time. (${default})" placeholder:"N"`
-	MaxConnectionExecs   count `group:"Limits:" default:"2048" help:"… on each connection. (${default})" placeholder:"N"`
-	MaxKept              count `group:"Limits:" placeholder:"N" help:"Of these, let at most N be kept (client --keep) when their connections end. (1024, at most half of --max-execs)"`
-	MaxStreams           count `group:"Limits:" default:"16384" help:"Have at most N streams open; a command has up to three. (${default})" placeholder:"N"`
-	MaxConnectionStreams count `group:"Limits:" default:"8192" help:"… on each connection. (${default})" placeholder:"N"`
-	MaxMessage           size  `group:"Limits:" default:"4M" help:"Take requests of at most SIZE: arguments and environment. 4K to 4M. (${default})" placeholder:"SIZE"`
-	MaxInputMemory       size  `group:"Limits:" default:"32M" help:"Use at most SIZE of memory for input that commands have not read. 4M or more. (${default})" placeholder:"SIZE"`
-	MaxConnectionInput   size  `group:"Limits:" name:"max-connection-input-memory" default:"24M" help:"… for each connection. (${default})" placeholder:"SIZE"`
+	MaxConnections       count `group:"Limits:" default:"256" help:"Maximum number of connections. (${default})" placeholder:"N"`
+	MaxExecs             count `group:"Limits:" default:"4096" help:"Maximum number of running commands. (${default})" placeholder:"N"`
+	MaxConnectionExecs   count `group:"Limits:" default:"2048" help:"Maximum number of running commands per connection. (${default})" placeholder:"N"`
+	MaxKept              count `group:"Limits:" placeholder:"N" help:"Maximum number of commands that outlive their connection (client --keep). (1024, at most half of --max-execs)"`
+	MaxStreams           count `group:"Limits:" default:"16384" help:"Maximum number of open streams. A command has up to three. (${default})" placeholder:"N"`
+	MaxConnectionStreams count `group:"Limits:" default:"8192" help:"Maximum number of open streams per connection. (${default})" placeholder:"N"`
+	MaxMessage           size  `group:"Limits:" default:"4M" help:"Maximum size of a request (arguments and environment), from 4K to 4M. (${default})" placeholder:"SIZE"`
+	MaxInputMemory       size  `group:"Limits:" default:"32M" help:"Maximum memory for input that commands have not read, 4M or more. (${default})" placeholder:"SIZE"`
+	MaxConnectionInput   size  `group:"Limits:" name:"max-connection-input-memory" default:"24M" help:"Maximum memory for input that commands have not read, per connection. (${default})" placeholder:"SIZE"`
 }
 
 func (f *capFlags) caps() (session.Caps, error) {
@@ -35,7 +35,7 @@ func (f *capFlags) caps() (session.Caps, error) {
 		"--max-connection-streams": uint64(f.MaxConnectionStreams), "--max-kept": uint64(f.MaxKept),
 	} {
 		if n > math.MaxInt32 {
-			return session.Caps{}, fmt.Errorf("%s %d: the largest number is %d", name, n, math.MaxInt32)
+			return session.Caps{}, fmt.Errorf("%s %d: want at most %d", name, n, math.MaxInt32)
 		}
 	}
 	if f.MaxMessage < session.MinMessage || f.MaxMessage > session.DefaultMessage {
@@ -71,17 +71,17 @@ func (f *capFlags) collectInTime() {
 
 // ceilingFlags bound each command of "serve", whatever its host asks for.
 type ceilingFlags struct {
-	LimitMemory size          `group:"Limits:" placeholder:"SIZE" help:"Limit the memory of each command to SIZE, as client --memory does, whatever its host asks for."`
-	LimitPIDs   count         `group:"Limits:" name:"limit-pids" placeholder:"N" help:"Limit each command to N processes and threads, as client --pids does."`
-	LimitTime   time.Duration `group:"Limits:" placeholder:"TIME" help:"End each command after TIME, as client --timeout does."`
+	LimitMemory size          `group:"Limits:" placeholder:"SIZE" help:"Memory limit of each command, even if the host requests more or none (client --memory)."`
+	LimitPIDs   count         `group:"Limits:" name:"limit-pids" placeholder:"N" help:"Maximum number of processes and threads of each command (client --pids)."`
+	LimitTime   time.Duration `group:"Limits:" placeholder:"TIME" help:"Terminate each command after TIME (client --timeout)."`
 }
 
 func (f *ceilingFlags) ceilings() (session.Ceilings, error) {
 	switch {
 	case f.LimitMemory > math.MaxInt64:
-		return session.Ceilings{}, fmt.Errorf("--limit-memory %d: the largest number is %d", f.LimitMemory, int64(math.MaxInt64))
+		return session.Ceilings{}, fmt.Errorf("--limit-memory %d: want at most %d", f.LimitMemory, int64(math.MaxInt64))
 	case f.LimitPIDs > math.MaxInt64:
-		return session.Ceilings{}, fmt.Errorf("--limit-pids %d: the largest number is %d", f.LimitPIDs, int64(math.MaxInt64))
+		return session.Ceilings{}, fmt.Errorf("--limit-pids %d: want at most %d", f.LimitPIDs, int64(math.MaxInt64))
 	case f.LimitTime < 0:
 		return session.Ceilings{}, fmt.Errorf("--limit-time %v is negative", f.LimitTime)
 	}
@@ -93,12 +93,12 @@ func serveVars() kong.Vars { return kong.Vars{"verbs": strings.Join(session.Verb
 
 // policyFlags are what hosts may ask "serve" for.
 type policyFlags struct {
-	Allow   []string `placeholder:"VERB" help:"Carry out these requests alone: ${verbs}. ping is always answered."`
-	Deny    []string `placeholder:"VERB" help:"Carry out all requests but these."`
-	Forward []string `sep:"none" placeholder:"RULE" help:"Let forwards lead to these addresses alone: tcp:PORT, tcp:LOW-HIGH, tcp:*, unix:/PATH, unix:@NAME (with * and ? as in file names), or none. Repeatable. Default: every address of the guest's own."`
-	User    *string  `placeholder:"USER" help:"Run commands as this user (name, uid, name:group or uid:gid) if the host names none; it may name any. Make all forwards as this user. Looked up each time."`
-	LogArgs bool     `help:"Log the arguments of commands, too: the first 64, of each 256 bytes."`
-	Audit   string   `default:"best-effort" enum:"best-effort,strict" placeholder:"MODE" help:"best-effort: run commands although the log cannot be written. strict: refuse them meanwhile (limit). Default: best-effort."`
+	Allow   []string `placeholder:"VERB" help:"Allow only these requests: ${verbs}. ping is always allowed."`
+	Deny    []string `placeholder:"VERB" help:"Deny these requests and allow all others."`
+	Forward []string `sep:"none" placeholder:"RULE" help:"Allow forwards only to these addresses in the guest: tcp:PORT, tcp:LOW-HIGH, tcp:*, unix:/PATH, unix:@NAME (with * and ? as in file names), or none. Repeatable. Default: all."`
+	User    *string  `placeholder:"USER" help:"Run commands as USER if the host requests no user: name, uid, name:group or uid:gid. Run all forwards as USER. The host may still request any user. Looked up for each request."`
+	LogArgs bool     `help:"Log the arguments of commands: the first 64, up to 256 bytes each."`
+	Audit   string   `default:"best-effort" enum:"best-effort,strict" placeholder:"MODE" help:"best-effort: run commands even if the log cannot be written. strict: refuse them (error kind limit). Default: best-effort."`
 }
 
 func (f *policyFlags) policy() (p session.Policy, err error) {
@@ -114,7 +114,7 @@ func (f *policyFlags) policy() (p session.Policy, err error) {
 	}
 	switch {
 	case f.Allow != nil && f.Deny != nil:
-		return p, errors.New("--allow and --deny exclude each other")
+		return p, errors.New("--allow and --deny are mutually exclusive")
 	case f.Allow != nil:
 		if p.Denied, err = session.Allow(f.Allow); err != nil {
 			err = fmt.Errorf("--allow: %w", err)

@@ -16,11 +16,11 @@ import (
 
 // targetFlags name an agent.
 type targetFlags struct {
-	Target         string        `placeholder:"URL" env:"COCOON_AGENT_TARGET" help:"The agent: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH, which root or this user must serve; for another one unix:///PATH?uid=UID."`
-	CID            *uint32       `name:"cid" placeholder:"N" help:"The guest's vsock CID: --cid N --port P is --target vsock://N:P."`
-	Port           uint32        `default:"1024" help:"The agent's vsock port, with --cid."`
-	ConnectTimeout time.Duration `default:"10s" help:"How long to wait for a connection and the agent's greeting."`
-	Protocol       string        `default:"auto" enum:"auto,1,2" placeholder:"VERSION" help:"Speak version 1 or 2 of the protocol; auto: 2, and 1 where the agent knows no other. Default: auto."`
+	Target         string        `placeholder:"URL" env:"COCOON_AGENT_TARGET" help:"Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH. A unix:// socket must be served by root or the current user, or by UID with unix:///PATH?uid=UID."`
+	CID            *uint32       `name:"cid" placeholder:"N" help:"Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P. Overrides COCOON_AGENT_TARGET."`
+	Port           uint32        `default:"1024" help:"Vsock port of the agent, with --cid."`
+	ConnectTimeout time.Duration `default:"10s" help:"Time limit for the connection and the agent's first message."`
+	Protocol       string        `default:"auto" enum:"auto,1,2" placeholder:"VERSION" help:"Protocol version: 1, 2 or auto. auto uses 2, and 1 if the agent does not support 2. Default: auto."`
 }
 
 func (f *targetFlags) protocol() client.Protocol {
@@ -33,11 +33,11 @@ func (f *targetFlags) url(k *kong.Context) (string, error) {
 	case f.ConnectTimeout <= 0:
 		return "", misuse("--connect-timeout %v: want more than 0", f.ConnectTimeout)
 	case f.CID != nil && given(k, "target"):
-		return "", misuse("--cid and --target name two agents: give one")
+		return "", misuse("--cid and --target are mutually exclusive")
 	case f.CID != nil:
 		return fmt.Sprintf("vsock://%d:%d", *f.CID, f.Port), nil
 	case f.Target == "":
-		return "", misuse("no agent named: give --target or --cid, or set COCOON_AGENT_TARGET")
+		return "", misuse("no agent given: set --target, --cid or COCOON_AGENT_TARGET")
 	default:
 		if _, err := client.ParseTarget(f.Target); err != nil {
 			return "", &usageError{err}
@@ -72,7 +72,7 @@ func (f *targetFlags) dial(url string) (*client.Client, error) {
 		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("connect to %s: no answer within %v: is the VM paused, or is there something else than an agent?", url, f.ConnectTimeout)
+		err = fmt.Errorf("connect to %s: no answer within %v: the VM is paused, or the server is not cocoon-agent", url, f.ConnectTimeout)
 	}
 	return nil, err
 }
@@ -81,43 +81,52 @@ type clientCommand struct {
 	targetFlags
 	limitFlags
 
-	Env     []string `short:"e" sep:"none" placeholder:"K=V" help:"Set a variable of the command's environment. Repeatable."`
-	Dir     string   `placeholder:"DIR" help:"The command's working directory. Default: the user's home."`
-	NoStdin bool     `short:"n" help:"Give the command an empty standard input, and leave ours alone."`
+	Env     []string `short:"e" sep:"none" placeholder:"K=V" help:"Set an environment variable of the command. Repeatable."`
+	Dir     string   `placeholder:"DIR" help:"Working directory of the command. Default: the user's home directory."`
+	NoStdin bool     `short:"n" help:"Do not read standard input; the command's standard input is empty."`
 
-	TTY    bool   `name:"tty" short:"t" help:"Give the command a terminal, of the size of ours."`
-	Stdin  bool   `name:"stdin" short:"i" help:"For the habit of -it: standard input is passed on in any case, unless -n is given."`
-	Escape string `default:"~" placeholder:"CHAR" help:"With -t: CHAR and a dot, typed at the start of a line, leave the session. One character, ^X for a control character, or none. Default: ~."`
+	TTY    bool   `name:"tty" short:"t" help:"Run the command in a terminal of the same size as the local one."`
+	Stdin  bool   `name:"stdin" short:"i" help:"No effect, accepted so that -it works. Standard input is forwarded unless -n is given."`
+	Escape string `default:"~" placeholder:"CHAR" help:"Escape character of -t. CHAR and a dot, typed at the start of a line, leave the session. One character, ^X for a control character, or none. Default: ~."`
 
-	User     string        `short:"u" placeholder:"USER" help:"Run the command as name, uid, name:group or uid:gid. Default: the agent's user."`
-	ClearEnv bool          `help:"Give the command no environment but what --env says."`
-	Timeout  time.Duration `placeholder:"TIME" help:"End the command, and all that it has started, after TIME, such as 30s: exit status 124."`
-	Keep     bool          `help:"Let the command live on when this client or its connection goes away."`
+	User     string        `short:"u" placeholder:"USER" help:"Run the command as USER: name, uid, name:group or uid:gid. Default: serve's --user, or the agent's user."`
+	ClearEnv bool          `help:"Start with an empty environment. Add variables with --env."`
+	Timeout  time.Duration `placeholder:"TIME" help:"Terminate the command and its descendants after TIME, such as 30s. The exit status is then 124."`
+	Keep     bool          `help:"Keep the command running if this client or its connection ends."`
 
 	Argv []string `arg:"" passthrough:"" name:"command" help:"The command and its arguments."`
 }
 
 // Help is what --help says besides the flags.
 func (*clientCommand) Help() string {
-	return `Standard input, output and error are the command's. The exit status is the
-command's own; 128+n where signal n ended it; 127: no such command; 126: it
-cannot be executed; 124: it ran out of time; 255: agent or transport failed, and
-one line on standard error says what and where.
+	return `The command reads and writes the standard streams of this client. Exit status:
 
-SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 go to the command and all
-that it has started; a second SIGINT within a second kills them, and a third ends
-this client. If the agent does not take a SIGTERM, SIGHUP or SIGQUIT in 3 seconds,
-or the next one in 0.8, this client ends with status 255. It does so, too, if the
-command has not ended 0.8 seconds after a second SIGTERM, or 10 after its --timeout.
-The agent ends a command that is left, unless --keep is given.
+  n      the command exited with status n
+  128+n  signal n killed the command
+  124    --timeout expired
+  126    command not executable
+  127    command not found
+  255    invalid command line, or the agent or connection failed;
+         standard error has the reason in one line
 
-With -t the command has a terminal. Ours is raw meanwhile: every key is the
-command's, ^C too. The session ends with the command, or by ~. typed at the start
-of a line; ~? lists the escapes.
+SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are forwarded to the command
+and its descendants. A second SIGINT within 1 s kills them, a third ends this
+client. The client gives up with status 255 if one of these times is exceeded:
 
-An agent that speaks version 1 of the protocol only has no terminals, users,
-directories, limits, --clear-env, --keep or signals: any but SIGUSR1 and SIGUSR2
-ends the command there, and how the command ended is then not known.
+  3 s    for the agent to accept the first SIGTERM, SIGHUP or SIGQUIT
+  0.8 s  for the agent to accept the next one
+  0.8 s  for the command to end after a second SIGTERM
+  10 s   for the command to end after --timeout
+
+The agent terminates the command when its client is gone, unless --keep is given.
+
+With -t the command runs in a terminal. The local terminal is in raw mode: every
+key goes to the command, including ^C. Type ~. at the start of a line to leave the
+session, or ~? to list the escapes.
+
+With an agent that supports only protocol version 1, -t, --user, --dir, --memory,
+--pids, --cpu, --clear-env, --keep and signals are not available. Any signal except
+SIGUSR1 and SIGUSR2 then terminates the command, and its exit status is unknown.
 
   cocoon-agent client --cid 3 -- uname -a
   cocoon-agent client --cid 3 -t -- bash
@@ -178,10 +187,10 @@ func (c *clientCommand) exec(conn *client.Client) error {
 		return *reason // Wait may be under way: nobody looks at what it sets
 	}
 	if cmd.ProcessState != nil && cmd.ProcessState.OutputCut() {
-		fmt.Fprintln(os.Stderr, "cocoon-agent: processes that the command left behind held its output open; what they may still write was cut")
+		fmt.Fprintln(os.Stderr, "cocoon-agent: output truncated: background processes of the command still had it open")
 	}
 	if cmd.ProcessState != nil && cmd.ProcessState.OOMKilled() {
-		fmt.Fprintln(os.Stderr, "cocoon-agent: the command was killed: it had used up its memory limit")
+		fmt.Fprintln(os.Stderr, "cocoon-agent: command killed: memory limit exceeded (out of memory)")
 	}
 	return err
 }
@@ -206,7 +215,7 @@ func runRelayed(cmd *client.Cmd, l *leaver) error {
 }
 
 // errNotEnded says that the program ends before the command has.
-var errNotEnded = errors.New("the agent has not ended the command: it was left")
+var errNotEnded = errors.New("the agent did not terminate the command")
 
 // timeoutSlack is how long after --timeout the agent has to report the command's end:
 // it needs 5 seconds from SIGTERM to SIGKILL, and 5 more to give that up.
@@ -251,7 +260,7 @@ func (l *leaver) limit(timeout time.Duration) {
 			time.AfterFunc(again, look)
 			return
 		}
-		l.leave(fmt.Errorf("%w: its --timeout of %v is long over", errNotEnded, timeout))
+		l.leave(fmt.Errorf("%w: --timeout %v expired", errNotEnded, timeout))
 	}
 	l.timer = time.AfterFunc(timeout+timeoutSlack, look)
 }

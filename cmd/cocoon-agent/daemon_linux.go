@@ -53,7 +53,7 @@ func (d *daemon) run(ctx context.Context, stop func(), endpoints []endpoint) err
 	case <-ctx.Done():
 		d.log.Info().Msg("shutting down")
 	case err = <-failed:
-		d.log.Error().Err(err).Msg("listener failed: shutting down")
+		d.log.Error().Err(err).Msg("listener failed, shutting down")
 	}
 	stop()
 	d.tell(systemd.Stopping, systemd.Status("shutting down"))
@@ -68,7 +68,7 @@ func (d *daemon) run(ctx context.Context, stop func(), endpoints []endpoint) err
 
 func (d *daemon) tell(assignments ...string) {
 	if err := d.notifier.Notify(assignments...); err != nil {
-		d.log.Warn().Err(err).Strs("assignments", assignments).Send()
+		d.log.Warn().Err(err).Strs("assignments", assignments).Msg("sd_notify failed")
 	}
 }
 
@@ -97,12 +97,12 @@ func (d *daemon) serve(ctx context.Context, e endpoint) error {
 		case errors.Is(err, session.ErrClosed):
 			return nil
 		case e.inherited:
-			return fmt.Errorf("%s, a socket of the service manager: %w", e.address, err)
+			return fmt.Errorf("%s (socket passed by systemd): %w", e.address, err)
 		}
 		if time.Since(begun) >= relistenLate {
 			delay = 0
 		}
-		log.Error().Err(err).Msg("listener failed: listening anew")
+		log.Error().Err(err).Msg("listener failed, reopening it")
 		if e.Listener, delay = d.relisten(ctx, log, e.address, delay); e.Listener == nil {
 			return nil
 		}
@@ -123,7 +123,7 @@ func (d *daemon) relisten(ctx context.Context, log zerolog.Logger, a transport.A
 			return ln, delay
 		}
 		if try == 0 {
-			log.Error().Err(err).Dur("at_most_every_ms", relistenLate).Msg("cannot listen: trying again")
+			log.Error().Err(err).Dur("at_most_every_ms", relistenLate).Msg("cannot listen, retrying")
 		}
 	}
 }

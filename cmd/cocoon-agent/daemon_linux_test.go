@@ -174,7 +174,7 @@ func TestListenerIsMadeAgainWhenItsAddressCanBeHadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.fail(0)
-	eventually(t, "it is reported", func() bool { return strings.Contains(s.log.String(), "cannot listen: trying again") })
+	eventually(t, "it is reported", func() bool { return strings.Contains(s.log.String(), "cannot listen, retrying") })
 	if out, err := s.dial(t, 1).CommandContext(t.Context(), "echo", "hello").Output(); string(out) != "hello\n" || err != nil {
 		t.Errorf("the other listener: %q, %v", out, err)
 	}
@@ -200,7 +200,7 @@ func TestAgentWhoseListenerCannotBeMadeAgainShutsDownAsEver(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.fail(0)
-	eventually(t, "it is reported", func() bool { return strings.Contains(s.log.String(), "cannot listen: trying again") })
+	eventually(t, "it is reported", func() bool { return strings.Contains(s.log.String(), "cannot listen, retrying") })
 }
 
 // Only its owner can bind it again, and does as it starts the agent again.
@@ -209,7 +209,7 @@ func TestAgentEndsWhenAnInheritedListenerFailsForGood(t *testing.T) {
 	s.fail(0)
 	err := <-s.ended
 	s.ended <- err
-	want := s.endpoints[0].address.String() + ", a socket of the service manager: accept unix "
+	want := s.endpoints[0].address.String() + " (socket passed by systemd): accept unix "
 	if err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("%v, want %s…", err, want)
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // escapeHelp is what ~? says. The terminal is raw.
-const escapeHelp = "\r\n~.  leave the session, whatever state it is in\r\n~?  this help\r\n~~  type a ~\r\n"
+const escapeHelp = "\r\n~.  leave the session\r\n~?  this help\r\n~~  type a ~\r\n"
 
 // noEscape is the value of --escape that turns it off.
 const noEscape = "none"

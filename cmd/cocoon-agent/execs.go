@@ -17,18 +17,27 @@ import (
 type execsCommand struct {
 	targetFlags
 
-	Timeout time.Duration `short:"W" default:"10s" help:"How long to wait for the answer."`
+	Timeout time.Duration `short:"W" default:"10s" help:"Time limit for the answer."`
 	JSON    bool          `name:"json" help:"Print one JSON object."`
 }
 
 // Help is what --help says besides the flags.
 func (*execsCommand) Help() string {
-	return `There is a line for each command that runs, the oldest first, of all hosts of our
-class. HANDLE names it for "kill". KEEP says that it lives
-on when its connection ends, CONNECTED that the connection has not ended. USER is
-"-" for the agent's own. In JSON, times are in seconds, and "more" is how many
-commands the list has no room for. The exit status is 1 if the agent does not
-answer, or is too old to list its commands.
+	return `Prints one line per running command, oldest first. The list has only commands whose
+hosts connected the same way: as the host (CID 2), from the same --allow-cid, or to
+the same Unix socket.
+
+  HANDLE     argument of "kill"
+  USER       user of the command; "-" is the agent's user
+  KEEP       "yes": the command outlives its connection
+  CONNECTED  "no": the command's connection has ended
+
+JSON has times in seconds; "more" counts the commands that are missing because the
+list is full. Exit status:
+
+  0  the list was printed
+  1  the agent did not answer, or is too old to list commands
+  2  invalid command line
 
   cocoon-agent execs --cid 3
   cocoon-agent execs --json --cid 3 | jq '.execs[] | select(.connected | not) | .handle'`

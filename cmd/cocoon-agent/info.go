@@ -18,17 +18,20 @@ import (
 type infoCommand struct {
 	targetFlags
 
-	Timeout time.Duration `short:"W" default:"10s" help:"How long to wait for the answer."`
+	Timeout time.Duration `short:"W" default:"10s" help:"Time limit for the answer."`
 	JSON    bool          `name:"json" help:"Print one JSON object."`
 }
 
 // Help is what --help says besides the flags.
 func (*infoCommand) Help() string {
-	return `The clock's offset is how far the guest's clock is ahead of this host's, give or
-take half of the round trip. What the agent could not find out is left out, and
-in JSON 0 or empty. In JSON, times are in seconds, the clock in RFC 3339 and
-memory in bytes. The exit status is 1 where the agent does not answer. One that
-speaks version 1 of the protocol only tells that it is there.
+	return `"clock offset" is the guest's clock minus the host's, accurate to half the round
+trip. Unknown values are omitted; in JSON they are 0 or empty. JSON has times in
+seconds, the clock in RFC 3339 and memory in bytes. An agent that supports only
+protocol version 1 reports nothing but the round trip. Exit status:
+
+  0  the agent answered
+  1  the agent did not answer
+  2  invalid command line
 
   cocoon-agent info --cid 3
   cocoon-agent info --json --target hvsock:///run/vm/v.sock | jq .memory_available`
@@ -66,7 +69,7 @@ func (i *infoCommand) Run(k *kong.Context) error {
 func printInfo(out io.Writer, i *client.Info) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if i.Protocol == int(client.Protocol1) {
-		fmt.Fprintf(w, "agent\tprotocol 1, which tells no more\nround trip\t%s\n", milliseconds(i.RoundTrip))
+		fmt.Fprintf(w, "agent\tprotocol 1 (no further information)\nround trip\t%s\n", milliseconds(i.RoundTrip))
 		return w.Flush()
 	}
 	for _, row := range [][2]string{

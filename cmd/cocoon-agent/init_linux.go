@@ -22,7 +22,7 @@ func initRun() error {
 	}
 	agent, err := os.StartProcess(self, os.Args, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
 	if err != nil {
-		return fmt.Errorf("process 1: start the agent: %w", err)
+		return fmt.Errorf("PID 1: start the agent: %w", err)
 	}
 	go func() { // ends with the program
 		for s := range signals {
@@ -40,12 +40,12 @@ func reapUntil(pid int) error {
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case err != nil:
-			return fmt.Errorf("process 1: wait: %w", err)
+			return fmt.Errorf("PID 1: wait: %w", err)
 		case ended != pid:
 		case status.Signaled():
-			return fmt.Errorf("process 1: the agent was ended by %v", status.Signal())
+			return fmt.Errorf("PID 1: the agent died: signal: %v", status.Signal())
 		case status.ExitStatus() != 0:
-			return fmt.Errorf("process 1: the agent ended with exit status %d", status.ExitStatus())
+			return fmt.Errorf("PID 1: the agent exited with status %d", status.ExitStatus())
 		default:
 			return nil
 		}

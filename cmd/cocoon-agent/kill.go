@@ -15,18 +15,21 @@ import (
 type killCommand struct {
 	targetFlags
 
-	Force   bool          `short:"f" help:"Send SIGKILL at once."`
-	Timeout time.Duration `short:"W" default:"10s" help:"How long to wait for each answer."`
+	Force   bool          `short:"f" help:"Send SIGKILL immediately."`
+	Timeout time.Duration `short:"W" default:"10s" help:"Time limit for each answer."`
 
-	Handles []string `arg:"" name:"handle" help:"What \"execs\" calls the command."`
+	Handles []string `arg:"" name:"handle" help:"Handle of a command, as printed by \"execs\"."`
 }
 
 // Help is what --help says besides the flags.
 func (*killCommand) Help() string {
-	return `Each command gets SIGTERM, with all that it has started, and SIGKILL 5 seconds
-later. It does not matter who has started it, nor whether its connection has ended.
-The agent answers before the command has ended. There is a line on standard error
-for each HANDLE that was not killed, and the exit status is then 1.
+	return `Sends SIGTERM to each command and its descendants, and SIGKILL 5 seconds later. It
+does not matter who started the command, or whether its connection has ended. The
+agent answers before the command has ended. Exit status:
+
+  0  all commands were signaled
+  1  a command could not be killed; standard error has one line for each
+  2  invalid command line
 
   cocoon-agent kill --cid 3 4f1d00c5a3be9f0e6d2b7a8190cc3e5d
   cocoon-agent kill --cid 3 --force $(cocoon-agent execs --json --cid 3 | jq -r '.execs[].handle')`
@@ -47,7 +50,7 @@ func (c *killCommand) Run(k *kong.Context) error {
 	for _, text := range c.Handles {
 		handle, err := hex.DecodeString(text)
 		if err != nil || len(handle) != handleSize {
-			return misuse("handle %q: want %d hexadecimal digits, as execs prints them", text, 2*handleSize)
+			return misuse("handle %q: want %d hexadecimal digits, as printed by execs", text, 2*handleSize)
 		}
 		handles = append(handles, handle)
 	}
@@ -78,7 +81,7 @@ func (c *killCommand) kill(conn *client.Client, handle []byte) error {
 	defer cancel()
 	err := conn.KillExec(ctx, handle, c.Force)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("no answer within %v: it may or may not have been killed", c.Timeout)
+		return fmt.Errorf("no answer within %v: the command may or may not have been killed", c.Timeout)
 	}
 	if remote, ok := errors.AsType[*client.RemoteError](err); ok {
 		return remote // without what errors.Is is told

@@ -12,9 +12,9 @@ import (
 // limitFlags are what a command may use. A limit of 0 is not taken: to the agent
 // it is none.
 type limitFlags struct {
-	Memory size  `placeholder:"SIZE" help:"Kill the command when it needs more memory: bytes, or with K, M, G or T."`
-	PIDs   count `name:"pids" placeholder:"N" help:"Let the command have at most N processes and threads at a time."`
-	CPU    cpus  `name:"cpu" placeholder:"N" help:"Let the command use at most N CPUs, such as 0.5."`
+	Memory size  `placeholder:"SIZE" help:"Memory limit, in bytes or with suffix K, M, G or T. The kernel kills the command if it exceeds the limit."`
+	PIDs   count `name:"pids" placeholder:"N" help:"Maximum number of processes and threads of the command."`
+	CPU    cpus  `name:"cpu" placeholder:"N" help:"Maximum number of CPUs, such as 0.5."`
 }
 
 func (f *limitFlags) limits() client.Limits {
@@ -43,7 +43,7 @@ func (s *size) UnmarshalText(text []byte) error {
 	}
 	n, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil || n == 0 || bits.Len64(n)+shift > 64 {
-		return fmt.Errorf("%q: want a number of bytes, 1 or more, or one with K, M, G or T", text)
+		return fmt.Errorf("%q: want 1 or more bytes, with an optional suffix K, M, G or T", text)
 	}
 	*s = size(n << shift)
 	return nil

@@ -64,14 +64,14 @@ type binder struct {
 func (b binder) inherit() ([]endpoint, error) {
 	sockets, err := systemd.Sockets()
 	if err != nil {
-		return nil, fmt.Errorf("sockets of the service manager: %w", err)
+		return nil, fmt.Errorf("sockets passed by systemd: %w", err)
 	}
 	var endpoints []endpoint
 	for _, s := range sockets {
 		ln, a, err := transport.Inherit(s.FD, b.policy)
 		if err != nil {
 			closeAll(endpoints)
-			return nil, fmt.Errorf("sockets of the service manager: %s: %w", s, err)
+			return nil, fmt.Errorf("sockets passed by systemd: %s: %w", s, err)
 		}
 		endpoints = append(endpoints, endpoint{ln, a, true})
 	}
@@ -107,7 +107,7 @@ func (b binder) listenPatiently(ctx context.Context, a transport.Address) (net.L
 		switch {
 		case errors.Is(err, transport.ErrNoDevice):
 			if time.Since(begun) > devicePatience {
-				return nil, fmt.Errorf("%w: gave up after %v: is the guest kernel's vmw_vsock_virtio_transport module loaded, and has the VM a vsock device?", err, devicePatience)
+				return nil, fmt.Errorf("%w after %v: add a vsock device to the VM, and load vmw_vsock_virtio_transport in the guest", err, devicePatience)
 			}
 			if try == 0 {
 				b.log.Warn().Err(err).Dur("patience_ms", devicePatience).Msg("waiting for the vsock device")
@@ -116,7 +116,7 @@ func (b binder) listenPatiently(ctx context.Context, a transport.Address) (net.L
 		case errors.Is(err, transport.ErrInUse) && time.Since(begun) < inUsePatience:
 			wait = inUseRetry
 		case errors.Is(err, transport.ErrInUse) && a.Scheme == "vsock":
-			return nil, fmt.Errorf("%w: hosts take whichever process has the port for the agent", err)
+			return nil, fmt.Errorf("%w: the process that listens there can impersonate the agent", err)
 		default:
 			return ln, err
 		}

@@ -63,7 +63,7 @@ func openLogTo(file *os.File, l logLevel, strict bool) *logbook {
 	zerolog.InterfaceMarshalFunc = marshalEscaped
 	book := &logbook{strict: strict}
 	book.queue = logqueue.New(file, func(n uint64) {
-		book.Warn().Uint64("lost", n).Msg("records of the log were lost: its reader takes them too slowly, or a write failed")
+		book.Warn().Uint64("lost", n).Msg("log records lost: the reader of standard error is too slow, or a write failed")
 	})
 	book.Logger = newLogger(l, book.queue.Writer(logqueue.General))
 	book.audit = newLogger(l, book.queue.Writer(logqueue.Audit))
@@ -96,7 +96,7 @@ func (b *logbook) recording() session.Recorded {
 	}
 }
 
-var errRecordLost = errors.New("records of the log were lost meanwhile")
+var errRecordLost = errors.New("log records were lost")
 
 // close writes what is left.
 func (b *logbook) close() { _ = b.queue.Close(lastRecordTime) }

@@ -1,6 +1,6 @@
-// Command cocoon-agent runs commands inside a microVM for its host, over
-// virtio-vsock: "serve" is the daemon in the guest, the other commands are for
-// its host.
+// Command cocoon-agent runs commands in a microVM from its host, over
+// virtio-vsock. "serve" is the agent in the guest; all other commands run on the
+// host.
 package main
 
 import (
@@ -15,35 +15,28 @@ import (
 
 // grammar is the command line.
 type grammar struct {
-	Serve   serveCommand   `cmd:"" help:"Run the agent: serve commands to the host."`
+	Serve   serveCommand   `cmd:"" help:"Run the agent, in the guest."`
 	Client  clientCommand  `cmd:"" help:"Run a command in a guest."`
-	Ping    pingCommand    `cmd:"" help:"Measure round trips to an agent."`
-	Info    infoCommand    `cmd:"" help:"Print what an agent and its guest are."`
-	Execs   execsCommand   `cmd:"" help:"List the commands that run in a guest."`
-	Kill    killCommand    `cmd:"" help:"End commands that run in a guest."`
-	Reseed  reseedCommand  `cmd:"" help:"After a snapshot: make a clone a machine of its own."`
-	Version versionCommand `cmd:"" help:"Print version, revision and protocol range."`
+	Ping    pingCommand    `cmd:"" help:"Measure the round-trip time to an agent."`
+	Info    infoCommand    `cmd:"" help:"Print information about an agent and its guest."`
+	Execs   execsCommand   `cmd:"" help:"List the commands running in a guest."`
+	Kill    killCommand    `cmd:"" help:"Terminate commands in a guest."`
+	Reseed  reseedCommand  `cmd:"" help:"Reseed random numbers and change identity, after a snapshot restore."`
+	Version versionCommand `cmd:"" help:"Print the version, revision and protocol versions."`
 }
 
-const description = `Run commands inside a microVM from its host, over virtio-vsock.
+const description = `Run commands in a microVM from its host, over virtio-vsock.
 
-"serve" is the daemon in the guest. "client" runs one command there, with its
-standard streams and exit status those of the command. "ping" and "info" say
-whether an agent is there, and what it is. "reseed" comes first after a VM has been
-restored from a snapshot.`
+"serve" is the agent; it runs in the guest. All other commands run on the host.
+"client" runs one command in the guest, with the standard streams and the exit
+status of that command. Run "reseed" first in a VM that was cloned or restored
+from a snapshot.`
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run is main, with everything that ends in an exit status.
 func run(args []string, stdout, stderr io.Writer) (status int) {
-	parser, err := kong.New(&grammar{},
-		kong.Name("cocoon-agent"),
-		kong.Description(description),
-		kong.Writers(stdout, stderr),
-		serveVars(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Exit(func(code int) { panic(helpShown{code}) }),
-	)
+	parser, err := newParser(stdout, stderr)
 	if err != nil {
 		fmt.Fprintln(stderr, "cocoon-agent:", err)
 		return statusUsage
@@ -66,6 +59,19 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 		return status
 	}
 	return 0
+}
+
+// newParser returns the parser of the command line. It panics with [helpShown] after
+// --help.
+func newParser(stdout, stderr io.Writer) (*kong.Kong, error) {
+	return kong.New(&grammar{},
+		kong.Name("cocoon-agent"),
+		kong.Description(description),
+		kong.Writers(stdout, stderr),
+		serveVars(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Exit(func(code int) { panic(helpShown{code}) }),
+	)
 }
 
 // lastRecordTime is how long the last records of the log have when the agent ends.

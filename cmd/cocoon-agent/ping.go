@@ -18,17 +18,20 @@ import (
 type pingCommand struct {
 	targetFlags
 
-	Count    int           `short:"c" placeholder:"N" help:"Stop after N pings. Default: when interrupted."`
-	Interval time.Duration `short:"i" default:"1s" help:"Time from one ping to the next."`
-	Timeout  time.Duration `short:"W" default:"2s" help:"How long to wait for each answer."`
+	Count    int           `short:"c" placeholder:"N" help:"Stop after N pings. Default: run until interrupted."`
+	Interval time.Duration `short:"i" default:"1s" help:"Time between two pings."`
+	Timeout  time.Duration `short:"W" default:"2s" help:"Time limit for each answer."`
 }
 
 // Help is what --help says besides the flags.
 func (*pingCommand) Help() string {
-	return `One connection is used throughout. What is measured is the way to the agent and
-back, and not a guest's network. The exit status is 0 if at least one ping was
-answered, and 1 if none was or the connection failed. To an agent that speaks
-version 1 of the protocol only each ping is a connection that it refuses.
+	return `All pings use one connection to the agent. They do not test the guest's network.
+An agent that supports only protocol version 1 gets a new connection for each ping,
+and refuses it. Exit status:
+
+  0  at least one ping was answered
+  1  no ping was answered, or the connection failed
+  2  invalid command line
 
   cocoon-agent ping -c 3 --cid 3`
 }

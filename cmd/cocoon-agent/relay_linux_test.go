@@ -147,7 +147,7 @@ func wantLeft(t *testing.T, host *exec.Cmd, complaint *strings.Builder, within t
 		t.Errorf("the client ended after %v, want %v at most", took, within)
 	}
 	lines := strings.Count(complaint.String(), "cocoon-agent:") // a shell has its own to say
-	if got := host.ProcessState.ExitCode(); got != 255 || lines != 1 || !strings.Contains(complaint.String(), "has not ended the command") {
+	if got := host.ProcessState.ExitCode(); got != 255 || lines != 1 || !strings.Contains(complaint.String(), "did not terminate the command") {
 		t.Errorf("exit status %d, %q, want 255 and one line", got, complaint)
 	}
 }

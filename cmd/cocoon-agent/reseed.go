@@ -16,26 +16,29 @@ import (
 type reseedCommand struct {
 	targetFlags
 
-	Resume    bool          `help:"What a clone needs: --machine-id, --clock and --ssh-keys. Its name it gets by --hostname."`
+	Resume    bool          `help:"Do all that a clone needs: --machine-id, --clock and --ssh-keys. Set its name with --hostname."`
 	MachineID bool          `name:"machine-id" help:"Write a new random /etc/machine-id."`
-	Clock     bool          `help:"Set the guest's clock by ours, where it is behind."`
-	ClockBack bool          `help:"Set the guest's clock by ours, back too."`
+	Clock     bool          `help:"Set the guest's clock to the host's, if it is behind."`
+	ClockBack bool          `help:"Set the guest's clock to the host's, even backwards."`
 	Hostname  string        `placeholder:"NAME" help:"Set the guest's hostname."`
-	SSHKeys   bool          `name:"ssh-keys" help:"Make new host keys, where sshd is installed."`
-	Timeout   time.Duration `short:"W" default:"2m" help:"How long to wait for the answer."`
+	SSHKeys   bool          `name:"ssh-keys" help:"Generate new SSH host keys, if sshd is installed."`
+	Timeout   time.Duration `short:"W" default:"2m" help:"Time limit for the answer."`
 }
 
 // Help is what --help says besides the flags.
 func (*reseedCommand) Help() string {
-	return `The guest's kernel gets 32 bytes of this system's random numbers, and is reseeded;
-the random seed that systemd has stored for the next boot is removed. The flags
-say what is done besides. Do it first after a VM has been restored, before any
-command runs; doing it again does no harm. What programs that run have already
-drawn or read, they keep.
+	return `Reseeds the guest kernel's random number generator with 32 random bytes from the
+host, and removes the random seed that systemd stored for the next boot. The flags
+add further steps. Run it right after a VM was restored, before any other command.
+Repeating it is harmless. Running programs keep the random numbers and settings that
+they have already read.
 
-There is a line for each step. One that fails does not keep the others from being
-taken, and the exit status is 1. An agent that speaks version 1 of the protocol
-only has --machine-id and nothing else.
+Each step is reported in one line. If a step fails, the others still run. An agent
+that supports only protocol version 1 accepts only --machine-id. Exit status:
+
+  0  all steps succeeded
+  1  a step failed, or the agent did not answer
+  2  invalid command line
 
   cocoon-agent reseed --cid 3 --resume --hostname web-17
   cocoon-agent reseed --target hvsock:///run/vm/v.sock --clock`
@@ -47,7 +50,7 @@ func (r *reseedCommand) Run(k *kong.Context) error {
 		return misuse("--timeout %v: want more than 0", r.Timeout)
 	}
 	if r.Hostname == "" && given(k, "hostname") {
-		return misuse("--hostname: want a name")
+		return misuse("--hostname is empty: want a name")
 	}
 	url, err := r.url(k)
 	if err != nil {
@@ -74,7 +77,7 @@ func (r *reseedCommand) Run(k *kong.Context) error {
 	case ok:
 		return fmt.Errorf("%s: %d of %d steps failed", url, len(failed.Failed()), len(report.Steps))
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s: no answer within %v: it may or may not have been done", url, r.Timeout)
+		return fmt.Errorf("%s: no answer within %v: the reseed may or may not have completed", url, r.Timeout)
 	case err != nil:
 		return fmt.Errorf("%s: %w", url, err)
 	default:

@@ -21,12 +21,12 @@ import (
 )
 
 type serveCommand struct {
-	Port          *uint32       `xor:"listen" placeholder:"1024" help:"Listen on this vsock port, on any CID of the guest's own. Default: 1024, where systemd has passed no sockets."`
-	Listen        []string      `xor:"listen" sep:"none" placeholder:"URL" help:"Listen on vsock://:PORT or unix:///PATH instead, and on sockets that systemd has passed. Repeatable."`
-	AllowCID      []uint32      `name:"allow-cid" placeholder:"N" help:"Serve vsock peers with CID N too, besides the host (2). Repeatable. CID 1 is every process of this guest, which is then root."`
-	ShutdownGrace time.Duration `default:"5s" help:"How long commands have between SIGTERM and SIGKILL when the agent is shut down."`
-	DisableV1     bool          `name:"disable-v1" help:"Refuse hosts that speak version 1 of the protocol: JSON lines, one connection for each command."`
-	LogLevel      logLevel      `default:"info" placeholder:"LEVEL" env:"AGENT_LOG_LEVEL" help:"debug, info, warn or error. Default: info."`
+	Port          *uint32       `xor:"listen" placeholder:"N" help:"Listen on this vsock port, on every CID of the guest. Default: 1024, unless systemd passes sockets."`
+	Listen        []string      `xor:"listen" sep:"none" placeholder:"URL" help:"Listen on vsock://:PORT or unix:///PATH instead. Sockets passed by systemd are used too. Repeatable."`
+	AllowCID      []uint32      `name:"allow-cid" placeholder:"N" help:"Accept vsock peers with CID N, in addition to the host (2). Repeatable. CID 1 gives every process in the guest the agent's privileges."`
+	ShutdownGrace time.Duration `default:"5s" help:"On shutdown, time between SIGTERM and SIGKILL for running commands."`
+	DisableV1     bool          `name:"disable-v1" help:"Refuse hosts that use protocol version 1 (JSON lines, one connection per command)."`
+	LogLevel      logLevel      `default:"info" placeholder:"LEVEL" env:"AGENT_LOG_LEVEL" help:"Log level: debug, info, warn or error. Default: info."`
 
 	capFlags     `embed:""`
 	ceilingFlags `embed:""`
@@ -35,18 +35,25 @@ type serveCommand struct {
 
 // Help is what --help says besides the flags.
 func (*serveCommand) Help() string {
-	return `The agent runs commands with its own privileges for whoever may connect: over
-vsock the host alone, over a Unix socket (mode 0600) root and the agent's own
-user. It logs to standard error: JSON lines, a record before each command starts,
-when it has started and when it has ended.
+	return `Every peer that may connect can run commands with the agent's privileges. Over vsock
+only the host may connect. A Unix socket has mode 0600: only root and the agent's
+own user may connect.
 
-Sockets that a service manager has bound (LISTEN_FDS, as of a socket unit of
-systemd) take the place of vsock port 1024; --port and --listen are listened on
-besides. NOTIFY_SOCKET and WATCHDOG_USEC are heeded. An agent that is stuck ends
-itself with SIGABRT, to be started again.
+The agent logs JSON lines to standard error, or text if that is a terminal. Each
+command is logged before it starts, when it has started, and when it has ended.
 
-SIGTERM and SIGINT end it: no new commands, running ones get SIGTERM and, after
---shutdown-grace, SIGKILL; each host still gets their exit; then exit status 0.`
+If systemd passes sockets (LISTEN_FDS), the agent uses them instead of vsock port
+1024, and listens on --port or --listen in addition. It notifies the service manager
+(NOTIFY_SOCKET, WATCHDOG_USEC). An agent that hangs aborts with SIGABRT, so that the
+service manager restarts it.
+
+On SIGTERM or SIGINT the agent refuses new commands. Running commands get SIGTERM,
+and SIGKILL after --shutdown-grace. Their exit statuses are still sent. A second
+SIGTERM or SIGINT ends the agent immediately. Exit status:
+
+  0  shut down by a signal
+  1  failed; the log has the reason
+  2  invalid command line`
 }
 
 // Run serves until a signal ends it.
@@ -62,7 +69,7 @@ func (s *serveCommand) Run() error {
 	defer log.close()
 	notifier, err := systemd.NewNotifier()
 	if err != nil {
-		log.Warn().Err(err).Msg("the service manager will not be told how the agent is")
+		log.Warn().Err(err).Msg("sd_notify disabled")
 	}
 	var server *session.Server // which listeners do not need before it serves them
 	policy := transport.Policy{CIDs: s.AllowCID, Refused: func(p transport.Peer, err error) { server.Refused(peerOf(p), err) }}
@@ -85,12 +92,12 @@ func (s *serveCommand) Run() error {
 	}
 	defer spawner.Close()
 	if err := spawner.UseCgroups(); err != nil {
-		log.Warn().Err(err).Msg("no cgroups: a process that makes itself a session and loses its parent escapes when its command is ended")
+		log.Warn().Err(err).Msg("cgroups unavailable: daemonized processes survive their command")
 	}
 	if err := spawner.CheckLimits(config.Ceilings.Limits()); errors.Is(err, proc.ErrInvalid) {
 		return &usageError{fmt.Errorf("--limit-memory, --limit-pids: %w", err)}
 	} else if err != nil {
-		log.Error().Err(err).Msg("every command will be refused: --limit-memory and --limit-pids need what this guest does not have")
+		log.Error().Err(err).Msg("--limit-memory and --limit-pids unavailable: all commands will be refused")
 	}
 	endpoints, err = bind.listen(ctx, endpoints, addresses)
 	if err != nil || ctx.Err() != nil {
@@ -119,10 +126,10 @@ func (s *serveCommand) config() (c session.Config, err error) {
 		return c, fmt.Errorf("--shutdown-grace %v is negative", s.ShutdownGrace)
 	}
 	if s.strict() && isNull(os.Stderr) {
-		return c, errors.New("--audit strict with a standard error that is closed or /dev/null: there is no log")
+		return c, errors.New("--audit strict needs a log: standard error is closed or /dev/null")
 	}
 	if s.strict() && s.LogLevel.Level > zerolog.InfoLevel {
-		return c, fmt.Errorf("--audit strict with --log-level %v: the records of commands are of level info", s.LogLevel.Level)
+		return c, fmt.Errorf("--audit strict needs --log-level info or debug, not %v", s.LogLevel.Level)
 	}
 	if c.Caps, err = s.caps(); err != nil {
 		return c, err
@@ -148,12 +155,12 @@ func (s *serveCommand) warn(log zerolog.Logger, spawner *proc.Spawner) {
 	policy, _ := s.policy()
 	if policy.User != "" {
 		if _, err := spawner.Identity(policy.User); err != nil {
-			log.Warn().Err(err).Msg("commands whose host names no user, and all forwards, will be refused: --user is not to be had now")
+			log.Warn().Err(err).Msg("--user not found: forwards, and commands without a user, will be refused")
 		}
 	}
 	allowed := func(verb wire.Type) bool { return !slices.Contains(policy.Denied, string(verb)) }
 	if !allowed(wire.TypeExec) && allowed(wire.TypeForward) && policy.Forward == nil {
-		log.Warn().Msg("exec is denied and forward is not: a service of this guest that trusts local users, such as a container runtime's socket, can still run commands for a host; name what is needed with --forward, or deny it")
+		log.Warn().Msg("exec is denied but forward is allowed: hosts can still run commands through a local service such as a container runtime; restrict --forward, or deny forward")
 	}
 }
 

@@ -11,13 +11,13 @@ import (
 // A serveCommand takes the flags that "serve" has on Linux, so that its error is
 // about the system and not about a flag.
 type serveCommand struct {
-	Args []string `arg:"" optional:"" passthrough:"" hidden:"" help:"What serve takes on Linux."`
+	Args []string `arg:"" optional:"" passthrough:"" hidden:"" help:"Flags of serve on Linux."`
 }
 
 // Help is what --help says besides the flags.
 func (*serveCommand) Help() string { return errNoAgent.Error() + "." }
 
-var errNoAgent = errors.New("serve runs on Linux only, in the guest; the other commands are for its host and work here")
+var errNoAgent = errors.New("serve runs on Linux only, in the guest; all other commands work here")
 
 // Run returns errNoAgent.
 func (*serveCommand) Run() error { return errNoAgent }

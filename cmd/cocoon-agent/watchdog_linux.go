@@ -58,7 +58,7 @@ func (w *watchdog) watch(tick <-chan time.Time, done <-chan struct{}) {
 			case 0:
 				go w.look(checked) // ends unless the agent is stuck, and then with it
 			case stuckTicks:
-				w.log.Error().Int("ticks", missed).Msg("the agent is stuck: giving up")
+				w.log.Error().Int("ticks", missed).Msg("agent is stuck, aborting")
 				w.giveUp()
 			}
 		}

@@ -187,7 +187,7 @@ func TestCommandBeyondItsMemoryLimitIsOOMKilledAndNobodyElse(t *testing.T) {
 	a.wantNoCgroups(t)
 
 	a.Flags = []string{"--memory", "32M"}
-	want := checks.Result{Status: 137, Stderr: "cocoon-agent: the command was killed: it had used up its memory limit\n"}
+	want := checks.Result{Status: 137, Stderr: "cocoon-agent: command killed: memory limit exceeded (out of memory)\n"}
 	if got := a.Agent.Client(t, nil, hog(t)...); got != want {
 		t.Errorf("%+v", got)
 	}

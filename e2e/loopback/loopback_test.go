@@ -55,7 +55,7 @@ func TestPortInUseIsOneClearError(t *testing.T) {
 	defer cancel()
 	second := exec.CommandContext(ctx, checks.Program(t), "serve")
 	out, _ := second.CombinedOutput()
-	want := "cocoon-agent: listen on vsock://:1024: address is in use: hosts take whichever process has the port for the agent\n"
+	want := "cocoon-agent: listen on vsock://:1024: address already in use: the process that listens there can impersonate the agent\n"
 	if lines := strings.SplitAfter(string(out), "\n"); second.ProcessState.ExitCode() != 1 || lines[max(0, len(lines)-2)] != want {
 		t.Errorf("status %d, output %s", second.ProcessState.ExitCode(), out)
 	}

@@ -46,6 +46,8 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/guest":       {},
 		"internal/systemd":     {},
 		"internal/logqueue":    {},
+		"internal/clidoc":      {},
+		"internal/plain":       {},
 		"cmd/cocoon-agent":     {"client", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
 		"internal/agenttest":   {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/session", "internal/transport", "internal/wire"},
 	} {

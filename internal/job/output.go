@@ -44,7 +44,7 @@ func (o *output) run() {
 	}
 }
 
-var errLeft = errors.New("nobody watches the job")
+var errLeft = errors.New("the job has no watcher")
 
 // Write hands p to the watcher. After an error CopyTo throws the rest away.
 func (o *output) Write(p []byte) (int, error) {

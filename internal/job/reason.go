@@ -29,4 +29,4 @@ type Exit struct {
 // A StartError says that a job was ended before its process had been started.
 type StartError struct{ Reason Reason }
 
-func (e *StartError) Error() string { return "ended before it had started: " + string(e.Reason) }
+func (e *StartError) Error() string { return "ended before it started: " + string(e.Reason) }

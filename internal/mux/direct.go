@@ -20,7 +20,7 @@ func (s *Stream) pour(in *inlet, n int) error {
 	broken := s.window < 0 || s.finished
 	s.mu.Unlock()
 	if broken {
-		return fmt.Errorf("%w: %d bytes more than stream %d takes", ErrProtocol, n, s.id)
+		return fmt.Errorf("%w: %d bytes beyond the receive window of stream %d", ErrProtocol, n, s.id)
 	}
 	for left := n; left > 0; {
 		body, err := in.gather(min(left, inletSize))

@@ -56,7 +56,7 @@ func parseHeader(b []byte) (header, error) {
 		length: binary.BigEndian.Uint32(b[8:]),
 	}
 	if b[0] != frameVersion || h.kind > kindGoAway {
-		return header{}, fmt.Errorf("%w: no frame begins with % x", ErrProtocol, b[:headerSize])
+		return header{}, fmt.Errorf("%w: invalid frame header % x", ErrProtocol, b[:headerSize])
 	}
 	return h, nil
 }

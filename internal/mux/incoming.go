@@ -17,7 +17,7 @@ func (s *Stream) receive(in *inlet, n int) error {
 	s.mu.Unlock()
 	switch {
 	case broken:
-		return fmt.Errorf("%w: %d bytes more than stream %d takes", ErrProtocol, n, s.id)
+		return fmt.Errorf("%w: %d bytes beyond the receive window of stream %d", ErrProtocol, n, s.id)
 	case discarded:
 		if err := in.skip(n); err != nil {
 			return err
@@ -115,7 +115,7 @@ func (s *Stream) grow(n uint32) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.credit += int64(n); s.credit > 1<<32 {
-		return fmt.Errorf("%w: the window of stream %d is larger than 4 GiB", ErrProtocol, s.id)
+		return fmt.Errorf("%w: window of stream %d exceeds 4 GiB", ErrProtocol, s.id)
 	}
 	s.change.Broadcast()
 	return nil

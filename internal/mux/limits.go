@@ -47,11 +47,11 @@ const (
 // Errors of limits.
 var (
 	// ErrTooManyStreams says that a stream is one more than its host may have.
-	ErrTooManyStreams = errors.New("too many streams are open")
+	ErrTooManyStreams = errors.New("too many open streams")
 
 	// ErrInput says that the memory for what hosts have sent and nobody has read
 	// is used up.
-	ErrInput = errors.New("the memory for unread input is used up")
+	ErrInput = errors.New("memory for unread input exhausted")
 )
 
 func (l Limits) withDefaults() Limits {

@@ -73,13 +73,13 @@ var (
 	ErrLost = errors.New("connection lost")
 
 	// ErrClosed is wrapped, along with ErrLost, once this side has called Close.
-	ErrClosed = errors.New("closed on this side")
+	ErrClosed = errors.New("closed locally")
 
 	// ErrProtocol is wrapped where the peer has broken yamux's rules.
 	ErrProtocol = errors.New("protocol violation")
 
 	// ErrReset says that the peer has reset a stream. It wraps ErrLost.
-	ErrReset = fmt.Errorf("%w: the peer has reset the stream", ErrLost)
+	ErrReset = fmt.Errorf("%w: stream reset by peer", ErrLost)
 
 	// ErrNoStream says that no stream of that id waits to be claimed.
 	ErrNoStream = errors.New("no such stream")

@@ -30,8 +30,8 @@ const (
 )
 
 var (
-	errOutletEnded = errors.New("nothing more is written")
-	errFlood       = errors.New("the peer asks for answers and does not read them")
+	errOutletEnded = errors.New("writer stopped")
+	errFlood       = errors.New("the peer does not read its replies")
 )
 
 // An outlet writes frames to the connection, each with its body by one call. A

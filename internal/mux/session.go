@@ -87,7 +87,7 @@ func (s *Session) take(h header) error {
 		return nil
 	case kindGoAway:
 		if s.inbox == nil {
-			return fmt.Errorf("%w: the agent takes no streams any more", ErrProtocol)
+			return fmt.Errorf("%w: the agent accepts no new streams", ErrProtocol)
 		}
 		return nil // the agent's side opens none
 	case kindData, kindWindow:
@@ -143,7 +143,7 @@ func (s *Session) admit(id uint32) (*Stream, error) {
 	defer s.mu.Unlock()
 	switch {
 	case id%2 == 0 || s.streams[id] != nil:
-		return nil, fmt.Errorf("%w: the host opens stream %d, which it may not, or has opened already", ErrProtocol, id)
+		return nil, fmt.Errorf("%w: stream id %d is even or in use", ErrProtocol, id)
 	case s.over:
 		return nil, nil
 	}
@@ -243,9 +243,9 @@ func (s *Session) open(direct io.Writer) (*Stream, error) {
 	case s.over:
 		return nil, fmt.Errorf("open stream: %w", s.lostLocked())
 	case s.inbox != nil:
-		return nil, fmt.Errorf("open stream: %w: the agent's side opens none", ErrProtocol)
+		return nil, fmt.Errorf("open stream: %w: only the host opens streams", ErrProtocol)
 	case s.last > 1<<32-3:
-		return nil, errors.New("open stream: all stream ids have been used")
+		return nil, errors.New("open stream: stream ids exhausted")
 	}
 	if s.last == 0 {
 		s.last = 1

@@ -64,7 +64,7 @@ func TestCloseSendsWhatHasBeenWrittenAndIsIdempotent(t *testing.T) {
 func TestEverythingFailsWithErrLostOnceTheConnectionHasEnded(t *testing.T) {
 	for name, end := range map[string]func(p *pair, near net.Conn){
 		"closed by the peer":     func(p *pair, _ net.Conn) { _ = p.agent.Close() },
-		"closed on this side":    func(p *pair, _ net.Conn) { _ = p.host.Close() },
+		"closed locally":         func(p *pair, _ net.Conn) { _ = p.host.Close() },
 		"closed under its hands": func(_ *pair, near net.Conn) { _ = near.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestEverythingFailsWithErrLostOnceTheConnectionHasEnded(t *testing.T) {
 			_, err = p.host.Open()
 			wantLost(t, "Open", err)
 			wantLost(t, "Err", p.host.Err())
-			if closed := name == "closed on this side"; errors.Is(p.host.Err(), mux.ErrClosed) != closed {
+			if closed := name == "closed locally"; errors.Is(p.host.Err(), mux.ErrClosed) != closed {
 				t.Errorf("Err: %v", p.host.Err())
 			}
 			_, err = agent.Read(make([]byte, 1))

@@ -136,7 +136,7 @@ func (s *Stream) shift() {
 	}
 }
 
-var errLostStream = errors.New("the session has ended")
+var errLostStream = errors.New("session ended")
 
 // await waits for something to read, or an error. It is called with mu held.
 func (s *Stream) await() error {

@@ -62,7 +62,7 @@ func (c Caps) withDefaults() Caps {
 var errLimit = errors.New("limit reached")
 
 func overLimit(n int, what string) error {
-	return fmt.Errorf("%w: this agent has %d %s at a time", errLimit, n, what)
+	return fmt.Errorf("%w: at most %d %s", errLimit, n, what)
 }
 
 // requestCost is how much memory a request of size bytes takes until it has

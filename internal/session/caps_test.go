@@ -65,7 +65,7 @@ func TestExecBeyondTheConnectionsLimitIsRefusedAndHarmsNobody(t *testing.T) {
 	h.exec(2, "sleep", "1000")
 	out := h.open()
 	h.send(&wire.Exec{Head: wire.Head{ID: 3}, Argv: []string{"true"}, Stdout: out.ID()})
-	wantError(t, h.receive(), 3, wire.Limit, "2 execs for each connection")
+	wantError(t, h.receive(), 3, wire.Limit, "2 execs per connection")
 	if _, err := io.ReadAll(out); err != nil {
 		t.Errorf("its stream: %v", err)
 	}
@@ -85,7 +85,7 @@ func TestExecsOfAllConnectionsAreLimitedWithThoseThatWereKept(t *testing.T) {
 	agenttest.Eventually(t, "the agent has seen the end", func() bool { return strings.Contains(a.Log.String(), `"disconnected"`) })
 	h.exec(1, "sleep", "1000")
 	h.send(&wire.Exec{Head: wire.Head{ID: 2}, Argv: []string{"true"}})
-	wantError(t, h.receive(), 2, wire.Limit, "2 execs on all connections")
+	wantError(t, h.receive(), 2, wire.Limit, "2 execs in total")
 	atItsLimit(t, h, 1)
 }
 
@@ -151,7 +151,7 @@ func TestExecWithAStreamTooManyIsRefused(t *testing.T) {
 	h.exec(1, "sleep", "1000")
 	in, out := h.open(), h.open()
 	h.send(&wire.Exec{Head: wire.Head{ID: 2}, Argv: []string{"cat"}, Stdin: in.ID(), Stdout: out.ID()})
-	wantError(t, h.receive(), 2, wire.Limit, "too many streams")
+	wantError(t, h.receive(), 2, wire.Limit, "too many open streams")
 	atItsLimit(t, h, 1)
 }
 
@@ -161,7 +161,7 @@ func TestRequestBeyondTheAgentsLimitIsRefusedAndReadOver(t *testing.T) {
 	h.exec(1, "sleep", "1000")
 	for _, size := range []int{session.MinMessage, 1 << 20, 3 << 20} {
 		h.send(&wire.Exec{Head: wire.Head{ID: 2}, Argv: []string{"true", strings.Repeat("x", size)}})
-		wantError(t, h.receive(), 2, wire.Limit, "this agent takes 4096")
+		wantError(t, h.receive(), 2, wire.Limit, "want at most 4096")
 	}
 	atItsLimit(t, h, 1)
 }
@@ -243,5 +243,5 @@ func TestRequestsThatWaitForOneExecAreLimited(t *testing.T) {
 	for id := range uint64(flood) {
 		h.send(&wire.Signal{Head: wire.Head{ID: id + 2}, Exec: 1, Signal: "TERM"})
 	}
-	wantError(t, h.receive(), flood+1, wire.Limit, "wait for one exec")
+	wantError(t, h.receive(), flood+1, wire.Limit, "waiting for one exec")
 }

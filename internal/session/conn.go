@@ -166,7 +166,7 @@ func (c *conn) hello() error {
 // Why a connection ends on this side.
 var (
 	errShutdown  = errors.New("the agent is shutting down")
-	errNotRead   = errors.New("the control stream is not being read")
+	errNotRead   = errors.New("the host does not read the control stream")
 	errProtocol  = errors.New("protocol violation")
 	errNoVersion = errors.New("no protocol version in common")
 )
@@ -240,7 +240,7 @@ func (c *conn) readHello(in *bufio.Reader) error {
 		return fmt.Errorf("%w: the first message is not hello", errProtocol)
 	}
 	if h.Max < wire.ProtocolMin || h.Min > wire.ProtocolMax {
-		return fmt.Errorf("%w: the host speaks %d to %d, the agent %d to %d",
+		return fmt.Errorf("%w: the host speaks versions %d to %d, the agent %d to %d",
 			errNoVersion, h.Min, h.Max, wire.ProtocolMin, wire.ProtocolMax)
 	}
 	return nil
@@ -258,7 +258,7 @@ func (c *conn) cause(err error) error {
 		return io.EOF
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("%w: a request has not come whole within %v", errProtocol, messageTime)
+		return fmt.Errorf("%w: incomplete request after %v", errProtocol, messageTime)
 	}
 	return err
 }

@@ -45,7 +45,7 @@ func (c *conn) withProcess(m wire.Message, exec uint64, do func(*proc.Process) e
 	}
 	e, ok := w.(*execution)
 	if !ok {
-		return c.carriedOut(m, fmt.Errorf("%w: %d is a forward: it has no process", errBadRequest, exec))
+		return c.carriedOut(m, fmt.Errorf("%w: %d is a forward, not an exec", errBadRequest, exec))
 	}
 	if e.job.Crowded() {
 		return c.carriedOut(m, errCrowded)
@@ -61,7 +61,7 @@ func (c *conn) withProcess(m wire.Message, exec uint64, do func(*proc.Process) e
 	return nil
 }
 
-var errCrowded = overLimit(job.MaxWaiting, "requests that wait for one exec to start")
+var errCrowded = overLimit(job.MaxWaiting, "requests waiting for one exec to start")
 
 func (c *conn) kill(m *wire.Kill) error {
 	grace := job.Grace

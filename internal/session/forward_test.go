@@ -321,7 +321,7 @@ func TestForwardsCountAsExecs(t *testing.T) {
 	h.exec(1, "sleep", "1000")
 	stream, nc := h.forward(2, ln)
 	third := h.ask(3, "tcp", ln.Addr().String())
-	wantError(t, h.receive(), 3, wire.Limit, "2 execs for each connection")
+	wantError(t, h.receive(), 3, wire.Limit, "2 execs per connection")
 	if _, err := io.ReadAll(third); err != nil {
 		t.Errorf("its stream: %v", err)
 	}
@@ -333,7 +333,7 @@ func TestForwardsCountAsExecs(t *testing.T) {
 func TestForwardWithAStreamTooManyIsRefused(t *testing.T) {
 	h := connect(t, capped(t, session.Caps{Limits: mux.Limits{Streams: 1}}))
 	h.ask(1, "tcp", agenttest.Listen(t, "tcp").Addr().String())
-	wantError(t, h.receive(), 1, wire.Limit, "too many streams")
+	wantError(t, h.receive(), 1, wire.Limit, "too many open streams")
 }
 
 // Services that read nothing hold no more than the agent has for that; who is

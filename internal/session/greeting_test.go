@@ -22,7 +22,7 @@ func TestRefusedPrefaceIsAnsweredByALine(t *testing.T) {
 	a := agenttest.Start(t)
 	bystander(t, a)
 	for name, tc := range map[string]struct{ says, answer string }{
-		"version 3":       {`{"type":"cocoon-agent/3"}` + "\n", `protocol \"cocoon-agent/3\" is not spoken here`},
+		"version 3":       {`{"type":"cocoon-agent/3"}` + "\n", `unknown protocol \"cocoon-agent/3\"`},
 		"not JSON":        {"GET / HTTP/1.1\r\n\r\n", "not a JSON object"},
 		"no type":         {"{}\n", "not a JSON object with a type"},
 		"too long":        {strings.Repeat("x", wire.MaxPreface+1), "longer than 4096 bytes"},
@@ -123,5 +123,5 @@ func TestNoVersionInCommonIsSaid(t *testing.T) {
 	a := agenttest.Start(t)
 	h := silent(t, a)
 	h.send(&wire.Hello{Min: 3, Max: 9})
-	wantError(t, h.lose(), 0, wire.Unsupported, "the host speaks 3 to 9")
+	wantError(t, h.lose(), 0, wire.Unsupported, "the host speaks versions 3 to 9")
 }

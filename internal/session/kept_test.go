@@ -68,7 +68,7 @@ func TestKeptExecsCanBeListedAndEnded(t *testing.T) {
 	}
 	agenttest.Eventually(t, "the end of the killed one", func() bool { return gone(list[0].PID) && len(h.list(3)) == 1 })
 	h.send(&wire.Kill{Head: wire.Head{ID: 4}, Handle: handles[0]})
-	wantError(t, h.receive(), 4, wire.NotFound, "no exec with the handle")
+	wantError(t, h.receive(), 4, wire.NotFound, "no running exec with handle")
 	h.send(keep(5)) // the room of the one that was killed
 	if _, ok := h.receive().(*wire.Started); !ok {
 		t.Error("no room for a kept exec after one has ended")
@@ -83,11 +83,11 @@ func TestSomeExecsAreForConnectionsThatHaveNone(t *testing.T) {
 		greedy.exec(id+1, "sleep", "1000")
 	}
 	greedy.send(&wire.Exec{Head: wire.Head{ID: 4}, Argv: []string{"true"}})
-	wantError(t, greedy.receive(), 4, wire.Limit, "and 1 more for connections or hosts that have none")
+	wantError(t, greedy.receive(), 4, wire.Limit, "(1 more are reserved for")
 	connect(t, a).exec(1, "sleep", "1000")
 	late := connect(t, a)
 	late.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"true"}})
-	wantError(t, late.receive(), 1, wire.Limit, "4 execs on all connections")
+	wantError(t, late.receive(), 1, wire.Limit, "4 execs in total")
 }
 
 // Hosts of another class neither see an exec nor end it.
@@ -110,7 +110,7 @@ func TestExecsOfAnotherClassAreNotSeen(t *testing.T) {
 		t.Errorf("execs of another class are listed: %+v", list)
 	}
 	other.send(&wire.Kill{Head: wire.Head{ID: 2}, Handle: started.Handle, Force: true})
-	wantError(t, other.receive(), 2, wire.NotFound, "no exec with the handle")
+	wantError(t, other.receive(), 2, wire.NotFound, "no running exec with handle")
 	if list := one.list(2); len(list) != 1 || !bytes.Equal(list[0].Handle, started.Handle) || !list[0].Connected || list[0].Keep {
 		t.Errorf("execs of the own class: %+v, want the one that runs", list)
 	}
@@ -157,6 +157,6 @@ func TestForwardsDoNotTakeAllExecs(t *testing.T) {
 			t.Fatalf("answer to forward %d: %+v", id+1, m)
 		}
 	}
-	wantError(t, h.askForward(5, dir+"/service"), 5, wire.Limit, "4 forwards on all connections")
+	wantError(t, h.askForward(5, dir+"/service"), 5, wire.Limit, "4 forwards in total")
 	connect(t, a).exec(1, "true")
 }

@@ -24,9 +24,9 @@ func TestLimitOutOfRangeIsABadRequest(t *testing.T) {
 		limits wire.Limits
 		text   string
 	}{
-		{wire.Limits{Memory: math.MaxInt64 + 1}, "a limit of 9223372036854775808"},
-		{wire.Limits{PIDs: math.MaxUint64}, "a limit of 18446744073709551615"},
-		{wire.Limits{CPUMilli: 1 << 63}, "a limit of 9223372036854775808"},
+		{wire.Limits{Memory: math.MaxInt64 + 1}, "limit 9223372036854775808"},
+		{wire.Limits{PIDs: math.MaxUint64}, "limit 18446744073709551615"},
+		{wire.Limits{CPUMilli: 1 << 63}, "limit 9223372036854775808"},
 		{wire.Limits{Memory: 4096}, "memory limit"},
 		{wire.Limits{PIDs: 1 << 40}, "pids limit"},
 		{wire.Limits{CPUMilli: 9}, "cpu limit"},

@@ -42,7 +42,7 @@ var errDenied = errors.New("not allowed by this agent's policy")
 func Deny(verbs []string) ([]string, error) {
 	for _, v := range verbs {
 		if v == string(wire.TypePing) {
-			return nil, errors.New("ping cannot be denied: a refusal answers it as well")
+			return nil, errors.New("ping cannot be denied")
 		}
 		if err := checkVerb(v); err != nil {
 			return nil, err

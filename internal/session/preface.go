@@ -23,7 +23,7 @@ const (
 	lingerTime = time.Second
 )
 
-var errVersion1 = errors.New("protocol version 1 is switched off on this agent: it takes version 2 alone")
+var errVersion1 = errors.New("protocol version 1 is disabled on this agent (--disable-v1): use version 2")
 
 // A greeting is the beginning of a connection.
 type greeting struct {

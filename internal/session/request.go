@@ -50,7 +50,7 @@ func (c *conn) prepare(m wire.Message) (request, error) {
 		return r, fmt.Errorf("%w: %q without an id", errProtocol, clip(string(verb)))
 	}
 	if begins(verb) && c.has(id) {
-		return r, fmt.Errorf("%w: %s with the id %d of one that is running", errProtocol, verb, id)
+		return r, fmt.Errorf("%w: %s: id %d is in use", errProtocol, verb, id)
 	}
 	var err error
 	switch m := m.(type) {
@@ -82,7 +82,7 @@ func (c *conn) prepare(m wire.Message) (request, error) {
 	case *wire.TooLong:
 		r.do = c.releasing(func() error { return c.answer(failure(m.ID, wire.Limit, m.Err.Error())) })
 	case *wire.Unknown:
-		err = fmt.Errorf("%w: this agent knows no request %q", errUnsupported, clip(string(m.Type)))
+		err = fmt.Errorf("%w: unknown request %q", errUnsupported, clip(string(m.Type)))
 	default:
 		err = fmt.Errorf("%w: %T is not a request", errProtocol, m)
 	}
@@ -117,7 +117,7 @@ func checkLimits(l *wire.Limits) error {
 	}
 	for _, n := range []uint64{l.Memory, l.PIDs, l.CPUMilli} {
 		if n > math.MaxInt64 {
-			return fmt.Errorf("%w: a limit of %d: the largest number is %d", errBadRequest, n, math.MaxInt64)
+			return fmt.Errorf("%w: limit %d: want at most %d", errBadRequest, n, math.MaxInt64)
 		}
 	}
 	return nil
@@ -133,7 +133,7 @@ func parseForward(m *wire.Forward) (local.Address, error) {
 
 func checkResize(m *wire.Resize) error {
 	if m.Rows == 0 || m.Cols == 0 {
-		return fmt.Errorf("%w: a terminal of %d rows and %d columns", errBadRequest, m.Rows, m.Cols)
+		return fmt.Errorf("%w: terminal size %d rows, %d columns: want 1 or more", errBadRequest, m.Rows, m.Cols)
 	}
 	return nil
 }
@@ -143,9 +143,9 @@ func checkKill(m *wire.Kill) error {
 	case len(m.Handle) == 0:
 		return nil
 	case m.Exec != 0:
-		return fmt.Errorf("%w: kill with an exec and a handle: want one", errBadRequest)
+		return fmt.Errorf("%w: kill with both exec and handle: want one", errBadRequest)
 	case len(m.Handle) != job.HandleSize:
-		return fmt.Errorf("%w: a handle of %d bytes: want %d", errBadRequest, len(m.Handle), job.HandleSize)
+		return fmt.Errorf("%w: handle of %d bytes: want %d", errBadRequest, len(m.Handle), job.HandleSize)
 	default:
 		return nil
 	}

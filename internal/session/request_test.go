@@ -212,7 +212,7 @@ func TestBadExecWithTheIDOfAnotherIsNoAnswerToThat(t *testing.T) {
 	h := connect(t, agenttest.Start(t))
 	h.exec(1, "sleep", "1000")
 	h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"true"}, OnDisconnect: "fly"})
-	wantError(t, h.lose(), 0, wire.BadRequest, "exec with the id 1 of one that is running")
+	wantError(t, h.lose(), 0, wire.BadRequest, "exec: id 1 is in use")
 }
 
 func TestSignalResizeAndKillLeaveRecords(t *testing.T) {

@@ -116,7 +116,7 @@ func NewServer(c Config) *Server {
 	}
 	s.shares = shares{caps: s.caps, classes: make(map[string]int)}
 	s.records = tally{most: recordsOfAKind, report: func(kind string, leftOut uint64) {
-		s.Audit.Warn().Str("kind", kind).Uint64("left_out", leftOut).Msg("records left out")
+		s.Audit.Warn().Str("kind", kind).Uint64("left_out", leftOut).Msg("log records suppressed")
 	}}
 	s.peers = tally{most: 1, report: func(kind string, leftOut uint64) {
 		s.Log.Warn().Str("peer", kind).Uint64("more", leftOut).Msg("peers refused")
@@ -157,7 +157,7 @@ func unrecorded(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: the request cannot be recorded: %w", errLimit, err)
+	return fmt.Errorf("%w: cannot write the audit record: %w", errLimit, err)
 }
 
 // ErrClosed is returned by [Server.Serve] after Shutdown.
@@ -289,7 +289,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-done:
 		return ctx.Err()
 	case <-time.After(cutTime):
-		return fmt.Errorf("%w, and connections that were cut have not ended", ctx.Err())
+		return fmt.Errorf("%w: connections still open after they were closed", ctx.Err())
 	}
 }
 

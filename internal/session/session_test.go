@@ -194,7 +194,7 @@ func TestHostThatReadsNoAnswersIsCutOff(t *testing.T) {
 		}
 	}
 	agenttest.Eventually(t, "its process is gone", func() bool { return gone(pid) })
-	agenttest.Eventually(t, "the log says why", func() bool { return strings.Contains(a.Log.String(), "control stream is not being read") })
+	agenttest.Eventually(t, "the log says why", func() bool { return strings.Contains(a.Log.String(), "does not read the control stream") })
 }
 
 func TestAuditRecordsSayWhoRanWhatAndHowItEnded(t *testing.T) {

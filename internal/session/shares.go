@@ -39,20 +39,20 @@ func (s *shares) take(has int, x share) error {
 	most := s.caps.AllExecs
 	switch {
 	case has >= s.caps.Execs:
-		return overLimit(s.caps.Execs, "execs for each connection")
+		return overLimit(s.caps.Execs, "execs per connection")
 	case x.keep && s.kept >= s.caps.Kept:
-		return overLimit(s.caps.Kept, "execs that are kept when their connections end")
+		return overLimit(s.caps.Kept, "kept execs")
 	case x.forward && s.forwards >= max(1, most/2):
-		return overLimit(max(1, most/2), "forwards on all connections")
+		return overLimit(max(1, most/2), "forwards in total")
 	case has > 0:
 		most -= reserved(most)
 	case s.classes[x.class] > 0:
 		most -= reserved(most) / 2
 	}
 	if s.all >= most {
-		err := overLimit(most, "execs on all connections")
+		err := overLimit(most, "execs in total")
 		if rest := s.caps.AllExecs - most; rest > 0 {
-			err = fmt.Errorf("%w, and %d more for connections or hosts that have none", err, rest)
+			err = fmt.Errorf("%w (%d more are reserved for connections and hosts without execs)", err, rest)
 		}
 		return err
 	}

@@ -216,7 +216,7 @@ func (c *conn) find(id uint64) (worker, error) {
 	if w, ok := c.tasks[id]; ok {
 		return w, nil
 	}
-	return nil, fmt.Errorf("%w: no exec %d is running on this connection", job.ErrNotFound, id)
+	return nil, fmt.Errorf("%w: no running exec %d on this connection", job.ErrNotFound, id)
 }
 
 // discard does away with the streams of a task that will not be.
@@ -242,6 +242,6 @@ func beforeStart(reason job.Reason) error {
 	case job.Limit:
 		return mux.ErrInput
 	default:
-		return fmt.Errorf("%w: killed before it had started", errBadRequest)
+		return fmt.Errorf("%w: killed before it started", errBadRequest)
 	}
 }

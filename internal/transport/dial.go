@@ -23,7 +23,7 @@ func Dial(ctx context.Context, t Target) (net.Conn, error) {
 	case schemeUnix:
 		return dialAgent(ctx, t)
 	default:
-		return nil, fmt.Errorf("dial %q: no such scheme", t.Scheme)
+		return nil, fmt.Errorf("dial: unknown scheme %q", t.Scheme)
 	}
 }
 
@@ -124,7 +124,7 @@ func readLine(r io.Reader) (string, error) {
 }
 
 // errNoVMM is what it means that a JSON object answers CONNECT.
-var errNoVMM = errors.New("an agent's own socket answered, not a VMM's: it takes unix:// instead of hvsock://")
+var errNoVMM = errors.New("an agent answered, not a VMM: use unix:// instead of hvsock://")
 
 func noAnswer(line []byte) error {
 	if len(line) > 0 {

@@ -287,7 +287,7 @@ func TestDialHybridSaysWhatTheVMMAnsweredInstead(t *testing.T) {
 		"HTTP/1.1 400 Bad Request\r":        `CONNECT 1024: the VMM answered "HTTP/1.1 400 Bad Request\r" and closed the connection`,
 		"OK 10":                             `CONNECT 1024: the VMM answered "OK 10" and closed the connection`,
 		"ERROR " + strings.Repeat("x", 100): `CONNECT 1024: the VMM answered "ERROR ` + strings.Repeat("x", 58) + `"… instead of OK`,
-		`{"type":"error","message":"` + strings.Repeat("x", 100): `CONNECT 1024: an agent's own socket answered, not a VMM's: it takes unix:// instead of hvsock://`,
+		`{"type":"error","message":"` + strings.Repeat("x", 100): `CONNECT 1024: an agent answered, not a VMM: use unix:// instead of hvsock://`,
 	} {
 		v := startVMM(t, func(conn net.Conn) {
 			connectLine(t, conn)

@@ -38,14 +38,14 @@ func listening(fd int) (family int, err error) {
 		return 0, fmt.Errorf("not a listening socket: %w", err)
 	}
 	if family != unix.AF_UNIX && family != unix.AF_VSOCK {
-		return 0, fmt.Errorf("a socket of address family %d: want AF_VSOCK (%d) or AF_UNIX (%d)", family, unix.AF_VSOCK, unix.AF_UNIX)
+		return 0, fmt.Errorf("socket of address family %d: want AF_VSOCK (%d) or AF_UNIX (%d)", family, unix.AF_VSOCK, unix.AF_UNIX)
 	}
 	if kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_STREAM {
-		return 0, errors.Join(errors.New("not a stream socket: want one of ListenStream="), err)
+		return 0, errors.Join(errors.New("not a stream socket: use ListenStream= in the socket unit"), err)
 	}
 	// Linux answers this for sockets of every family since 2.5.
 	if listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || listens == 0 {
-		return 0, errors.Join(errors.New("a stream socket that does not listen: want Accept=no"), err)
+		return 0, errors.Join(errors.New("not a listening socket: use Accept=no in the socket unit"), err)
 	}
 	return family, nil
 }

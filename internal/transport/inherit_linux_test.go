@@ -85,9 +85,9 @@ func socket(t *testing.T, family, kind int) int {
 func TestInheritRefusesWhatIsNoListenerAndClosesIt(t *testing.T) {
 	for want, fd := range map[string]int{
 		"not a listening socket: socket operation on non-socket": descriptor(t, func() (*os.File, error) { return os.Open(os.DevNull) }),
-		"a socket of address family 2: want AF_VSOCK":            socket(t, unix.AF_INET, unix.SOCK_STREAM),
+		"socket of address family 2: want AF_VSOCK":              socket(t, unix.AF_INET, unix.SOCK_STREAM),
 		"not a stream socket":                                    socket(t, unix.AF_UNIX, unix.SOCK_DGRAM),
-		"a stream socket that does not listen":                   socket(t, unix.AF_UNIX, unix.SOCK_STREAM),
+		"not a listening socket: use":                            socket(t, unix.AF_UNIX, unix.SOCK_STREAM),
 	} {
 		ln, _, err := transport.Inherit(fd, transport.Policy{})
 		if ln != nil || err == nil || !strings.HasPrefix(err.Error(), want) || !closed(fd) {

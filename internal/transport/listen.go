@@ -14,7 +14,7 @@ var (
 	ErrNoDevice = errors.New("no vsock device")
 
 	// ErrInUse says that somebody else listens on the address.
-	ErrInUse = errors.New("address is in use")
+	ErrInUse = errors.New("address already in use")
 )
 
 // Listen listens on a. A Unix socket gets mode 0600, and takes the place of one
@@ -30,7 +30,7 @@ func Listen(a Address, p Policy) (net.Listener, error) {
 	case schemeUnix:
 		ln, err = listenUnix(a.Path)
 	default:
-		err = errors.New("no such scheme")
+		err = errors.New("unknown scheme")
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		err = ErrInUse
@@ -59,7 +59,7 @@ func removeStale(path string) error {
 		return err
 	}
 	if info.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("%s is there and is not a socket", path)
+		return fmt.Errorf("%s exists and is not a socket", path)
 	}
 	conn, err := net.Dial("unix", path)
 	if err == nil {

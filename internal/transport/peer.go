@@ -63,7 +63,7 @@ func (p Policy) Admit(conn net.Conn) (Peer, error) {
 func (p Policy) admitAddr(addr net.Addr) (Peer, error) {
 	peer, ok := vsockPeer(addr)
 	if !ok {
-		return Peer{}, fmt.Errorf("%w: %v is of an unknown network", ErrRefused, addr)
+		return Peer{}, fmt.Errorf("%w: unknown network of %v", ErrRefused, addr)
 	}
 	if peer.CID != CIDHost && !slices.Contains(p.CIDs, peer.CID) {
 		return peer, fmt.Errorf("%w: CID %d is not the host", ErrRefused, peer.CID)
@@ -78,7 +78,7 @@ func admitUnix(conn *net.UnixConn) (Peer, error) {
 		return peer, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	if peer.UID != 0 && peer.UID != os.Geteuid() {
-		return peer, fmt.Errorf("%w: uid %d is neither root nor the agent's", ErrRefused, peer.UID)
+		return peer, fmt.Errorf("%w: uid %d is neither root nor the agent's uid", ErrRefused, peer.UID)
 	}
 	return peer, nil
 }

@@ -19,7 +19,7 @@ func checkServer(conn net.Conn, t Target) error {
 	}
 	uid, known, err := serverUID(u)
 	if err != nil {
-		return fmt.Errorf("find out which user serves %s: %w", t.Path, err)
+		return fmt.Errorf("find the user that serves %s: %w", t.Path, err)
 	}
 	own := os.Geteuid()
 	switch {
@@ -27,10 +27,10 @@ func checkServer(conn net.Conn, t Target) error {
 		return nil
 	case t.UID != 0:
 		if uid != t.UID {
-			return fmt.Errorf("uid %d serves %s, and uid %d was asked for: nothing was sent", uid, t.Path, t.UID)
+			return fmt.Errorf("uid %d serves %s, want uid %d: nothing was sent", uid, t.Path, t.UID)
 		}
 	case uid != 0 && int64(uid) != int64(own):
-		return fmt.Errorf("uid %d serves %s, and is neither root nor this user (uid %d): nothing was sent; if that user runs the agent, name it: %s",
+		return fmt.Errorf("uid %d serves %s, want root or the current user (uid %d): nothing was sent; if that user runs the agent, use %s",
 			uid, t.Path, own, Target{Scheme: schemeUnix, Path: t.Path, UID: uid})
 	}
 	return nil

@@ -76,7 +76,7 @@ func TestParseTargetSaysWhatIsWrong(t *testing.T) {
 		noScheme = `no scheme: want vsock://CID:PORT, hvsock:///PATH:PORT or unix:///PATH`
 		badPort  = `: want a number from 1 to 4294967294`
 		badCID   = `: want a number from 0 to 4294967294`
-		relative = ` is not absolute: it takes three slashes, as in unix:///run/agent.sock`
+		relative = ` is not absolute: use three slashes, as in unix:///run/agent.sock`
 	)
 	for s, want := range map[string]string{
 		"":                     noScheme,
@@ -115,7 +115,7 @@ func TestParseTargetSaysWhatIsWrong(t *testing.T) {
 		"hvsock:///run/vm.sock:http":            `port "http"` + badPort,
 		"hvsock:///run/vm.sock:4294967295":      `port "4294967295"` + badPort,
 		"hvsock:///run/a\x00b:1":                `path has a NUL byte`,
-		"hvsock://" + longestPath + "p:1":       `path is 108 bytes long: a Unix socket's has at most 107`,
+		"hvsock://" + longestPath + "p:1":       `path of 108 bytes: want at most 107`,
 		"unix:///run/a.sock?uid=":               `uid "": want a number from 1 to 4294967294`,
 		"unix:///run/a.sock?uid=0":              `uid "0": want a number from 1 to 4294967294`,
 		"unix:///run/a.sock?uid=bob":            `uid "bob": want a number from 1 to 4294967294`,
@@ -126,8 +126,8 @@ func TestParseTargetSaysWhatIsWrong(t *testing.T) {
 		"unix://@abstract":                      `path "@abstract"` + relative,
 		"unix:///run/a\x00b":                    `path has a NUL byte`,
 		"unix:///\x00":                          `path has a NUL byte`,
-		"unix://" + longestPath + "p":           `path is 108 bytes long: a Unix socket's has at most 107`,
-		"unix:///" + strings.Repeat("ü", 1<<10): `path is 2049 bytes long: a Unix socket's has at most 107`,
+		"unix://" + longestPath + "p":           `path of 108 bytes: want at most 107`,
+		"unix:///" + strings.Repeat("ü", 1<<10): `path of 2049 bytes: want at most 107`,
 	} {
 		got, err := transport.ParseTarget(s)
 		if (got != transport.Target{}) || err == nil {
@@ -173,13 +173,13 @@ func TestParseAddressSaysWhatIsWrong(t *testing.T) {
 		"1024":                 `listen address "1024": no scheme: want vsock://:PORT or unix:///PATH`,
 		"tcp://:1024":          `listen address "tcp://:1024": unknown scheme "tcp": want vsock or unix`,
 		"hvsock:///run/s:1024": `listen address "hvsock:///run/s:1024": unknown scheme "hvsock": want vsock or unix`,
-		"vsock://3:1024":       `listen address "vsock://3:1024": CID "3": leave it out, any CID of the guest's own is bound`,
-		"vsock://1024":         `listen address "vsock://1024": CID "1024": leave it out, any CID of the guest's own is bound`,
+		"vsock://3:1024":       `listen address "vsock://3:1024": CID "3": omit it, the agent listens on every CID of the guest`,
+		"vsock://1024":         `listen address "vsock://1024": CID "1024": omit it, the agent listens on every CID of the guest`,
 		"vsock://:":            `listen address "vsock://:": port "": want a number from 1 to 4294967294`,
 		"vsock://:0":           `listen address "vsock://:0": port "0": want a number from 1 to 4294967294`,
 		"vsock://:4294967295":  `listen address "vsock://:4294967295": port "4294967295": want a number from 1 to 4294967294`,
 		"unix://":              `listen address "unix://": no path`,
-		"unix://agent.sock":    `listen address "unix://agent.sock": path "agent.sock" is not absolute: it takes three slashes, as in unix:///run/agent.sock`,
+		"unix://agent.sock":    `listen address "unix://agent.sock": path "agent.sock" is not absolute: use three slashes, as in unix:///run/agent.sock`,
 		"unix:///a\x00":        `listen address "unix:///a\x00": path has a NUL byte`,
 	} {
 		got, err := transport.ParseAddress(s)

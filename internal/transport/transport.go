@@ -149,7 +149,7 @@ func parseVsock(rest string) (cid, port uint32, err error) {
 func parseListenPort(rest string) (uint32, error) {
 	host, portText, found := strings.Cut(rest, ":")
 	if host != "" {
-		return 0, fmt.Errorf("CID %q: leave it out, any CID of the guest's own is bound", host)
+		return 0, fmt.Errorf("CID %q: omit it, the agent listens on every CID of the guest", host)
 	}
 	if !found {
 		return DefaultPort, nil
@@ -205,11 +205,11 @@ func parsePath(path string) (string, error) {
 	case path == "":
 		return "", errors.New("no path")
 	case !strings.HasPrefix(path, "/"):
-		return "", fmt.Errorf("path %q is not absolute: it takes three slashes, as in unix:///run/agent.sock", path)
+		return "", fmt.Errorf("path %q is not absolute: use three slashes, as in unix:///run/agent.sock", path)
 	case strings.ContainsRune(path, 0):
 		return "", errors.New("path has a NUL byte")
 	case len(path) > maxUnixPath:
-		return "", fmt.Errorf("path is %d bytes long: a Unix socket's has at most %d", len(path), maxUnixPath)
+		return "", fmt.Errorf("path of %d bytes: want at most %d", len(path), maxUnixPath)
 	}
 	return path, nil
 }

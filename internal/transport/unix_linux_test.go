@@ -127,11 +127,11 @@ func TestDialDoesNotConnectWithAContextThatHasEnded(t *testing.T) {
 }
 
 func TestDialAndListenKnowNoOtherScheme(t *testing.T) {
-	if conn, err := transport.Dial(t.Context(), transport.Target{}); conn != nil || err == nil || err.Error() != `dial "": no such scheme` {
+	if conn, err := transport.Dial(t.Context(), transport.Target{}); conn != nil || err == nil || err.Error() != `dial: unknown scheme ""` {
 		t.Errorf("%v, %v", conn, err)
 	}
 	ln, err := transport.Listen(transport.Address{Scheme: "hvsock", Path: "/s"}, transport.Policy{})
-	if ln != nil || err == nil || err.Error() != "listen on hvsock:///s: no such scheme" {
+	if ln != nil || err == nil || err.Error() != "listen on hvsock:///s: unknown scheme" {
 		t.Errorf("%v, %v", ln, err)
 	}
 }
@@ -167,7 +167,7 @@ func TestListenUnixRefusesASocketInUseAndLeavesItAlone(t *testing.T) {
 	if !errors.Is(err, transport.ErrInUse) || second != nil {
 		t.Fatalf("%v, %v", second, err)
 	}
-	if want := "listen on unix://" + path + ": address is in use"; err.Error() != want {
+	if want := "listen on unix://" + path + ": address already in use"; err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 	probe, err := first.Accept() // how the second found out
@@ -202,7 +202,7 @@ func TestListenUnixLeavesAloneWhatIsNoSocket(t *testing.T) {
 			t.Fatal(err)
 		}
 		ln, err := transport.Listen(unixAddress(path), transport.Policy{})
-		if want := "listen on unix://" + path + ": " + path + " is there and is not a socket"; ln != nil || err == nil || err.Error() != want {
+		if want := "listen on unix://" + path + ": " + path + " exists and is not a socket"; ln != nil || err == nil || err.Error() != want {
 			t.Errorf("%v, %v; want %s", ln, err, want)
 		}
 		after, err := os.Lstat(path)

@@ -158,7 +158,7 @@ func TestPolicyRefusesAnotherUserOverUnix(t *testing.T) {
 	if want := (transport.Peer{Network: "unix", UID: otherUser, PID: cmd.Process.Pid, Listener: socket}); peer != want {
 		t.Errorf("peer %+v, want %+v", peer, want)
 	}
-	if want := "peer is not allowed to connect: uid 65534 is neither root nor the agent's"; err == nil || err.Error() != want {
+	if want := "peer is not allowed to connect: uid 65534 is neither root nor the agent's uid"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 	_ = agent.Close()
@@ -205,8 +205,8 @@ func TestDialRefusesAnotherUsersServer(t *testing.T) {
 	socket := filepath.Join(socketDir(t), "s")
 	cmd, out := startOther(t, roleEars, socket)
 	conn, err := transport.Dial(patiently(t), unixTarget(socket))
-	want := "uid 65534 serves " + socket + ", and is neither root nor this user (uid 0): nothing was sent; " +
-		"if that user runs the agent, name it: unix://" + socket + "?uid=65534"
+	want := "uid 65534 serves " + socket + ", want root or the current user (uid 0): nothing was sent; " +
+		"if that user runs the agent, use unix://" + socket + "?uid=65534"
 	if conn != nil || err == nil || err.Error() != want {
 		t.Errorf("Dial = %v, %v; want %s", conn, err, want)
 	}
@@ -223,7 +223,7 @@ func TestDialRefusesAServerOtherThanAskedFor(t *testing.T) {
 	target := unixTarget(ln.Addr().String())
 	target.UID = otherUser
 	conn, err := transport.Dial(patiently(t), target)
-	want := fmt.Sprintf("uid %d serves %s, and uid 65534 was asked for: nothing was sent", os.Geteuid(), target.Path)
+	want := fmt.Sprintf("uid %d serves %s, want uid 65534: nothing was sent", os.Geteuid(), target.Path)
 	if conn != nil || err == nil || err.Error() != want {
 		t.Errorf("Dial = %v, %v; want %s", conn, err, want)
 	}

@@ -62,7 +62,7 @@ func newVsockListener(c *socket.Conn, policy Policy) (*vsockListener, error) {
 	}
 	vm, ok := bound.(*unix.SockaddrVM)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("listens on %v", bound), c.Close())
+		return nil, errors.Join(fmt.Errorf("not a vsock address: %v", bound), c.Close())
 	}
 	return &vsockListener{c, &vsock.Addr{ContextID: vm.CID, Port: vm.Port}, policy}, nil
 }

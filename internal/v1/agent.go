@@ -25,7 +25,7 @@ const (
 )
 
 // ErrSuperseded is what a [Config]'s Probe returns where the agent speaks version 2.
-var ErrSuperseded = errors.New("the agent has been upgraded, and speaks protocol version 2")
+var ErrSuperseded = errors.New("the agent was upgraded to protocol version 2")
 
 // How long the agent has to answer.
 const (
@@ -323,7 +323,7 @@ func (r *request) close() {
 // ended says how a connection has ended, or what came instead of a frame.
 func ended(err error) string {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return "the agent has closed the connection of this command"
+		return "the agent closed the command's connection"
 	}
 	return err.Error()
 }

@@ -94,7 +94,7 @@ func (a *Agent) kill(m *wire.Kill) {
 	e := a.execs[m.Exec]
 	a.mu.Unlock()
 	if e == nil {
-		a.send(refuse(m.ID, wire.NotFound, fmt.Sprintf("no exec %d is running on this connection", m.Exec)))
+		a.send(refuse(m.ID, wire.NotFound, fmt.Sprintf("no running exec %d on this connection", m.Exec)))
 		return
 	}
 	e.end(errKilled)
@@ -253,7 +253,7 @@ func (e *execution) armTimeout() {
 }
 
 func (e *execution) misplaced(f *Frame) wire.Message {
-	return e.broken(fmt.Sprintf("the agent has broken the rules of protocol version 1 by %q", f.Type))
+	return e.broken(fmt.Sprintf("the agent violated protocol version 1: unexpected %q", f.Type))
 }
 
 // put writes output to where it goes, if anywhere, and counts it.
@@ -295,7 +295,7 @@ func (e *execution) exit(code int, reason wire.Reason) *wire.Exited {
 func (e *execution) broken(how string) wire.Message {
 	switch cause := context.Cause(e.ctx); {
 	case !e.started && cause != nil:
-		return refuse(e.req.ID, Lost, cause.Error()+" before the agent had said that it runs")
+		return refuse(e.req.ID, Lost, cause.Error()+" before the agent confirmed its start")
 	case errors.Is(cause, errTimeout):
 		return e.exit(-1, wire.ReasonTimeout)
 	case errors.Is(cause, errKilled):

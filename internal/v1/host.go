@@ -223,9 +223,9 @@ func (h *Host) follow() *Frame {
 func (h *Host) exit(m *wire.Exited) *Frame {
 	switch {
 	case m.Reason == wire.ReasonLost:
-		return failure("the exit code is lost")
+		return failure("exit code lost")
 	case m.Code == 0 && m.Reason != wire.ReasonExit:
-		return failure("the agent has ended the command: " + string(m.Reason))
+		return failure("the agent terminated the command: " + string(m.Reason))
 	}
 	return &Frame{Type: TypeExit, ExitCode: m.Code}
 }
@@ -248,7 +248,7 @@ func (h *Host) feed() {
 }
 
 // errGone says that the host has gone away, or been given up.
-var errGone = errors.New("the host has closed the connection")
+var errGone = errors.New("the host closed the connection")
 
 // input passes on what the host sends until it may send nothing more.
 func (h *Host) input() error {
@@ -269,7 +269,7 @@ func (h *Host) input() error {
 		case TypeStdinClose:
 			_ = h.stdin.Close()
 		case TypeExec, TypeReseed:
-			return fmt.Errorf("%s: a connection carries one request", f.Type)
+			return fmt.Errorf("%s: only one request per connection", f.Type)
 		default: // a later host's
 		}
 	}

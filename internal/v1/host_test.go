@@ -130,12 +130,12 @@ func TestHostThatBreaksTheRulesIsToldOnceAndItsCommandEnded(t *testing.T) {
 		"no JSON":               {running + "hello\n", "malformed frame: invalid character 'h'"},
 		"an empty line":         {running + "\n", "malformed frame"},
 		"no type":               {running + "{}\n", "malformed frame: no type"},
-		"a second exec":         {running + exec("true"), "exec: a connection carries one request"},
-		"a reseed behind":       {running + `{"type":"reseed","data":"AAAA"}` + "\n", "reseed: a connection carries one request"},
+		"a second exec":         {running + exec("true"), "exec: only one request per connection"},
+		"a reseed behind":       {running + `{"type":"reseed","data":"AAAA"}` + "\n", "reseed: only one request per connection"},
 		"a line without end":    {running + `{"type":"stdin","data":"` + strings.Repeat("A", v1.MaxLine+1<<16), "line is longer than 8388608 bytes"},
 		"a long line of naught": {running + strings.Repeat("A", 1<<20), "line is not a JSON object"},
 		"too many values":       {running + `{"type":"x","argv":[` + strings.Repeat(`"",`, 1<<18) + `""]}` + "\n", "more than 262144 values"},
-		"stdin comes first":     {stdin("x"), `protocol "stdin" is not spoken here`},
+		"stdin comes first":     {stdin("x"), `unknown protocol "stdin"`},
 		"a long first line":     {`{"type":"` + strings.Repeat("x", 5000) + `"}` + "\n", "first line is longer than 4096 bytes"},
 		"more than a request":   {`{"type":"exec","argv":["true","` + strings.Repeat("x", 5<<20) + `"]}` + "\n", "message is longer than 4194304 bytes"},
 	} {
@@ -303,7 +303,7 @@ func TestExitThatLooksLikeSuccessAndIsNoneIsAnError(t *testing.T) {
 	var ending sync.WaitGroup
 	ending.Go(func() { a.Shutdown(t) })
 	got := answers(t, lines)
-	if last := got.frames[len(got.frames)-1]; last.Type != v1.TypeError || last.Message != "the agent has ended the command: shutdown" {
+	if last := got.frames[len(got.frames)-1]; last.Type != v1.TypeError || last.Message != "the agent terminated the command: shutdown" {
 		t.Errorf("%+v", last)
 	}
 	_ = nc.Close()
@@ -334,7 +334,7 @@ func TestAgentThatDoesNotSpeakVersion1SaysSo(t *testing.T) {
 		nc := a.Dial(t)
 		say(t, nc, says)
 		answer, err := bufio.NewReader(nc).ReadString('\n')
-		const want = `{"type":"error","message":"protocol version 1 is switched off on this agent: it takes version 2 alone"}` + "\n"
+		const want = `{"type":"error","message":"protocol version 1 is disabled on this agent (--disable-v1): use version 2"}` + "\n"
 		_ = nc.Close()
 		if answer != want {
 			t.Errorf("%q, %v", answer, err)

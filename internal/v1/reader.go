@@ -23,7 +23,7 @@ const (
 var (
 	ErrTooLong   = fmt.Errorf("line is longer than %d bytes", MaxLine)
 	ErrNotObject = errors.New("line is not a JSON object")
-	ErrMemory    = errors.New("the memory for long lines is used up")
+	ErrMemory    = errors.New("memory for long lines exhausted")
 )
 
 // A Memory bounds what an agent holds of long lines, on all of its version-1

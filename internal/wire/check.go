@@ -28,7 +28,7 @@ func check(body []byte) error {
 		return err
 	}
 	if len(w.rest) != 0 {
-		return malformed("%d bytes after its end", len(w.rest))
+		return malformed("%d bytes after the end", len(w.rest))
 	}
 	return nil
 }
@@ -90,7 +90,7 @@ func (w *walker) long(c byte, depth int) error {
 	case 0xdf: // map32
 		return w.container(4, 2, depth)
 	default: // 0xc1, and the extension types, of which the protocol has none
-		return malformed("format 0x%02x", c)
+		return malformed("unknown format 0x%02x", c)
 	}
 }
 

@@ -202,7 +202,7 @@ func natural[T uint16 | uint32 | uint64](f *fields, key string, v *T, p presence
 	case f.mode == reading:
 		n, negative := f.readNumber()
 		if negative || n > uint64(^T(0)) {
-			f.note(fmt.Errorf("a number is not within 0 to %d", ^T(0)))
+			f.note(fmt.Errorf("number out of range 0 to %d", ^T(0)))
 		}
 		*v = T(n)
 	default:
@@ -217,7 +217,7 @@ func integer(f *fields, key string, v *int, p presence) {
 	case f.mode == reading:
 		n, negative := f.readNumber()
 		if !negative && n > math.MaxInt32 || negative && int64(n) < math.MinInt32 {
-			f.note(errors.New("a number takes more than 32 bits"))
+			f.note(errors.New("number exceeds 32 bits"))
 		}
 		*v = int(n)
 	default:

@@ -30,7 +30,7 @@ type ProtocolError struct {
 }
 
 func (e *ProtocolError) Error() string {
-	return fmt.Sprintf("protocol %q is not spoken here, only %q", clip(e.Type), prefaceType)
+	return fmt.Sprintf("unknown protocol %q: want %q", clip(e.Type), prefaceType)
 }
 
 // ReadPreface reads the first line of a connection and no byte more. It returns

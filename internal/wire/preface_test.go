@@ -40,12 +40,12 @@ func padded(n int) string {
 
 func TestReadPrefaceSaysWhichProtocolIsAskedFor(t *testing.T) {
 	for _, test := range []struct{ line, protocol, message string }{
-		{`{"type":"exec","argv":["ls"],"env":{"A":"b"}}`, "exec", `protocol "exec" is not spoken here, only "cocoon-agent/2"`},
-		{`{"type":"reseed","data":"AAAA","regen_machine_id":true}`, "reseed", `protocol "reseed" is not spoken here, only "cocoon-agent/2"`},
-		{`{"type":"cocoon-agent/3"}`, "cocoon-agent/3", `protocol "cocoon-agent/3" is not spoken here, only "cocoon-agent/2"`},
-		{`{"type":"Cocoon-Agent/2"}`, "Cocoon-Agent/2", `protocol "Cocoon-Agent/2" is not spoken here, only "cocoon-agent/2"`},
-		{`{"type":"cocoon-agent/2 "}`, "cocoon-agent/2 ", `protocol "cocoon-agent/2 " is not spoken here, only "cocoon-agent/2"`},
-		{`{"type":"a\n\u0000\u001b"}`, "a\n\x00\x1b", `protocol "a\n\x00\x1b" is not spoken here, only "cocoon-agent/2"`},
+		{`{"type":"exec","argv":["ls"],"env":{"A":"b"}}`, "exec", `unknown protocol "exec": want "cocoon-agent/2"`},
+		{`{"type":"reseed","data":"AAAA","regen_machine_id":true}`, "reseed", `unknown protocol "reseed": want "cocoon-agent/2"`},
+		{`{"type":"cocoon-agent/3"}`, "cocoon-agent/3", `unknown protocol "cocoon-agent/3": want "cocoon-agent/2"`},
+		{`{"type":"Cocoon-Agent/2"}`, "Cocoon-Agent/2", `unknown protocol "Cocoon-Agent/2": want "cocoon-agent/2"`},
+		{`{"type":"cocoon-agent/2 "}`, "cocoon-agent/2 ", `unknown protocol "cocoon-agent/2 ": want "cocoon-agent/2"`},
+		{`{"type":"a\n\u0000\u001b"}`, "a\n\x00\x1b", `unknown protocol "a\n\x00\x1b": want "cocoon-agent/2"`},
 	} {
 		err := readPreface(test.line + "\n")
 		protocol, ok := errors.AsType[*wire.ProtocolError](err)

@@ -41,7 +41,7 @@ func (r *Reader) Read() (m Message, size int, err error) {
 		return nil, 0, err
 	}
 	if r.Max > 0 && size > r.Max {
-		err = fmt.Errorf("a message of %d bytes: this agent takes %d", size, r.Max)
+		err = fmt.Errorf("message of %d bytes: want at most %d", size, r.Max)
 	} else if r.Hold != nil {
 		err = r.Hold(size)
 	}
