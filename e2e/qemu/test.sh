@@ -18,8 +18,8 @@ e2e/qemu/image.sh arm64 e2e/qemu/start.sh /usr/local/bin/start "$GUEST" \
 	bash coreutils dash findutils grep hostname libc-bin mount procps sed tar usr-is-merged util-linux
 
 go=${GO:-go}
-# arrows reads the source with the go tool, which the guest has not.
+# arrows and docs need the go tool, which the guest does not have.
 packages=("$@")
-[ $# -gt 0 ] || mapfile -t packages < <("$go" list ./client ./cmd/... ./internal/... | grep -v internal/arrows)
+[ $# -gt 0 ] || mapfile -t packages < <("$go" list ./client ./cmd/... ./internal/... | grep -v -e internal/arrows -e internal/docs)
 # The skipped test limits how long a command may take beside 20 agents: an emulator takes longer.
 CGO_ENABLED=0 GOOS=linux GOARCH=arm64 "$go" test -short -count=1 -p 1 -skip TestPoolUnderAgentsThatDie -exec "$PWD/e2e/qemu/exec.sh" "${packages[@]}"
