@@ -1,11 +1,6 @@
 package job
 
-import (
-	"io"
-	"sync"
-
-	"github.com/cocoonstack/cocoon-agent/internal/proc"
-)
+import "io"
 
 // Streams are where a job's input comes from and where its outputs go. Each may be
 // nil. An output that the process has and nobody wants is thrown away.
@@ -15,22 +10,32 @@ type Streams struct {
 }
 
 // Follow moves the bytes of the process until it has exited and its outputs have
-// ended, and returns the record of that.
-func (j *Job) Follow(s Streams) Exit {
+// ended, and returns the record of that. It waits with little on its stack: thousands
+// of jobs may run.
+func (j *Job) Follow(s Streams) *Exit {
+	j.watch(s)
+	waitErr := j.process.Wait()
+	return j.finish(waitErr)
+}
+
+// watch starts the goroutines that move bytes.
+func (j *Job) watch(s Streams) {
 	if s.Stdin != nil {
 		j.table.jobs.Add(1)
 		go j.feed(s.Stdin) // stopped by the end of the stream; Table.Wait waits for it
 	}
-	var pumps sync.WaitGroup
-	j.stdout.start(&pumps, j.process.Stdout(), s.Stdout)
-	j.stderr.start(&pumps, j.process.Stderr(), s.Stderr)
-	waitErr := j.process.Wait()
+	j.stdout.start(&j.pumps, j.process.Stdout(), s.Stdout)
+	j.stderr.start(&j.pumps, j.process.Stderr(), s.Stderr)
+}
+
+// finish waits for the rest of the output, reaps the process and makes the record.
+func (j *Job) finish(waitErr error) *Exit {
 	var reason *Reason
 	if j.process.Terminated() { // a termination that came after the exit is not its reason
 		reason = j.reason.Load()
 	}
 	j.process.Drain()
-	pumps.Wait()
+	j.pumps.Wait()
 	if j.timer != nil { // until here, what the command has left behind may hold its output open
 		j.timer.Stop()
 	}
@@ -38,11 +43,7 @@ func (j *Job) Follow(s Streams) Exit {
 	if waitErr != nil {
 		err = waitErr
 	}
-	return j.record(exit, reason, err)
-}
-
-func (j *Job) record(exit proc.Exit, reason *Reason, err error) Exit {
-	x := Exit{
+	x := &Exit{
 		Exit: exit, Reason: Exited, Err: err,
 		Stdout: uint64(j.stdout.taken), Stderr: uint64(j.stderr.taken),
 		Cut: j.stdout.cut || j.stderr.cut,

@@ -47,6 +47,7 @@ type Job struct {
 	reason atomic.Pointer[Reason] // why it was ended first; nil: it was not
 
 	stdout, stderr output
+	pumps          sync.WaitGroup // what carries the outputs
 
 	mu      sync.Mutex
 	settled bool // announced or refused: what waited has been called

@@ -132,7 +132,7 @@ func TestJobThatIsLeftRunsOnAndItsWatcherGetsNoMore(t *testing.T) {
 	stdout := newSink()
 	j := start(t, table, 0, "echo first; read line; echo second")
 	in, more := io.Pipe()
-	ended := make(chan job.Exit, 1)
+	ended := make(chan *job.Exit, 1)
 	go func() { ended <- j.Follow(job.Streams{Stdin: readerOf{in}, Stdout: stdout}) }() // ends with the script
 	<-stdout.wrote
 	if s := table.List("us"); len(s) != 1 || !s[0].Watched {
@@ -259,7 +259,7 @@ func TestLeaveFreesAJobWhoseWatcherFails(t *testing.T) {
 	table := newTable(t)
 	r, w := io.Pipe()
 	j := start(t, table, 0, "head -c 1000000 /dev/zero")
-	ended := make(chan job.Exit, 1)
+	ended := make(chan *job.Exit, 1)
 	go func() { ended <- j.Follow(job.Streams{Stdout: w}) }() // ends with the script
 	if _, err := r.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)

@@ -66,10 +66,12 @@ func (e *execution) requested() {
 	e.recordRequested()
 }
 
-// proceed is the execution's whole life once it may start.
+// proceed is the execution's whole life once it may start. Little is on its stack while
+// the command runs.
 func (e *execution) proceed(err error) {
 	if e.start(err) {
-		e.report(e.follow())
+		e.answerStarted()
+		e.report(e.job.Follow(e.hand()))
 	}
 }
 
@@ -112,8 +114,8 @@ func terminal(t *wire.TTY) *proc.Terminal {
 	return &proc.Terminal{Rows: t.Rows, Cols: t.Cols, Term: t.Term}
 }
 
-// follow tells the host that the job has started, and moves its bytes to its end.
-func (e *execution) follow() job.Exit {
+// answerStarted tells the host that the job has started.
+func (e *execution) answerStarted() {
 	handle := e.job.Handle()
 	started := &wire.Started{Head: wire.Head{ID: e.id}, PID: e.job.PID(), Handle: handle[:]}
 	if e.claims[stdin].stream == nil {
@@ -121,7 +123,6 @@ func (e *execution) follow() job.Exit {
 	} else {
 		e.send(started)
 	}
-	return e.job.Follow(e.hand())
 }
 
 // hand hands the streams to the job. Nobody else has them then: what they hold goes
@@ -144,7 +145,7 @@ func sink(s *mux.Stream) io.WriteCloser {
 }
 
 // report tells the log and the host how it ended.
-func (e *execution) report(exit job.Exit) {
+func (e *execution) report(exit *job.Exit) {
 	if exit.Err != nil {
 		e.log.Error().Uint64("exec", e.id).Err(exit.Err).Msg("exit status lost")
 	}
@@ -156,7 +157,7 @@ func (e *execution) report(exit job.Exit) {
 	e.answer(exitedOf(e.id, exit)).release()
 }
 
-func exitedOf(id uint64, exit job.Exit) *wire.Exited {
+func exitedOf(id uint64, exit *job.Exit) *wire.Exited {
 	return &wire.Exited{
 		Head: wire.Head{ID: id},
 		Code: exit.Code, Signal: exit.SignalName, SignalNumber: exit.Signal, CoreDumped: exit.CoreDumped,
