@@ -285,7 +285,7 @@ func (c *Client) messages(in *bufio.Reader) error {
 }
 
 // errNoGreeting is what it means that an agent hangs up at once.
-var errNoGreeting = errors.New("the agent closed the connection without a greeting: " +
+var errNoGreeting = errors.New("the agent closed the connection before its hello: " +
 	"it does not serve this peer, or is no cocoon-agent")
 
 func beforeHello(err error) error {
@@ -315,7 +315,7 @@ func (c *Client) deliver(m wire.Message) error {
 	case *wire.Unknown:
 		return nil // a later agent's
 	default:
-		return fmt.Errorf("%w: %T is not for a client", ErrProtocol, m)
+		return fmt.Errorf("%w: unexpected %T", ErrProtocol, m)
 	}
 }
 
@@ -462,7 +462,7 @@ func (c *Client) ask(ctx context.Context, message func(wire.Head) wire.Message) 
 		}
 		return nil, requestError(m)
 	default:
-		return nil, fmt.Errorf("%w: %T answers no such request", ErrProtocol, m)
+		return nil, fmt.Errorf("%w: unexpected %T for this request", ErrProtocol, m)
 	}
 }
 

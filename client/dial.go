@@ -177,7 +177,7 @@ func (c *answered) refusal(first []byte) error {
 	kind, message, ok := wire.ParseRefusal(line)
 	switch {
 	case !ok:
-		return &refusedError{err: fmt.Errorf("%w: this is no cocoon-agent: it answered %.64q", ErrNotSpoken, line)}
+		return &refusedError{err: fmt.Errorf("%w: not a cocoon-agent, it answered %.64q", ErrNotSpoken, line)}
 	case kind == "":
 		return &refusedError{err: fmt.Errorf("%w: %s", ErrNotSpoken, printable(message, maxMessage)), version1: true}
 	default:

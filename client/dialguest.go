@@ -97,7 +97,7 @@ func (g *guestConn) open(ctx context.Context) error {
 		case *wire.Error:
 			err = remoteError(m.Kind, m.Message)
 		default:
-			err = fmt.Errorf("%w: %T answers no forward", ErrProtocol, m)
+			err = fmt.Errorf("%w: unexpected %T for a forward", ErrProtocol, m)
 		}
 	}
 	if ctx.Err() != nil {
@@ -121,7 +121,7 @@ func (g *guestConn) request() ([]byte, error) {
 	if err != nil {
 		resetAll([]*mux.Stream{g.stream}) // no request names it
 		g.stream = nil
-		return nil, fmt.Errorf("client: the address is too long: %w", err)
+		return nil, fmt.Errorf("client: address too long: %w", err)
 	}
 	return frame, nil
 }

@@ -30,7 +30,7 @@ func (c *Client) letGo(id uint64, streams ...*mux.Stream) {
 		resetAll(streams)
 	}
 	if n > maxUnanswered {
-		go c.fail(fmt.Errorf("%w: the agent has left %d requests unanswered", ErrProtocol, n)) // ends with the connection
+		go c.fail(fmt.Errorf("%w: the agent left %d requests unanswered", ErrProtocol, n)) // ends with the connection
 	}
 }
 

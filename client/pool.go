@@ -18,7 +18,7 @@ var (
 
 	// ErrPoolFull says that [PoolConfig.MaxConns] connections are open and all
 	// of them in use.
-	ErrPoolFull = errors.New("pool is full: all of its connections are in use")
+	ErrPoolFull = errors.New("pool is full: all connections are in use")
 )
 
 // A PoolConfig says how a [Pool] works. Its zero value is good for most.

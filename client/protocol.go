@@ -227,7 +227,7 @@ type version1 struct {
 // asked for after that is a [*DialError].
 func Version1(conn io.ReadWriteCloser) io.ReadWriteCloser { return &version1{conn} }
 
-var errUsed = errors.New("a connection of protocol version 1 carries one request, and this one has had it")
+var errUsed = errors.New("a connection of protocol version 1 carries only one request")
 
 func (v *version1) agent() *oldAgent {
 	left := make(chan io.ReadWriteCloser, 1)

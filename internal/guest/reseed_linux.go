@@ -15,7 +15,7 @@ var (
 	ErrEntropy = errors.New("entropy of the wrong length")
 
 	// ErrHostname says so too.
-	ErrHostname = errors.New("no hostname")
+	ErrHostname = errors.New("invalid hostname")
 
 	// ErrNotPermitted says that the agent lacks a privilege, or that a file
 	// system is read-only.
@@ -92,7 +92,7 @@ func (s *Seed) take(root string) []Step {
 		{"hostname", s.Hostname != "", func() (bool, string, error) { return setHostname(root, s.Hostname) }},
 		{"ssh_keys", s.SSHKeys, func() (bool, string, error) {
 			if unseeded != nil {
-				return false, "", fmt.Errorf("not tried, as they may be those of another clone: entropy: %w", unseeded)
+				return false, "", fmt.Errorf("skipped, because keys could equal those of another clone: entropy: %w", unseeded)
 			}
 			return newHostKeys(root)
 		}},
@@ -121,7 +121,7 @@ func classed(err error) error {
 // that it is not.
 func remove(path string) (changed bool, note string, err error) {
 	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-		return false, "there is none", nil
+		return false, "no such file", nil
 	}
 	err = os.Remove(path)
 	return err == nil, "", err

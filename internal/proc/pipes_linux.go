@@ -114,7 +114,7 @@ func (p *pipes) closeParent() {
 // kernel may refuse it for want of memory, or by epoll(7)'s max_user_watches.
 func pollable(f *os.File) (syscall.RawConn, error) {
 	if errors.Is(f.SetDeadline(time.Time{}), os.ErrNoDeadline) {
-		return nil, fmt.Errorf("%s: %w: the kernel polls no more files", f.Name(), ErrResources)
+		return nil, fmt.Errorf("%s: %w: epoll refused it (fs.epoll.max_user_watches, or out of memory)", f.Name(), ErrResources)
 	}
 	return f.SyscallConn()
 }

@@ -72,7 +72,7 @@ func (p *Process) NoCgroup() error { return p.noCgroup }
 
 // ErrStuck says that the main process has not ended though it has been sent
 // SIGKILL: it is stuck in the kernel, or frozen.
-var ErrStuck = fmt.Errorf("the process has not ended within %v of SIGKILL", killPatience)
+var ErrStuck = fmt.Errorf("the process did not exit within %v of SIGKILL", killPatience)
 
 // Wait blocks until the main process has exited, or, with [ErrStuck], until
 // Terminate has given up on it. It may be called once.

@@ -17,7 +17,7 @@ const maxSignal = 64
 func ParseSignal(s string) (syscall.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil {
 		if n < 1 || n > maxSignal {
-			return 0, invalidError{fmt.Errorf("no signal %d: want 1 to %d", n, maxSignal)}
+			return 0, invalidError{fmt.Errorf("unknown signal %d: want 1 to %d", n, maxSignal)}
 		}
 		return syscall.Signal(n), nil
 	}
@@ -25,7 +25,7 @@ func ParseSignal(s string) (syscall.Signal, error) {
 	if sig := unix.SignalNum(name); sig != 0 {
 		return sig, nil
 	}
-	return 0, invalidError{fmt.Errorf("no signal %.64q", s)}
+	return 0, invalidError{fmt.Errorf("unknown signal %.64q", s)}
 }
 
 // SignalName returns the name of a signal without SIG, or its number where it

@@ -31,7 +31,7 @@ func NewSpawner() (*Spawner, error) {
 	catchIgnored()
 	s := &Spawner{
 		base: baseEnv(os.Environ()), self: ownAccount(), thread: currentThread(),
-		noCgroups: errors.New("it was not told to use any"),
+		noCgroups: errors.New("disabled"),
 	}
 	s.own = slices.Clip(environ(s.base, s.self, Spec{}))
 	// What it opens now, nobody can take away.

@@ -73,7 +73,7 @@ func openMaster() (int, error) {
 	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	for _, errno := range []error{unix.ENOENT, unix.ENODEV, unix.ENXIO, unix.EIO, unix.EACCES} {
 		if errors.Is(err, errno) {
-			return -1, fmt.Errorf("no terminal is to be had: open /dev/ptmx: %w: %w", ErrUnsupported, err)
+			return -1, fmt.Errorf("no terminal available: open /dev/ptmx: %w: %w", ErrUnsupported, err)
 		}
 	}
 	if err != nil {
@@ -201,7 +201,7 @@ func (p *Process) Resize(rows, cols uint16) error {
 	case p.terminal == nil:
 		return invalidError{errors.New("the process has no terminal")}
 	case rows == 0 || cols == 0:
-		return invalidError{fmt.Errorf("a terminal of %d rows and %d columns", rows, cols)}
+		return invalidError{fmt.Errorf("terminal size %d rows, %d columns: want 1 or more", rows, cols)}
 	}
 	err := p.terminal.control(func(fd int) error {
 		return os.NewSyscallError("ioctl(TIOCSWINSZ)", unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}))
