@@ -8,28 +8,28 @@ TIMEOUT  ?= 10m
 # The earliest commit whose client and agent must work with this tree's.
 BASE     ?= 245f844
 
-# What the program says of itself. Packages set both: they are built without git.
+# Printed by "cocoon-agent version". Distribution packages set both: they build without git.
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
 
 # The path of golangci-lint, in the version that tools/go.mod pins. It is built for
-# this system, whatever it is asked about.
+# this system, even if it lints for another one.
 LINT := lint=$$(GOOS= GOARCH= $(GO) tool -modfile=$(CURDIR)/tools/go.mod -n golangci-lint)
-# LOG_LEVEL: each system has exclusions of .golangci.yml that it does not use.
+# LOG_LEVEL: on each system some exclusions of .golangci.yml are unused.
 LINT_RUN := LOG_LEVEL=error "$$lint" run
 
-# Each os/arch that go vet looks at, and each os that golangci-lint does.
+# Each os/arch for go vet, and each os for golangci-lint.
 VET_FOR  := linux/amd64 linux/arm64 linux/riscv64 darwin/arm64 windows/amd64
 LINT_FOR := linux darwin windows
-# The modules beside the one of agent and client. They are linted for Linux only.
+# Other modules than that of agent and client. They are linted for Linux only.
 LINUX_MODULES := bench kubelet e2e/instruments examples
 MODULES       := . $(LINUX_MODULES)
 SHELL_SCRIPTS := .ci/run .ci/nightly .ci/steps.bash demo/demo.sh e2e/run.sh e2e/compat/run.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh \
                  $(wildcard findings/*.sh)
 
-# The race detector needs cgo, and so a C compiler. Everything that is shipped
-# is built without.
+# The race detector needs cgo, and so a C compiler. Released programs are built
+# without cgo.
 HAVE_CC := $(shell command -v $${CC:-cc} 2>/dev/null)
 
 export CGO_ENABLED = 0
@@ -41,11 +41,11 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: build
-build: ## Build bin/cocoon-agent, static; GOOS and GOARCH cross-compile it
+build: ## Build bin/cocoon-agent, statically linked; set GOOS and GOARCH to cross-compile
 	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cocoon-agent
 
 .PHONY: all
-all: tidy-check fmt-check lint test test-kubelet test-instruments build ## Check, test and build everything but e2e
+all: tidy-check fmt-check lint test test-kubelet test-instruments build ## Check, test and build everything except e2e
 
 .PHONY: demo
 demo: ## Start an agent on a Unix socket and run commands through it
@@ -56,15 +56,15 @@ test: ## Run all tests, with coverage and the race detector (needs a C compiler)
 ifneq ($(HAVE_CC),)
 	CGO_ENABLED=1 $(GO) test -race -cover -timeout $(TIMEOUT) ./...
 else
-	@test -z "$$CI" || { echo 'make test: no C compiler, and so no race detector: apt-get install gcc libc6-dev' >&2; exit 1; }
-	@echo 'make test: NO RACE DETECTOR, since there is no C compiler: apt-get install gcc libc6-dev' >&2
+	@test -z "$$CI" || { echo 'make test: the race detector needs a C compiler: apt-get install gcc libc6-dev' >&2; exit 1; }
+	@echo 'make test: RACE DETECTOR OFF, no C compiler found: apt-get install gcc libc6-dev' >&2
 	$(GO) test -cover -timeout $(TIMEOUT) ./...
 endif
 	cd examples && $(GO) test -timeout $(TIMEOUT) ./...
 
 # kubelet is a module of its own: the agent and client do not depend on Kubernetes.
 .PHONY: test-kubelet
-test-kubelet: ## Run the tests of kubelet, with Kubernetes' own code on both ends
+test-kubelet: ## Run the tests of kubelet, against Kubernetes client and server code
 ifneq ($(HAVE_CC),)
 	cd kubelet && CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) ./...
 else
@@ -72,23 +72,23 @@ else
 endif
 
 .PHONY: race
-race: ## Run the short tests three times over, with the race detector
+race: ## Run the short tests three times with the race detector
 	CGO_ENABLED=1 $(GO) test -race -short -count=3 -timeout $(TIMEOUT) ./...
 
 .PHONY: e2e
-e2e: ## Run the tests over vsock, in guests of User-Mode Linux and QEMU
+e2e: ## Run the tests over vsock, in User-Mode Linux and QEMU guests
 	@GO='$(GO)' e2e/run.sh
 
 .PHONY: compat
-compat: ## Run the client of an earlier commit, BASE, against this agent, and the other way round
+compat: ## Test client and agent of an earlier commit (BASE) against those of this tree
 	@GO='$(GO)' BASE='$(BASE)' e2e/compat/run.sh
 
 .PHONY: test-arm64
-test-arm64: ## Run the short tests of PACKAGES on a kernel of arm64, which QEMU emulates
+test-arm64: ## Run the short tests of PACKAGES on arm64, emulated by QEMU
 	@GO='$(GO)' e2e/qemu/test.sh $(PACKAGES)
 
 .PHONY: soak
-soak: build ## Run one agent under a mix of everything for DURATION (10m)
+soak: build ## Run one agent under mixed load for DURATION (10m)
 	$(GO) run ./e2e/soak -agent bin/cocoon-agent -duration $(DURATION)
 
 .PHONY: fuzz
@@ -102,30 +102,30 @@ fuzz: ## Run each fuzz target for FUZZTIME executions (100000x)
 
 # The instruments are a module of their own: the agent does not depend on them.
 .PHONY: test-instruments
-test-instruments: ## Run the tests of e2e/instruments, which need no guest
+test-instruments: ## Run the tests of e2e/instruments; they need no guest
 ifneq ($(HAVE_CC),)
 	cd e2e/instruments && CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) ./...
 else
 	cd e2e/instruments && $(GO) test -timeout $(TIMEOUT) ./...
 endif
 
-# bench is a module of its own: the agent does not depend on what draws charts.
+# bench is a module of its own: the agent does not depend on chart libraries.
 .PHONY: bench-build
-bench-build: build ## Build bin/bench and what it needs
+bench-build: build ## Build bin/bench and the programs that it runs
 	cd bench && $(GO) build -trimpath -ldflags '-s -w' -o ../bin/bench .
 	cd bench && $(GO) build -trimpath -ldflags '-s -w' -o ../bin/bench-peer ./peer
 	cd bench && $(GO) build -trimpath -ldflags '-s -w' -o ../bin/bench-host ./host
 
 .PHONY: bench
-bench: bench-build ## Measure the agent against os/exec, OpenSSH and others, or against another checkout, AGAINST; BENCH_FLAGS=-quick is shorter, -h lists flags
+bench: bench-build ## Compare the agent with os/exec, OpenSSH and others, or with the checkout in AGAINST; BENCH_FLAGS=-quick is shorter, -h lists flags
 	bin/bench -out bin/results $(if $(AGAINST),-against '$(AGAINST)') $(BENCH_FLAGS)
 
 .PHONY: bench-doc
-bench-doc: bench-build ## The same, and put the results into docs/performance.md
+bench-doc: bench-build ## Run bench and write the results into docs/performance.md
 	bin/bench -out bin/results -doc docs/performance.md $(BENCH_FLAGS)
 
 .PHONY: bench-uml
-bench-uml: bench-build ## The same over AF_VSOCK, in a User-Mode-Linux guest, where time is slow
+bench-uml: bench-build ## Run bench over AF_VSOCK in a User-Mode Linux guest; its timings do not compare
 	$(GO) build -o bin/uml ./e2e/uml
 	bin/uml bin/bench -vsock -smoke -rows exec,rate,stdout,stdin,idle,soak $(BENCH_FLAGS)
 
@@ -135,12 +135,12 @@ bench-base: bench-build ## Measure agent and client against those of an earlier 
 	git archive $(BASE) | tar -x -C "$$dir/$(BASE)" && bin/bench -out bin/results -against "$$dir/$(BASE)" $(BENCH_FLAGS)
 
 .PHONY: microbench
-microbench: ## Run the Go benchmarks of the hot paths
+microbench: ## Run the Go benchmarks
 	$(GO) test -run '^$$' -bench . ./...
 	cd kubelet && $(GO) test -run '^$$' -bench . .
 
 .PHONY: profile
-profile: ## Profile a whole exec and a copy of stdout: CPU, allocations, blocking
+profile: ## Profile exec and stdout: CPU, allocations, blocking
 	@mkdir -p bin/profile
 	@for what in Exec/transport=unix/procs=1$$ Exec/transport=unix/procs=64 Stdout; do \
 		dir=bin/profile/$$(echo "$$what" | tr -c "A-Za-z0-9\n" "-" | sed "s,-*\$$,,"); mkdir -p "$$dir"; \
@@ -148,7 +148,7 @@ profile: ## Profile a whole exec and a copy of stdout: CPU, allocations, blockin
 			-outputdir "$$dir" -cpuprofile cpu -memprofile allocations -blockprofile blocking ./client || exit 1; \
 		$(GO) tool pprof -top -nodecount 15 bin/profile/client.test "$$dir/cpu" || exit 1; \
 	done
-	@echo 'go tool pprof -http : bin/profile/client.test bin/profile/…/cpu shows one; -sample_index=alloc_space for allocations'
+	@echo 'Show a profile: go tool pprof -http : bin/profile/client.test bin/profile/…/cpu (-sample_index=alloc_space for allocations)'
 
 .PHONY: lint
 lint: plain ## Run golangci-lint and go vet for every system, shellcheck, and plain
@@ -160,8 +160,8 @@ lint: plain ## Run golangci-lint and go vet for every system, shellcheck, and pl
 		echo "go vet for $$platform"; GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) vet -tags e2e ./...; \
 	done
 	@if command -v shellcheck >/dev/null; then shellcheck $(SHELL_SCRIPTS); \
-	elif [ -n "$$CI" ]; then echo 'make lint: no shellcheck: apt-get install shellcheck' >&2; exit 1; \
-	else echo 'make lint: scripts not checked, since there is no shellcheck' >&2; fi
+	elif [ -n "$$CI" ]; then echo 'make lint: shellcheck not found: apt-get install shellcheck' >&2; exit 1; \
+	else echo 'make lint: scripts NOT CHECKED, shellcheck not found: apt-get install shellcheck' >&2; fi
 
 # The counts in internal/plain/ratchet.txt may fall and may not rise.
 .PHONY: plain
@@ -173,11 +173,11 @@ plain-lower: ## Lower the ratchet of plain after texts were rewritten
 	@$(GO) run ./internal/plain/cmd -lower
 
 .PHONY: fmt
-fmt: ## Format the code: gofumpt, and the order of imports
+fmt: ## Format the code: gofumpt and import order
 	@$(LINT); for module in $(MODULES); do (cd $$module && "$$lint" fmt ./...) || exit 1; done
 
 .PHONY: fmt-check
-fmt-check: ## Fail if fmt would change something
+fmt-check: ## Fail if make fmt would change a file
 	@$(LINT); for module in $(MODULES); do (cd $$module && "$$lint" fmt --diff ./...) || exit 1; done
 
 .PHONY: tidy
@@ -185,11 +185,11 @@ tidy: ## Run go mod tidy in each module
 	@for module in $(MODULES); do (cd $$module && $(GO) mod tidy) || exit 1; done
 
 .PHONY: tidy-check
-tidy-check: ## Fail if tidy would change something
+tidy-check: ## Fail if make tidy would change a file
 	@for module in $(MODULES); do (cd $$module && $(GO) mod tidy -diff) || exit 1; done
 
 .PHONY: golden
-golden: ## Rewrite testdata/wire from the code
+golden: ## Rewrite testdata/wire from the current encoder
 	$(GO) test ./internal/wire -run Golden -update
 
 .PHONY: docs
@@ -197,5 +197,5 @@ docs: ## Rewrite docs/cli.md from the command line's grammar
 	$(GO) test ./cmd/cocoon-agent -run TestCLIDocIsCurrent -update
 
 .PHONY: clean
-clean: ## Remove what was built
+clean: ## Remove bin
 	rm -rf bin

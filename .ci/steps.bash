@@ -1,16 +1,16 @@
 # shellcheck shell=bash
-# Steps and Debian packages, for .ci/run and .ci/nightly. They source this file in
-# the repository's root. It ends every script with a table of the steps' times.
+# Functions of .ci/run and .ci/nightly, which source this file in the repository's
+# root. At exit it prints a table with the time of each step.
 
 export CI=true
 step='' began=0
 names=() times=()
 
-# begin STEP ends the step before, and names the next one.
+# begin STEP ends the current step and starts the next one.
 begin() {
 	end_step
 	step=$1 began=$SECONDS
-	printf '\n=== %s (%d s so far)\n' "$step" "$SECONDS"
+	printf '\n=== %s (after %d s)\n' "$step" "$SECONDS"
 }
 
 end_step() {
@@ -38,11 +38,11 @@ finish() {
 }
 trap finish EXIT
 
-# need PACKAGE PROGRAM notes a Debian package whose program or file is missing.
+# need PACKAGE FILE adds a Debian package to the missing ones if its program or file is missing.
 missing=()
 need() { command -v "$2" >/dev/null || [ -e "$2" ] || missing+=("$1"); }
 
-# install_missing installs the packages that need has noted.
+# install_missing installs the missing packages.
 install_missing() {
 	[ "${#missing[@]}" -gt 0 ] || return 0
 	echo "installing: ${missing[*]}"

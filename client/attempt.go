@@ -57,7 +57,7 @@ func (m *member) gaveUp(err error) error {
 	m.pool.mu.Lock()
 	defer m.pool.mu.Unlock()
 	if dial, ok := errors.AsType[*DialError](m.backing.failure); ok {
-		err = fmt.Errorf("%w; the attempt before had failed: %w", err, dial.Err)
+		err = fmt.Errorf("%w; first attempt: %w", err, dial.Err)
 	}
 	return &DialError{Target: m.target, Err: err}
 }

@@ -157,6 +157,6 @@ func (l *link) ask(ctx context.Context, message func(wire.Head) wire.Message) (*
 		return nil, requestError(m)
 	default:
 		c.letGo()
-		return nil, fmt.Errorf("%w: %T answers no such request", ErrProtocol, m)
+		return nil, fmt.Errorf("%w: unexpected %T for this request", ErrProtocol, m)
 	}
 }

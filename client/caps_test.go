@@ -29,7 +29,7 @@ func TestAgentWithTooManyConnectionsIsALimitAndNothingHasStarted(t *testing.T) {
 	if _, ok := errors.AsType[*client.MaybeStartedError](err); ok || !errors.Is(err, client.ErrLost) || errors.Is(err, client.ErrNotSpoken) {
 		t.Errorf("error %v (%T)", err, err)
 	}
-	if !strings.Contains(err.Error(), "1 connections at a time") {
+	if !strings.Contains(err.Error(), "at most 1 connections") {
 		t.Errorf("error %v", err)
 	}
 	if err := first.Command("true").Run(); err != nil {

@@ -81,7 +81,7 @@ func (c *Cmd) bound(ctx context.Context, cancel context.CancelCauseFunc, ended <
 			ending = nil
 			late.Reset(c.waitDelay())
 		case <-late.C:
-			cancel(fmt.Errorf("client: the agent has not answered: %w", c.late()))
+			cancel(fmt.Errorf("client: no answer from the agent: %w", c.late()))
 			return
 		case <-ended:
 			if c.ProcessState != nil {
@@ -96,7 +96,7 @@ func (c *Cmd) bound(ctx context.Context, cancel context.CancelCauseFunc, ended <
 	}
 }
 
-var errUnanswered = errors.New("client: the agent has not answered, and Wait has returned")
+var errUnanswered = errors.New("client: the agent did not answer before Wait returned")
 
 // errEnded is what the agent would answer to a request about a command that has ended.
 func errEnded() error {

@@ -230,12 +230,12 @@ type (
 	pipeOutput struct{ pipe *outputPipe }
 )
 
-var errPipe = errors.New("client: the other end of a pipe is the command's")
+var errPipe = errors.New("client: the other end of this pipe belongs to the command")
 
 func (pipeStdin) Read([]byte) (int, error)   { return 0, errPipe }
 func (pipeOutput) Write([]byte) (int, error) { return 0, errPipe }
 
-var errNotStarted = errors.New("client: the command has not been started")
+var errNotStarted = errors.New("client: command not started")
 
 // A stdinPipe is what StdinPipe returns. It is safe for concurrent use.
 type stdinPipe struct {

@@ -54,7 +54,7 @@ func TestDialSaysWhatTheVMMDoes(t *testing.T) {
 		"hangs up":           {read, "the VMM closed the connection: nothing listens on that port in the guest"},
 		"hangs up half-way":  {func(c net.Conn) { read(c); _, _ = io.WriteString(c, "OK 10") }, `the VMM answered "OK 10" and closed the connection`},
 		"says something":     {func(c net.Conn) { read(c); _, _ = io.WriteString(c, "ERR no\n") }, `the VMM answered "ERR no" instead of OK`},
-		"is the agent's own": {func(c net.Conn) { read(c); _, _ = io.WriteString(c, `{"type":"error"`+strings.Repeat(" ", 100)) }, "it takes unix:// instead of hvsock://"},
+		"is the agent's own": {func(c net.Conn) { read(c); _, _ = io.WriteString(c, `{"type":"error"`+strings.Repeat(" ", 100)) }, "use unix:// instead of hvsock://"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := listenVMM(t, vmm.serve)

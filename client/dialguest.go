@@ -79,7 +79,7 @@ func (g *guestConn) request(call *call) ([]byte, error) {
 		Head: wire.Head{ID: call.id}, Network: g.remote.network, Address: g.remote.address, Stream: stream.ID(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("client: the address is too long: %w", err)
+		return nil, fmt.Errorf("client: address too long: %w", err)
 	}
 	return frame, nil
 }
@@ -92,6 +92,6 @@ func forwarded(answer wire.Message) error {
 	case *wire.Error:
 		return remoteError(m.Kind, m.Message)
 	default:
-		return fmt.Errorf("%w: %T answers no forward", ErrProtocol, m)
+		return fmt.Errorf("%w: unexpected %T for a forward", ErrProtocol, m)
 	}
 }

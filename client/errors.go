@@ -20,17 +20,17 @@ var (
 	ErrClosed = mux.ErrClosed
 
 	// ErrNotSpoken says that agent and client have no protocol version in common.
-	ErrNotSpoken = errors.New("no common protocol")
+	ErrNotSpoken = errors.New("no common protocol version")
 
 	// ErrProtocol says that the agent has broken the protocol's rules.
 	ErrProtocol = mux.ErrProtocol
 
 	// ErrAnotherAgent says that nothing was tried again because another agent
 	// answers now: see [Pool].
-	ErrAnotherAgent = errors.New("another agent answers")
+	ErrAnotherAgent = errors.New("a different agent answered")
 
 	// ErrForgotten is wrapped, besides ErrLost, after [Pool.Forget].
-	ErrForgotten = errors.New("the VM is gone: its connections were forgotten")
+	ErrForgotten = errors.New("the VM is gone (Pool.Forget)")
 
 	// ErrWaitDelay says that a command whose context has ended, or for which Kill
 	// was called, did not end within [Cmd.WaitDelay], or that the agent did not
@@ -128,7 +128,7 @@ type TruncatedError struct {
 }
 
 func (e *TruncatedError) Error() string {
-	return fmt.Sprintf("%s truncated: received %d of the %d bytes that the agent sent", e.Stream, e.Got, e.Sent)
+	return fmt.Sprintf("%s truncated: received %d of %d bytes", e.Stream, e.Got, e.Sent)
 }
 
 // Unwrap returns [ErrLost].

@@ -27,7 +27,7 @@ func (l *link) deliver(m wire.Message) error {
 	case *wire.Unknown:
 		return nil // a later agent's
 	default:
-		return fmt.Errorf("%w: %T is not for a client", ErrProtocol, m)
+		return fmt.Errorf("%w: unexpected %T", ErrProtocol, m)
 	}
 }
 

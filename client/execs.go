@@ -49,7 +49,7 @@ func (c *Client) Execs(ctx context.Context) (*ExecList, error) {
 		return nil, err
 	}
 	if done.Execs == nil {
-		return nil, fmt.Errorf("%w: done without a list of execs", ErrProtocol)
+		return nil, fmt.Errorf("%w: answer without a list of execs", ErrProtocol)
 	}
 	list := &ExecList{More: done.Execs.More}
 	for _, e := range done.Execs.Running {

@@ -126,7 +126,7 @@ func (e lostError) Error() string        { return e.err.Error() }
 func (e lostError) Is(target error) bool { return target != io.EOF && errors.Is(e.err, target) }
 func (e lostError) As(target any) bool   { return errors.As(e.err, target) }
 
-var errNoVerdict = fmt.Errorf("%w: the agent has broken off the connection and does not say why", ErrProtocol)
+var errNoVerdict = fmt.Errorf("%w: the agent reset the stream without a reason", ErrProtocol)
 
 // verdict is why the agent has broken off the connection. It has said so before
 // it did, and it is about to be read.

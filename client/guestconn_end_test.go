@@ -240,7 +240,7 @@ func TestGuestConnectionThatIsBrokenOffWithoutAReasonIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	if _, err := nc.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "does not say why") {
+	if _, err := nc.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "without a reason") {
 		t.Error(err)
 	}
 }

@@ -82,11 +82,11 @@ func (h Hello) checkSame(before Hello, target string) error {
 	case before.Protocol == Protocol1: // it has not said who it is
 		return nil
 	case h.Protocol == Protocol1:
-		return fmt.Errorf("%w at %s: it speaks protocol version 1, and does not say who it is", ErrAnotherAgent, target)
+		return fmt.Errorf("%w at %s: with protocol version 1 its identity is unknown", ErrAnotherAgent, target)
 	case h.BootID != before.BootID:
-		return fmt.Errorf("%w at %s: boot id %s instead of %s", ErrAnotherAgent, target, named(h.BootID), named(before.BootID))
+		return fmt.Errorf("%w at %s: boot id %s, want %s", ErrAnotherAgent, target, named(h.BootID), named(before.BootID))
 	case h.AgentID != before.AgentID:
-		return fmt.Errorf("%w at %s: agent id %s instead of %s", ErrAnotherAgent, target, named(h.AgentID), named(before.AgentID))
+		return fmt.Errorf("%w at %s: agent id %s, want %s", ErrAnotherAgent, target, named(h.AgentID), named(before.AgentID))
 	default:
 		return nil
 	}

@@ -414,7 +414,7 @@ func TestAgentThatHangsUpAtOnceIsExplained(t *testing.T) {
 				defer c.Close()
 				err = c.Ping(patiently(t))
 			}
-			if !errors.Is(err, client.ErrLost) || !strings.Contains(err.Error(), "without a greeting") {
+			if !errors.Is(err, client.ErrLost) || !strings.Contains(err.Error(), "before its hello") {
 				t.Errorf("error %v", err)
 			}
 		})

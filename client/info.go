@@ -50,7 +50,7 @@ func (c *Client) Info(ctx context.Context) (*Info, error) {
 	trip := time.Since(asked)
 	g := done.Guest
 	if g == nil {
-		return nil, fmt.Errorf("%w: done without a guest", ErrProtocol)
+		return nil, fmt.Errorf("%w: answer without guest information", ErrProtocol)
 	}
 	if err := checkGuest(g); err != nil {
 		return nil, err

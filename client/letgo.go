@@ -39,7 +39,7 @@ func (c *call) letGo() {
 		resetAll(c.streams)
 	}
 	if n > maxUnanswered {
-		go l.end(fmt.Errorf("%w: the agent has left %d requests unanswered", ErrProtocol, n)) // ends with the connection
+		go l.end(fmt.Errorf("%w: the agent left %d requests unanswered", ErrProtocol, n)) // ends with the connection
 	}
 }
 

@@ -44,7 +44,7 @@ const maxCPU = 1 << 20
 
 func (l Limits) check() error {
 	if !(l.CPU >= 0 && l.CPU <= maxCPU) { // nor NaN
-		return fmt.Errorf("client: a limit of %v CPUs: want 0.01 to %d", l.CPU, maxCPU)
+		return fmt.Errorf("client: CPU limit %v: want 0.01 to %d", l.CPU, maxCPU)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ type OutputLimitError struct {
 }
 
 func (e *OutputLimitError) Error() string {
-	return fmt.Sprintf("the command was ended: it wrote more than %d bytes of output, which is its limit (Cmd.MaxOutput)", e.Limit)
+	return fmt.Sprintf("command terminated: more than %d bytes of output (Cmd.MaxOutput)", e.Limit)
 }
 
 // An allowance is what is left of a command's MaxOutput. Its outputs share it.

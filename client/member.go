@@ -100,7 +100,7 @@ func (m *member) retire(l *link) {
 // run over them. A guest that never ends a command would have them add up.
 const maxRetired = 8
 
-var errTooManyRetired = fmt.Errorf("%w: %d newer connections to the same agent have been replaced since", ErrLost, maxRetired)
+var errTooManyRetired = fmt.Errorf("%w: replaced by %d newer connections to the same agent", ErrLost, maxRetired)
 
 // boundRetired ends the oldest of the replaced connections if there are too many. It
 // is called with mu held.
@@ -195,4 +195,4 @@ func (m *member) examine(l *link) {
 	}
 }
 
-var errStale = errors.New("nothing came over it, though the agent answered another connection: has the VM been restored?")
+var errStale = errors.New("no data, while the agent answered on another connection: the VM was probably restored")

@@ -44,8 +44,8 @@ func TestCmdRunsOnce(t *testing.T) {
 		}
 	}
 	refuse("Wait before Start", cmd.Wait(), "not started")
-	refuse("Signal before Start", cmd.Signal(syscall.SIGTERM), "not been started")
-	refuse("Kill before Start", cmd.Kill(), "not been started")
+	refuse("Signal before Start", cmd.Signal(syscall.SIGTERM), "not started")
+	refuse("Kill before Start", cmd.Kill(), "not started")
 	if cmd.PID() != 0 || cmd.ProcessState.ExitCode() != -1 || cmd.ProcessState.String() != "<nil>" {
 		t.Errorf("before Start: pid %d, state %v", cmd.PID(), cmd.ProcessState)
 	}
@@ -68,7 +68,7 @@ func TestCmdRunsOnce(t *testing.T) {
 			t.Errorf("%s after the end: %v", name, err)
 		}
 	}
-	refuse("a Cmd of nobody's", new(client.Cmd).Run(), "that Command has not made")
+	refuse("a Cmd of nobody's", new(client.Cmd).Run(), "not made by Command")
 }
 
 func TestCmdThatWasRefusedIsNotStartedAgain(t *testing.T) {

@@ -16,7 +16,7 @@ var (
 
 	// ErrPoolFull says that [PoolConfig.MaxConns] connections are open and all
 	// of them in use.
-	ErrPoolFull = errors.New("pool is full: all of its connections are in use")
+	ErrPoolFull = errors.New("pool is full: all connections are in use")
 )
 
 // A Pool keeps one connection to each agent, which all callers share. It is

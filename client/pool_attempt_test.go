@@ -133,7 +133,7 @@ func TestPoolSaysWhyItWouldHaveWaited(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(time.Millisecond, cancel)
 	_, err := p.Get(ctx, "unix:///no/such/agent")
-	const want = "connect to unix:///no/such/agent: context canceled; the attempt before had failed: connect: no such file or directory"
+	const want = "connect to unix:///no/such/agent: context canceled; first attempt: connect: no such file or directory"
 	if !errors.Is(err, context.Canceled) || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}

@@ -38,7 +38,7 @@ func TestPoolFindsOutAConnectionThatSendsJunk(t *testing.T) {
 					t.Fatal(err)
 				}
 				err := cmd.Wait()
-				if _, ok := errors.AsType[*client.LostExitError](err); !ok || !strings.Contains(err.Error(), "has the VM been restored?") {
+				if _, ok := errors.AsType[*client.LostExitError](err); !ok || !strings.Contains(err.Error(), "the VM was probably restored") {
 					t.Errorf("Wait = %v (%T), want a LostExitError", err, err)
 				}
 				if s := p.Stats(); s.Stale != 1 {

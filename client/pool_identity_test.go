@@ -25,11 +25,11 @@ func TestPoolRetriesOverTheSameAgentAlone(t *testing.T) {
 		"the same":            {greeting("b", oneAgent), greeting("b", oneAgent), ""},
 		"none has ids":        {greeting("", ""), greeting("", ""), ""},
 		"agents without ids":  {greeting("b", ""), greeting("b", ""), ""},
-		"another boot id":     {greeting("b", oneAgent), greeting("c", oneAgent), "boot id c instead of b"},
-		"another agent id":    {greeting("b", oneAgent), greeting("b", otherAgent), "agent id 66656463626139383736353433323130 instead of 30313233343536373839616263646566"},
-		"an agent id appears": {greeting("b", ""), greeting("b", oneAgent), "agent id 30313233343536373839616263646566 instead of (none)"},
-		"an agent id is gone": {greeting("b", oneAgent), greeting("b", ""), "agent id (none) instead of 30313233343536373839616263646566"},
-		"a boot id is gone":   {greeting("b", oneAgent), greeting("", oneAgent), "boot id (none) instead of b"},
+		"another boot id":     {greeting("b", oneAgent), greeting("c", oneAgent), "boot id c, want b"},
+		"another agent id":    {greeting("b", oneAgent), greeting("b", otherAgent), "agent id 66656463626139383736353433323130, want 30313233343536373839616263646566"},
+		"an agent id appears": {greeting("b", ""), greeting("b", oneAgent), "agent id 30313233343536373839616263646566, want (none)"},
+		"an agent id is gone": {greeting("b", oneAgent), greeting("b", ""), "agent id (none), want 30313233343536373839616263646566"},
+		"a boot id is gone":   {greeting("b", oneAgent), greeting("", oneAgent), "boot id (none), want b"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var arrived atomic.Int32
@@ -59,7 +59,7 @@ func TestPoolRetriesOverTheSameAgentAlone(t *testing.T) {
 				return
 			}
 			wantKind(t, err, client.ShuttingDown)
-			want := "going down; another agent answers at vm: " + x.why
+			want := "going down; a different agent answered at vm: " + x.why
 			if !errors.Is(err, client.ErrAnotherAgent) || err.Error() != want {
 				t.Errorf("Run = %v, want %s", err, want)
 			}

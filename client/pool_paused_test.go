@@ -66,7 +66,7 @@ func TestPoolFindsOutAConnectionThatOnlyLooksAlive(t *testing.T) {
 			}
 			err := cmd.Wait()
 			lost, ok := errors.AsType[*client.LostExitError](err)
-			if !ok || !errors.Is(err, client.ErrLost) || !strings.Contains(err.Error(), "has the VM been restored?") {
+			if !ok || !errors.Is(err, client.ErrLost) || !strings.Contains(err.Error(), "the VM was probably restored") {
 				t.Fatalf("error %v (%T)", err, err)
 			}
 			if lost.PID != cmd.PID() {
@@ -171,7 +171,7 @@ func TestPoolFindsOutThatAConnectionIsDeadThatItHasReplaced(t *testing.T) {
 	v.restore()
 	close(awake)
 	err := cmd.Wait()
-	if _, ok := errors.AsType[*client.LostExitError](err); !ok || !strings.Contains(err.Error(), "has the VM been restored?") {
+	if _, ok := errors.AsType[*client.LostExitError](err); !ok || !strings.Contains(err.Error(), "the VM was probably restored") {
 		t.Errorf("error %v (%T)", err, err)
 	}
 	agenttest.Eventually(t, "it is counted", func() bool { s := p.Stats(); return s.Stale == 1 && s.Conns == 1 })

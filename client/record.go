@@ -25,11 +25,11 @@ func checkExited(m *wire.Exited, h Hello) error {
 	case m.Reason == wire.ReasonLost, h.Protocol == Protocol1:
 		return nil
 	case (m.OOMKilled || m.CoreDumped) && !signaled:
-		return fmt.Errorf("%w: exited with oom_killed %t and core_dumped %t, and by no signal",
+		return fmt.Errorf("%w: exited with oom_killed %t and core_dumped %t but no signal",
 			ErrProtocol, m.OOMKilled, m.CoreDumped)
 	case h.OS == windows:
 		if signaled || m.Signal != "" || m.Reason == wire.ReasonSignal {
-			return fmt.Errorf("%w: exited by signal %d in a Windows guest, which has none", ErrProtocol, m.SignalNumber)
+			return fmt.Errorf("%w: exited by signal %d in a Windows guest", ErrProtocol, m.SignalNumber)
 		}
 		return nil
 	case m.Code < -1 || m.Code > maxExitCode:

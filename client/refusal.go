@@ -66,7 +66,7 @@ func (c *answered) refusal(first []byte) error {
 	kind, message, ok := wire.ParseRefusal(line)
 	switch {
 	case !ok:
-		return &refusedError{err: fmt.Errorf("%w: this is no cocoon-agent: it answered %.64q", ErrNotSpoken, line)}
+		return &refusedError{err: fmt.Errorf("%w: not a cocoon-agent, it answered %.64q", ErrNotSpoken, line)}
 	case kind == "":
 		return &refusedError{err: fmt.Errorf("%w: %s", ErrNotSpoken, printable(message, maxMessage)), version1: true}
 	default:
@@ -75,7 +75,7 @@ func (c *answered) refusal(first []byte) error {
 }
 
 // errNoGreeting is the error of a connection that the agent closes at once.
-var errNoGreeting = errors.New("the agent closed the connection without a greeting: " +
+var errNoGreeting = errors.New("the agent closed the connection before its hello: " +
 	"it does not serve this peer, or is no cocoon-agent")
 
 // beforeHello returns why a connection has ended that ended before the agent's hello.

@@ -169,7 +169,7 @@ func checkSteps(m *wire.Reseed, steps []wire.Step, p Protocol) error {
 	} {
 		taken := func(s wire.Step) bool { return s.Name == want.name }
 		if want.asked && !slices.ContainsFunc(steps, taken) {
-			return fmt.Errorf("%w: the agent does not say what has become of the step %q, which was asked for", ErrProtocol, want.name)
+			return fmt.Errorf("%w: no result for the requested step %q", ErrProtocol, want.name)
 		}
 	}
 	return nil

@@ -56,12 +56,12 @@ func TestResumeSendsWhatIsAskedFor(t *testing.T) {
 		t.Errorf("the clock is to be set %v ahead, want half of a round trip", late)
 	}
 	steps := stepsOf("entropy", "random_seed", "machine_id", "dbus_id", "clock", "hostname", "ssh_keys")
-	steps[6] = wire.Step{Name: "ssh_keys", Message: "no sshd is installed"}
+	steps[6] = wire.Step{Name: "ssh_keys", Message: "sshd is not installed"}
 	g.send(&wire.Done{Head: wire.Head{ID: m.ID}, Steps: steps})
 	got := <-result
 	if got.err != nil || len(got.report.Steps) != 7 ||
 		got.report.Steps[0] != (client.ResumeStep{Name: "entropy", Changed: true}) ||
-		got.report.Steps[6] != (client.ResumeStep{Name: "ssh_keys", Note: "no sshd is installed"}) {
+		got.report.Steps[6] != (client.ResumeStep{Name: "ssh_keys", Note: "sshd is not installed"}) {
 		t.Errorf("%+v, %v", got.report, got.err)
 	}
 }

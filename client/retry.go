@@ -52,7 +52,7 @@ func (m *member) goneLocked() error {
 	case m.dropped && m.forgets != m.pool.forgets:
 		// The call may have been about m's target: the pool does not keep the names
 		// of targets that nobody asks for.
-		return fmt.Errorf("%w, or those of another one since this Client was got: get it anew", ErrForgotten)
+		return fmt.Errorf("%w, or were forgotten since this Client was obtained: call Get again", ErrForgotten)
 	default:
 		return nil
 	}

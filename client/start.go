@@ -33,7 +33,7 @@ func (c *Cmd) Start() error {
 func (c *Cmd) checkStart() error {
 	switch {
 	case c.client == nil:
-		return errors.New("client: a Cmd that Command has not made")
+		return errors.New("client: Cmd not made by Command or CommandContext")
 	case c.started:
 		return errors.New("client: already started")
 	case len(c.Args) == 0:
@@ -41,7 +41,7 @@ func (c *Cmd) checkStart() error {
 	case c.Timeout < 0:
 		return fmt.Errorf("client: timeout %v is negative", c.Timeout)
 	case c.TTY != nil && c.Stderr != nil && !sameWriter(c.Stdout, c.Stderr):
-		return errors.New("client: Stderr with a TTY: a terminal has one output, Stdout")
+		return errors.New("client: Stderr with TTY: the output of a terminal is Stdout")
 	}
 	if err := c.Limits.check(); err != nil {
 		return err

@@ -136,11 +136,11 @@ func (s *ProcessState) String() string {
 	case wire.ReasonShutdown:
 		text += " (agent shut down)"
 	case wire.ReasonLimit:
-		text += " (ended by the agent: it did not read its input, for which there is no more memory)"
+		text += " (ended by the agent: memory for unread input exhausted)"
 	case wire.ReasonExit, wire.ReasonSignal, wire.ReasonLost:
 	default:
 		if s.Success() { // or the text would say so
-			text += fmt.Sprintf(" (for the reason %q)", s.exited.Reason)
+			text += fmt.Sprintf(" (reason %q)", s.exited.Reason)
 		}
 	}
 	return text

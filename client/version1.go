@@ -18,7 +18,7 @@ type version1 struct {
 // asked for after that is a [*DialError].
 func Version1(conn io.ReadWriteCloser) io.ReadWriteCloser { return &version1{conn} }
 
-var errUsed = errors.New("a connection of protocol version 1 carries one request, and this one has had it")
+var errUsed = errors.New("a connection of protocol version 1 carries only one request")
 
 // agent returns an agent that is spoken to over the connection, once.
 func (v *version1) agent() *oldAgent {

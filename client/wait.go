@@ -53,7 +53,7 @@ func (c *Cmd) Wait() error {
 	case err != nil:
 		return &LostExitError{PID: c.pid, Err: c.afterLimit(err)}
 	case exited.Reason == wire.ReasonLost:
-		return &LostExitError{PID: c.pid, Err: errors.New("the agent could not find it out")}
+		return &LostExitError{PID: c.pid, Err: errors.New("the agent could not determine it")}
 	case c.copyError() != nil:
 		return c.copyError()
 	case copied != nil:
@@ -157,7 +157,7 @@ func (c *Cmd) exitedOf(m wire.Message) (*wire.Exited, error) {
 	case *wire.Error:
 		return nil, c.call.link.execError(m)
 	default:
-		return nil, fmt.Errorf("%w: %T instead of exited", ErrProtocol, m)
+		return nil, fmt.Errorf("%w: unexpected %T, want exited", ErrProtocol, m)
 	}
 }
 
@@ -244,7 +244,7 @@ func (c *Cmd) account(x *wire.Exited, name string, got uint64) error {
 	case got < sent:
 		return &TruncatedError{Stream: name, Got: got, Sent: sent, State: c.ProcessState}
 	case got > sent:
-		return fmt.Errorf("%w: %d bytes of %s, where the agent sent %d", ErrProtocol, got, name, sent)
+		return fmt.Errorf("%w: %d bytes of %s, but the agent sent %d", ErrProtocol, got, name, sent)
 	}
 	return nil
 }

@@ -1,24 +1,23 @@
 #!/usr/bin/env bash
-# Checks the systemd units with systemd-analyze, with the program from bin/ in
-# the place of the installed one.
+# Checks the systemd units with systemd-analyze, using the program in bin/.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 command -v systemd-analyze >/dev/null || {
-	echo 'packaging/verify.sh: no systemd-analyze: apt-get install systemd' >&2
+	echo 'packaging/verify.sh: systemd-analyze not found: apt-get install systemd' >&2
 	exit 1
 }
-[ -x bin/cocoon-agent ] || { echo 'packaging/verify.sh: no bin/cocoon-agent: make build' >&2; exit 1; }
+[ -x bin/cocoon-agent ] || { echo 'packaging/verify.sh: bin/cocoon-agent not found: run make build' >&2; exit 1; }
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 sed "s|^ExecStart=/usr/local/bin/|ExecStart=$PWD/bin/|" packaging/cocoon-agent.service >"$dir/cocoon-agent.service"
 cp packaging/cocoon-agent.socket "$dir"
-# verify NAME: both units, with the drop-ins that are there by now.
+# verify NAME: checks both units, with the drop-ins copied so far.
 verify() {
 	local said
 	said=$(systemd-analyze verify --man=no "$dir/cocoon-agent.socket" "$dir/cocoon-agent.service" 2>&1) || { echo "$said" >&2; exit 1; }
 	[ -z "$said" ] || { echo "$said" >&2; exit 1; }
-	echo "$1: systemd-analyze verify has nothing to say"
+	echo "$1: ok"
 }
 verify 'packaging/cocoon-agent.socket and .service'
 
@@ -32,5 +31,5 @@ if [ "$version" -ge 254 ]; then
 	cp packaging/cocoon-agent.service.d/limits.conf "$dir/cocoon-agent.service.d"
 	verify packaging/cocoon-agent.service.d/limits.conf
 else
-	echo "packaging/cocoon-agent.service.d/limits.conf: NOT CHECKED: systemd $version is older than 254"
+	echo "packaging/cocoon-agent.service.d/limits.conf: NOT CHECKED: needs systemd 254, this is $version"
 fi

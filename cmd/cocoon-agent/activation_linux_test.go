@@ -199,8 +199,8 @@ func TestWhatIsPassedAndIsNoSocketToListenOnIsNamed(t *testing.T) {
 		"tcp":        {[]*os.File{tcpFile}, "", `file descriptor 3 \(agent.socket\): socket of address family 2: want AF_VSOCK \(40\) or AF_UNIX \(1\)`},
 		"file":       {[]*os.File{good.file(t), null}, "", `file descriptor 4 \(second\): not a listening socket: socket operation on non-socket`},
 		"not open":   {[]*os.File{good.file(t)}, "LISTEN_FDS=1000000000", `LISTEN_FDS=1000000000: file descriptor \d+( \(second\))? is not open`},
-		"no number":  {nil, "LISTEN_FDS=-1", `LISTEN_FDS="-1" is not a number of sockets`},
-		"without":    {nil, "LISTEN_FDS=", `LISTEN_FDS="" is not a number of sockets`},
+		"no number":  {nil, "LISTEN_FDS=-1", `LISTEN_FDS="-1": want the number of sockets`},
+		"without":    {nil, "LISTEN_FDS=", `LISTEN_FDS="": want the number of sockets`},
 		"a name few": {[]*os.File{null}, "LISTEN_FDNAMES=", `file descriptor 3: not a listening socket: socket operation on non-socket`},
 	} {
 		t.Run(name, func(t *testing.T) {

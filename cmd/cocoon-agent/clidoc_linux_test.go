@@ -68,20 +68,20 @@ func cliProgram(app *kong.Node) clidoc.Program {
 }
 
 func cliFlag(f *kong.Flag) clidoc.Flag {
-	flag := clidoc.Flag{Name: f.Name, Default: f.Default, Help: f.Help}
+	doc := clidoc.Flag{Name: f.Name, Default: f.Default, Help: f.Help}
 	if f.Short != 0 {
-		flag.Short = string(f.Short)
+		doc.Short = string(f.Short)
 	}
 	if !f.IsBool() {
-		flag.Value = f.FormatPlaceHolder()
+		doc.Value = f.FormatPlaceHolder()
 		if f.HasDefault && f.PlaceHolder == "" {
-			flag.Value = valueName(f)
+			doc.Value = valueName(f)
 		}
 	}
 	if len(f.Envs) > 0 {
-		flag.Env = f.Envs[0]
+		doc.Env = f.Envs[0]
 	}
-	return flag
+	return doc
 }
 
 // valueName names the value of a flag that --help shows with its default instead.

@@ -18,20 +18,20 @@ func TestWhatIsNoAgentIsExplained(t *testing.T) {
 	}{
 		"says nothing": {
 			behave: func(c net.Conn) { _, _ = io.Copy(io.Discard, c) },
-			want:   "no answer within 300ms: is the VM paused, or is there something else than an agent?",
+			want:   "no answer within 300ms: the VM is paused, or the server is not cocoon-agent",
 		},
 		"hangs up": {
 			behave: func(net.Conn) {},
-			want:   "the agent closed the connection without a greeting: it does not serve this peer, or is no cocoon-agent",
+			want:   "the agent closed the connection before its hello: it does not serve this peer, or is no cocoon-agent",
 		},
 		"speaks HTTP": {
 			behave: func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") },
-			want:   `this is no cocoon-agent: it answered "HTTP/1.1 400 Bad Request\r"`,
+			want:   `not a cocoon-agent, it answered "HTTP/1.1 400 Bad Request\r"`,
 		},
 		"is of another version": {
 			behave: func(c net.Conn) { _, _ = io.WriteString(c, `{"type":"error","message":"unknown \u001b[2Jtype"}`+"\n") },
 			flags:  []string{"--protocol", "2"}, // else it is taken for one of version 1
-			want:   "no common protocol: unknown \uFFFD[2Jtype",
+			want:   "no common protocol version: unknown \uFFFD[2Jtype",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -177,7 +177,7 @@ func TestStrictAuditRefusesWhatItCannotRecord(t *testing.T) {
 			break
 		}
 	}
-	if remote, ok := errors.AsType[*client.RemoteError](refusal); !ok || remote.Kind != client.Limit || !strings.Contains(remote.Message, "recorded") {
+	if remote, ok := errors.AsType[*client.RemoteError](refusal); !ok || remote.Kind != client.Limit || !strings.Contains(remote.Message, "audit record") {
 		t.Fatalf("commands with a log that nobody reads: %v, want a RemoteError of kind limit", refusal)
 	}
 	if err := c.Command("touch", marker).Run(); err == nil {

@@ -253,7 +253,7 @@ func TestCgroupsTurnReadOnly(t *testing.T) {
 	limited := g.Command("true")
 	limited.Limits.PIDs = 10
 	err := limited.Run()
-	wantRefused(t, err, client.Unsupported, "limits cannot be set")
+	wantRefused(t, err, client.Unsupported, "cannot set limits")
 	if strings.Count(err.Error(), "cannot") != 1 {
 		t.Errorf("it says so twice: %v", err)
 	}

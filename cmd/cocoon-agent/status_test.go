@@ -104,7 +104,7 @@ func TestStatusIsZeroForSuccessAlone(t *testing.T) {
 		"shut down, and code 0":    {"linux", wire.Exited{Reason: wire.ReasonShutdown}, 255, "vm: exit status 0 (agent shut down)"},
 		"out of memory, and 0":     {"linux", wire.Exited{Reason: wire.ReasonLimit}, 255, "vm: exit status 0 (ended by the agent"},
 		"out of time, and 0":       {"linux", wire.Exited{Reason: wire.ReasonTimeout}, 124, "vm: exit status 0 (timed out)"},
-		"a later reason, and 0":    {"linux", wire.Exited{Reason: "later"}, 255, `vm: exit status 0 (for the reason "later")`},
+		"a later reason, and 0":    {"linux", wire.Exited{Reason: "later"}, 255, `vm: exit status 0 (reason "later")`},
 		"lost":                     {"linux", wire.Exited{Reason: wire.ReasonLost}, 255, "vm: exit status of process 42 lost: "},
 		"Windows, code 255":        {"windows", wire.Exited{Code: 255, Reason: wire.ReasonExit}, 255, ""},
 		"Windows, code 256":        {"windows", wire.Exited{Code: 256, Reason: wire.ReasonExit}, 1, "vm: exit status 0x00000100"},

@@ -148,7 +148,7 @@ func TestNoMorePolledFilesIsAnErrorAndPasses(t *testing.T) {
 		cmd := a.command(t, client.Limits{}, "echo", "lost")
 		cmd.TTY = tty
 		_, err := cmd.Output()
-		wantShortage(t, err, "the kernel polls no more files")
+		wantShortage(t, err, "epoll refused it")
 	}
 	a.lives(t)
 	write(t, file, string(before))

@@ -182,7 +182,7 @@ func TestSSHDThatRunsShowsTheNewKeys(t *testing.T) {
 		if os.Getenv("CI") != "" && os.Getenv("E2E_WITHOUT") != "sshd" {
 			t.Fatal("no sshd: apt-get install openssh-server, or E2E_WITHOUT=sshd")
 		}
-		t.Skip("no sshd is installed")
+		t.Skip("sshd is not installed")
 	}
 	writable(t)
 	prepare(t, "mkdir -p /run/sshd && /usr/sbin/sshd -f /dev/null -o Port=2222 -o ListenAddress=127.0.0.1 -o PidFile=/run/sshd.pid", "kill $(cat /run/sshd.pid)")
@@ -252,7 +252,7 @@ func TestClockIsSetToTheHosts(t *testing.T) {
 
 	o = client.ResumeOptions{Clock: true, Now: host(0)}
 	report, err := c.Resume(patiently(t), o)
-	if err != nil || report.Steps[2].Changed || !strings.Contains(report.Steps[2].Note, "ahead, and not set back") || off(forward).Abs() > time.Minute {
+	if err != nil || report.Steps[2].Changed || !strings.Contains(report.Steps[2].Note, "ahead, not set back") || off(forward).Abs() > time.Minute {
 		t.Errorf("back, unasked: %+v, %v", report, err)
 	}
 	o.ClockBack = true

@@ -67,7 +67,8 @@ func commonFlags(commands []Command) []Flag {
 	var common []Flag
 	for _, c := range commands {
 		for _, f := range c.Flags {
-			if count[f]++; count[f] == shared {
+			count[f]++
+			if count[f] == shared {
 				common = append(common, f)
 			}
 		}

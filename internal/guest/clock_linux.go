@@ -14,7 +14,7 @@ func (s *Seed) setClock() (changed bool, note string, err error) {
 	now := s.Clock.Add(time.Since(s.Received)) // without a monotonic reading, as s.Clock is
 	ahead := time.Until(now)
 	if ahead <= 0 && !s.ClockBack {
-		return false, fmt.Sprintf("it is %v ahead, and not set back", -ahead), nil
+		return false, fmt.Sprintf("%v ahead, not set back", -ahead), nil
 	}
 	to := unix.NsecToTimespec(now.UnixNano())
 	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &to); err != nil {

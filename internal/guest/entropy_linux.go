@@ -48,7 +48,7 @@ func addEntropy(entropy []byte) error {
 // privileged says what is missing where the kernel has only said no.
 func privileged(err error, errno syscall.Errno) error {
 	if errno == unix.EPERM {
-		return fmt.Errorf("%w (it takes CAP_SYS_ADMIN)", err)
+		return fmt.Errorf("%w (needs CAP_SYS_ADMIN)", err)
 	}
 	return err
 }

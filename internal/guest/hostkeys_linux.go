@@ -22,7 +22,7 @@ const keysTime = time.Minute
 // running sshd read them. The old ones stay until there are new ones.
 func newHostKeys(root string) (changed bool, note string, err error) {
 	if installed(root, "sshd") == "" {
-		return false, "no sshd is installed", nil
+		return false, "sshd is not installed", nil
 	}
 	generator := installed(root, "ssh-keygen")
 	if generator == "" {
@@ -81,7 +81,7 @@ func exchange(dir, made string) error {
 	old, _ := filepath.Glob(filepath.Join(dir, keys)) // the pattern is a good one
 	fresh, _ := filepath.Glob(filepath.Join(made, keys))
 	if len(fresh) == 0 {
-		return errors.New("ssh-keygen has made no keys")
+		return errors.New("ssh-keygen did not generate any keys")
 	}
 	replaced := make(map[string]bool)
 	for _, key := range fresh {

@@ -53,7 +53,7 @@ func TestNewHostKeysReplaceTheOldOnes(t *testing.T) {
 func TestKeysThatCannotBeMadeLeaveTheOldOnes(t *testing.T) {
 	for script, says := range map[string]string{
 		"echo first; echo no space >&2; exit 1": "ssh-keygen -A: exit status 1: no space",
-		"exit 0":                                "has made no keys",
+		"exit 0":                                "did not generate any keys",
 	} {
 		root := sshGuest(t, script)
 		before := sshFiles(t, root)
@@ -68,7 +68,7 @@ func TestKeysThatCannotBeMadeLeaveTheOldOnes(t *testing.T) {
 
 func TestWithoutSSHDThereAreNoKeysToMake(t *testing.T) {
 	changed, note, err := newHostKeys(t.TempDir())
-	if changed || note != "no sshd is installed" || err != nil {
+	if changed || note != "sshd is not installed" || err != nil {
 		t.Errorf("%t, %q, %v", changed, note, err)
 	}
 }

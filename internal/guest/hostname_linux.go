@@ -14,7 +14,7 @@ func setHostname(root, name string) (changed bool, note string, err error) {
 	now, _ := os.Hostname()
 	next, _ := os.ReadFile(path)
 	if now == name && strings.TrimSpace(string(next)) == name {
-		return false, "it is the same", nil
+		return false, "already set", nil
 	}
 	setErr := os.NewSyscallError("sethostname", unix.Sethostname([]byte(name)))
 	fileErr := replaceFile(path, name+"\n", 0o644)

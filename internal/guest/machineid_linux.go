@@ -51,7 +51,7 @@ func sameFile(path, transient string) bool {
 func dropBusID(root string) (changed bool, note string, err error) {
 	path := root + "/var/lib/dbus/machine-id"
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-		return false, "it is no copy", nil
+		return false, "not a regular file", nil
 	}
 	return remove(path)
 }

@@ -12,7 +12,7 @@ var (
 	ErrEntropy = errors.New("entropy of the wrong length")
 
 	// ErrHostname says that a Seed's hostname is not valid.
-	ErrHostname = errors.New("no hostname")
+	ErrHostname = errors.New("invalid hostname")
 
 	// ErrNotPermitted says that the agent lacks a privilege, or that a file
 	// system is read-only.

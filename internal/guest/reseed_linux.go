@@ -31,7 +31,7 @@ func (s *Seed) take(root string) []Step {
 		{"hostname", s.Hostname != "", func() (bool, string, error) { return setHostname(root, s.Hostname) }},
 		{"ssh_keys", s.SSHKeys, func() (bool, string, error) {
 			if unseeded != nil {
-				return false, "", fmt.Errorf("not tried, as they may be those of another clone: entropy: %w", unseeded)
+				return false, "", fmt.Errorf("skipped, because keys could equal those of another clone: entropy: %w", unseeded)
 			}
 			return newHostKeys(root)
 		}},
@@ -60,7 +60,7 @@ func classed(err error) error {
 // that it is not.
 func remove(path string) (changed bool, note string, err error) {
 	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-		return false, "there is none", nil
+		return false, "no such file", nil
 	}
 	err = os.Remove(path)
 	return err == nil, "", err

@@ -43,7 +43,7 @@ func parseUnix(address string) (Address, error) {
 	case abstract && len(address) == 1, !abstract && !strings.HasPrefix(address, "/"):
 		return Address{}, fmt.Errorf("%w: unix address %.64q: want an absolute path, or @ and a name", ErrInvalid, address)
 	case len(address) > maxPath:
-		return Address{}, fmt.Errorf("%w: unix address of %d bytes: the longest is %d", ErrInvalid, len(address), maxPath)
+		return Address{}, fmt.Errorf("%w: unix address of %d bytes: want at most %d", ErrInvalid, len(address), maxPath)
 	case strings.ContainsRune(address, 0):
 		return Address{}, fmt.Errorf("%w: unix address %q has a NUL byte", ErrInvalid, address)
 	}
@@ -83,7 +83,7 @@ func parseHost(network, host string) ([]netip.Addr, error) {
 		return nil, fmt.Errorf("%w: host %.64q: want the guest itself: localhost, 127.0.0.1 or [::1]", ErrInvalid, host)
 	}
 	if ip.Is4() && network == "tcp6" || ip.Is6() && network == "tcp4" {
-		return nil, fmt.Errorf("%w: %s is no address of network %s", ErrInvalid, inner, network)
+		return nil, fmt.Errorf("%w: %s is not an address of network %s", ErrInvalid, inner, network)
 	}
 	return []netip.Addr{ip}, nil
 }

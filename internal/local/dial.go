@@ -53,7 +53,7 @@ func (d Dialer) dial(ctx context.Context, e endpoint) (*Conn, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	if name := s.RemoteAddr(); e.network == "unix" && d.Refused != nil && name != nil && d.Refused(name.String()) {
-		return nil, errors.Join(fmt.Errorf("%w: %s is a socket of the agent's own", ErrNotPermitted, name), s.Close())
+		return nil, errors.Join(fmt.Errorf("%w: %s is the agent's own socket", ErrNotPermitted, name), s.Close())
 	}
 	return &Conn{socket: s, raw: raw}, nil
 }

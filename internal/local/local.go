@@ -13,7 +13,7 @@ import (
 // Errors say what has kept a connection from being made.
 var (
 	ErrInvalid      = errors.New("bad address")
-	ErrNotFound     = errors.New("nobody serves this address")
+	ErrNotFound     = errors.New("no service listens on this address")
 	ErrNotPermitted = errors.New("not permitted")
 	ErrResources    = errors.New("out of resources")
 	ErrUnsupported  = errors.New("not supported")

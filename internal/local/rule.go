@@ -30,7 +30,7 @@ func ParseRules(texts []string) (Rules, error) {
 	for _, text := range texts {
 		if text == "none" {
 			if len(texts) > 1 {
-				return nil, errors.New(`rule "none" stands alone`)
+				return nil, errors.New(`rule "none" excludes all others`)
 			}
 			continue
 		}
@@ -74,7 +74,7 @@ func parsePorts(text string) (Rule, error) {
 func parsePattern(pattern string) (Rule, error) {
 	for part := range strings.SplitSeq(pattern, "/") {
 		if _, err := path.Match(part, ""); err != nil {
-			return Rule{}, fmt.Errorf("%q is no pattern: %w", part, err)
+			return Rule{}, fmt.Errorf("bad pattern %q: %w", part, err)
 		}
 	}
 	abstract := strings.HasPrefix(pattern, "@") && len(pattern) > 1

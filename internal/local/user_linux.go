@@ -92,7 +92,7 @@ func beginConnect(family int, address unix.Sockaddr) (int, error) {
 func become(user User, steps ...func(User) syscall.Errno) error {
 	for _, step := range steps {
 		if errno := step(user); errno != 0 {
-			return os.NewSyscallError("change the user of a thread", errno)
+			return os.NewSyscallError("set the user of a thread", errno)
 		}
 	}
 	return nil

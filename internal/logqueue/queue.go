@@ -31,7 +31,7 @@ var room = [classes]int{Audit: 1 << 20, General: 256 << 10}
 const maxWrite = 4096
 
 // ErrStuck is returned by Sync if whoever reads the log takes nothing.
-var ErrStuck = errors.New("the log's reader takes nothing")
+var ErrStuck = errors.New("the reader of the log is stuck")
 
 // A Queue carries records to a file. It writes a record at once if the file
 // takes it without blocking, and otherwise queues it for a goroutine of its own.
@@ -169,7 +169,7 @@ func (q *Queue) wake() {
 	}
 }
 
-// run is the writer. It blocks for as long as the log's reader takes nothing.
+// run is the writer. It blocks for as long as the reader of the log is stuck.
 func (q *Queue) run() {
 	defer close(q.ended)
 	for range q.filled {
@@ -326,7 +326,7 @@ func (q *Queue) stateLocked() error {
 		return q.err
 	}
 	if q.lost > 0 {
-		return fmt.Errorf("%d records of the log were lost", q.lost)
+		return fmt.Errorf("%d log records were lost", q.lost)
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func Parse(text string) (Counts, error) {
 	return counts, nil
 }
 
-const header = "# Hits of each rule in each file: they may fall, not rise. See internal/plain.\n"
+const header = "# Hits of each rule in each file: they may fall (make plain-lower), not rise. See internal/plain.\n"
 
 // String returns the counts as text, sorted.
 func (c Counts) String() string {

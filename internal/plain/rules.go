@@ -17,7 +17,7 @@ type rule struct {
 // MaxWords is how many words a sentence may have.
 const MaxWords = 35
 
-// places may stand before "where": it is then a place, or an indirect question.
+// places are words that allow a "where" after them: for a place, or as a question.
 const places = `place|places|spot|point|position|offset|line|lines|file|files|directory|directories|path|address|` +
 	`socket|section|side|table|list|field|page|package|function|machine|host|guest|system|kernel|memory|` +
 	`know|knows|known|knew|say|says|said|saying|tell|tells|told|see|sees|find|finds|show|shows|learn|ask|asks|` +

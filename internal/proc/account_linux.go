@@ -100,7 +100,7 @@ func gidOf(group string) (uint32, error) {
 func parseID(s string) (uint32, error) {
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("no such name, and not a number")
+		return 0, fmt.Errorf("unknown name, and not a number")
 	}
 	if n > maxID {
 		return 0, fmt.Errorf("an id is at most %d", uint32(maxID))

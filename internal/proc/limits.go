@@ -60,7 +60,7 @@ func (s *Spawner) CheckLimits(l Limits) error {
 // A limitsError says why no limit can be set. It is a case of [ErrUnsupported].
 type limitsError struct{ error }
 
-func (e limitsError) Error() string { return "limits cannot be set: " + e.error.Error() }
+func (e limitsError) Error() string { return "cannot set limits: " + e.error.Error() }
 
 func (e limitsError) Is(target error) bool { return target == ErrUnsupported }
 

@@ -48,7 +48,7 @@ func TestStartWithoutCgroupsRefusesEveryLimit(t *testing.T) {
 		refused(t, s, proc.Spec{Argv: []string{"/bin/true"}, Limits: l}, proc.ErrUnsupported)
 	}
 	_, err := s.Start(proc.Spec{Argv: []string{"/bin/true"}, Limits: proc.Limits{PIDs: 1}})
-	if err == nil || !strings.HasPrefix(err.Error(), "limits cannot be set: the agent has no cgroups: ") {
+	if err == nil || !strings.HasPrefix(err.Error(), "cannot set limits: the agent has no cgroups: ") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -59,7 +59,7 @@ func limiting(t *testing.T, s *proc.Spawner, l proc.Limits) {
 	t.Helper()
 	p, err := s.Start(proc.Spec{Argv: []string{"/bin/true"}, Limits: l})
 	if errors.Is(err, proc.ErrUnsupported) {
-		if reason, ok := strings.CutPrefix(err.Error(), "limits cannot be set: "); !ok || reason == "" {
+		if reason, ok := strings.CutPrefix(err.Error(), "cannot set limits: "); !ok || reason == "" {
 			t.Fatalf("it does not say why: %v", err)
 		}
 		t.Skip(err)

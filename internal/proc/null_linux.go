@@ -26,11 +26,11 @@ func (n *nullDevice) open() (uintptr, error) {
 	}
 	f, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return 0, fmt.Errorf("streams that are not wanted: %w: %w", ErrUnsupported, err)
+		return 0, fmt.Errorf("open /dev/null for unused streams: %w: %w", ErrUnsupported, err)
 	}
 	if !isNull(f) {
 		_ = f.Close()
-		return 0, fmt.Errorf("streams that are not wanted: %w: %s is something else", ErrUnsupported, os.DevNull)
+		return 0, fmt.Errorf("open /dev/null for unused streams: %w: %s is not the null device", ErrUnsupported, os.DevNull)
 	}
 	n.file = f
 	return f.Fd(), nil

@@ -135,7 +135,7 @@ func newTerminalOutput(f *os.File, raw syscall.RawConn) *Output {
 // to poll f: it has no memory, or epoll(7)'s max_user_watches is reached.
 func pollable(f *os.File) (syscall.RawConn, error) {
 	if errors.Is(f.SetDeadline(time.Time{}), os.ErrNoDeadline) {
-		return nil, fmt.Errorf("%s: %w: the kernel polls no more files", f.Name(), ErrResources)
+		return nil, fmt.Errorf("%s: %w: epoll refused it (fs.epoll.max_user_watches, or out of memory)", f.Name(), ErrResources)
 	}
 	return f.SyscallConn()
 }

@@ -54,7 +54,7 @@ const killPatience = 5 * time.Second
 
 // ErrStuck says that the main process has not ended though it has been sent
 // SIGKILL: it is stuck in the kernel, or frozen.
-var ErrStuck = fmt.Errorf("the process has not ended within %v of SIGKILL", killPatience)
+var ErrStuck = fmt.Errorf("the process did not exit within %v of SIGKILL", killPatience)
 
 // An invalidError wraps [ErrInvalid]; its text says enough without "invalid".
 type invalidError struct{ error }

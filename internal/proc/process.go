@@ -78,7 +78,7 @@ func (p *Process) Resize(rows, cols uint16) error {
 	case p.terminal == nil:
 		return invalidError{errors.New("the process has no terminal")}
 	case rows == 0 || cols == 0:
-		return invalidError{fmt.Errorf("a terminal of %d rows and %d columns", rows, cols)}
+		return invalidError{fmt.Errorf("terminal size %d rows, %d columns: want 1 or more", rows, cols)}
 	}
 	err := p.terminal.resize(rows, cols)
 	if errors.Is(err, os.ErrClosed) {

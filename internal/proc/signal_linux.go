@@ -24,7 +24,7 @@ func parseSignal(s string) (Signal, error) {
 func signalNumber(s string) (syscall.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil {
 		if n < 1 || n > maxSignal {
-			return 0, invalidError{fmt.Errorf("no signal %d: want 1 to %d", n, maxSignal)}
+			return 0, invalidError{fmt.Errorf("unknown signal %d: want 1 to %d", n, maxSignal)}
 		}
 		return syscall.Signal(n), nil
 	}
@@ -32,7 +32,7 @@ func signalNumber(s string) (syscall.Signal, error) {
 	if sig := unix.SignalNum(name); sig != 0 {
 		return sig, nil
 	}
-	return 0, invalidError{fmt.Errorf("no signal %.64q", s)}
+	return 0, invalidError{fmt.Errorf("unknown signal %.64q", s)}
 }
 
 // signalName returns the name of a signal without SIG, or its number if it has

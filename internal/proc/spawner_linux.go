@@ -19,7 +19,7 @@ func (s *Spawner) open() {
 	closeOnExec()
 	catchIgnored()
 	s.thread = currentThread()
-	s.noCgroups = errors.New("it was not told to use any")
+	s.noCgroups = errors.New("disabled")
 	// What it opens now, nobody can take away.
 	_, _ = s.null.open()
 	s.terminals.fill()

@@ -61,7 +61,7 @@ func openMaster() (int, error) {
 	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	for _, errno := range []error{unix.ENOENT, unix.ENODEV, unix.ENXIO, unix.EIO, unix.EACCES} {
 		if errors.Is(err, errno) {
-			return -1, fmt.Errorf("no terminal is to be had: open /dev/ptmx: %w: %w", ErrUnsupported, err)
+			return -1, fmt.Errorf("no terminal available: open /dev/ptmx: %w: %w", ErrUnsupported, err)
 		}
 	}
 	if err != nil {

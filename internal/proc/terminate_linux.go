@@ -48,7 +48,7 @@ func (p *Process) signalGroup(sig syscall.Signal) error {
 
 func killError(err error) error {
 	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("%w: the process has another user than the agent", ErrNotPermitted)
+		return fmt.Errorf("%w: the process runs as a different user than the agent", ErrNotPermitted)
 	}
 	if scarce(err) {
 		return fmt.Errorf("%w: signal: %w", ErrResources, err)

@@ -130,7 +130,7 @@ func TestForwardThatMakesNoSenseIsRefused(t *testing.T) {
 		{"tcp", "example.com:80", wire.BadRequest, "the guest itself"},
 		{"udp", "localhost:80", wire.BadRequest, `network "udp"`},
 		{"unix", "relative", wire.BadRequest, "absolute path"},
-		{"unix", "/" + strings.Repeat("x", 1<<20), wire.BadRequest, "the longest is 107"},
+		{"unix", "/" + strings.Repeat("x", 1<<20), wire.BadRequest, "want at most 107"},
 		{"tcp", nobody.Addr().String(), wire.NotFound, "connection refused"},
 		{"unix", "/nosuch/socket", wire.NotFound, "no such file"},
 	} {

@@ -41,7 +41,7 @@ func NewNotifier() (Notifier, error) {
 	}
 	u, err := strconv.ParseUint(usec, 10, 64)
 	if err != nil || u == 0 || u > maxMicroseconds {
-		return n, fmt.Errorf("WATCHDOG_USEC=%q is not a time in microseconds", usec)
+		return n, fmt.Errorf("WATCHDOG_USEC=%q: want microseconds", usec)
 	}
 	n.timeout = time.Duration(u) * time.Microsecond
 	return n, nil

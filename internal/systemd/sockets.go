@@ -33,7 +33,7 @@ func Sockets() ([]Socket, error) {
 	}
 	n, err := strconv.ParseUint(count, 10, 31)
 	if err != nil {
-		return nil, fmt.Errorf("LISTEN_FDS=%q is not a number of sockets", count)
+		return nil, fmt.Errorf("LISTEN_FDS=%q: want the number of sockets", count)
 	}
 	return numbered(int(n), strings.Split(names, ":"))
 }

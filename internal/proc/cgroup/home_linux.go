@@ -38,11 +38,11 @@ func findHome() (home, error) {
 	case delegated(parent) && !isUnit(own):
 		return home{dir: parent}, nil
 	case delegated(own):
-		return home{own, fmt.Errorf("the agent itself is in the cgroup %s that is delegated to it: "+
-			"it must be started in one below, with systemd 254 or later by DelegateSubgroup=agent in its unit", own)}, nil
+		return home{own, fmt.Errorf("the agent runs in its delegated cgroup %s itself: "+
+			"start it in a child cgroup (DelegateSubgroup=agent in its unit, systemd 254 or later)", own)}, nil
 	default:
-		return home{own, fmt.Errorf("the agent is in the cgroup %s, which is neither the root nor below one that is delegated to it: "+
-			"with systemd 254 or later its unit needs Delegate=yes and DelegateSubgroup=agent", own)}, nil
+		return home{own, fmt.Errorf("the agent runs in cgroup %s, which is not delegated: "+
+			"add Delegate=yes and DelegateSubgroup=agent to its unit (systemd 254 or later)", own)}, nil
 	}
 }
 

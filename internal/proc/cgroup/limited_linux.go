@@ -78,11 +78,11 @@ func enable(dir, controller string) error {
 	case err != nil:
 		return err
 	case !there:
-		return fmt.Errorf("the cgroup %s has no %s controller: it is not delegated, held by cgroup v1, or not in the kernel", dir, controller)
+		return fmt.Errorf("cgroup %s has no %s controller: it is not delegated, used by cgroup v1, or not in the kernel", dir, controller)
 	}
 	err = writeControl(filepath.Join(dir, "cgroup.subtree_control"), "+"+controller)
 	if errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("the cgroup %s has processes of its own: %w", dir, err)
+		return fmt.Errorf("cgroup %s has processes of its own: %w", dir, err)
 	}
 	return err
 }
