@@ -12,7 +12,7 @@ import (
 
 var (
 	flagPattern       = regexp.MustCompile(`--[a-z][a-z0-9-]*`)
-	definitionPattern = regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z0-9-]+)`) // in a help text
+	definitionPattern = regexp.MustCompile(`(?m)^ {2,6}(?:-\w, )?(--[a-z0-9-]+)`) // in a help text
 )
 
 // help returns what a command's --help prints.

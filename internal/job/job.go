@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package job runs commands apart from the connections that ask for them.
 //
 // A [Job] is one command: its process, where its output goes, and the record of its
@@ -176,7 +178,7 @@ func (j *Job) End() {
 // Check takes the lock that every request about the job needs.
 func (j *Job) Check() {
 	j.mu.Lock()
-	defer j.mu.Unlock()
+	defer j.mu.Unlock() //nolint:gocritic // staticcheck rejects an empty critical section
 }
 
 // State returns what a list of jobs says of this one.
