@@ -76,7 +76,7 @@ func (c *answered) refusal(first []byte) error {
 
 // errNoGreeting is the error of a connection that the agent closes at once.
 var errNoGreeting = errors.New("the agent closed the connection before its hello: " +
-	"it does not serve this peer, or is no cocoon-agent")
+	"it does not serve this peer, or it is not cocoon-agent")
 
 // beforeHello returns why a connection has ended that ended before the agent's hello.
 func beforeHello(err error) error {

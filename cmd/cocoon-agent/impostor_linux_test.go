@@ -22,7 +22,7 @@ func TestWhatIsNoAgentIsExplained(t *testing.T) {
 		},
 		"hangs up": {
 			behave: func(net.Conn) {},
-			want:   "the agent closed the connection before its hello: it does not serve this peer, or is no cocoon-agent",
+			want:   "the agent closed the connection before its hello: it does not serve this peer, or it is not cocoon-agent",
 		},
 		"speaks HTTP": {
 			behave: func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") },

@@ -14,7 +14,7 @@ type Limits struct {
 // A LimitsError says why limits cannot be set.
 type LimitsError struct{ Reason error }
 
-func (e *LimitsError) Error() string { return "limits cannot be set: " + e.Reason.Error() }
+func (e *LimitsError) Error() string { return "cannot set limits: " + e.Reason.Error() }
 
 func (e *LimitsError) Unwrap() error { return e.Reason }
 
