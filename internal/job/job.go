@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package job runs commands apart from the connections that ask for them.
 //
 // A [Job] is one command: its process, where its output goes, and the record of its

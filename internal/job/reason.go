@@ -1,5 +1,3 @@
-//go:build linux
-
 package job
 
 import "github.com/cocoonstack/cocoon-agent/internal/proc"
