@@ -162,7 +162,7 @@ func (m *match) end(kept bool) {
 	m.tb.Helper()
 	_ = m.host.Close()
 	if !kept {
-		agenttest.Within(m.tb, "the end of the session", func() { session.AwaitConns(m.server) })
+		agenttest.Eventually(m.tb, "the end of the session", func() bool { return session.Connections(m.server) == 0 })
 	}
 	agenttest.Within(m.tb, "shutdown", func() {
 		if err := m.server.Shutdown(context.Background()); err != nil {

@@ -4,9 +4,6 @@ package session
 
 import "weak"
 
-// AwaitConns waits until no connection is left.
-func AwaitConns(s *Server) { s.serving.Wait() }
-
 // WaitingAnswers returns how many answers wait for hosts to read them.
 func WaitingAnswers(s *Server) int {
 	n := 0

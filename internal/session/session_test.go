@@ -123,7 +123,7 @@ func TestKeptProcessOutlivesItsConnectionAndNotTheAgent(t *testing.T) {
 }
 
 func TestShutdownReportsExitsAndRefusesExecs(t *testing.T) {
-	a := agenttest.Start(t)
+	a := patient(t)
 	h := connect(t, a)
 	out := h.open()
 	h.send(&wire.Exec{
@@ -146,6 +146,13 @@ func TestShutdownReportsExitsAndRefusesExecs(t *testing.T) {
 	}
 	wantError(t, h.lose(), 0, wire.ShuttingDown, "shutting down")
 	<-done
+}
+
+// patient returns an agent whose shutdown gives commands, on a machine that may be
+// busy, the time that they need to exit by themselves.
+func patient(t *testing.T) *agenttest.Agent {
+	t.Helper()
+	return agenttest.StartWith(t, func(c *session.Config) { c.ShutdownGrace = agenttest.Patience / 2 })
 }
 
 func TestShutdownEndsWhatIgnoresSIGTERM(t *testing.T) {
