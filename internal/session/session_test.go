@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/session"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
