@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,7 +39,7 @@ func (s stranger) end() {
 // survives checks that no signal has hit the stranger: sleep dies of each.
 func (s stranger) survives(tb testing.TB) {
 	tb.Helper()
-	if state := statOf(s.Process.Pid).state; !strings.Contains("SRD", state) {
+	if state := statOf(s.Process.Pid).state; !slices.Contains([]string{"S", "R", "D"}, state) {
 		tb.Errorf("the stranger, process %d, is in state %q, want S, R or D", s.Process.Pid, state)
 	}
 }
