@@ -138,7 +138,7 @@ func TestNoTerminals(t *testing.T) {
 		return cmd
 	}
 	for range 3 {
-		wantRefused(t, tty().Run(), client.Unsupported, "no terminal is to be had: open /dev/ptmx")
+		wantRefused(t, tty().Run(), client.Unsupported, "no terminal available: open /dev/ptmx")
 	}
 	g.works(t)
 	if now := descriptors(t, g.pid); now != before {

@@ -156,11 +156,13 @@ func (s *Session) admit(id uint32) (*Stream, error) {
 		return nil, err
 	}
 	s.streams[id] = stream
+	// The acknowledgement first: whoever claims the stream may write at once.
+	err = s.out.answer(header{kind: kindWindow, flags: flagACK, stream: id, length: uint32(s.window - initialWindow)})
 	s.inbox.put(stream)
 	if stream.refused {
 		go stream.Discard() // ends at once; Claim says why
 	}
-	return stream, s.out.answer(header{kind: kindWindow, flags: flagACK, stream: id, length: uint32(s.window - initialWindow)})
+	return stream, err
 }
 
 // forget lets go of a stream that has ended in both directions.
