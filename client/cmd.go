@@ -108,6 +108,7 @@ type Cmd struct {
 	call      *call // the exec, over the link that the command runs on
 	pid       int
 	handle    []byte
+	notes     []string
 	streams   streams
 	pipes     []*outputPipe // of StdoutPipe, StderrPipe, as Stdout and Stderr have them
 	stdinPipe *stdinPipe    // likewise

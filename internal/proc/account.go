@@ -7,6 +7,7 @@ type account struct {
 	name, home, shell string
 	uid, gid          uint32
 	groups            []uint32 // supplementary
+	notes             []Note
 }
 
 // members is the set of groups that the account is a member of.
