@@ -18,7 +18,7 @@ type Spec struct {
 	ClearEnv bool
 
 	Dir  string // absolute; empty: the user's home, or / if there is none
-	User string // "name", "uid", "name:group" or "uid:gid"; empty: the agent's own
+	User string // "name", "uid", "name:group" or "uid:gid"; empty: the agent's own; see Identity
 
 	// Which of the standard streams are wanted as pipes. The others are /dev/null.
 	Stdin, Stdout, Stderr bool
