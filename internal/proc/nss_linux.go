@@ -26,6 +26,10 @@ const (
 	// maxAnswer is how much of an answer is kept: more than maxGroups numbers.
 	maxAnswer = 1 << 20
 
+	// notFirst is what no name of a user or group begins with: getent takes it for an
+	// option, or skips it as the beginning of a number.
+	notFirst = "-+ \t\n\v\f\r"
+
 	// maxNameLen is how long the name of a user or group may be, LOGIN_NAME_MAX.
 	maxNameLen = 256
 )
@@ -79,8 +83,8 @@ func (s *Spawner) askForGroups(name string) (groups []uint32, err error) {
 // ask has getent look for an entry of a database. It is not ok if there is no such
 // entry, no such database or no getent.
 func (s *Spawner) ask(database, key string) (answer io.Reader, ok bool, err error) {
-	if key == "" || key[0] == '-' || len(key) > maxNameLen {
-		return nil, false, nil // not a name, but an option perhaps
+	if key == "" || len(key) > maxNameLen || strings.ContainsRune(notFirst, rune(key[0])) {
+		return nil, false, nil
 	}
 	for _, path := range getents {
 		l := &lookup{argv: []string{path, database, key}, done: make(chan struct{})}

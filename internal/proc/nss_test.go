@@ -132,7 +132,7 @@ func TestGetentIsNotAskedForOptions(t *testing.T) {
 	}
 	asked := filepath.Join(openDir(t), "asked")
 	s := withAccounts(t, fmt.Sprintf("#!/bin/sh\necho \"$@\" >>%s\nexit 2\n", asked), 0o755)
-	for _, user := range []string{"-s", "--help", "", ":0", "4294967295", "plain:-i", "plain:4294967295", strings.Repeat("x", 257)} {
+	for _, user := range []string{"-s", "--help", "", ":0", "4294967295", "+1", " 1", "\v1", "plain:-i", "plain:4294967295", strings.Repeat("x", 257)} {
 		if got, err := s.Identity(user); user != "" && !errors.Is(err, proc.ErrInvalid) {
 			t.Errorf("Identity(%.64q) = %+v, %v, want ErrInvalid", user, got, err)
 		}

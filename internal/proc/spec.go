@@ -54,8 +54,11 @@ func (t *Terminal) term() string {
 }
 
 func checkStrings(spec Spec) error {
-	if len(spec.Argv) == 0 || spec.Argv[0] == "" {
+	if len(spec.Argv) == 0 {
 		return invalidError{errors.New("no command")}
+	}
+	if spec.Argv[0] == "" {
+		return fmt.Errorf(`"": %w`, ErrNotFound) // execvp(3)
 	}
 	for _, s := range spec.Argv {
 		if err := checkNUL("argument", s); err != nil {
