@@ -112,7 +112,7 @@ func (s *serveCommand) Run() error {
 	config.Spawner, config.Admit = spawner, admit(policy)
 	config.OwnSocket = func(name string) bool { return isOwn(endpoints, name) }
 	server = session.NewServer(config)
-	d := daemon{log.Logger, bind, server, notifier, log.flush}
+	d := daemon{log: log.Logger, bind: bind, server: server, notifier: notifier, flush: log.flush}
 	return d.run(ctx, stop, endpoints)
 }
 

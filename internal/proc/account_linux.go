@@ -148,9 +148,9 @@ func (e *entries) user() (a account, ok bool, err error) {
 	if ok, err = e.readFields(7); !ok || err != nil {
 		return account{}, false, err
 	}
-	uid, err := parseID(string(e.fields[2]))
-	gid, err2 := parseID(string(e.fields[3]))
-	if err != nil || err2 != nil {
+	uid, isUID := idIn(e.fields[2])
+	gid, isGID := idIn(e.fields[3])
+	if !isUID || !isGID {
 		return account{}, false, nil
 	}
 	a = account{name: string(e.fields[0]), uid: uid, gid: gid, home: string(e.fields[5]), shell: string(e.fields[6])}
@@ -166,8 +166,13 @@ func (e *entries) group() (gid uint32, ok bool, err error) {
 	if ok, err = e.readFields(3); !ok || err != nil {
 		return 0, false, err
 	}
-	gid, notGID := parseID(string(e.fields[2]))
-	return gid, notGID == nil, nil
+	gid, ok = idIn(e.fields[2])
+	return gid, ok, nil
+}
+
+func idIn(field []byte) (uint32, bool) {
+	n, err := parseID(string(field))
+	return n, err == nil
 }
 
 // findGroup returns the gid of the first group of /etc/group with that name.

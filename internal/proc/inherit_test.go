@@ -3,6 +3,7 @@
 package proc_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -174,7 +175,7 @@ func TestProtectNeedsThePrivilege(t *testing.T) {
 	if err := proc.Protect(); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("Protect = %v, want %v", err, os.ErrPermission)
 	}
-	if after, err := os.ReadFile("/proc/self/oom_score_adj"); string(after) != string(before) {
+	if after, err := os.ReadFile("/proc/self/oom_score_adj"); !bytes.Equal(after, before) {
 		t.Errorf("oom_score_adj = %q, %v, want %q", after, err, before)
 	}
 }

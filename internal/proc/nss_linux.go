@@ -40,8 +40,8 @@ func (s *Spawner) askForUser(name string, uid uint32, byID bool) (account, bool,
 	if !ok || err != nil {
 		return account{}, false, err
 	}
-	a, ok, err := newEntries(answer).user()
-	if err != nil || !ok || byID && a.uid != uid {
+	a, ok, _ := newEntries(answer).user()
+	if !ok || byID && a.uid != uid {
 		return account{}, false, nil // it has no user with ids that can be
 	}
 	a.groups, err = s.askForGroups(a.name)
@@ -54,8 +54,8 @@ func (s *Spawner) askForGroup(name string) (gid uint32, ok bool, err error) {
 	if !ok || err != nil {
 		return 0, false, err
 	}
-	gid, ok, err = newEntries(answer).group()
-	return gid, ok && err == nil, nil
+	gid, ok, _ = newEntries(answer).group()
+	return gid, ok, nil
 }
 
 // askForGroups asks for all groups that a user is a member of. A getent that does not

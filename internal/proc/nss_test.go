@@ -166,7 +166,8 @@ func TestNameServicesThatDoNotAnswer(t *testing.T) {
 			}
 			asking.Wait()
 			var m runtime.MemStats
-			if runtime.ReadMemStats(&m); m.HeapAlloc > 100<<20 {
+			runtime.ReadMemStats(&m)
+			if m.HeapAlloc > 100<<20 {
 				t.Errorf("%d bytes of heap are in use", m.HeapAlloc)
 			}
 		})
