@@ -33,8 +33,8 @@ type daemon struct {
 	bind     binder
 	server   *session.Server
 	notifier systemd.Notifier
-	flush    func() // has the log written, as far as it can be
-	deadman  *deadman.Deadman
+	flush    func()           // has the log written, as far as it can be
+	deadman  *deadman.Deadman // watches over all of this
 }
 
 // run serves all endpoints until ctx ends or an inherited one fails, and then
@@ -75,12 +75,8 @@ func (d *daemon) tell(assignments ...string) {
 	}
 }
 
-// guard starts the watchdogs, which are stopped by what it returns.
+// guard starts a watchdog, which is stopped by what it returns.
 func (d *daemon) guard() (stop func()) {
-	var err error
-	if d.deadman, err = deadman.Start(d.server.ShutdownGrace); err != nil {
-		d.log.Warn().Err(err).Msg("no watchdog thread: an agent that hangs may not be ended")
-	}
 	w := watchdog{d.log, d.server.Check, d.tell, func() { d.flush(); d.deadman.Abort() }}
 	ticker := time.NewTicker(interval(d.notifier.Timeout()))
 	done := make(chan struct{})
@@ -88,7 +84,6 @@ func (d *daemon) guard() (stop func()) {
 	return func() {
 		ticker.Stop()
 		close(done)
-		d.deadman.Stop()
 	}
 }
 

@@ -17,13 +17,13 @@ package deadman
 
 import "time"
 
-// A Deadman watches this program. Its methods are safe for concurrent use.
+// A Deadman watches this program. The zero Deadman watches nothing. Its methods are safe for concurrent use.
 type Deadman struct{ deadman }
 
 // Start begins to watch this program. A SIGTERM for which [Deadman.Taken] is not called
 // within grace and 10 seconds ends the program, too, if signal.Notify has been called for
-// it before. There can be one Deadman at a time. After an error the Deadman watches
-// nothing, and can be used all the same. On systems other than Linux, and on
+// it before. There can be one Deadman at a time. After an error the Deadman is a
+// zero one. On systems other than Linux, and on
 // architectures other than amd64, arm64 and riscv64, a Deadman watches nothing.
 //
 // Start raises GOTRACEBACK to "crash", without which the stacks of goroutines that run
