@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/cocoonstack/cocoon-agent/internal/deadman"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 	"github.com/cocoonstack/cocoon-agent/internal/systemd"
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
@@ -32,7 +33,8 @@ type daemon struct {
 	bind     binder
 	server   *session.Server
 	notifier systemd.Notifier
-	flush    func() // has the log written, as far as it can be
+	flush    func()           // has the log written, as far as it can be
+	deadman  *deadman.Deadman // watches over all of this
 }
 
 // run serves all endpoints until ctx ends or an inherited one fails, and then
@@ -56,6 +58,7 @@ func (d *daemon) run(ctx context.Context, stop func(), endpoints []endpoint) err
 		d.log.Error().Err(err).Msg("listener failed, shutting down")
 	}
 	stop()
+	d.deadman.Taken() // a signal that comes from now on ends the process by itself
 	d.tell(systemd.Stopping, systemd.Status("shutting down"))
 	within, cancel := context.WithTimeout(context.Background(), d.server.ShutdownGrace+shutdownTime)
 	defer cancel()
@@ -74,7 +77,7 @@ func (d *daemon) tell(assignments ...string) {
 
 // guard starts a watchdog, which is stopped by what it returns.
 func (d *daemon) guard() (stop func()) {
-	w := watchdog{d.log, d.server.Check, d.tell, func() { d.flush(); abort() }}
+	w := watchdog{d.log, d.server.Check, d.tell, func() { d.flush(); d.deadman.Abort() }}
 	ticker := time.NewTicker(interval(d.notifier.Timeout()))
 	done := make(chan struct{})
 	go w.watch(ticker.C, done)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/client"
 	"github.com/cocoonstack/cocoon-agent/e2e/checks"
+	"github.com/cocoonstack/cocoon-agent/internal/deadman"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
@@ -113,7 +114,8 @@ func startServing(t *testing.T, inherited bool) *serving {
 		s.endpoints = append(s.endpoints, endpoint{ln, a, inherited})
 	}
 	log := zerolog.New(&s.log)
-	d := &daemon{log: log, server: session.NewServer(session.Config{Log: log, Spawner: spawner, Admit: admit(transport.Policy{})})}
+	server := session.NewServer(session.Config{Log: log, Spawner: spawner, Admit: admit(transport.Policy{})})
+	d := &daemon{log: log, server: server, deadman: new(deadman.Deadman)}
 	ctx, stop := context.WithCancel(t.Context())
 	go func() { s.ended <- d.run(ctx, stop, s.endpoints) }() // stopped by the test's end
 	t.Cleanup(func() {

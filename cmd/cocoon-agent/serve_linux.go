@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/cocoonstack/cocoon-agent/internal/deadman"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 	"github.com/cocoonstack/cocoon-agent/internal/systemd"
@@ -85,6 +86,8 @@ func (s *serveCommand) Run() error {
 	s.collectInTime()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	dead := s.watch(log.Logger)
+	defer dead.Stop()
 	survive()
 	spawner, err := proc.NewSpawner()
 	if err != nil {
@@ -105,11 +108,12 @@ func (s *serveCommand) Run() error {
 	}
 	log.Info().Str("address", names(endpoints)).Str("version", config.Version).Msg("listening")
 	s.warn(log.Logger, spawner)
+	protect(log.Logger)
 	config.Log, config.Audit, config.Recording = log.Logger, log.audit, log.recording
 	config.Spawner, config.Admit = spawner, admit(policy)
 	config.OwnSocket = func(name string) bool { return isOwn(endpoints, name) }
 	server = session.NewServer(config)
-	d := daemon{log.Logger, bind, server, notifier, log.flush}
+	d := daemon{log: log.Logger, bind: bind, server: server, notifier: notifier, flush: log.flush, deadman: dead}
 	return d.run(ctx, stop, endpoints)
 }
 
@@ -139,6 +143,16 @@ func (s *serveCommand) config() (c session.Config, err error) {
 	}
 	c.Policy, err = s.policy()
 	return c, err
+}
+
+// watch has the agent ended if its goroutines do not run any more, or do not take a
+// SIGTERM that has been asked for by then. The caller stops that.
+func (s *serveCommand) watch(log zerolog.Logger) *deadman.Deadman {
+	d, err := deadman.Start(s.ShutdownGrace)
+	if err != nil {
+		log.Warn().Err(err).Msg("no watchdog thread: an agent that hangs may not be ended")
+	}
+	return d
 }
 
 func (s *serveCommand) strict() bool { return s.Audit == "strict" }

@@ -6,6 +6,10 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+
+	"github.com/rs/zerolog"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
 // spareThreads is how many threads the agent has made before it serves, besides
@@ -22,6 +26,13 @@ func survive() {
 	// A write to standard error then fails and does not end the agent. It is
 	// caught, not ignored: commands must not inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+}
+
+// protect prepares it for one that is out of memory.
+func protect(log zerolog.Logger) {
+	if err := proc.Protect(); err != nil {
+		log.Warn().Err(err).Msg("the OOM killer may kill the agent: cannot set oom_score_adj to -1000")
+	}
 }
 
 // makeThreads has n threads made, which the runtime keeps for when it needs them.

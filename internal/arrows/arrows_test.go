@@ -45,10 +45,11 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/lane":        {},
 		"internal/guest":       {},
 		"internal/systemd":     {},
+		"internal/deadman":     {},
 		"internal/logqueue":    {},
 		"internal/clidoc":      {},
 		"internal/plain":       {},
-		"cmd/cocoon-agent":     {"client", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
+		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
 		"internal/agenttest":   {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/session", "internal/transport", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
