@@ -50,7 +50,8 @@ type Cmd struct {
 	Dir string
 
 	// User is who the command runs as: "name", "uid", "name:group" or "uid:gid".
-	// Empty: the agent's user, which is root as a rule.
+	// Empty: the agent's user, which is root as a rule. The command has all groups of
+	// the user; an explicit group is its primary one and takes no other away.
 	User string
 
 	// TTY gives the command a terminal of its own for its standard streams; nil
@@ -108,6 +109,7 @@ type Cmd struct {
 	call      *call // the exec, over the link that the command runs on
 	pid       int
 	handle    []byte
+	notes     []string
 	streams   streams
 	pipes     []*outputPipe // of StdoutPipe, StderrPipe, as Stdout and Stderr have them
 	stdinPipe *stdinPipe    // likewise

@@ -64,11 +64,13 @@ func (c *Cmd) startOn(l *link) (err error) {
 	case err != nil:
 		return unanswered(err)
 	}
-	if c.pid, c.handle, err = call.startedExec(answer); err != nil {
+	m, err := call.startedExec(answer)
+	if err != nil {
 		call.letGo()
 		return err
 	}
 	c.call = call
+	c.pid, c.handle, c.notes = m.PID, handleOf(m), notesOf(m)
 	return nil
 }
 
@@ -131,21 +133,21 @@ func milliseconds(d time.Duration) uint64 {
 
 // startedExec returns what the answer to an exec says of the process. After an answer
 // that makes no sense the guest may still run the command, and is asked to end it.
-func (c *call) startedExec(answer wire.Message) (pid int, handle []byte, err error) {
+func (c *call) startedExec(answer wire.Message) (_ *wire.Started, err error) {
 	switch m := answer.(type) {
 	case *wire.Started:
 		if err = checkStarted(m); err == nil {
-			return m.PID, handleOf(m), nil
+			return m, nil
 		}
 	case *wire.Error:
 		err = c.link.execError(m)
 		if errors.Is(err, errMayHaveRun) {
 			err = &MaybeStartedError{Err: err}
 		}
-		return 0, nil, err
+		return nil, err
 	default:
 		err = fmt.Errorf("%w: %T before started", ErrProtocol, m)
 	}
 	c.withdraw()
-	return 0, nil, &MaybeStartedError{Err: err}
+	return nil, &MaybeStartedError{Err: err}
 }

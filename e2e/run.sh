@@ -53,5 +53,5 @@ fi
 "$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/limits
 "$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/systemd
 "$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/reseed
-"$go" test -count=1 -v -run Limits -exec "$dir/uml" ./internal/proc
+"$go" test -count=1 -v -run 'Limits|OOMKiller' -exec "$dir/uml" ./internal/proc
 "$go" test -tags e2e -count=1 -v ./e2e/hybrid

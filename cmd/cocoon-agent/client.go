@@ -89,7 +89,7 @@ type clientCommand struct {
 	Stdin  bool   `name:"stdin" short:"i" help:"No effect, accepted so that -it works. Standard input is forwarded unless -n is given."`
 	Escape string `default:"~" placeholder:"CHAR" help:"Escape character of -t. CHAR and a dot, typed at the start of a line, leave the session. One character, ^X for a control character, or none. Default: ~."`
 
-	User     string        `short:"u" placeholder:"USER" help:"Run the command as USER: name, uid, name:group or uid:gid. Default: serve's --user, or the agent's user."`
+	User     string        `short:"u" placeholder:"USER" help:"Run the command as USER: name, uid, name:group or uid:gid. The command has all groups of the user. Default: serve's --user, or the agent's user."`
 	ClearEnv bool          `help:"Start with an empty environment. Add variables with --env."`
 	Timeout  time.Duration `placeholder:"TIME" help:"Terminate the command and its descendants after TIME, such as 30s. The exit status is then 124."`
 	Keep     bool          `help:"Keep the command running if this client or its connection ends."`

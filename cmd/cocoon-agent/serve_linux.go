@@ -86,6 +86,9 @@ func (s *serveCommand) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	survive()
+	if err := proc.Protect(); err != nil {
+		log.Warn().Err(err).Msg("the OOM killer may kill the agent: cannot set oom_score_adj to -1000")
+	}
 	spawner, err := proc.NewSpawner()
 	if err != nil {
 		return err

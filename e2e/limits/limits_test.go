@@ -215,22 +215,26 @@ func TestDeathByAnotherKillIsNotForWantOfMemory(t *testing.T) {
 	}
 }
 
-// What the agent inherits to its children, an OOM killer that spares them, is
-// undone in time.
+// The agent's protection from the OOM killer, by its unit or by itself, is inherited
+// by its children and undone in time.
 func TestProtectedAgentsCommandIsOOMKilled(t *testing.T) {
 	const file = "/proc/self/oom_score_adj"
-	if err := os.WriteFile(file, []byte("-1000"), 0); err != nil {
-		t.Fatal(err)
+	for _, started := range []string{"-1000", "0"} {
+		t.Run("started="+started, func(t *testing.T) {
+			write(t, file, started)
+			a := serve(t, root, "")
+			write(t, file, "0")
+			own, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", a.Process.Pid))
+			if string(own) != "-1000\n" {
+				t.Errorf("oom_score_adj of the agent = %q, %v, want -1000", own, err)
+			}
+			hog := hog(t)
+			for range 5 {
+				wantOOMKilled(t, a.command(t, client.Limits{Memory: 32 << 20}, hog...).Run())
+			}
+			a.wantNoCgroups(t)
+		})
 	}
-	a := serve(t, root, "")
-	if err := os.WriteFile(file, []byte("0"), 0); err != nil {
-		t.Fatal(err)
-	}
-	hog := hog(t)
-	for range 5 {
-		wantOOMKilled(t, a.command(t, client.Limits{Memory: 32 << 20}, hog...).Run())
-	}
-	a.wantNoCgroups(t)
 }
 
 func TestArgumentsAreTheCommandsMemoryToo(t *testing.T) {

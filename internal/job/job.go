@@ -32,7 +32,7 @@ type Label struct {
 //	new → refused (Start, Refuse)
 //
 // Whoever has made a Job moves it on, on one goroutine at a time. The other methods
-// may be called at any time, PID and State only once it has started.
+// may be called at any time, PID, Notes and State only once it has started.
 type Job struct {
 	Label
 
@@ -66,6 +66,9 @@ func (j *Job) PID() int { return j.process.PID() }
 
 // NoCgroup returns why the process has no cgroup: see [proc.Process.NoCgroup].
 func (j *Job) NoCgroup() error { return j.process.NoCgroup() }
+
+// Notes returns what is unusual about the process.
+func (j *Job) Notes() []proc.Note { return j.process.Notes() }
 
 // Start starts the process. If it fails then nothing runs, and the job is refused. The
 // error is the spawner's, or a [*StartError].

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -93,6 +94,9 @@ func TestCgroupsThatHaveGoneAreDoneWithout(t *testing.T) {
 	c := ready(t, s, "sleep 1000 & echo ready; wait", 1)
 	if !errors.Is(c.NoCgroup(), os.ErrNotExist) {
 		t.Errorf("why it has none: %v", c.NoCgroup())
+	}
+	if notes := c.Notes(); !slices.Equal(notes, []proc.Note{proc.NoteNoCgroup}) {
+		t.Errorf("Notes = %q, want %q", notes, proc.NoteNoCgroup)
 	}
 	c.Terminate(0)
 	if r := c.finish(t); r.cut || r.SignalName != "KILL" {

@@ -8,19 +8,23 @@ import (
 // defaultPath is the PATH where the agent has none, as Debian's login gives root.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// private are variables that were put into the agent's environment for the
-// agent itself: systemd.exec(5), sd_listen_fds(3), sd_notify(3). TERM is of the
-// agent's own terminal.
-var private = []string{
-	"AGENT_LOG_LEVEL",
-	"CACHE_DIRECTORY", "CONFIGURATION_DIRECTORY", "CREDENTIALS_DIRECTORY", "LOGS_DIRECTORY",
-	"RUNTIME_DIRECTORY", "STATE_DIRECTORY",
-	"FDSTORE", "INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID",
-	"LISTEN_PIDFDID", "LOG_NAMESPACE", "MAINPID", "MANAGERPID", "MANAGERPIDFDID",
-	"MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "NOTIFY_SOCKET", "PIDFILE",
-	"SYSTEMD_EXEC_PID", "TERM", "TRIGGER_PATH", "TRIGGER_TIMER_MONOTONIC_USEC", "TRIGGER_TIMER_REALTIME_USEC",
-	"TRIGGER_UNIT", "WATCHDOG_PID", "WATCHDOG_USEC",
-}
+// private are variables that were put into the agent's environment for the agent
+// itself. TERM is of the agent's own terminal.
+var private = slices.Concat(
+	[]string{"AGENT_LOG_LEVEL", "COCOON_AGENT_OPTIONS", "COCOON_AGENT_TARGET", "TERM"},
+	// The Go runtime, package runtime.
+	[]string{"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK"},
+	// The service manager: systemd.exec(5), sd_listen_fds(3), sd_notify(3).
+	[]string{
+		"CACHE_DIRECTORY", "CONFIGURATION_DIRECTORY", "CREDENTIALS_DIRECTORY", "LOGS_DIRECTORY",
+		"RUNTIME_DIRECTORY", "STATE_DIRECTORY",
+		"DEBUG_INVOCATION", "FDSTORE", "INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID",
+		"LISTEN_PIDFDID", "LOG_NAMESPACE", "MAINPID", "MANAGERPID", "MANAGERPIDFDID",
+		"MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "NOTIFY_SOCKET", "PIDFILE",
+		"SYSTEMD_EXEC_PID", "TRIGGER_PATH", "TRIGGER_TIMER_MONOTONIC_USEC", "TRIGGER_TIMER_REALTIME_USEC",
+		"TRIGGER_UNIT", "WATCHDOG_PID", "WATCHDOG_USEC",
+	},
+)
 
 // baseEnv is the agent's environment as far as it is meant for others.
 func baseEnv(own []string) []string {

@@ -18,25 +18,28 @@ func environment(tb testing.TB, s *proc.Spawner, spec proc.Spec) []string {
 	return strings.Split(strings.TrimSuffix(output(tb, s, spec), "\x00"), "\x00")
 }
 
-func TestChildDoesNotSeeWhatSystemdToldTheAgent(t *testing.T) {
+func TestChildDoesNotSeeTheAgentsVariables(t *testing.T) {
 	private := []string{
 		"CREDENTIALS_DIRECTORY", "FDSTORE", "INVOCATION_ID", "JOURNAL_STREAM",
 		"LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", "MAINPID", "MANAGERPID",
 		"MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "NOTIFY_SOCKET", "RUNTIME_DIRECTORY",
-		"STATE_DIRECTORY", "SYSTEMD_EXEC_PID", "TRIGGER_UNIT", "WATCHDOG_PID", "WATCHDOG_USEC",
+		"STATE_DIRECTORY", "SYSTEMD_EXEC_PID", "TRIGGER_UNIT", "WATCHDOG_PID", "WATCHDOG_USEC", "DEBUG_INVOCATION",
+		"AGENT_LOG_LEVEL", "COCOON_AGENT_OPTIONS", "COCOON_AGENT_TARGET", "TERM",
+		"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK",
 	}
 	for _, key := range private {
 		t.Setenv(key, "for the agent")
 	}
 	t.Setenv("LISTEN", "to all")
+	t.Setenv("AGENT_NAME", "to all")
 	env := environment(t, newSpawner(t), proc.Spec{})
 	for _, entry := range env {
 		if strings.Contains(entry, "for the agent") {
 			t.Errorf("the child has %s", entry)
 		}
 	}
-	if !slices.Contains(env, "LISTEN=to all") {
-		t.Errorf("the child lacks what is no business of systemd's: %q", env)
+	if !slices.Contains(env, "LISTEN=to all") || !slices.Contains(env, "AGENT_NAME=to all") {
+		t.Errorf("the child lacks what is no variable of the agent's: %q", env)
 	}
 }
 

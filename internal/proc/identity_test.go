@@ -35,10 +35,11 @@ func TestIdentityIsThatOfAProcess(t *testing.T) {
 		{"root", 0, 0, []uint32{0}},
 		{"plain", 1234, 1235, []uint32{1235, 2001, 2002}},
 		{"1234", 1234, 1235, []uint32{1235, 2001, 2002}},
-		{"plain:audio", 1234, 2001, []uint32{2001}},
-		{"1234:77", 1234, 77, []uint32{77}},
+		{"plain:audio", 1234, 2001, []uint32{1235, 2001, 2002}},
+		{"1234:77", 1234, 77, []uint32{77, 1235, 2001, 2002}},
 		{"bare", 1300, 1301, []uint32{1301}},
-		{"5555", 5555, 0, []uint32{0}},
+		{"5555", 5555, 5555, []uint32{5555}},
+		{"5555:66", 5555, 66, []uint32{66}},
 	} {
 		got, err := s.Identity(test.user)
 		if err != nil || got.UID != test.uid || got.GID != test.gid || !slices.Equal(got.Groups, test.groups) {

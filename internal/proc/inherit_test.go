@@ -3,12 +3,15 @@
 package proc_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"unsafe"
 
@@ -103,24 +106,76 @@ func TestChildHasTheLimitOfFilesThatTheAgentWasStartedWith(t *testing.T) {
 }
 
 func TestChildIsFairGameForTheOOMKiller(t *testing.T) {
-	const score = "/proc/self/oom_score_adj"
+	asRoot(t)
+	for _, test := range []struct {
+		started int // the agent's oom_score_adj
+		protect bool
+		own     string
+		child   string
+	}{
+		{0, false, "0", "0"},
+		{0, true, "-1000", "0"},
+		{300, false, "300", "300"},
+		{300, true, "-1000", "300"},
+		{-500, false, "-500", "0"},
+		{-1000, false, "-1000", "0"},
+		{-1000, true, "-1000", "0"},
+	} {
+		t.Run(fmt.Sprintf("started=%d,protect=%t", test.started, test.protect), func(t *testing.T) {
+			if (test.protect || test.started < 0) && !has(unix.CAP_SYS_RESOURCE) {
+				t.Skip("root lacks CAP_SYS_RESOURCE here; make e2e tests this in a guest")
+			}
+			script := fmt.Sprintf("echo %d >/proc/self/oom_score_adj", test.started)
+			if !inOwnProcess(t, func(cmd *exec.Cmd) { wrap(cmd, script) }) {
+				return
+			}
+			if test.protect {
+				if err := proc.Protect(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wantScores(t, test.own, test.child)
+		})
+	}
+}
+
+// has says whether this process has a capability.
+func has(capability uint) bool {
+	status, _ := os.ReadFile("/proc/self/status")
+	set, err := strconv.ParseUint(field(string(status), "CapEff"), 16, 64)
+	return err == nil && set&(1<<capability) != 0
+}
+
+// wantScores wants an oom_score_adj of the agent, and another one of what it starts.
+func wantScores(t *testing.T, own, child string) {
+	t.Helper()
+	// The child is told after it has been started.
+	const script = `while read score </proc/$$/oom_score_adj; [ "$score" != "$1" ]; do sleep 0.01; done; cat /proc/self/oom_score_adj`
+	c := start(t, newSpawner(t), proc.Spec{Argv: shell(script, child), Stdout: true})
+	if got := c.stdout.await(t, 1); got[0] != child {
+		t.Errorf("oom_score_adj of a command = %q, want %q", got, child)
+	}
+	c.finish(t)
+	if got, err := os.ReadFile("/proc/self/oom_score_adj"); string(got) != own+"\n" {
+		t.Errorf("oom_score_adj of the agent = %q, %v, want %q", got, err, own)
+	}
+}
+
+func TestProtectNeedsThePrivilege(t *testing.T) {
 	if !inOwnProcess(t, asItIs) {
 		return
 	}
-	// Any user may give themselves up; only root may then take it back.
-	if err := os.WriteFile(score, []byte("300"), 0); err != nil {
-		t.Fatal(err)
+	if unix.Geteuid() == 0 {
+		if err := syscall.Setuid(65534); err != nil { // of all threads
+			t.Fatal(err)
+		}
 	}
-	asRoot(t)
-	// The child is told after it has been started.
-	const script = `while read score </proc/$$/oom_score_adj; [ "$score" != 0 ]; do sleep 0.01; done; cat /proc/self/oom_score_adj`
-	c := start(t, newSpawner(t), proc.Spec{Argv: shell(script), Stdout: true})
-	if got := c.stdout.await(t, 1); got[0] != "0" {
-		t.Errorf("oom_score_adj is %q", got)
+	before, _ := os.ReadFile("/proc/self/oom_score_adj")
+	if err := proc.Protect(); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("Protect = %v, want %v", err, os.ErrPermission)
 	}
-	c.finish(t)
-	if own, _ := os.ReadFile(score); string(own) != "300\n" {
-		t.Errorf("the agent's own is now %s", own)
+	if after, err := os.ReadFile("/proc/self/oom_score_adj"); string(after) != string(before) {
+		t.Errorf("oom_score_adj = %q, %v, want %q", after, err, before)
 	}
 }
 

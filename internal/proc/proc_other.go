@@ -21,6 +21,8 @@ func (*spawner) start(Spec, launch) (*Process, error) { return nil, errSystem }
 func (*spawner) account(string) (account, error)      { return account{}, errSystem }
 func (*spawner) identity(string) (account, error)     { return account{}, errSystem }
 
+func protect() error { return errSystem }
+
 func ownAccount() account { return account{} }
 
 type process struct{}

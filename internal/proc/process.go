@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -21,6 +22,7 @@ type Process struct {
 	stdout, stderr *Output
 	terminal       *terminal // nil: none
 
+	notes    []Note      // beside NoteNoCgroup
 	noCgroup error       // why there is none, though others have one
 	asked    atomic.Bool // Terminate has been called in time
 
@@ -43,6 +45,14 @@ func (p *Process) Stderr() *Output { return p.stderr }
 // NoCgroup says why the process has no cgroup, though the Spawner uses them: its
 // tree is found as without. nil: it has one, or none has.
 func (p *Process) NoCgroup() error { return p.noCgroup }
+
+// Notes says what is unusual about the process. It is empty as a rule.
+func (p *Process) Notes() []Note {
+	if p.noCgroup == nil {
+		return p.notes
+	}
+	return append(slices.Clip(p.notes), NoteNoCgroup)
+}
 
 // Wait blocks until the main process has exited, or, with [ErrStuck], until
 // Terminate has given up on it. It may be called once.

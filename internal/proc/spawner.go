@@ -60,7 +60,11 @@ func (s *Spawner) Start(spec Spec) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.start(spec, launch{path: path, dir: dir, env: env, user: user})
+	p, err := s.start(spec, launch{path: path, dir: dir, env: env, user: user})
+	if err == nil {
+		p.notes = user.notes
+	}
+	return p, err
 }
 
 // A launch is what a [Spec] comes to in this guest.

@@ -13,12 +13,14 @@ type spawner struct {
 	cgroups   *cgroup.Pool // nil: none to be had
 	noCgroups error        // why
 	thread    *thread
+	lookups   chan struct{} // has a token for each lookup of a user
 }
 
 func (s *Spawner) open() {
 	closeOnExec()
 	catchIgnored()
 	s.thread = currentThread()
+	s.lookups = make(chan struct{}, maxLookups)
 	s.noCgroups = errors.New("disabled")
 	// What it opens now, nobody can take away.
 	_, _ = s.null.open()

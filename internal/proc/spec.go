@@ -18,7 +18,7 @@ type Spec struct {
 	ClearEnv bool
 
 	Dir  string // absolute; empty: the user's home, or / if there is none
-	User string // "name", "uid", "name:group" or "uid:gid"; empty: the agent's own
+	User string // "name", "uid", "name:group" or "uid:gid"; empty: the agent's own; see Identity
 
 	// Which of the standard streams are wanted as pipes. The others are /dev/null.
 	Stdin, Stdout, Stderr bool
@@ -54,8 +54,11 @@ func (t *Terminal) term() string {
 }
 
 func checkStrings(spec Spec) error {
-	if len(spec.Argv) == 0 || spec.Argv[0] == "" {
+	if len(spec.Argv) == 0 {
 		return invalidError{errors.New("no command")}
+	}
+	if spec.Argv[0] == "" {
+		return fmt.Errorf(`"": %w`, ErrNotFound) // execvp(3)
 	}
 	for _, s := range spec.Argv {
 		if err := checkNUL("argument", s); err != nil {

@@ -57,7 +57,7 @@ func TestStartClassesACommandThatCannotRun(t *testing.T) {
 		name, command string
 		class         error
 	}{
-		{"empty", "", proc.ErrInvalid},
+		{"empty", "", proc.ErrNotFound},
 		{"not in PATH", "no-such-command", proc.ErrNotFound},
 		{"no such file", filepath.Join(dir, "no", "such"), proc.ErrNotFound},
 		{"below a file", "/etc/passwd/sh", proc.ErrNotFound},

@@ -49,12 +49,12 @@ func TestChildIsTheUserThatTheRequestNames(t *testing.T) {
 	for _, test := range []struct{ user, ids, names, dir string }{
 		{"plain", "1234 1235 1235 2001 2002", home + " plain plain /bin/zsh", home},
 		{"1234", "1234 1235 1235 2001 2002", home + " plain plain /bin/zsh", home},
-		{"plain:audio", "1234 2001 2001", home + " plain plain /bin/zsh", home},
-		{"plain:0", "1234 0 0", home + " plain plain /bin/zsh", home},
-		{"1234:77", "1234 77 77", home + " plain plain /bin/zsh", home},
+		{"plain:audio", "1234 2001 2001 1235 2002", home + " plain plain /bin/zsh", home},
+		{"plain:0", "1234 0 0 1235 2001 2002", home + " plain plain /bin/zsh", home},
+		{"1234:77", "1234 77 77 1235 2001 2002", home + " plain plain /bin/zsh", home},
 		{"bare", "1300 1301 1301", "/no/such/home bare bare /bin/sh", "/"},
 		{"4242", "1400 1401 1401", "/ 4242 4242 /bin/sh", "/"},
-		{"5555", "5555 0 0", "/ 5555 5555 /bin/sh", "/"},
+		{"5555", "5555 5555 5555", "/ 5555 5555 /bin/sh", "/"},
 		{"5555:66", "5555 66 66", "/ 5555 5555 /bin/sh", "/"},
 		{"4294967294:4294967294", "4294967294 4294967294 4294967294", "/ 4294967294 4294967294 /bin/sh", "/"},
 	} {

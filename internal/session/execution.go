@@ -83,7 +83,11 @@ func (e *execution) start(err error) (started bool) {
 		err = e.job.Start(e.spec())
 	}
 	if err == nil {
-		e.label.add(e.audit.Info()).Int("pid", e.job.PID()).AnErr("no_cgroup", e.job.NoCgroup()).Msg("exec started")
+		record := e.label.add(e.audit.Info()).Int("pid", e.job.PID()).AnErr("no_cgroup", e.job.NoCgroup())
+		if notes := e.notes(); len(notes) > 0 {
+			record = record.Strs("notes", notes)
+		}
+		record.Msg("exec started")
 	}
 	e.req.Argv, e.req.Env = nil, nil
 	e.conn.Load().mux.Release(e.cost)
@@ -117,12 +121,21 @@ func terminal(t *wire.TTY) *proc.Terminal {
 // answerStarted tells the host that the job has started.
 func (e *execution) answerStarted() {
 	handle := e.job.Handle()
-	started := &wire.Started{Head: wire.Head{ID: e.id}, PID: e.job.PID(), Handle: handle[:]}
+	started := &wire.Started{Head: wire.Head{ID: e.id}, PID: e.job.PID(), Handle: handle[:], Notes: e.notes()}
 	if e.claims[stdin].stream == nil {
 		e.sendSoon(started) // nobody waits to feed it: it may go with the exit
 	} else {
 		e.send(started)
 	}
+}
+
+// notes says what is unusual about the job's process.
+func (e *execution) notes() []string {
+	var notes []string
+	for _, n := range e.job.Notes() {
+		notes = append(notes, string(n))
+	}
+	return notes
 }
 
 // hand hands the streams to the job. Nobody else has them then: what they hold goes

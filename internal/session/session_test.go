@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -222,6 +223,22 @@ func TestAuditRecordsSayWhoRanWhatAndHowItEnded(t *testing.T) {
 	}
 	if strings.Contains(log, "secret") {
 		t.Errorf("the log has arguments or environment:\n%s", log)
+	}
+}
+
+func TestNotesAreInTheAnswerAndTheLog(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("an ordinary user becomes nobody else")
+	}
+	a := agenttest.Start(t)
+	h := connect(t, a)
+	h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"true"}, User: "3999999999"})
+	if m, ok := h.receive().(*wire.Started); !ok || !slices.Equal(m.Notes, []string{"unknown_uid"}) {
+		t.Errorf("answer %+v, want the note unknown_uid", m)
+	}
+	h.receive()
+	if log := a.Log.String(); !strings.Contains(log, `"notes":["unknown_uid"]`) {
+		t.Errorf("no notes in the log:\n%s", log)
 	}
 }
 

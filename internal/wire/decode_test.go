@@ -173,6 +173,7 @@ func TestDecodeRefusesKnownFieldsOfAnotherType(t *testing.T) {
 		{"forward", "stream", []string{"a number"}},
 		{"started", "pid", []string{"a number"}},
 		{"started", "handle", []string{"a string"}}, // a client that has no bin
+		{"started", "notes", []string{"an array"}},
 		{"exited", "code", []string{"a number"}},
 		{"exited", "stdout_bytes", []string{"a number"}},
 		{"exited", "cut", []string{"a bool"}},

@@ -4,8 +4,9 @@ package wire
 // [Forward] has been made.
 type Started struct {
 	Head
-	PID    int    // of an exec, in the guest; of 32 bits, as pids are
-	Handle []byte // of an exec: 16 random bytes that name this one and no other
+	PID    int      // of an exec, in the guest; of 32 bits, as pids are
+	Handle []byte   // of an exec: 16 random bytes that name this one and no other
+	Notes  []string // of an exec: what is unusual about it; a host ignores those that it does not know
 }
 
 func (*Started) kind() Type { return TypeStarted }
@@ -14,6 +15,7 @@ func (m *Started) fields(f *fields) {
 	m.Head.fields(f)
 	integer(f, "pid", &m.PID, filled)
 	octets(f, "handle", &m.Handle, filled)
+	texts(f, "notes", &m.Notes, filled)
 }
 
 // Exited is the end of an exec that has started. It is sent after everything

@@ -114,6 +114,9 @@ func goldenEvents() []goldenMessage {
 		{name: "started-largest-numbers", about: "started with the largest id and the largest pid of Linux", message: &wire.Started{
 			Head: head(math.MaxUint64), PID: 1 << 22, Handle: []byte(strings.Repeat("\xff", 16)),
 		}},
+		{name: "started-notes", about: "started with what is unusual about the exec", message: &wire.Started{
+			Head: head(1), PID: 4711, Handle: handle(), Notes: []string{"unknown_uid", "no_cgroup"},
+		}},
 		{name: "started-forward", about: "started of a forward: neither pid nor handle", message: &wire.Started{Head: head(18)}},
 		{name: "exited-minimal", about: "exited, the smallest: code 0, no output", message: &wire.Exited{Head: head(1), Reason: wire.ReasonExit}},
 		{name: "exited", about: "exited with a code, output and resources used", message: &wire.Exited{

@@ -1,0 +1,14 @@
+package proc
+
+// A Note says how a process differs from what its [Spec] lets expect.
+type Note string
+
+// The notes. A process may have several.
+const (
+	// NoteNoCgroup says that the process has no cgroup: [Process.NoCgroup] has the reason.
+	NoteNoCgroup Note = "no_cgroup"
+
+	// NoteUnknownUID says that no list of users has the uid: the gid is equal to it, and
+	// there are no other groups.
+	NoteUnknownUID Note = "unknown_uid"
+)
