@@ -50,6 +50,7 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/clidoc":      {},
 		"internal/plain":       {},
 		"cmd/cocoon-agent":     {"client", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
+		"internal/hangtest":    {},
 		"internal/agenttest":   {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
@@ -106,8 +107,10 @@ func TestHostCommandsBringNoAgentAlong(t *testing.T) {
 }
 
 func TestNothingShipsTheTestAgent(t *testing.T) {
-	if slices.Contains(list(t, "-deps", module+"cmd/cocoon-agent"), module+"internal/agenttest") {
-		t.Error("cmd/cocoon-agent links internal/agenttest")
+	for _, pkg := range []string{"internal/agenttest", "internal/hangtest"} {
+		if slices.Contains(list(t, "-deps", module+"cmd/cocoon-agent"), module+pkg) {
+			t.Errorf("cmd/cocoon-agent links %s", pkg)
+		}
 	}
 }
 

@@ -75,3 +75,6 @@ func (p *Process) MakeOrdinary(pid int) { ordinaryMember(p.cgroup, pid) }
 func ForceStart(way string) {
 	forcedWay = map[string]clone.Way{"": 0, "clone3": clone.Table, "copied": clone.Copied, "fork": clone.Fork}[way]
 }
+
+// ChildPIDs are the pids of this program's children.
+func ChildPIDs() []int { return childrenOfThreads() }

@@ -118,6 +118,12 @@ func goldenEvents() []goldenMessage {
 			Head: head(1), PID: 4711, Handle: handle(), Notes: []string{"unknown_uid", "no_cgroup"},
 		}},
 		{name: "started-forward", about: "started of a forward: neither pid nor handle", message: &wire.Started{Head: head(18)}},
+		{name: "error-hung", about: "error of an exec whose start hung until its timeout", message: &wire.Error{
+			Head: head(1), Kind: wire.Internal, Message: "stuck in execve /mnt/tool", Reason: wire.ReasonTimeout,
+		}},
+		{name: "exited-stuck", about: "exited of a start that hung and that SIGKILL has not ended", message: &wire.Exited{
+			Head: head(1), Code: -1, Reason: wire.ReasonLost, Message: "stuck in execve /mnt/tool; SIGKILL does not end it",
+		}},
 		{name: "exited-minimal", about: "exited, the smallest: code 0, no output", message: &wire.Exited{Head: head(1), Reason: wire.ReasonExit}},
 		{name: "exited", about: "exited with a code, output and resources used", message: &wire.Exited{
 			Head: head(2), Code: 7, Reason: wire.ReasonExit, StdoutBytes: 67_108_864, StderrBytes: 42,

@@ -28,6 +28,10 @@ const (
 	lookFirst = time.Millisecond
 	lookLater = 10 * time.Millisecond
 
+	// slowTime is how long a start may go on whose context has ended. On a busy machine
+	// one that does not hang takes milliseconds, and its command is ended like any other.
+	slowTime = 250 * time.Millisecond
+
 	// fewLooks is how often a start is looked at in short intervals.
 	fewLooks = 100
 )
@@ -45,8 +49,8 @@ func (h *held) crowded() bool {
 	return h.stuck >= MaxStuck
 }
 
-// wait returns nil once the child has given the memory up by itself. If ctx ends before
-// that it kills the child.
+// wait returns nil once the child has given the memory up by itself. If ctx ends it kills
+// the child soon after.
 func (h *held) wait(ctx context.Context, s *start) error {
 	s.end = make(chan struct{})
 	h.mu.Lock()
@@ -57,6 +61,13 @@ func (h *held) wait(ctx context.Context, s *start) error {
 	case <-s.end:
 		return nil
 	case <-ctx.Done():
+	}
+	slow := time.NewTimer(slowTime)
+	defer slow.Stop()
+	select {
+	case <-s.end:
+		return nil
+	case <-slow.C:
 		return h.kill(s)
 	}
 }
