@@ -45,6 +45,9 @@ func newMount(tb testing.TB) *Mount {
 	}
 	go m.serve() // ends with end
 	tb.Cleanup(m.end)
+	if err := unix.Access(m.path+"/dir", unix.F_OK); err != nil { // once it answers, it is initialized
+		tb.Fatal(err)
+	}
 	return m
 }
 
@@ -119,6 +122,7 @@ const (
 	opRelease    = 18
 	opInit       = 26
 	opOpendir    = 27
+	opAccess     = 34
 	opReleasedir = 29
 	opInterrupt  = 36
 )
@@ -152,7 +156,7 @@ func (m *mount) answer(request []byte) {
 		m.reply(id, 0, make([]byte, 16))
 	case opRead:
 		m.read(id, body)
-	case opRelease, opReleasedir:
+	case opRelease, opReleasedir, opAccess:
 		m.reply(id, 0, nil)
 	default:
 		m.reply(id, unix.ENOSYS, nil)

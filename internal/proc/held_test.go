@@ -177,7 +177,7 @@ func TestHeldStartsHoldNoThreads(t *testing.T) {
 	withTable(t, s)
 	const many = 256
 	path := hangtest.NewProgram(t).Path()
-	before := len(threads(t))
+	before := threads(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	var ended sync.WaitGroup
 	for range many {
@@ -189,19 +189,10 @@ func TestHeldStartsHoldNoThreads(t *testing.T) {
 	}
 	eventually(t, "all hang", func() bool { return len(proc.ChildPIDs()) >= many })
 	goesOn(t, s)
-	if n := len(threads(t)); n > before+24 {
+	if n := threads(t); n > before+24 {
 		t.Errorf("%d threads, %d before", n, before)
 	}
 	cancel()
 	ended.Wait()
 	eventually(t, "no child is left", func() bool { return len(proc.ChildPIDs()) == 0 })
-}
-
-func threads(tb testing.TB) []os.DirEntry {
-	tb.Helper()
-	all, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return all
 }
