@@ -29,6 +29,7 @@ func (s *Spawner) open() {
 }
 
 func (s *Spawner) useCgroups() error {
+	endAbandoned(cgroup.Stale())
 	c, err := cgroup.Open()
 	if err != nil {
 		s.noCgroups = err

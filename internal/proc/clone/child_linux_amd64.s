@@ -42,8 +42,11 @@ step:
 	CMPQ AX, $0xfffffffffffff001
 	JCS  next // no error
 	NEGQ AX
-	CMPQ AX, $64
-	JCC  exit
+	CMPQ AX, $63
+	JLS  mask
+	MOVQ $63, AX
+
+mask:
 	BTQ  AX, 56(R12) // step.tolerated
 	JCC  exit
 

@@ -38,8 +38,11 @@ step:
 	CMN  $4095, R0
 	BCC  next // no error
 	NEG  R0, R0
-	CMP  $64, R0
-	BCS  exit
+	CMP  $63, R0
+	BLS  mask
+	MOVD $63, R0
+
+mask:
 	MOVD 56(R19), R1 // step.tolerated
 	LSR  R0, R1, R1
 	TBZ  $0, R1, exit

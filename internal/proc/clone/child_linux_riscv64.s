@@ -41,8 +41,11 @@ step:
 	MOV $-4096, T0
 	BGEU T0, A0, next // no error
 	SUB A0, ZERO, A0
-	MOV $64, T0
-	BGEU A0, T0, exit
+	MOV $63, T0
+	BGEU T0, A0, mask
+	MOV T0, A0
+
+mask:
 	MOV 56(S2), T1 // step.tolerated
 	SRL A0, T1, T1
 	AND $1, T1

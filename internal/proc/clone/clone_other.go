@@ -7,6 +7,8 @@ import (
 	"errors"
 )
 
+func hasExecuted(int) bool { return true }
+
 type engine struct {
 	way Way
 	why error

@@ -1,10 +1,7 @@
 package clone
 
 import (
-	"bytes"
 	"context"
-	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -190,24 +187,4 @@ func (h *held) lookAtLocked(s *start) bool {
 	h.dying = append(h.dying, &Child{PID: s.pid, PidFD: int(s.header().pidfd)})
 	h.engine.free(s)
 	return true
-}
-
-// neverExecuted says whether a process that has given its memory up was killed before it
-// had executed a program: the kernel's flags of a process tell, proc_pid_stat(5).
-func neverExecuted(pid int) bool {
-	const (
-		exiting   = 0x4  // PF_EXITING of include/linux/sched.h
-		neverExec = 0x40 // PF_FORKNOEXEC
-		flags     = 6    // their place behind the name
-	)
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return false // no /proc: the exit status says it
-	}
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	if len(fields) <= flags {
-		return false
-	}
-	n, _ := strconv.ParseUint(string(fields[flags]), 10, 64)
-	return n&exiting != 0 && n&neverExec != 0
 }

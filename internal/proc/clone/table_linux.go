@@ -8,7 +8,7 @@ import (
 )
 
 // What the paths of a Request may fail with before the next one is tried, as execvp(3)
-// of the GNU C library has it. ESTALE and ETIMEDOUT do not fit into step.tolerated.
+// of the GNU C library has it, but for ESTALE and ETIMEDOUT, which step.tolerated cannot name.
 const missing = 1<<unix.ENOENT | 1<<unix.ENOTDIR | 1<<unix.ENODEV | 1<<unix.EACCES
 
 // What a kernel or a filter without keyrings answers. EDQUOT is no such answer: the
@@ -89,6 +89,9 @@ func (t *table) become(u *User) {
 	t.call("setgroups", unix.SYS_SETGROUPS, uintptr(len(u.Groups)), t.numbers(u.Groups))
 	t.call("setgid", unix.SYS_SETGID, uintptr(u.GID))
 	t.call("setuid", unix.SYS_SETUID, uintptr(u.UID))
+	// As pam_keyinit(8): what the user keeps from login to login is found in the session.
+	user, session := unix.KEY_SPEC_USER_KEYRING, unix.KEY_SPEC_SESSION_KEYRING
+	t.add(name{step: "keyctl"}, anyErrno, unix.SYS_KEYCTL, unix.KEYCTL_LINK, uintptr(user), uintptr(session))
 }
 
 // enter changes the directory.
