@@ -122,6 +122,9 @@ type Guest struct {
 	Load5  uint64
 	Load15 uint64
 
+	Start       string // how processes are started, for people: "clone3" if a start that hangs holds nothing up
+	StartsStuck uint64 // starts that hang and that SIGKILL has not ended
+
 	// ClockNS is the wall clock, in nanoseconds since 1970-01-01 UTC, when the
 	// answer was made.
 	ClockNS uint64
@@ -143,6 +146,8 @@ func (g *Guest) fields(f *fields) {
 	natural(f, "load5", &g.Load5, filled)
 	natural(f, "load15", &g.Load15, filled)
 	natural(f, "clock_ns", &g.ClockNS, filled)
+	text(f, "start", &g.Start, filled)
+	natural(f, "starts_stuck", &g.StartsStuck, filled)
 }
 
 // Error says that a request was not carried out, or that a [Forward] that has
