@@ -15,6 +15,10 @@ func NewProgram(tb testing.TB) *Program { tb.Helper(); return newProgram(tb) }
 // Path returns the file's name.
 func (p *Program) Path() string { return p.path }
 
+// Await waits until one more process hangs in an execve of the program, and returns its
+// pid.
+func (p *Program) Await(tb testing.TB) (pid int) { tb.Helper(); return p.await(tb) }
+
 // A Mount is a file system, of FUSE, with a server that can stop answering. Its root has
 // a directory "dir" and an executable "script" that any user may use.
 type Mount struct{ mount }

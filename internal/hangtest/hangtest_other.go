@@ -8,6 +8,8 @@ type program struct{ path string }
 
 func newProgram(tb testing.TB) *Program { tb.Helper(); tb.Skip("Linux only"); return nil }
 
+func (*program) await(testing.TB) int { return 0 }
+
 type mount struct{ path string }
 
 func newMount(tb testing.TB) *Mount { tb.Helper(); tb.Skip("Linux only"); return nil }
