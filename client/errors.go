@@ -136,7 +136,8 @@ func (e *TruncatedError) Unwrap() error { return ErrLost }
 
 // An ExitError says that a command has ended without success: by a code other
 // than 0, by a signal, or, whatever its code, because it was ended by its
-// context, its Timeout, Kill or the agent's shutdown.
+// context, its Timeout, Kill or the agent's shutdown. [Cmd.Start] returns it if that
+// was before the command ran.
 type ExitError struct {
 	*ProcessState
 

@@ -31,6 +31,11 @@ type Info struct {
 	MemoryAvailable uint64        // bytes, for new processes without swapping
 	Load            [3]float64    // averages over 1, 5 and 15 minutes
 
+	// Start says how the agent starts commands, for people: "clone3" unless the guest's
+	// kernel is too old for that. StartsStuck is how many starts hang and cannot be ended.
+	Start       string
+	StartsStuck uint64
+
 	// Clock is the guest's, and ClockOffset how far it is ahead of this host's,
 	// give or take half of RoundTrip.
 	Clock       time.Time
@@ -70,6 +75,8 @@ func (c *Client) Info(ctx context.Context) (*Info, error) {
 		CPUs:        int(g.CPUs),
 		MemoryTotal: g.MemoryTotal, MemoryAvailable: g.MemoryAvailable,
 		Load:        [3]float64{float64(g.Load1) / 100, float64(g.Load5) / 100, float64(g.Load15) / 100},
+		Start:       printable(g.Start, maxInfoText),
+		StartsStuck: g.StartsStuck,
 		Clock:       clock,
 		ClockOffset: offset,
 		RoundTrip:   trip,
@@ -82,6 +89,7 @@ const (
 	maxCPUs     = 1 << 16 // Linux takes up to 8,192
 	maxLoad     = 1e6     // runnable processes: Linux has 4,194,304 pids
 	maxResumes  = 1 << 32
+	maxStuck    = 1 << 16 // an agent has 64 at most
 )
 
 // checkGuest returns an error that wraps ErrProtocol if g says what makes no sense.
@@ -99,6 +107,7 @@ func checkGuest(g *wire.Guest) error {
 		{"load5", g.Load5, 100 * maxLoad},
 		{"load15", g.Load15, 100 * maxLoad},
 		{"resumes", g.Resumes, maxResumes},
+		{"starts_stuck", g.StartsStuck, maxStuck},
 	} {
 		if x.said > x.most {
 			return fmt.Errorf("%w: %s of %d in the answer to info: want at most %d", ErrProtocol, x.what, x.said, x.most)

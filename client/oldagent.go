@@ -52,5 +52,17 @@ func (l *link) execError(m *wire.Error) error {
 	if err := l.oldError(m); err != nil {
 		return err
 	}
-	return remoteError(m.Kind, m.Message)
+	switch m.Reason {
+	case wire.ReasonTimeout, wire.ReasonKilled, wire.ReasonShutdown:
+		return &ExitError{ProcessState: l.hungState(m)}
+	default:
+		return remoteError(m.Kind, m.Message)
+	}
+}
+
+// hungState is how a command ended whose start hung: by the agent's SIGKILL.
+func (l *link) hungState(m *wire.Error) *ProcessState {
+	return newProcessState(0, &wire.Exited{
+		Code: -1, Signal: "KILL", SignalNumber: 9, Reason: m.Reason, Message: m.Message,
+	}, l.hello)
 }

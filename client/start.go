@@ -11,7 +11,9 @@ import (
 
 // Start starts the command, and returns once the agent has said that it runs.
 // The caller must call Wait after a Start that returned nil. If Start returns
-// an error, the command has not run, unless that is a [*MaybeStartedError].
+// an error, the command has not run, unless that is a [*MaybeStartedError]. It is an
+// [*ExitError] if the start hung, in execve(2) for example, and the agent has ended it:
+// its Reason is "timeout", "killed" or "shutdown".
 func (c *Cmd) Start() error {
 	if err := c.checkStart(); err != nil {
 		return err

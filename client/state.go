@@ -25,6 +25,7 @@ func newProcessState(pid int, m *wire.Exited, h Hello) *ProcessState {
 	s := &ProcessState{pid: pid, exited: *m}
 	s.exited.Signal = printable(m.Signal, maxName)
 	s.exited.Reason = wire.Reason(printable(string(m.Reason), maxName))
+	s.exited.Message = printable(m.Message, maxMessage)
 	s.wide = h.OS == windows || h.Protocol == Protocol1 && m.Reason == wire.ReasonExit
 	return s
 }
@@ -121,6 +122,9 @@ func (s *ProcessState) String() string {
 	}
 	if s.exited.SignalNumber == 0 && s.exited.Code == -1 && !s.wide { // all that version 1 says
 		text = "ended by a signal"
+	}
+	if s.exited.Message != "" {
+		text += ": " + s.exited.Message
 	}
 	if s.exited.OOMKilled {
 		text += " (out of memory)"

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,13 +54,18 @@ func (c *Cmd) Wait() error {
 	case err != nil:
 		return &LostExitError{PID: c.pid, Err: c.afterLimit(err)}
 	case exited.Reason == wire.ReasonLost:
-		return &LostExitError{PID: c.pid, Err: errors.New("the agent could not determine it")}
+		return &LostExitError{PID: c.pid, Err: lostBecause(exited)}
 	case c.copyError() != nil:
 		return c.copyError()
 	case copied != nil:
 		return copied
 	}
 	return c.verdict(exited)
+}
+
+// lostBecause returns why the agent does not know how a command ended.
+func lostBecause(exited *wire.Exited) error {
+	return errors.New(cmp.Or(printable(exited.Message, maxMessage), "the agent could not determine it"))
 }
 
 // lastWrite is how long a Write of the caller's that is under way may take when

@@ -83,6 +83,7 @@ func printInfo(out io.Writer, i *client.Info) error {
 		{"CPUs", known(i.CPUs != 0, i.CPUs)},
 		{"memory", known(i.MemoryTotal != 0, mebibytes(i.MemoryAvailable)+" of "+mebibytes(i.MemoryTotal)+" available")},
 		{"load", fmt.Sprintf("%.2f %.2f %.2f", i.Load[0], i.Load[1], i.Load[2])},
+		{"start", startOf(i)},
 		{"clock", i.Clock.UTC().Format("2006-01-02 15:04:05.000 MST")},
 		{"clock offset", fmt.Sprintf("%+.3f ms ± %s", float64(i.ClockOffset)/float64(time.Millisecond), milliseconds(i.RoundTrip/2))},
 	} {
@@ -91,6 +92,14 @@ func printInfo(out io.Writer, i *client.Info) error {
 		}
 	}
 	return w.Flush()
+}
+
+// startOf says how commands are started.
+func startOf(i *client.Info) string {
+	if i.StartsStuck == 0 {
+		return i.Start
+	}
+	return fmt.Sprintf("%s, %d stuck", i.Start, i.StartsStuck)
 }
 
 // known is value for people, and empty where it is not known.
@@ -129,11 +138,13 @@ func printJSON(out io.Writer, i *client.Info) error {
 		MemoryTotal     uint64     `json:"memory_total"`
 		MemoryAvailable uint64     `json:"memory_available"`
 		Load            [3]float64 `json:"load"`
+		Start           string     `json:"start"`
+		StartsStuck     uint64     `json:"starts_stuck"`
 		Clock           time.Time  `json:"clock"`
 		ClockOffset     float64    `json:"clock_offset_seconds"`
 		RoundTrip       float64    `json:"round_trip_seconds"`
 	}{
 		i.Version, i.Protocol, i.Hostname, i.OS, i.Kernel, i.Arch, i.BootID, i.Resumes, i.Uptime.Seconds(), i.CPUs,
-		i.MemoryTotal, i.MemoryAvailable, i.Load, i.Clock.UTC(), i.ClockOffset.Seconds(), i.RoundTrip.Seconds(),
+		i.MemoryTotal, i.MemoryAvailable, i.Load, i.Start, i.StartsStuck, i.Clock.UTC(), i.ClockOffset.Seconds(), i.RoundTrip.Seconds(),
 	})
 }

@@ -166,6 +166,9 @@ func isNull(f *os.File) bool {
 
 // warn says what of the policy may not be what was meant.
 func (s *serveCommand) warn(log zerolog.Logger, spawner *proc.Spawner) {
+	if way, why := spawner.StartWay(); why != nil {
+		log.Warn().Str("start", way).Err(why).Msg("no clone3 with close_range: a command whose start hangs can hold up the agent")
+	}
 	policy, _ := s.policy()
 	if policy.User != "" {
 		if _, err := spawner.Identity(policy.User); err != nil {

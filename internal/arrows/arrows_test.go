@@ -33,14 +33,15 @@ func listFor(t *testing.T, system string, args ...string) []string {
 func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 	for from, may := range map[string][]string{
 		"client":               {"internal/v1", "internal/mux", "internal/transport", "internal/wire"},
-		"internal/session":     {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/wire"},
+		"internal/session":     {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/wire"},
 		"internal/v1":          {"internal/mux", "internal/wire"},
 		"internal/wire":        {},
 		"internal/mux":         {},
 		"internal/transport":   {},
-		"internal/job":         {"internal/lane", "internal/proc", "internal/proc/cgroup"},
-		"internal/proc":        {"internal/lane", "internal/proc/cgroup"},
+		"internal/job":         {"internal/lane", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile"},
+		"internal/proc":        {"internal/lane", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile"},
 		"internal/proc/cgroup": {},
+		"internal/proc/clone":  {"internal/proc/clone/nofile"},
 		"internal/local":       {"internal/lane"},
 		"internal/lane":        {},
 		"internal/guest":       {},
@@ -49,8 +50,9 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/logqueue":    {},
 		"internal/clidoc":      {},
 		"internal/plain":       {},
-		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
-		"internal/agenttest":   {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/session", "internal/transport", "internal/wire"},
+		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
+		"internal/hangtest":    {},
+		"internal/agenttest":   {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
 			own, ok := strings.CutPrefix(dep, module)
@@ -71,6 +73,7 @@ func TestEachDependencyHasOneOwner(t *testing.T) {
 		"github.com/alecthomas/kong":        "cmd/cocoon-agent",
 		"golang.org/x/term":                 "cmd/cocoon-agent",
 		module + "internal/proc/cgroup":     "internal/proc",
+		module + "internal/proc/clone":      "internal/proc",
 	} {
 		for _, line := range list(t, "-f", `{{.ImportPath}}={{join .Imports ","}}`, module+"...") {
 			from, imports, _ := strings.Cut(line, "=")
@@ -97,7 +100,7 @@ func TestHostCommandsBringNoAgentAlong(t *testing.T) {
 	for _, system := range []string{"darwin", "windows"} {
 		for _, dep := range listFor(t, system, "-deps", module+"cmd/cocoon-agent") {
 			own, _ := strings.CutPrefix(dep, module)
-			if slices.Contains([]string{"internal/session", "internal/job", "internal/proc", "internal/proc/cgroup", "internal/guest", "internal/local", "internal/logqueue", "internal/systemd"}, own) {
+			if slices.Contains([]string{"internal/session", "internal/job", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/guest", "internal/local", "internal/logqueue", "internal/systemd"}, own) {
 				t.Errorf("cmd/cocoon-agent for %s links %s", system, own)
 			}
 		}
@@ -105,8 +108,10 @@ func TestHostCommandsBringNoAgentAlong(t *testing.T) {
 }
 
 func TestNothingShipsTheTestAgent(t *testing.T) {
-	if slices.Contains(list(t, "-deps", module+"cmd/cocoon-agent"), module+"internal/agenttest") {
-		t.Error("cmd/cocoon-agent links internal/agenttest")
+	for _, pkg := range []string{"internal/agenttest", "internal/hangtest"} {
+		if slices.Contains(list(t, "-deps", module+"cmd/cocoon-agent"), module+pkg) {
+			t.Errorf("cmd/cocoon-agent links %s", pkg)
+		}
 	}
 }
 

@@ -7,6 +7,8 @@
 package job
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,7 +42,7 @@ type Job struct {
 	handle  Handle
 	begun   time.Time
 	timeout time.Duration // 0: none
-	timer   *time.Timer   // nil: none, or not announced
+	timer   *time.Timer   // nil: none, or not started
 	process *proc.Process // set by Start
 
 	killed atomic.Bool            // somebody has asked for it
@@ -50,7 +52,8 @@ type Job struct {
 	pumps          sync.WaitGroup // what carries the outputs
 
 	mu      sync.Mutex
-	settled bool // announced or refused: what waited has been called
+	settled bool   // announced or refused: what waited has been called
+	cancel  func() // ends a start that is under way; nil: none is
 	waiting []func(*proc.Process)
 	left    bool // nobody watches it any more
 }
@@ -67,12 +70,22 @@ func (j *Job) PID() int { return j.process.PID() }
 // NoCgroup returns why the process has no cgroup: see [proc.Process.NoCgroup].
 func (j *Job) NoCgroup() error { return j.process.NoCgroup() }
 
+// HomeError returns why the process is not in its home: see [proc.Process.HomeError].
+func (j *Job) HomeError() error { return j.process.HomeError() }
+
+// Retried returns why the process did not start at first: see [proc.Process.Retried].
+func (j *Job) Retried() error { return j.process.Retried() }
+
 // Notes returns what is unusual about the process.
 func (j *Job) Notes() []proc.Note { return j.process.Notes() }
 
-// Start starts the process. If it fails then nothing runs, and the job is refused. The
-// error is the spawner's, or a [*StartError].
+// Start starts the process, and the job's time begins to run. It blocks until the process
+// is the command, which may hang, or until the job is ended. If it fails then nothing
+// runs, and the job is refused. The error is the spawner's, or a [*StartError].
 func (j *Job) Start(spec proc.Spec) error {
+	if j.timeout > 0 {
+		j.timer = time.AfterFunc(j.timeout, func() { j.Terminate(Timeout, Grace) })
+	}
 	err := j.start(spec)
 	if err != nil {
 		j.Refuse()
@@ -81,25 +94,46 @@ func (j *Job) Start(spec proc.Spec) error {
 }
 
 func (j *Job) start(spec proc.Spec) (err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	j.setCancel(cancel)
+	defer j.setCancel(nil)
 	if r := j.reason.Load(); r != nil {
-		return &StartError{*r}
+		return &StartError{Reason: *r}
 	}
-	j.process, err = j.table.spawner.Start(spec)
+	j.process, err = j.table.spawner.StartContext(ctx, spec)
+	if hung, ok := errors.AsType[*proc.HungError](err); ok {
+		return &StartError{Reason: *j.reason.Load(), Hung: hung} // only Terminate cancels
+	}
 	return err
+}
+
+func (j *Job) setCancel(cancel func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.cancel = cancel
+}
+
+// cancelStart ends a start that is under way.
+func (j *Job) cancelStart() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.cancel != nil {
+		j.cancel()
+	}
 }
 
 // Refuse ends a job that is not to be started, and tells what waits for it.
 func (j *Job) Refuse() {
+	if j.timer != nil {
+		j.timer.Stop()
+	}
 	j.settle(nil)
 	j.table.jobs.Done()
 }
 
-// Announce makes the job known: its time begins to run, the table has it, and what
-// has waited for it is called.
+// Announce makes the job known: the table has it, and what has waited for it is called.
 func (j *Job) Announce() {
-	if j.timeout > 0 {
-		j.timer = time.AfterFunc(j.timeout, func() { j.Terminate(Timeout, Grace) })
-	}
 	j.table.add(j)
 	j.settle(j.process)
 }
@@ -139,10 +173,12 @@ func (j *Job) settle(p *proc.Process) {
 	}
 }
 
-// Terminate ends the process tree: see [proc.Process.Terminate]. If it is called more
-// than once then the first reason counts. It does not wait.
+// Terminate ends the process tree: see [proc.Process.Terminate]. A process that is not the
+// command yet is killed. If Terminate is called more than once then the first reason
+// counts. It does not wait.
 func (j *Job) Terminate(reason Reason, grace time.Duration) {
 	j.reason.CompareAndSwap(nil, &reason)
+	j.cancelStart()
 	j.WhenStarted(func(p *proc.Process) {
 		if p != nil {
 			p.Terminate(grace)

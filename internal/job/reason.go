@@ -26,7 +26,15 @@ type Exit struct {
 	Cut            bool   // output was left unread: see [proc.Output.CopyTo]
 }
 
-// A StartError says that a job was ended before its process had been started.
-type StartError struct{ Reason Reason }
+// A StartError says that a job was ended before its process was the command.
+type StartError struct {
+	Reason Reason
+	Hung   *proc.HungError // nil: there was no process
+}
 
-func (e *StartError) Error() string { return "ended before it started: " + string(e.Reason) }
+func (e *StartError) Error() string {
+	if e.Hung != nil {
+		return e.Hung.Error()
+	}
+	return "ended before it started: " + string(e.Reason)
+}

@@ -47,8 +47,8 @@ func NewTable(spawner *proc.Spawner) *Table {
 	return &Table{spawner: spawner, announced: make(map[Handle]*Job)}
 }
 
-// New makes a job, which [Job.End] ends. Its process is terminated timeout after it
-// has been announced; 0: never.
+// New makes a job, which [Job.End] ends. It is terminated timeout after its start has
+// begun; 0: never.
 func (t *Table) New(l Label, timeout time.Duration) *Job {
 	j := &Job{Label: l, table: t, begun: time.Now(), timeout: timeout}
 	_, _ = rand.Read(j.handle[:]) // never fails

@@ -6,6 +6,8 @@ import (
 	"os"
 	"slices"
 	"syscall"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc/clone"
 )
 
 // SetPidfd puts f in the place of p's pidfd. A kernel without has nil there.
@@ -67,3 +69,12 @@ func IsMember(main, child, parent int, ticks uint64) bool {
 
 // MakeOrdinary gives pid up to the OOM killer if it is in p's cgroup.
 func (p *Process) MakeOrdinary(pid int) { ordinaryMember(p.cgroup, pid) }
+
+// ForceStart has processes started as PROC_TEST_START says: "clone3", "copied" or "fork".
+// Empty: in the best way that works.
+func ForceStart(way string) {
+	forcedWay = map[string]clone.Way{"": 0, "clone3": clone.Table, "copied": clone.Copied, "fork": clone.Fork}[way]
+}
+
+// ChildPIDs are the pids of this program's children.
+func ChildPIDs() []int { return childrenOfThreads() }

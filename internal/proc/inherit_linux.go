@@ -4,7 +4,6 @@ import (
 	"math"
 	"os"
 	"os/signal"
-	"runtime"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -72,43 +71,4 @@ func ignored(sig int) bool {
 func resetSignal(sig int) {
 	var action sigaction
 	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
-}
-
-// A thread is what a child inherits of the thread that forks it.
-type thread struct {
-	blocked      unix.Sigset_t
-	capabilities [2]unix.CapUserData
-}
-
-func currentThread() *thread {
-	var t thread
-	_ = unix.PthreadSigmask(unix.SIG_SETMASK, nil, &t.blocked)
-	_ = unix.Capget(capabilities(), &t.capabilities[0])
-	return &t
-}
-
-func capabilities() *unix.CapUserHeader {
-	return &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3} // of the calling thread
-}
-
-// plain says whether there is nothing that a child must not have.
-func (t *thread) plain() bool {
-	return t.blocked == unix.Sigset_t{} && t.capabilities[0].Inheritable|t.capabilities[1].Inheritable == 0
-}
-
-// forkExec is syscall.ForkExec from a plain thread. The threads of the agent
-// are all alike in this.
-func (s *Spawner) forkExec(path string, argv []string, attr *syscall.ProcAttr) (int, error) {
-	if s.thread.plain() {
-		return syscall.ForkExec(path, argv, attr)
-	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	// The agent itself uses no inheritable capability: its thread can do without.
-	own := s.thread.capabilities
-	own[0].Inheritable, own[1].Inheritable = 0, 0
-	_ = unix.Capset(capabilities(), &own[0])
-	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil)
-	defer func() { _ = unix.PthreadSigmask(unix.SIG_SETMASK, &s.thread.blocked, nil) }()
-	return syscall.ForkExec(path, argv, attr)
 }

@@ -20,16 +20,19 @@ func (p *Process) outOfMemory() bool {
 	return true
 }
 
-// constrain sets the limits that a child must not have before it is the command:
-// until then it runs on the agent's memory, and all other forks wait for it
-// (syscall.ForkLock), so that a child that is throttled or short of memory would
-// hold up other execs. They were set once before, and can be: if that fails
-// now, nothing may run without them.
+// constrain makes what a protected agent has started ordinary, and sets the limits that
+// a child must not have before it is the command: until then it shares the agent's
+// memory, and the kernel would kill the agent for a limit of the child's cgroup. The
+// limits were set once before, and can be: if that fails now, nothing may run without
+// them.
 func (p *Process) constrain() {
-	if p.cgroup == nil || !p.cgroup.Late() {
+	if p.cgroup == nil {
 		return
 	}
 	ordinaryMembers(p.cgroup)
+	if !p.cgroup.Late() {
+		return
+	}
 	if err := p.cgroup.SetLate(); err != nil {
 		p.cgroup.Kill()
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
 // patience is how long a test waits for what must happen, on a machine that may
@@ -17,6 +19,7 @@ import (
 const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
+	proc.ForceStart(os.Getenv("PROC_TEST_START"))
 	if role := os.Getenv(roleVariable); role != "" {
 		play(role)
 		os.Exit(0)

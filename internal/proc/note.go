@@ -5,6 +5,10 @@ type Note string
 
 // The notes. A process may have several.
 const (
+	// NoteHome says that the process has started in / because its user may not enter
+	// the home: [Process.HomeError] has the reason.
+	NoteHome Note = "home"
+
 	// NoteNoCgroup says that the process has no cgroup: [Process.NoCgroup] has the reason.
 	NoteNoCgroup Note = "no_cgroup"
 

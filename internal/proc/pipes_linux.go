@@ -26,7 +26,26 @@ func (s *Spawner) openStreams(spec Spec, user account) (*pipes, error) {
 	if spec.Terminal != nil {
 		return openTerminal(*spec.Terminal, user, &s.terminals)
 	}
-	return openPipes(spec, &s.null)
+	p, err := openPipes(spec, &s.null)
+	if err != nil || user.uid == s.self.uid {
+		return p, err
+	}
+	if err := p.chown(user); err != nil {
+		p.closeChild()
+		p.closeParent()
+		return nil, err
+	}
+	return p, nil
+}
+
+// chown gives the pipes to the user, whose programs may open them by name: /dev/stderr.
+func (p *pipes) chown(user account) error {
+	for _, fd := range p.opened {
+		if err := unix.Fchown(fd, int(user.uid), -1); err != nil {
+			return os.NewSyscallError("fchown", err)
+		}
+	}
+	return nil
 }
 
 func openPipes(spec Spec, null *nullDevice) (*pipes, error) {

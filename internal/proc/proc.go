@@ -45,6 +45,18 @@ var (
 	ErrUnsupported = errors.New("not supported")
 )
 
+// A HungError says that a start was ended, by its context, before the process had become
+// the command. It is none of the classes.
+type HungError struct {
+	// PID is of a child that SIGKILL has not ended: it is stuck in the kernel, or in a
+	// file system whose server does not answer. 0: nothing is left of it.
+	PID int
+
+	step error // says where it hung
+}
+
+func (e *HungError) Error() string { return e.step.Error() }
+
 // ErrExited is returned by Signal when the process has exited.
 var ErrExited = errors.New("process has exited")
 

@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"context"
 	"fmt"
 	"time"
 )
@@ -12,14 +13,18 @@ var errSystem = fmt.Errorf("%w: the agent runs on Linux only", ErrUnsupported)
 
 type spawner struct{}
 
+func endAbandoned([]int) {}
+
 func (*spawner) open()             {}
 func (*spawner) close() error      { return nil }
 func (*spawner) useCgroups() error { return errSystem }
 func (*spawner) canLimit() error   { return errSystem }
 
-func (*spawner) start(Spec, launch) (*Process, error) { return nil, errSystem }
-func (*spawner) account(string) (account, error)      { return account{}, errSystem }
-func (*spawner) identity(string) (account, error)     { return account{}, errSystem }
+func (*spawner) start(context.Context, Spec, launch) (*Process, error) { return nil, errSystem }
+func (*spawner) startWay() (string, error)                             { return "", errSystem }
+func (*spawner) startsStuck() int                                      { return 0 }
+func (*spawner) account(string) (account, error)                       { return account{}, errSystem }
+func (*spawner) identity(string) (account, error)                      { return account{}, errSystem }
 
 func protect() error { return errSystem }
 

@@ -24,6 +24,8 @@ type Process struct {
 
 	notes    []Note      // beside NoteNoCgroup
 	noCgroup error       // why there is none, though others have one
+	homeErr  error       // why it is not in its home, which is there
+	retried  error       // why it did not start at first
 	asked    atomic.Bool // Terminate has been called in time
 
 	process // what the operating system needs
@@ -48,11 +50,22 @@ func (p *Process) NoCgroup() error { return p.noCgroup }
 
 // Notes says what is unusual about the process. It is empty as a rule.
 func (p *Process) Notes() []Note {
-	if p.noCgroup == nil {
-		return p.notes
+	notes := slices.Clip(p.notes)
+	if p.homeErr != nil {
+		notes = append(notes, NoteHome)
 	}
-	return append(slices.Clip(p.notes), NoteNoCgroup)
+	if p.noCgroup != nil {
+		notes = append(notes, NoteNoCgroup)
+	}
+	return notes
 }
+
+// HomeError says why the process has started in / instead of its user's home. nil: it
+// has not, or there is no home.
+func (p *Process) HomeError() error { return p.homeErr }
+
+// Retried says why the process did not start at first. nil: it did.
+func (p *Process) Retried() error { return p.retried }
 
 // Wait blocks until the main process has exited, or, with [ErrStuck], until
 // Terminate has given up on it. It may be called once.

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"context"
 	"os"
 	"slices"
 )
@@ -30,14 +31,27 @@ func NewSpawner() (*Spawner, error) {
 // It must be called before the first Start.
 func (s *Spawner) UseCgroups() error { return s.useCgroups() }
 
+// StartWay says how processes are started, for people, and why not in a better way; nil:
+// there is none. Unless it is "clone3", a start that hangs can hold up the whole agent.
+func (s *Spawner) StartWay() (way string, why error) { return s.startWay() }
+
+// StartsStuck returns how many starts hang that could not be ended.
+func (s *Spawner) StartsStuck() int { return s.startsStuck() }
+
 // Close frees what the Spawner holds. Its processes must have been reaped.
 // Cgroups in which daemons live on are left to them.
 func (s *Spawner) Close() error { return s.close() }
 
-// Start starts a process. The error wraps one of this package's classes.
-// The caller must reap it ([Process.Wait], then [Process.Reap]) and deal with
-// each stream that the Spec wants.
+// Start is [Spawner.StartContext] without an end to a start that hangs.
 func (s *Spawner) Start(spec Spec) (*Process, error) {
+	return s.StartContext(context.Background(), spec)
+}
+
+// StartContext starts a process. It blocks until that has become the command, which
+// may hang, or until ctx ends: the error is a [*HungError] then. Other errors wrap
+// one of this package's classes. The caller must reap the process ([Process.Wait], then
+// [Process.Reap]) and deal with each stream that the Spec wants.
+func (s *Spawner) StartContext(ctx context.Context, spec Spec) (*Process, error) {
 	if err := checkStrings(spec); err != nil {
 		return nil, err
 	}
@@ -52,15 +66,7 @@ func (s *Spawner) Start(spec Spec) (*Process, error) {
 	if spec.User != "" || spec.ClearEnv || len(spec.Env) > 0 || spec.Terminal != nil {
 		env = environ(s.base, user, spec)
 	}
-	dir, err := directory(spec.Dir, user)
-	if err != nil {
-		return nil, err
-	}
-	path, err := lookCommand(spec.Argv[0], env, dir)
-	if err != nil {
-		return nil, err
-	}
-	p, err := s.start(spec, launch{path: path, dir: dir, env: env, user: user})
+	p, err := s.start(ctx, spec, launch{paths: candidates(spec.Argv[0], env, spec.Dir), env: env, user: user})
 	if err == nil {
 		p.notes = user.notes
 	}
@@ -69,8 +75,7 @@ func (s *Spawner) Start(spec Spec) (*Process, error) {
 
 // A launch is what a [Spec] comes to in this guest.
 type launch struct {
-	path string // of the command's file
-	dir  string
-	env  []string
-	user account
+	paths []string // the files that may be the command's, in the order of the search
+	env   []string
+	user  account
 }

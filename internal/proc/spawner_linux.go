@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/cocoonstack/cocoon-agent/internal/proc/cgroup"
+	"github.com/cocoonstack/cocoon-agent/internal/proc/clone"
 )
 
 // A spawner is Linux's part of a [Spawner].
@@ -12,14 +13,14 @@ type spawner struct {
 	terminals reserve
 	cgroups   *cgroup.Pool // nil: none to be had
 	noCgroups error        // why
-	thread    *thread
+	engine    *clone.Engine
 	lookups   chan struct{} // has a token for each lookup of a user
 }
 
 func (s *Spawner) open() {
 	closeOnExec()
 	catchIgnored()
-	s.thread = currentThread()
+	s.engine = openEngine()
 	s.lookups = make(chan struct{}, maxLookups)
 	s.noCgroups = errors.New("disabled")
 	// What it opens now, nobody can take away.
@@ -28,6 +29,7 @@ func (s *Spawner) open() {
 }
 
 func (s *Spawner) useCgroups() error {
+	endAbandoned(cgroup.Stale())
 	c, err := cgroup.Open()
 	if err != nil {
 		s.noCgroups = err
@@ -38,7 +40,7 @@ func (s *Spawner) useCgroups() error {
 }
 
 func (s *Spawner) close() error {
-	err := errors.Join(s.null.close(), s.terminals.close())
+	err := errors.Join(s.engine.Close(), s.null.close(), s.terminals.close())
 	if s.cgroups != nil {
 		err = errors.Join(err, s.cgroups.Close())
 	}

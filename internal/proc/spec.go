@@ -78,6 +78,9 @@ func checkStrings(spec Spec) error {
 			return err
 		}
 	}
+	if spec.Dir != "" && !strings.HasPrefix(spec.Dir, "/") {
+		return invalidError{fmt.Errorf("directory %.256q is not absolute", spec.Dir)}
+	}
 	return checkNUL("directory", spec.Dir)
 }
 

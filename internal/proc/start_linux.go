@@ -1,16 +1,16 @@
 package proc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cocoonstack/cocoon-agent/internal/proc/cgroup"
+	"github.com/cocoonstack/cocoon-agent/internal/proc/clone"
 )
 
-func (s *Spawner) start(spec Spec, l launch) (*Process, error) {
+func (s *Spawner) start(ctx context.Context, spec Spec, l launch) (*Process, error) {
 	credential, err := s.credential(l.user)
 	if err != nil {
 		return nil, err
@@ -19,29 +19,43 @@ func (s *Spawner) start(spec Spec, l launch) (*Process, error) {
 	if err != nil {
 		return nil, startError(err)
 	}
-	return s.startWith(spec, l.path, streams, &syscall.ProcAttr{
-		Dir:   l.dir,
+	return s.startWith(ctx, spec, streams, &clone.Request{
+		Paths: l.paths,
+		Argv:  spec.Argv,
 		Env:   l.env,
-		Files: streams.child[:],
+		Dir:   spec.Dir,
+		Home:  l.user.home,
+		Files: streams.child,
 		// The terminal, if any, is the child's descriptor 0.
-		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: spec.Terminal != nil, Ctty: 0, Credential: credential},
+		Terminal: spec.Terminal != nil,
+		User:     userOf(credential),
 	})
 }
 
-func (s *Spawner) startWith(spec Spec, path string, pipes *pipes, attr *syscall.ProcAttr) (p *Process, err error) {
+func userOf(c *syscall.Credential) *clone.User {
+	if c == nil {
+		return nil
+	}
+	return &clone.User{UID: c.Uid, GID: c.Gid, Groups: c.Groups}
+}
+
+func (s *Spawner) startWith(ctx context.Context, spec Spec, pipes *pipes, r *clone.Request) (p *Process, err error) {
 	defer pipes.closeChild()
 	p = &Process{
 		stdin: pipes.stdin, stdout: pipes.stdout, stderr: pipes.stderr, terminal: pipes.terminal,
 		process: process{spawner: s},
 	}
-	pidfd := -1
-	attr.Sys.PidFD = &pidfd
-	if err := p.fork(path, spec, attr); err != nil {
+	child, err := p.fork(ctx, spec, r)
+	if err != nil {
 		pipes.closeParent()
 		p.giveCgroup()
 		return nil, err
 	}
-	p.watch(pidfd)
+	p.pid = child.PID
+	if child.HomeErr != nil && !absent(child.HomeErr) {
+		p.homeErr = child.HomeErr
+	}
+	p.watch(child.PidFD)
 	ordinary(p.pid)
 	p.constrain()
 	return p, nil
@@ -49,24 +63,53 @@ func (s *Spawner) startWith(spec Spec, path string, pipes *pipes, attr *syscall.
 
 // fork starts the process in a cgroup of its own, if one is to be had. One that
 // was used before may be spoilt: a command can have given it children of its own,
-// and anybody with the privilege can remove it. It is done away with then.
-func (p *Process) fork(path string, spec Spec, attr *syscall.ProcAttr) (err error) {
+// and anybody with the privilege can remove it. It is done away with then. A child that
+// is killed before it is the command is tried once more, in another cgroup: this one
+// may kill all that is started in it.
+func (p *Process) fork(ctx context.Context, spec Spec, r *clone.Request) (*clone.Child, error) {
 	for {
-		if err = p.takeCgroup(spec.Limits); err != nil {
-			return startError(err)
+		if err := p.takeCgroup(spec.Limits); err != nil {
+			return nil, startError(err)
 		}
-		if p.pid, err = p.forkExec(path, spec.Argv, attr); err == nil {
-			return nil
+		child, err := p.clone(ctx, r)
+		switch {
+		case err == nil:
+			return child, nil
+		case errors.Is(err, clone.ErrKilled) && p.retried == nil:
+			p.retried = err
+			p.dropCgroup()
+		case p.cgroup != nil && p.cgroup.Spoilt(err):
+			used, path := p.cgroup.Used(), p.cgroup.Path()
+			p.dropCgroup()
+			if !used {
+				p.noCgroup = fmt.Errorf("%s: %w", path, err)
+			}
+		default:
+			return nil, execError(spec, r, err)
 		}
-		if p.cgroup == nil || !p.cgroup.Spoilt(err) {
-			return execError(path, attr, err)
-		}
-		g := p.cgroup
+	}
+}
+
+// clone starts the process, in p's cgroup if it has one.
+func (p *Process) clone(ctx context.Context, r *clone.Request) (*clone.Child, error) {
+	r.Cgroup = nil
+	if p.cgroup != nil {
+		fd := p.cgroup.FD()
+		r.Cgroup = &fd
+	}
+	child, err := p.spawner.engine.Start(ctx, r)
+	if err == nil && child.CgroupErr != nil {
+		p.noCgroup = fmt.Errorf("%s: %w", p.cgroup.Path(), child.CgroupErr)
+		p.dropCgroup()
+	}
+	return child, err
+}
+
+// dropCgroup does away with the cgroup. It stays if a cgroup is in it.
+func (p *Process) dropCgroup() {
+	if p.cgroup != nil {
+		_ = p.cgroup.Remove()
 		p.cgroup = nil
-		_ = g.Remove() // it stays if a cgroup is in it
-		if !g.Used() {
-			p.noCgroup = fmt.Errorf("%s: %w", g.Path(), err)
-		}
 	}
 }
 
@@ -92,17 +135,4 @@ func (p *Process) takeCgroup(limits Limits) (err error) {
 		return limitsError{p.noCgroup}
 	}
 	return nil
-}
-
-func (p *Process) forkExec(path string, argv []string, attr *syscall.ProcAttr) (int, error) {
-	attr.Sys.UseCgroupFD = p.cgroup != nil
-	if p.cgroup != nil {
-		attr.Sys.CgroupFD = p.cgroup.FD()
-	}
-	fork := func() (int, error) { return p.spawner.forkExec(path, argv, attr) }
-	pid, err := own.start(fork)
-	if errors.Is(err, unix.EAGAIN) && own.sweep(true) { // zombies had all pids there are
-		return own.start(fork)
-	}
-	return pid, err
 }

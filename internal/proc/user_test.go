@@ -122,13 +122,17 @@ func TestChildOfAnotherUserHasNoCapability(t *testing.T) {
 func TestStartRefusesWhatIsClosedToTheUser(t *testing.T) {
 	asRoot(t)
 	s := newSpawner(t)
-	for name, spec := range map[string]proc.Spec{
-		"command":   {Argv: []string{filepath.Join(commands(t, "closed"), "closed")}},
-		"directory": {Argv: []string{"/bin/true"}, Dir: t.TempDir()},
+	for name, test := range map[string]struct {
+		spec  proc.Spec
+		class error
+	}{
+		"command":   {proc.Spec{Argv: []string{filepath.Join(commands(t, "closed"), "closed")}}, proc.ErrNotExecutable},
+		"directory": {proc.Spec{Argv: []string{"/bin/true"}, Dir: t.TempDir()}, proc.ErrNotPermitted},
 	} {
 		t.Run(name, func(t *testing.T) {
+			spec := test.spec
 			spec.User = "65534:65534"
-			refused(t, s, spec, proc.ErrNotExecutable)
+			refused(t, s, spec, test.class)
 			spec.User = ""
 			if r := run(t, s, spec); r.Code != 0 {
 				t.Errorf("root gets %+v", r.Exit)

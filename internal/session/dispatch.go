@@ -122,6 +122,7 @@ func listOf(jobs []job.State) *wire.ExecList {
 
 func (c *conn) info(m *wire.Info) error {
 	g := guest.Look()
+	way, _ := c.server.Spawner.StartWay()
 	return c.answer(&wire.Done{Head: m.Head, Guest: &wire.Guest{
 		Version:  c.server.Version,
 		Hostname: g.Hostname, OS: g.OS, Kernel: g.Kernel, Arch: runtime.GOARCH, BootID: g.BootID,
@@ -131,6 +132,7 @@ func (c *conn) info(m *wire.Info) error {
 		MemoryTotal: g.MemoryTotal, MemoryAvailable: g.MemoryAvailable,
 		Load1: g.Load[0], Load5: g.Load[1], Load15: g.Load[2],
 		ClockNS: uint64(max(g.Clock.UnixNano(), 0)),
+		Start:   way, StartsStuck: uint64(c.server.Spawner.StartsStuck()),
 	}})
 }
 

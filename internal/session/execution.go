@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"io"
 	"time"
 
@@ -83,20 +84,42 @@ func (e *execution) start(err error) (started bool) {
 		err = e.job.Start(e.spec())
 	}
 	if err == nil {
-		record := e.label.add(e.audit.Info()).Int("pid", e.job.PID()).AnErr("no_cgroup", e.job.NoCgroup())
-		if notes := e.notes(); len(notes) > 0 {
-			record = record.Strs("notes", notes)
-		}
-		record.Msg("exec started")
+		e.recordStarted()
 	}
 	e.req.Argv, e.req.Env = nil, nil
 	e.conn.Load().mux.Release(e.cost)
+	if hung, ok := errors.AsType[*job.StartError](err); ok && hung.Hung != nil && hung.Hung.PID != 0 {
+		e.lose(hung)
+		return false
+	}
 	if err != nil {
 		e.refuse(answerOf(err))
 		return false
 	}
 	e.job.Announce()
 	return true
+}
+
+func (e *execution) recordStarted() {
+	record := e.label.add(e.audit.Info()).Int("pid", e.job.PID()).
+		AnErr("no_cgroup", e.job.NoCgroup()).AnErr("home_error", e.job.HomeError()).AnErr("retried", e.job.Retried())
+	if notes := e.notes(); len(notes) > 0 {
+		record = record.Strs("notes", notes)
+	}
+	record.Msg("exec started")
+}
+
+// lose answers for a start that hangs and cannot be ended: its child may become the
+// command yet.
+func (e *execution) lose(hung *job.StartError) {
+	e.label.add(e.audit.Warn()).Int("pid", hung.Hung.PID).Str("reason", string(hung.Reason)).Err(hung).Msg("exec start abandoned")
+	handle := e.job.Handle()
+	e.send(&wire.Started{Head: wire.Head{ID: e.id}, PID: hung.Hung.PID, Handle: handle[:]})
+	e.discard(e.conn.Load()) // the ends of the outputs come before exited
+	e.answer(&wire.Exited{
+		Head: wire.Head{ID: e.id}, Code: -1,
+		Reason: wire.ReasonLost, Message: clipTo(hung.Error(), maxErrorText),
+	}).release()
 }
 
 func (e *execution) spec() proc.Spec {

@@ -145,8 +145,13 @@ func (s *claim) watch(w worker) {
 // refuse answers for a task of which nothing has been done.
 func (t *task) refuse(err error) {
 	t.conn.Load().refused(err, t.verb, t.about)
-	c := t.answer(failure(t.id, kindOf(err), err.Error()))
+	c := t.answer(refusalOf(t.id, err))
 	defer c.release()
+	t.discard(c)
+}
+
+// discard does away with the task's streams.
+func (t *task) discard(c *conn) {
 	for _, s := range t.streams {
 		if s.stream != nil {
 			s.stream.Discard()
@@ -228,10 +233,20 @@ func (c *conn) discard(streams ...uint32) {
 
 // answerOf makes the error of a job that has not started an answer.
 func answerOf(err error) error {
-	if e, ok := errors.AsType[*job.StartError](err); ok {
+	if e, ok := errors.AsType[*job.StartError](err); ok && e.Hung == nil {
 		return beforeStart(e.Reason)
 	}
 	return err
+}
+
+// refusalOf makes an answer an error of the protocol. It has the reason if the agent has
+// ended a start that hung.
+func refusalOf(id uint64, err error) *wire.Error {
+	m := failure(id, kindOf(err), err.Error())
+	if e, ok := errors.AsType[*job.StartError](err); ok {
+		m.Reason = wire.Reason(e.Reason)
+	}
+	return m
 }
 
 // beforeStart is the answer for a task that was ended before it had started.

@@ -42,6 +42,9 @@ type Exited struct {
 	SystemUS uint64 // CPU time in the kernel, microseconds
 	MaxRSS   uint64 // largest resident set, bytes
 
+	// Message says, for people, why the reason is [ReasonLost]. It may be empty.
+	Message string
+
 	// OOMKilled says that the memory limit of the exec was used up, and that the
 	// kernel has killed it.
 	OOMKilled bool
@@ -63,6 +66,7 @@ func (m *Exited) fields(f *fields) {
 	natural(f, "system_us", &m.SystemUS, filled)
 	natural(f, "max_rss", &m.MaxRSS, filled)
 	flag(f, "oom_killed", &m.OOMKilled)
+	text(f, "message", &m.Message, filled)
 }
 
 // A Reason says why a process ended.
@@ -118,6 +122,9 @@ type Guest struct {
 	Load5  uint64
 	Load15 uint64
 
+	Start       string // how processes are started, for people: "clone3" if a start that hangs holds nothing up
+	StartsStuck uint64 // starts that hang and that SIGKILL has not ended
+
 	// ClockNS is the wall clock, in nanoseconds since 1970-01-01 UTC, when the
 	// answer was made.
 	ClockNS uint64
@@ -139,6 +146,8 @@ func (g *Guest) fields(f *fields) {
 	natural(f, "load5", &g.Load5, filled)
 	natural(f, "load15", &g.Load15, filled)
 	natural(f, "clock_ns", &g.ClockNS, filled)
+	text(f, "start", &g.Start, filled)
+	natural(f, "starts_stuck", &g.StartsStuck, filled)
 }
 
 // Error says that a request was not carried out, or that a [Forward] that has
@@ -149,6 +158,10 @@ type Error struct {
 	Kind    ErrorKind
 	Message string // for people
 	Steps   []Step // of [Reseed], where it has been tried
+
+	// Reason says why the agent has ended an exec whose process had not become the
+	// command yet, since its start hung. Empty: that is not so.
+	Reason Reason
 }
 
 func (*Error) kind() Type { return TypeError }
@@ -158,6 +171,7 @@ func (m *Error) fields(f *fields) {
 	text(f, "kind", &m.Kind, always)
 	text(f, "message", &m.Message, always)
 	list(f, "steps", &m.Steps, maxSteps, filled)
+	text(f, "reason", &m.Reason, filled)
 }
 
 // An ErrorKind classes an [Error] for programs. The set is closed: a receiver

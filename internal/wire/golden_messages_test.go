@@ -118,12 +118,18 @@ func goldenEvents() []goldenMessage {
 			Head: head(1), PID: 4711, Handle: handle(), Notes: []string{"unknown_uid", "no_cgroup"},
 		}},
 		{name: "started-forward", about: "started of a forward: neither pid nor handle", message: &wire.Started{Head: head(18)}},
+		{name: "error-hung", about: "error of an exec whose start hung until its timeout", message: &wire.Error{
+			Head: head(1), Kind: wire.Internal, Message: "stuck in execve /mnt/tool", Reason: wire.ReasonTimeout,
+		}},
+		{name: "exited-stuck", about: "exited of a start that hung and that SIGKILL has not ended", message: &wire.Exited{
+			Head: head(1), Code: -1, Reason: wire.ReasonLost, Message: "stuck in execve /mnt/tool; SIGKILL does not end it",
+		}},
 		{name: "exited-minimal", about: "exited, the smallest: code 0, no output", message: &wire.Exited{Head: head(1), Reason: wire.ReasonExit}},
 		{name: "exited", about: "exited with a code, output and resources used", message: &wire.Exited{
 			Head: head(2), Code: 7, Reason: wire.ReasonExit, StdoutBytes: 67_108_864, StderrBytes: 42,
 			UserUS: 1_250_000, SystemUS: 30_000, MaxRSS: 3_407_872,
 		}},
-		{name: "exited-every-field", about: "exited with every field: SIGKILL from the kernel, which ran out of memory", message: &wire.Exited{
+		{name: "exited-every-field", about: "exited with every field but a message: SIGKILL from the kernel, which ran out of memory", message: &wire.Exited{
 			Head: head(3), Code: -1, Signal: "KILL", SignalNumber: 9, CoreDumped: true, Reason: wire.ReasonSignal,
 			StdoutBytes: 5, StderrBytes: 6, Cut: true, UserUS: 7, SystemUS: 8, MaxRSS: 9, OOMKilled: true,
 		}},
@@ -162,6 +168,7 @@ func goldenEvents() []goldenMessage {
 			Arch: "amd64", BootID: "7d0e3b7e-6a55-4c0b-9c7f-0a4b7a0d8a11", Resumes: 2,
 			UptimeMS: 86_400_123, CPUs: 2, MemoryTotal: 128 << 20, MemoryAvailable: 61 << 20,
 			Load1: 142, Load5: 70, Load15: 5, ClockNS: 1_790_000_000_123_456_789,
+			Start: "clone3", StartsStuck: 1,
 		}}},
 		{name: "done-guest-unknown", about: "done of an info that could find out nothing: an empty map", message: &wire.Done{
 			Head: head(15), Guest: &wire.Guest{},

@@ -1,0 +1,147 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/hangtest"
+)
+
+// dialHeld returns an agent, and a program whose execve hangs there.
+func dialHeld(tb testing.TB) (*client.Client, *agenttest.Agent, *hangtest.Program) {
+	tb.Helper()
+	if os.Geteuid() != 0 {
+		tb.Skip("only root can hold an execve")
+	}
+	p := hangtest.NewProgram(tb)
+	c, a := dial(tb)
+	if i, err := c.Info(patiently(tb)); err != nil || i.Start == "vfork" {
+		tb.Skipf("a start that hangs stops the agent here: %+v, %v", i, err)
+	}
+	return c, a, p
+}
+
+// goesOn wants a connection to be served while a start hangs.
+func goesOn(tb testing.TB, c *client.Client) {
+	tb.Helper()
+	if err := c.Ping(patiently(tb)); err != nil {
+		tb.Errorf("Ping: %v", err)
+	}
+	for range 20 {
+		out, err := c.CommandContext(patiently(tb), "echo", "on").Output()
+		if string(out) != "on\n" || err != nil {
+			tb.Fatalf("a command beside it: %q, %v", out, err)
+		}
+	}
+}
+
+// A pending is a Start that has not returned.
+type pending chan error
+
+func startHeld(ctx context.Context, c *client.Client, path string, timeout time.Duration) pending {
+	p := make(pending, 1)
+	cmd := c.CommandContext(ctx, path)
+	cmd.Timeout = timeout
+	go func() { p <- cmd.Start() }() // ends with the start
+	return p
+}
+
+// wantReason wants the Start to end, with an ExitError of a reason.
+func (p pending) wantReason(tb testing.TB, reason, text string) {
+	tb.Helper()
+	select {
+	case err := <-p:
+		exit, ok := errors.AsType[*client.ExitError](err)
+		if !ok || exit.Reason() != reason || exit.ExitCode() != -1 || exit.ExitStatus() != 137 || !strings.Contains(err.Error(), text) {
+			tb.Errorf("Start = %v, want an ExitError with the reason %s and %q", err, reason, text)
+		}
+	case <-time.After(agenttest.Patience):
+		tb.Fatal("Start does not return")
+	}
+}
+
+func wantGone(tb testing.TB, pid int) {
+	tb.Helper()
+	deadline := time.Now().Add(agenttest.Patience)
+	for _, err := os.Stat("/proc/" + strconv.Itoa(pid)); err == nil; _, err = os.Stat("/proc/" + strconv.Itoa(pid)) {
+		if time.Now().After(deadline) {
+			tb.Fatalf("process %d is left", pid)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestTimeoutEndsAStartThatHangs(t *testing.T) {
+	c, _, p := dialHeld(t)
+	const timeout = 2 * time.Second
+	begun := time.Now()
+	start := startHeld(patiently(t), c, p.Path(), timeout)
+	pid := p.Await(t)
+	goesOn(t, c)
+	start.wantReason(t, "timeout", "stuck in execve "+p.Path())
+	if took := time.Since(begun); took < timeout {
+		t.Errorf("it ended after %v, before its timeout", took)
+	}
+	wantGone(t, pid)
+	goesOn(t, c)
+}
+
+func TestKillEndsAStartThatHangs(t *testing.T) {
+	c, _, p := dialHeld(t)
+	ctx, cancel := context.WithCancel(patiently(t))
+	start := startHeld(ctx, c, p.Path(), 0)
+	pid := p.Await(t)
+	goesOn(t, c)
+	cancel()
+	if err := <-start; !errors.Is(err, context.Canceled) {
+		t.Errorf("Start = %v, want %v", err, context.Canceled)
+	}
+	wantGone(t, pid)
+	goesOn(t, c)
+}
+
+func TestDisconnectEndsAStartThatHangs(t *testing.T) {
+	c, a, p := dialHeld(t)
+	start := startHeld(patiently(t), connect(t, a.Target), p.Path(), 0)
+	other := connect(t, a.Target)
+	second := startHeld(patiently(t), other, p.Path(), 0)
+	pids := []int{p.Await(t), p.Await(t)}
+	_ = other.Close()
+	if err := <-second; !errors.Is(err, client.ErrLost) {
+		t.Errorf("Start = %v, want %v", err, client.ErrLost)
+	}
+	goesOn(t, c)
+	a.Shutdown(t)
+	start.wantReason(t, "shutdown", "stuck in execve "+p.Path())
+	for _, pid := range pids {
+		wantGone(t, pid)
+	}
+}
+
+func TestStartThatCannotBeEndedIsLost(t *testing.T) {
+	c, _, _ := dialHeld(t)
+	m := hangtest.NewMount(t)
+	m.Hang()
+	cmd := c.CommandContext(patiently(t), "true")
+	cmd.Dir = filepath.Join(m.Path(), "dir")
+	cmd.Timeout = time.Second
+	_, err := cmd.Output()
+	lost, ok := errors.AsType[*client.LostExitError](err)
+	if !ok || lost.PID < 1 || !strings.Contains(err.Error(), "stuck in chdir "+cmd.Dir) {
+		t.Fatalf("Output = %v, want a LostExitError that names the directory", err)
+	}
+	goesOn(t, c)
+	if i, err := c.Info(patiently(t)); err != nil || i.StartsStuck != 1 {
+		t.Errorf("Info = %+v, %v, want one start that is stuck", i, err)
+	}
+	m.End()
+	wantGone(t, lost.PID)
+}

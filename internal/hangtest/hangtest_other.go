@@ -1,0 +1,19 @@
+//go:build !linux
+
+package hangtest
+
+import "testing"
+
+type program struct{ path string }
+
+func newProgram(tb testing.TB) *Program { tb.Helper(); tb.Skip("Linux only"); return nil }
+
+func (*program) await(testing.TB) int { return 0 }
+
+type mount struct{ path string }
+
+func newMount(tb testing.TB) *Mount { tb.Helper(); tb.Skip("Linux only"); return nil }
+
+func (*mount) hang() {}
+func (*mount) stop() {}
+func (*mount) end()  {}

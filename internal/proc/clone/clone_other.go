@@ -1,0 +1,21 @@
+//go:build !linux
+
+package clone
+
+import (
+	"context"
+	"errors"
+)
+
+func hasExecuted(int) bool { return true }
+
+type engine struct {
+	way Way
+	why error
+}
+
+func open(Config) *Engine { return &Engine{} }
+
+func (*engine) start(context.Context, *Request) (*Child, error) { return nil, errors.ErrUnsupported }
+func (*engine) stuck() int                                      { return 0 }
+func (*engine) close() error                                    { return nil }

@@ -1,0 +1,265 @@
+package clone
+
+import (
+	"context"
+	"errors"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// threadTime is how long a start may hold a thread. After that it is looked at now
+	// and then: see held.
+	threadTime = 10 * time.Millisecond
+
+	// spareThreads is how many starts may hold a thread at once, beside GOMAXPROCS. The
+	// Go runtime ends the program if it needs a thread and gets none.
+	spareThreads = 8
+
+	// killTime is how long a child is waited for that has been sent SIGKILL.
+	killTime = 5 * time.Second
+)
+
+type engine struct {
+	config Config
+	way    Way
+	why    error // why not a better one
+	thread thread
+
+	turns    chan struct{} // has a token for each start that holds a thread
+	slots    slots
+	low      lowFiles
+	dumpable *os.File // /proc/sys/fs/suid_dumpable; nil: it cannot be read
+	held     held
+
+	noClone3 atomic.Bool // of syscall.ForkExec: it fails with a cgroup
+}
+
+func open(c Config) *Engine {
+	e := &Engine{engine{config: c, thread: currentThread(), turns: make(chan struct{}, spareThreads+runtime.GOMAXPROCS(0))}}
+	e.held.engine = &e.engine
+	e.way, e.why = c.Way, nil
+	if c.Way == 0 {
+		e.way, e.why = bestWay()
+	}
+	e.low.null = -1
+	if e.way == Table {
+		e.low.open()
+	}
+	if e.way != Fork {
+		e.dumpable, _ = os.Open("/proc/sys/fs/suid_dumpable")
+	}
+	return e
+}
+
+// bestWay tries the ways once, with a real child: a filter may answer for the kernel.
+var bestWay = sync.OnceValues(func() (Way, error) {
+	var e engine
+	e.way, e.low.null = Table, -1
+	s, err := newSlot(slotSize)
+	if err != nil {
+		return Fork, err
+	}
+	s.reset(2)
+	s.call("close_range", unix.SYS_CLOSE_RANGE, lowLimit, ^uintptr(0)>>32, unix.CLOSE_RANGE_UNSHARE)
+	s.call("exit_group", unix.SYS_EXIT_GROUP, 0)
+	pid, errno := s.clone(nil, true)
+	if errno != 0 {
+		_ = unix.Munmap(s.memory)
+		return Fork, os.NewSyscallError("clone3", errno)
+	}
+	if !s.await(killTime) {
+		_ = unix.PidfdSendSignal(int(s.header().pidfd), unix.SIGKILL, nil, 0)
+		return Fork, errors.New("clone3: the child hangs") // and has the slot
+	}
+	defer unix.Munmap(s.memory)
+	_ = unix.Close(int(s.header().pidfd))
+	for {
+		if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	switch {
+	case s.current() < 0:
+		return Fork, errors.New("clone3: the child was killed before its first step")
+	case s.errno(0) != 0:
+		return Copied, os.NewSyscallError("close_range", s.errno(0))
+	}
+	return Table, nil
+})
+
+func (e *engine) close() error {
+	e.slots.close()
+	e.low.close()
+	if e.dumpable != nil {
+		return e.dumpable.Close()
+	}
+	return nil
+}
+
+// A start is one child, from clone3 to its execve or its end.
+type start struct {
+	*table
+	pid int
+	low int           // the first of its low descriptors; -1: none, or given back
+	of  *User         // nil: no other user
+	end chan struct{} // closed by held: the child has given the memory up
+
+	looks     int  // by held
+	abandoned bool // held deals with the end. Guarded by held.mu
+}
+
+func (e *engine) start(ctx context.Context, r *Request) (*Child, error) {
+	if e.way == Fork || r.User != nil && !e.shielded() {
+		return e.fork(r)
+	}
+	select {
+	case e.turns <- struct{}{}:
+	case <-ctx.Done():
+		return nil, &HungError{}
+	}
+	s, err := e.begin(r)
+	if err != nil {
+		<-e.turns
+		return nil, err
+	}
+	left := s.await(threadTime)
+	<-e.turns
+	if !left {
+		if err := e.held.wait(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	return e.finish(s)
+}
+
+// shielded says whether a child of another user is safe from that user, with whom it
+// shares this program's memory: setuid makes the memory undumpable, unless root has
+// changed that. ptrace(2), proc(5).
+func (e *engine) shielded() bool {
+	if e.dumpable == nil {
+		return false
+	}
+	var text [8]byte
+	n, _ := e.dumpable.ReadAt(text[:], 0)
+	return n > 0 && (text[0] == '0' || text[0] == '2')
+}
+
+// begin makes the child.
+func (e *engine) begin(r *Request) (*start, error) {
+	if e.held.crowded() {
+		return nil, ErrCrowded
+	}
+	memory, err := e.slots.get(sizeOf(r))
+	if err != nil {
+		return nil, &StepError{Step: StepFork, Err: err}
+	}
+	s := &start{of: r.User, low: -1}
+	descriptors, shares := r.Files, false
+	if e.way == Table {
+		if s.low, shares = e.low.take(r.Files); shares {
+			low := uintptr(s.low)
+			descriptors = [3]uintptr{low, low + 1, low + 2}
+		}
+	}
+	s.table = e.write(memory, r, descriptors, shares)
+	s.pid, err = e.config.Fork(func() (int, error) {
+		pid, errno := s.clone(r.Cgroup, shares)
+		if errno != 0 {
+			return -1, errno
+		}
+		return pid, nil
+	})
+	if err != nil {
+		e.free(s)
+		return nil, &StepError{Step: StepFork, Err: err}
+	}
+	return s, nil
+}
+
+// clone makes the child that carries out the table of s.
+func (s *slot) clone(cgroup *int, shares bool) (pid int, errno unix.Errno) {
+	h := s.header()
+	args := (*cloneArgs)(s.at(s.reserve(int(unsafe.Sizeof(cloneArgs{})), 8)))
+	*args = cloneArgs{
+		flags:      unix.CLONE_VM | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND | unix.CLONE_CHILD_CLEARTID,
+		pidfd:      uint64(uintptr(unsafe.Pointer(&h.pidfd))),
+		childTID:   uint64(uintptr(unsafe.Pointer(&h.word))),
+		exitSignal: uint64(unix.SIGCHLD),
+		stack:      uint64(uintptr(s.at(len(s.memory) - stackSize))), stackSize: stackSize,
+	}
+	if shares {
+		args.flags |= unix.CLONE_FILES
+	}
+	if cgroup != nil {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(*cgroup)
+	}
+	pid = clone3(unsafe.Pointer(args), unsafe.Sizeof(*args), s.at(0))
+	if pid < 0 {
+		return -1, unix.Errno(-pid)
+	}
+	return pid, 0
+}
+
+// await waits until the child has given the memory up, for at most d. It says whether it
+// has. It holds a thread. The kernel's wake is for a futex that is not private.
+func (s *slot) await(d time.Duration) bool {
+	const futexWait = 0
+	for deadline := time.Now().Add(d); !s.left(); {
+		rest := time.Until(deadline)
+		if rest <= 0 {
+			return false
+		}
+		timeout := unix.NsecToTimespec(int64(rest))
+		_, _, _ = syscall.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&s.header().word)), futexWait, 1,
+			uintptr(unsafe.Pointer(&timeout)), 0, 0)
+	}
+	return true
+}
+
+// finish is called once the child has given the memory up.
+func (e *engine) finish(s *start) (*Child, error) {
+	defer e.free(s)
+	child := &Child{PID: s.pid, PidFD: int(s.header().pidfd)}
+	outcome := s.outcome()
+	if outcome == started && s.of != nil && neverExecuted(s.pid) {
+		outcome = killed
+	}
+	switch outcome {
+	case started:
+		child.HomeErr = s.homeErr()
+		return child, nil
+	case refused:
+		err := s.failure()
+		e.held.reap(child)
+		return nil, err
+	default:
+		e.held.reap(child)
+		return nil, ErrKilled
+	}
+}
+
+// free takes the memory and the descriptors of a start back that has no child any more.
+func (e *engine) free(s *start) {
+	e.freeLow(s)
+	e.slots.put(s.slot)
+}
+
+// freeLow takes the low descriptors back.
+func (e *engine) freeLow(s *start) {
+	if s.low >= 0 {
+		e.low.give(s.low)
+		s.low = -1
+	}
+}
+
+// parted says whether the child has descriptors of its own.
+func (s *start) parted() bool { return s.unshed < 0 || s.result(s.unshed) == 0 }

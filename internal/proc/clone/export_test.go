@@ -1,0 +1,38 @@
+//go:build linux
+
+package clone
+
+import "os"
+
+// Interpret carries out the table of a request in this process, which becomes the
+// program or exits. It tests the assembler where clone3 is not to be had.
+func Interpret(r *Request) {
+	e := engine{way: Table}
+	s, err := newSlot(sizeOf(r))
+	if err != nil {
+		panic(err)
+	}
+	interpret(e.write(s, r, r.Files, false).at(0))
+}
+
+// SetDumpable has e read another file for fs.suid_dumpable.
+func (e *Engine) SetDumpable(path string) error {
+	f, err := os.Open(path)
+	if err == nil {
+		_ = e.dumpable.Close()
+		e.dumpable = f
+	}
+	return err
+}
+
+// Shielded says whether a start as another user may share memory.
+func (e *Engine) Shielded() bool { return e.shielded() }
+
+// Free returns how many slots and sets of low descriptors are free.
+func (e *Engine) Free() (slots, low int) {
+	e.slots.mu.Lock()
+	defer e.slots.mu.Unlock()
+	e.low.mu.Lock()
+	defer e.low.mu.Unlock()
+	return len(e.slots.free), len(e.low.free)
+}
