@@ -12,10 +12,10 @@ var errSystem = fmt.Errorf("%w: the agent runs on Linux only", ErrUnsupported)
 
 type spawner struct{}
 
-func (*spawner) open()             {}
-func (*spawner) close() error      { return nil }
-func (*spawner) useCgroups() error { return errSystem }
-func (*spawner) canLimit() error   { return errSystem }
+func (*spawner) open()                      {}
+func (*spawner) close() error               { return nil }
+func (*spawner) useCgroups(func(int)) error { return errSystem }
+func (*spawner) canLimit() error            { return errSystem }
 
 func (*spawner) start(Spec, launch) (*Process, error) { return nil, errSystem }
 func (*spawner) account(string) (account, error)      { return account{}, errSystem }

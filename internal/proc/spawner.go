@@ -27,8 +27,10 @@ func NewSpawner() (*Spawner, error) {
 // UseCgroups makes each process start in a cgroup of its own, by which its
 // whole tree is found and ended. It fails if there is no cgroup v2 with
 // cgroup.kill (Linux 5.14) that the agent may write to; nothing changes then.
-// It must be called before the first Start.
-func (s *Spawner) UseCgroups() error { return s.useCgroups() }
+// It must be called before the first Start. full is called once, by another goroutine,
+// if so many cgroups that hold something are left behind that the oldest of them are no
+// longer tried to be removed: the next agent does that.
+func (s *Spawner) UseCgroups(full func(left int)) error { return s.useCgroups(full) }
 
 // Close frees what the Spawner holds. Its processes must have been reaped.
 // Cgroups in which daemons live on are left to them.

@@ -63,9 +63,10 @@ func (p *Process) fork(path string, spec Spec, attr *syscall.ProcAttr) (err erro
 		}
 		g := p.cgroup
 		p.cgroup = nil
-		_ = g.Remove() // it stays if a cgroup is in it
-		if !g.Used() {
-			p.noCgroup = fmt.Errorf("%s: %w", g.Path(), err)
+		fresh, path := g.Fresh(), g.Path()
+		p.spawner.cgroups.Give(g)
+		if fresh {
+			p.noCgroup = fmt.Errorf("%s: %w", path, err)
 		}
 	}
 }
