@@ -94,7 +94,9 @@ func (s *serveCommand) Run() error {
 		return err
 	}
 	defer spawner.Close()
-	if err := spawner.UseCgroups(); err != nil {
+	if err := spawner.UseCgroups(func(left int) {
+		log.Warn().Int("left", left).Msg("many cgroups cannot be removed: the oldest stay until the agent is restarted")
+	}); err != nil {
 		log.Warn().Err(err).Msg("cgroups unavailable: daemonized processes survive their command")
 	}
 	if err := spawner.CheckLimits(config.Ceilings.Limits()); errors.Is(err, proc.ErrInvalid) {

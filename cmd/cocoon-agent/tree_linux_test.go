@@ -182,8 +182,8 @@ func agentWithoutCgroups(t *testing.T) (string, *exec.Cmd) {
 
 // cgroupOf is the folder of the cgroups that an agent makes, "" where there is none.
 func cgroupOf(agent *exec.Cmd) string {
-	found, _ := filepath.Glob("/sys/fs/cgroup/*/cocoon-agent-" + strconv.Itoa(agent.Process.Pid))
-	more, _ := filepath.Glob("/sys/fs/cgroup/cocoon-agent-" + strconv.Itoa(agent.Process.Pid))
+	found, _ := filepath.Glob("/sys/fs/cgroup/*/cocoon-agent." + strconv.Itoa(agent.Process.Pid))
+	more, _ := filepath.Glob("/sys/fs/cgroup/cocoon-agent." + strconv.Itoa(agent.Process.Pid))
 	if found = append(found, more...); len(found) > 0 {
 		return found[0]
 	}

@@ -63,11 +63,11 @@ func TestBelowADelegatedCgroupLimitsWork(t *testing.T) {
 			wantOOMKilled(t, a.command(t, every, hog(t)...).Run())
 
 			name := strings.TrimPrefix(dir, root)
-			want := fmt.Sprintf("0::%s/cocoon-agent-%d-limits/exec-2\n", name, a.Process.Pid)
+			want := fmt.Sprintf("0::%s/cocoon-agent.%d-limits/exec-2\n", name, a.Process.Pid)
 			if got := a.output(t, every, "cat", "/proc/self/cgroup"); got != want {
 				t.Errorf("with limits: %q, want %q", got, want)
 			}
-			want = fmt.Sprintf("0::%s/cocoon-agent-%d/exec-1\n", name, a.Process.Pid)
+			want = fmt.Sprintf("0::%s/cocoon-agent.%d/exec-1\n", name, a.Process.Pid)
 			if got := a.output(t, client.Limits{}, "cat", "/proc/self/cgroup"); got != want {
 				t.Errorf("without: %q, want %q", got, want)
 			}
@@ -151,7 +151,7 @@ func stop(t *testing.T, a *agent) {
 		t.Fatal(err)
 	}
 	_ = a.Wait()
-	left, _ := filepath.Glob(filepath.Join(a.home, fmt.Sprintf("cocoon-agent-%d*", a.Process.Pid)))
+	left, _ := filepath.Glob(filepath.Join(a.home, fmt.Sprintf("cocoon-agent.%d*", a.Process.Pid)))
 	if len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}

@@ -57,7 +57,7 @@ func serve(t *testing.T, home, sub string) *agent {
 }
 
 func (a *agent) folder() string {
-	return filepath.Join(a.home, fmt.Sprintf("cocoon-agent-%d-limits", a.Process.Pid))
+	return filepath.Join(a.home, fmt.Sprintf("cocoon-agent.%d-limits", a.Process.Pid))
 }
 
 // cgroups lists those of execs with limits.

@@ -176,7 +176,7 @@ for dir in ` + root + ` ${own%/*} $own; do echo +pids >$dir/cgroup.subtree_contr
 		t.Fatal(err)
 	}
 	_ = a.Wait()
-	spoilt, err := filepath.Glob(root + "/cocoon-agent-*/exec-*/below")
+	spoilt, err := filepath.Glob(root + "/cocoon-agent.*/exec-*/below")
 	if err != nil || len(spoilt) != 1 {
 		t.Fatalf("%v, %v", spoilt, err)
 	}

@@ -159,7 +159,7 @@ func (a *agent) footprint() (footprint, error) {
 // cgroups returns the folders of the agent's cgroups, of its execs and above.
 func (a *agent) cgroups() []string {
 	var dirs []string
-	mine := fmt.Sprintf("cocoon-agent-%d", a.pid)
+	mine := fmt.Sprintf("cocoon-agent.%d", a.pid)
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && strings.Contains(path, mine) {
 			dirs = append(dirs, path)

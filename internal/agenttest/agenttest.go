@@ -43,7 +43,7 @@ func StartWith(tb testing.TB, change func(*session.Config)) *Agent {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := a.spawner.UseCgroups(); err != nil {
+	if err := a.spawner.UseCgroups(func(int) {}); err != nil {
 		tb.Logf("no cgroups: %v", err)
 	}
 	tb.Cleanup(func() {

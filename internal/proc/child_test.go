@@ -35,7 +35,7 @@ func newSpawner(tb testing.TB) *proc.Spawner {
 func newCgroupSpawner(tb testing.TB) *proc.Spawner {
 	tb.Helper()
 	s := newSpawner(tb)
-	if err := s.UseCgroups(); err != nil {
+	if err := s.UseCgroups(func(int) {}); err != nil {
 		tb.Skipf("no cgroups of our own: %v", err)
 	}
 	return s

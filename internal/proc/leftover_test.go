@@ -140,7 +140,7 @@ func ours(pid int) bool {
 func cgroupDirs() []string {
 	var names []string
 	for _, home := range []string{ownCgroup(), filepath.Dir(ownCgroup())} {
-		dir := filepath.Join(home, fmt.Sprintf("cocoon-agent-%d*", os.Getpid()))
+		dir := filepath.Join(home, fmt.Sprintf("cocoon-agent.%d*", os.Getpid()))
 		own, _ := filepath.Glob(dir)
 		below, _ := filepath.Glob(filepath.Join(dir, "*"))
 		names = slices.Concat(names, own, below)

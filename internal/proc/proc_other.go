@@ -13,12 +13,10 @@ var errSystem = fmt.Errorf("%w: the agent runs on Linux only", ErrUnsupported)
 
 type spawner struct{}
 
-func endAbandoned([]int) {}
-
-func (*spawner) open()             {}
-func (*spawner) close() error      { return nil }
-func (*spawner) useCgroups() error { return errSystem }
-func (*spawner) canLimit() error   { return errSystem }
+func (*spawner) open()                      {}
+func (*spawner) close() error               { return nil }
+func (*spawner) useCgroups(func(int)) error { return errSystem }
+func (*spawner) canLimit() error            { return errSystem }
 
 func (*spawner) start(context.Context, Spec, launch) (*Process, error) { return nil, errSystem }
 func (*spawner) startWay() (string, error)                             { return "", errSystem }

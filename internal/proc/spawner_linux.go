@@ -28,9 +28,8 @@ func (s *Spawner) open() {
 	s.terminals.fill()
 }
 
-func (s *Spawner) useCgroups() error {
-	endAbandoned(cgroup.Stale())
-	c, err := cgroup.Open()
+func (s *Spawner) useCgroups(full func(left int)) error {
+	c, err := cgroup.Open(full)
 	if err != nil {
 		s.noCgroups = err
 		return err

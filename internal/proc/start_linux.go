@@ -61,10 +61,9 @@ func (s *Spawner) startWith(ctx context.Context, spec Spec, pipes *pipes, r *clo
 	return p, nil
 }
 
-// fork starts the process in a cgroup of its own, if one is to be had. One that
-// was used before may be spoilt: a command can have given it children of its own,
-// and anybody with the privilege can remove it. It is done away with then. A child that
-// is killed before it is the command is tried once more, in another cgroup: this one
+// fork starts the process in a cgroup of its own, if there is one. One that was made
+// before may be spoilt: anybody with the privilege can change or remove it. Another one
+// takes its place then. A child that is killed before it is the command is tried once more, in another cgroup: this one
 // may kill all that is started in it.
 func (p *Process) fork(ctx context.Context, spec Spec, r *clone.Request) (*clone.Child, error) {
 	for {
@@ -79,9 +78,9 @@ func (p *Process) fork(ctx context.Context, spec Spec, r *clone.Request) (*clone
 			p.retried = err
 			p.dropCgroup()
 		case p.cgroup != nil && p.cgroup.Spoilt(err):
-			used, path := p.cgroup.Used(), p.cgroup.Path()
+			fresh, path := p.cgroup.Fresh(), p.cgroup.Path()
 			p.dropCgroup()
-			if !used {
+			if fresh {
 				p.noCgroup = fmt.Errorf("%s: %w", path, err)
 			}
 		default:
@@ -105,10 +104,10 @@ func (p *Process) clone(ctx context.Context, r *clone.Request) (*clone.Child, er
 	return child, err
 }
 
-// dropCgroup does away with the cgroup. It stays if a cgroup is in it.
+// dropCgroup gives the cgroup back.
 func (p *Process) dropCgroup() {
 	if p.cgroup != nil {
-		_ = p.cgroup.Remove()
+		p.spawner.cgroups.Give(p.cgroup)
 		p.cgroup = nil
 	}
 }

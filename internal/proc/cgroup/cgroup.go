@@ -18,32 +18,39 @@ func (e *LimitsError) Error() string { return "cannot set limits: " + e.Reason.E
 
 func (e *LimitsError) Unwrap() error { return e.Reason }
 
-// A Pool makes cgroups and uses them again. It is safe for concurrent use.
+// A Pool makes cgroups before they are wanted, and removes them behind. Each is used
+// once. It is safe for concurrent use.
 type Pool struct{ pool }
 
 // Open makes this program's own part of the hierarchy, and removes what programs
 // that were killed have left there. It fails if there is no cgroup v2 with
-// cgroup.kill (Linux 5.14) that this program may write to. The caller closes the
-// Pool.
-func Open() (*Pool, error) { return open() }
+// cgroup.kill (Linux 5.14) that this program may write to. full is called once, by a
+// goroutine of the Pool's own, if more cgroups are left than are tried again: then the
+// oldest stay until the next program opens a Pool. The caller closes the Pool.
+func Open(full func(left int)) (*Pool, error) { return open(full) }
 
 // CheckLimits returns why no limits can be set in any cgroup of the Pool, or nil.
 func (p *Pool) CheckLimits() error { return p.checkLimits() }
 
-// Take returns a cgroup without processes that has the limits. The caller gives it
-// back, or removes it. The error is a [*LimitsError] if a limit cannot be set.
+// Take returns a cgroup that has the limits, and has had no process. The caller gives
+// it back. The error is a [*LimitsError] if a limit cannot be set.
 func (p *Pool) Take(l Limits) (*Group, error) { return p.take(l) }
 
-// Give takes a cgroup back once its main process has been reaped. One in which
-// daemons live on is used again, or removed, when they have ended.
+// Give takes a cgroup back once its main process has been reaped, and removes it
+// with all cgroups below it. One in which daemons live on is removed when they have
+// ended. Give does not wait for that. Nothing of the Group may be called any more.
 func (p *Pool) Give(g *Group) { p.give(g) }
+
+// Left returns how many cgroups could not be removed so far, because something lives
+// in them as a rule.
+func (p *Pool) Left() int { return p.countLeft() }
 
 // Close removes all cgroups that have been given back, but leaves those in which
 // daemons live on to them.
 func (p *Pool) Close() error { return p.close() }
 
 // A Group is a cgroup for one process tree. Its methods may be called at any time
-// until it is given back or removed, from any goroutine.
+// until it is given back, from any goroutine.
 type Group struct{ group }
 
 // Path returns the cgroup's directory.
@@ -52,8 +59,9 @@ func (g *Group) Path() string { return g.path }
 // FD returns the open directory, for clone3(2) to start a process in the cgroup.
 func (g *Group) FD() int { return g.fd() }
 
-// Used says whether the cgroup has had another tree before.
-func (g *Group) Used() bool { return g.used }
+// Fresh says whether the cgroup was made when it was taken. Others were made before,
+// and somebody may have changed or removed them since.
+func (g *Group) Fresh() bool { return g.fresh }
 
 // Members returns the pids of the processes in the cgroup, but not of those below it.
 func (g *Group) Members() []int { return g.members() }
@@ -81,6 +89,3 @@ func (g *Group) SetLate() error { return g.setLate() }
 // its own memory limit. It does not count the guest's lack of memory, nor the limit
 // of a cgroup below.
 func (g *Group) OutOfMemory() bool { return g.outOfMemory() }
-
-// Remove removes the cgroup, if nothing is in it, and frees what the Group holds.
-func (g *Group) Remove() error { return g.remove() }

@@ -6,19 +6,18 @@ import "errors"
 
 type pool struct{}
 
-func stale() []int { return nil }
-
-func open() (*Pool, error) { return nil, errors.ErrUnsupported }
+func open(func(int)) (*Pool, error) { return nil, errors.ErrUnsupported }
 
 func (*pool) checkLimits() error          { return errors.ErrUnsupported }
 func (*pool) take(Limits) (*Group, error) { return nil, errors.ErrUnsupported }
 func (*pool) give(*Group)                 {}
+func (*pool) countLeft() int              { return 0 }
 func (*pool) close() error                { return nil }
 
 type group struct {
-	path string
-	used bool
-	late []struct{}
+	path  string
+	fresh bool
+	late  []struct{}
 }
 
 func (*group) fd() int           { return -1 }
@@ -28,4 +27,3 @@ func (*group) spoilt(error) bool { return true }
 func (*group) kill()             {}
 func (*group) setLate() error    { return nil }
 func (*group) outOfMemory() bool { return false }
-func (*group) remove() error     { return nil }

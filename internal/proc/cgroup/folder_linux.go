@@ -20,7 +20,7 @@ type folder struct {
 }
 
 const (
-	folderPrefix = "cocoon-agent-"
+	folderPrefix = "cocoon-agent."
 	limitsSuffix = "-limits" // of the folder beside it, for execs that have limits
 )
 
@@ -77,7 +77,8 @@ func (f folder) close() error {
 }
 
 // removeStale removes what agents that were killed have left below parent. A cgroup
-// with a process in it cannot be removed.
+// with a process in it stays. So do the folders of early versions, whose names begin
+// otherwise: some of those took no lock, so that nothing proves that they are dead.
 func removeStale(parent string) {
 	paths, _ := filepath.Glob(filepath.Join(parent, folderPrefix+"*"))
 	for _, path := range paths {
@@ -85,14 +86,20 @@ func removeStale(parent string) {
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			continue // an agent's that lives
 		}
-		execs, _ := filepath.Glob(filepath.Join(path, "exec-*"))
-		for _, exec := range append(execs, path) {
-			_ = os.Remove(exec)
-		}
+		removeExecs(path)
 		if lock != nil {
 			_ = lock.Close()
 		}
 	}
+}
+
+func removeExecs(path string) {
+	execs, _ := filepath.Glob(filepath.Join(path, "exec-*"))
+	for _, exec := range execs {
+		endUnborn(exec)
+		_ = removeTree(exec)
+	}
+	_ = os.Remove(path)
 }
 
 // removeFolder removes a folder of cgroups, unless there is one in it or it has

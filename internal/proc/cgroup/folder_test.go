@@ -19,7 +19,7 @@ import (
 // openPool is what an agent does that starts. The end of the test closes the pool.
 func openPool(t *testing.T) *cgroup.Pool {
 	t.Helper()
-	p, err := cgroup.Open()
+	p, err := cgroup.Open(func(int) {})
 	if err != nil {
 		t.Skipf("no cgroups of our own: %v", err)
 	}
@@ -51,7 +51,7 @@ func home(t *testing.T) string {
 // locked.
 func folderOf(t *testing.T, pid int, locked bool) string {
 	t.Helper()
-	dir := filepath.Join(home(t), fmt.Sprintf("cocoon-agent-%d", pid))
+	dir := filepath.Join(home(t), fmt.Sprintf("cocoon-agent.%d", pid))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +108,32 @@ func TestAgentsWithTheSamePidHaveFoldersOfTheirOwn(t *testing.T) {
 	}
 	if len(where) != 2 {
 		t.Errorf("both have run commands in %v", where)
+	}
+}
+
+// Early versions took no lock: nothing proves that such an agent is dead.
+func TestFolderOfAnEarlyVersionIsLeftAlone(t *testing.T) {
+	early := filepath.Join(home(t), "cocoon-agent-1")
+	exec := filepath.Join(early, "exec-1")
+	if err := errors.Join(os.Mkdir(early, 0o755), os.Mkdir(exec, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = os.Remove(exec), os.Remove(early) })
+	openPool(t)
+	if !there(exec) {
+		t.Error("it was removed")
+	}
+}
+
+// A command may have made cgroups of its own.
+func TestTreesOfAnAgentThatWasKilledAreRemovedWhole(t *testing.T) {
+	left := folderOf(t, 1<<22+3, false)
+	if err := os.MkdirAll(filepath.Join(left, "exec-1", "a", "b"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	openPool(t)
+	if there(left) {
+		t.Errorf("%s is still there", left)
 	}
 }
 

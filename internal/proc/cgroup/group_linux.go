@@ -7,19 +7,19 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
+// A group holds its directory and two of its files open: to end a tree must not need
+// a descriptor that may not be had.
 type group struct {
 	path    string
-	dir     *os.File
-	events  *os.File
-	killer  *os.File // cgroup.kill: ending a tree must not need a descriptor that may not be had
-	used    bool     // by another tree before
-	killed  atomic.Bool
-	limited bool // one tree's, whose limits it has
+	dir     int
+	events  int // cgroup.events
+	killer  int // cgroup.kill
+	fresh   bool
+	limited bool
 	late    []setting
 }
 
@@ -27,35 +27,48 @@ func newGroup(path string) (*Group, error) {
 	if err := os.Mkdir(path, 0o755); err != nil {
 		return nil, err
 	}
-	dir, err := os.Open(path)
-	if err != nil {
+	g := &Group{group{path: path, dir: -1, events: -1, killer: -1}}
+	if err := g.open(); err != nil {
+		g.close()
 		return nil, errors.Join(err, os.Remove(path))
 	}
-	events, err := os.Open(filepath.Join(path, "cgroup.events"))
-	if err != nil {
-		return nil, errors.Join(err, dir.Close(), os.Remove(path))
-	}
-	killer, err := os.OpenFile(filepath.Join(path, "cgroup.kill"), os.O_WRONLY, 0)
-	if err != nil {
-		return nil, errors.Join(err, events.Close(), dir.Close(), os.Remove(path))
-	}
-	return &Group{group{path: path, dir: dir, events: events, killer: killer}}, nil
+	return g, nil
 }
 
-func (g *group) fd() int { return int(g.dir.Fd()) }
-
-func (g *group) remove() error {
-	err := os.Remove(g.path)
-	if errors.Is(err, os.ErrNotExist) { // somebody else has
-		err = nil
+func (g *group) open() (err error) {
+	for _, file := range []struct {
+		name string
+		mode int
+		fd   *int
+	}{
+		{"", unix.O_RDONLY | unix.O_DIRECTORY, &g.dir},
+		{"cgroup.events", unix.O_RDONLY, &g.events},
+		{"cgroup.kill", unix.O_WRONLY, &g.killer},
+	} {
+		path := filepath.Join(g.path, file.name)
+		if *file.fd, err = unix.Open(path, file.mode|unix.O_CLOEXEC, 0); err != nil {
+			return &os.PathError{Op: "open", Path: path, Err: err}
+		}
 	}
-	return errors.Join(g.killer.Close(), g.events.Close(), g.dir.Close(), err)
+	return nil
 }
+
+// close is called once nobody asks for the group any more.
+func (g *group) close() {
+	for _, fd := range []*int{&g.dir, &g.events, &g.killer} {
+		if *fd >= 0 {
+			_ = unix.Close(*fd)
+		}
+		*fd = -1
+	}
+}
+
+func (g *group) fd() int { return g.dir }
 
 func (g *group) empty() bool {
 	var text [256]byte
-	n, err := g.events.ReadAt(text[:], 0)
-	return bytes.Contains(text[:n], []byte("populated 0")) || errors.Is(err, unix.ENODEV) // removed
+	n, err := unix.Pread(g.events, text[:], 0)
+	return bytes.Contains(text[:max(n, 0)], []byte("populated 0")) || errors.Is(err, unix.ENODEV) // removed
 }
 
 func (g *group) spoilt(err error) bool {
@@ -63,7 +76,7 @@ func (g *group) spoilt(err error) bool {
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EROFS):
 		return true
 	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOENT): // the latter is said of a program too
-		_, err := g.events.ReadAt(make([]byte, 1), 0)
+		_, err := unix.Pread(g.events, make([]byte, 1), 0)
 		return errors.Is(err, unix.ENODEV)
 	default:
 		return false
@@ -81,12 +94,7 @@ func (g *group) members() []int {
 	return pids
 }
 
-// kill makes the cgroup one that is not used again: Linux 6.18, for one, takes any
-// later clone3 into a cgroup that has been killed for a fork under way.
-func (g *group) kill() {
-	g.killed.Store(true)
-	_, _ = g.killer.WriteAt([]byte("1"), 0)
-}
+func (g *group) kill() { _, _ = unix.Pwrite(g.killer, []byte("1"), 0) }
 
 func (g *group) outOfMemory() bool {
 	return g.limited && g.count("memory.events.local", "oom") > 0 && g.count("memory.events", "oom_kill") > 0

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -15,17 +14,12 @@ import (
 
 // limited makes the cgroups of execs that have limits. They have a folder of
 // their own, beside that of the others: its controllers cost the others nothing.
-// Each cgroup is one exec's alone, and removed once it is empty. Where a daemon
-// lives on in one, that is looked at when another cgroup is given back.
 //
 // Controllers, once enabled, stay so: another agent may have come to use them.
 type limited struct {
 	home
 	path string // of the folder, which the first exec with a limit makes
 	made atomic.Int64
-
-	mu   sync.Mutex
-	left []*Group
 }
 
 func newLimited(h home, path string) *limited { return &limited{home: h, path: path} }
@@ -40,9 +34,10 @@ func (l *limited) take(limits Limits) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.limited = true
+	g.fresh, g.limited = true, true
 	if err := g.set(settings); err != nil {
-		_ = g.remove()
+		g.close()
+		_ = removeTree(g.path)
 		return nil, &LimitsError{err}
 	}
 	return g, nil
@@ -92,34 +87,5 @@ func lists(dir, file, controller string) (bool, error) {
 	return slices.Contains(strings.Fields(string(text)), controller), err
 }
 
-// give takes a cgroup back.
-func (l *limited) give(g *Group) {
-	l.mu.Lock()
-	l.left = append(l.left, g)
-	l.mu.Unlock()
-	l.sweep()
-}
-
-// sweep removes what has become empty.
-func (l *limited) sweep() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.left = slices.DeleteFunc(l.left, func(g *Group) bool {
-		if !g.empty() {
-			return false
-		}
-		_ = g.remove()
-		return true
-	})
-}
-
 // close leaves to daemons what they live in.
-func (l *limited) close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, g := range l.left {
-		_ = g.remove()
-	}
-	l.left = nil
-	return removeFolder(l.path)
-}
+func (l *limited) close() error { return removeFolder(l.path) }

@@ -117,10 +117,6 @@ type Child struct {
 // [ErrCrowded]; there is no child then, except for a HungError's.
 func (e *Engine) Start(ctx context.Context, r *Request) (*Child, error) { return e.start(ctx, r) }
 
-// HasExecuted says whether a process has executed a program since it was forked, or is
-// gone.
-func HasExecuted(pid int) bool { return hasExecuted(pid) }
-
 // Errors of Start.
 var (
 	// ErrKilled says that the child was killed, by somebody else, before it had become

@@ -7,7 +7,6 @@ import (
 	"errors"
 )
 
-func hasExecuted(int) bool { return true }
 
 type engine struct {
 	way Way

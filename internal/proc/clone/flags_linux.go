@@ -35,8 +35,3 @@ func neverExecuted(pid int) bool {
 	flags, ok := flagsOf(pid)
 	return ok && flags&flagExiting != 0 && flags&flagNotExecuted != 0
 }
-
-func hasExecuted(pid int) bool {
-	flags, ok := flagsOf(pid)
-	return !ok || flags&flagNotExecuted == 0
-}
