@@ -7,7 +7,6 @@ import (
 	"errors"
 )
 
-
 type engine struct {
 	way Way
 	why error
