@@ -39,7 +39,7 @@ const addrNoRandomize = 0x40000 // personality(2)
 
 var firstCPU uint64 = 1
 
-// What execve and setuid leave alone: see the table in docs/architecture.md.
+// execve and setuid leave much alone: see the table in docs/architecture.md.
 func TestWhatACommandInherits(t *testing.T) {
 	for _, test := range []struct {
 		name    string
