@@ -30,7 +30,7 @@ func newProgram(tb testing.TB) *Program {
 	if err != nil {
 		tb.Skipf("fanotify_init: %v", err)
 	}
-	// What hangs is let go when the listener is closed.
+	// Closing the listener lets all go that hangs.
 	tb.Cleanup(func() { _ = unix.Close(listener) })
 	if err := unix.FanotifyMark(listener, unix.FAN_MARK_ADD, unix.FAN_OPEN_EXEC_PERM, unix.AT_FDCWD, path); err != nil {
 		tb.Skipf("fanotify_mark: %v", err)

@@ -46,7 +46,7 @@ var (
 )
 
 // A HungError says that a start was ended, by its context, before the process had become
-// the command. It is none of the classes.
+// the command. It wraps no class.
 type HungError struct {
 	// PID is of a child that SIGKILL has not ended: it is stuck in the kernel, or in a
 	// file system whose server does not answer. 0: nothing is left of it.

@@ -7,7 +7,7 @@
 // at once, and the child carries out a table of system calls in assembler. A start that
 // hangs holds some memory and no thread, and its context ends it.
 //
-// Where the kernel, or a filter of system calls, lacks what that needs, an Engine uses
+// If the kernel, or a filter of system calls, lacks what that needs, an Engine uses
 // [syscall.ForkExec]: see [Way].
 package clone
 

@@ -195,8 +195,8 @@ func TestStartNamesTheDirectoryThatFails(t *testing.T) {
 	})
 }
 
-// What a start depends on is random, and as large as the kernel takes, or a little more.
-// Each way has the same result.
+// Each way has the same result, for random requests that are as large as the kernel
+// takes, or a little more.
 func TestRandomStartsEndAlikeEachWay(t *testing.T) {
 	engines := map[clone.Way]*clone.Engine{}
 	for _, way := range ways {

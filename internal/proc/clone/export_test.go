@@ -5,7 +5,7 @@ package clone
 import "os"
 
 // Interpret carries out the table of a request in this process, which becomes the
-// program or exits. It tests the assembler where clone3 is not to be had.
+// program or exits. It tests the assembler even if there is no clone3.
 func Interpret(r *Request) {
 	e := engine{way: Table}
 	s, err := newSlot(sizeOf(r))

@@ -42,7 +42,7 @@ type cloneArgs struct {
 type step struct {
 	number    uintptr
 	arguments [6]uintptr
-	tolerated uint64 // bit n: errno n is no failure; bit 63: nor is any from 63 on
+	tolerated uint64 // bit n: go on after errno n; bit 63: after any from 63 on
 	result    int64  // pending until the call returns
 }
 

@@ -7,12 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the paths of a Request may fail with before the next one is tried, as execvp(3)
-// of the GNU C library has it, but for ESTALE and ETIMEDOUT, which step.tolerated cannot name.
+// After these errors of execve the next path is tried, as by execvp(3) of the GNU C
+// library. It goes on after ESTALE and ETIMEDOUT too, which step.tolerated cannot name.
 const missing = 1<<unix.ENOENT | 1<<unix.ENOTDIR | 1<<unix.ENODEV | 1<<unix.EACCES
 
-// What a kernel or a filter without keyrings answers. EDQUOT is no such answer: the
-// user would get this program's keyring.
+// A kernel or a filter without keyrings answers by these errors. EDQUOT must not be
+// among them: the user would get this program's keyring.
 const noKeyrings = 1<<unix.ENOSYS | 1<<unix.EPERM
 
 // A table is a Request as the child carries it out.
@@ -108,7 +108,7 @@ func (t *table) enter(r *Request) {
 }
 
 // search tries the paths. If none works it looks whether they are there at all, for the
-// error to say so: this program cannot, since it is another user, and might hang.
+// error message: this program may be another user, and might hang.
 func (t *table) search(r *Request) {
 	argv, env := t.list(r.Argv), t.list(r.Env)
 	addresses := make([]uintptr, len(r.Paths))
@@ -162,9 +162,8 @@ func (t *table) failure() *StepError {
 	return e
 }
 
-// notFound says why none of the paths was executed: because of EACCES if that was the
-// answer to one of them, else because of a file that is there and whose interpreter is
-// missing, else because of the last one.
+// notFound says why none of the paths was executed. A path with EACCES counts most, then
+// a file that is there and whose interpreter is missing, then the last path.
 func (t *table) notFound() *StepError {
 	best := len(t.paths) - 1
 	for i := range t.paths {
