@@ -144,9 +144,11 @@ func (b *Bench) agentHerd(ctx context.Context) (*lab.Server, herd, func(), error
 		server.Stop()
 		return nil, nil, nil, err
 	}
-	n := slices.Max(b.Size.Idle)
-	h := &agentHerd{client: c.Client, cmds: make([]*client.Cmd, n), inputs: make([]io.WriteCloser, n)}
-	return server, h, func() { _ = c.Close(); server.Stop() }, nil
+	return server, newAgentHerd(c.Client, slices.Max(b.Size.Idle)), func() { _ = c.Close(); server.Stop() }, nil
+}
+
+func newAgentHerd(c *client.Client, n int) *agentHerd {
+	return &agentHerd{client: c, cmds: make([]*client.Cmd, n), inputs: make([]io.WriteCloser, n)}
 }
 
 type agentHerd struct {

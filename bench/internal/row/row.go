@@ -50,6 +50,8 @@ var All = []Row{
 	{"mux", (*Bench).mux},
 	{"ping", (*Bench).ping},
 	{"idle", (*Bench).idle},
+	{"sleepers", (*Bench).sleepers},
+	{"held", (*Bench).held},
 	{"soak", (*Bench).soak},
 	{"writes", (*Bench).writes},
 }
