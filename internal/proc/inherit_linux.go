@@ -38,8 +38,8 @@ func catchIgnored() {
 	for sig := 1; sig <= maxSignal; sig++ {
 		switch {
 		case sig == int(unix.SIGCHLD):
-			// By default nothing happens; a handler would interrupt a thread at the
-			// end of each child, whose pidfd says so, too.
+			// By default nothing happens. A handler would interrupt a thread at the
+			// end of each child, which its pidfd tells anyway.
 			resetSignal(sig)
 		case !ignored(sig):
 		case sig >= firstLibrarySignal && sig <= lastLibrarySignal:

@@ -28,9 +28,10 @@ func NewSpawner() (*Spawner, error) {
 // UseCgroups makes each process start in a cgroup of its own, by which its
 // whole tree is found and ended. It fails if there is no cgroup v2 with
 // cgroup.kill (Linux 5.14) that the agent may write to; nothing changes then.
-// It must be called before the first Start. full is called once, by another goroutine,
-// if so many cgroups that hold something are left behind that the oldest of them are no
-// longer tried to be removed: the next agent does that.
+// It must be called before the first Start.
+//
+// Another goroutine calls full, once, when so many cgroups cannot be removed that the
+// oldest of them are left to the next agent.
 func (s *Spawner) UseCgroups(full func(left int)) error { return s.useCgroups(full) }
 
 // StartWay says how processes are started, for people, and why not in a better way; nil:

@@ -24,9 +24,9 @@ type Pool struct{ pool }
 
 // Open makes this program's own part of the hierarchy, and removes what programs
 // that were killed have left there. It fails if there is no cgroup v2 with
-// cgroup.kill (Linux 5.14) that this program may write to. full is called once, by a
-// goroutine of the Pool's own, if more cgroups are left than are tried again: then the
-// oldest stay until the next program opens a Pool. The caller closes the Pool.
+// cgroup.kill (Linux 5.14) that this program may write to. A goroutine of
+// the Pool calls full, once, when more cgroups are left than it tries again. The oldest
+// then stay until the next program opens a Pool. The caller closes the Pool.
 func Open(full func(left int)) (*Pool, error) { return open(full) }
 
 // CheckLimits returns why no limits can be set in any cgroup of the Pool, or nil.

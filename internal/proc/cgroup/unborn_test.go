@@ -63,14 +63,14 @@ func TestChildThatHasNotBecomeItsCommandEndsWithItsAgent(t *testing.T) {
 
 var zombie = regexp.MustCompile(`(?m)^State:\s+[ZX]`)
 
-// runs says whether a process is there that is no zombie.
+// runs says whether a process is there, and not a zombie.
 func runs(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	return err == nil && !zombie.Match(text)
 }
 
-// holdExecve holds every execve of program until the end of the test. What it returns
-// waits for one, and says which process it is.
+// holdExecve holds every execve of program until the end of the test. It returns a
+// function that waits for one and returns the pid.
 func holdExecve(t *testing.T, program string) func() int {
 	t.Helper()
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC, unix.O_RDONLY|unix.O_CLOEXEC)
