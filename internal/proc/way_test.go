@@ -58,7 +58,7 @@ func TestWayIsWhatTheKernelAndItsFiltersAllow(t *testing.T) {
 			if got := output(t, s, proc.Spec{Argv: []string{"echo", "it", "runs"}}); got != "it runs\n" {
 				t.Errorf("a command says %q", got)
 			}
-			if s.UseCgroups() == nil { // clone3 into a cgroup is denied
+			if s.UseCgroups(func(int) {}) == nil { // clone3 into a cgroup is denied
 				if got := output(t, s, proc.Spec{Argv: []string{"echo", "there"}}); got != "there\n" {
 					t.Errorf("a command with a cgroup says %q", got)
 				}
