@@ -72,14 +72,14 @@ var bestWay = sync.OnceValues(func() (Way, error) {
 	s.call("exit_group", unix.SYS_EXIT_GROUP, 0)
 	pid, errno := s.clone(nil, true)
 	if errno != 0 {
-		_ = unix.Munmap(s.memory)
+		s.unmap()
 		return Fork, os.NewSyscallError("clone3", errno)
 	}
 	if !s.await(killTime) {
 		_ = unix.PidfdSendSignal(int(s.header().pidfd), unix.SIGKILL, nil, 0)
 		return Fork, errors.New("clone3: the child hangs") // and has the slot
 	}
-	defer unix.Munmap(s.memory)
+	defer s.unmap()
 	_ = unix.Close(int(s.header().pidfd))
 	for {
 		if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
