@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -107,6 +108,45 @@ func TestStartInACgroupThatKills(t *testing.T) {
 		_ = unix.Close(child.PidFD)
 	} else if !errors.Is(err, clone.ErrKilled) {
 		t.Errorf("Start = %v, want %v", err, clone.ErrKilled)
+	}
+	isEmpty(t, dir)
+}
+
+// The cgroup of this program was killed once: Linux kills what it starts in another one.
+func TestProgramWhoseCgroupWasKilledMovesItsChildren(t *testing.T) {
+	own := newCgroup(t)
+	write(t, own, "cgroup.kill", "1")
+	const variable = "CLONE_TEST_KILLED"
+	if os.Getenv(variable) == "" {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		move := exec.Command("/bin/sh", "-c", `echo $$ >"$0"/cgroup.procs && exec "$@"`, own.Name(), self, "-test.run=^"+t.Name()+"$", "-test.v")
+		move.Env = append(os.Environ(), variable+"=1")
+		if out, err := move.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	e, dir := newEngine(t, 0), newCgroup(t)
+	fd := int(dir.Fd())
+	script := []string{"sh", "-c", "cat /proc/self/cgroup"}
+	first := newRequest(t, []string{"/bin/sh"}, script...)
+	first.Cgroup = &fd
+	_, _, err := first.output(e)
+	t.Logf("started there: %v", err)
+	if err != nil && !errors.Is(err, clone.ErrStillborn) {
+		t.Errorf("Start = %v, want %v", err, clone.ErrStillborn)
+	}
+	if !e.MoveIn() || e.MoveIn() {
+		t.Error("MoveIn is not true once")
+	}
+	second := newRequest(t, []string{"/bin/sh"}, script...)
+	second.Cgroup = &fd
+	text, status, err := second.output(e)
+	if !strings.Contains(text, filepath.Base(dir.Name())) || status != 0 || err != nil {
+		t.Errorf("moved there: %q, %d, %v", text, status, err)
 	}
 	isEmpty(t, dir)
 }
