@@ -70,12 +70,15 @@ func (p pending) wantReason(tb testing.TB, reason, text string) {
 
 func wantGone(tb testing.TB, pid int) {
 	tb.Helper()
-	deadline := time.Now().Add(agenttest.Patience)
+	ctx := patiently(tb)
+	again := time.NewTicker(2 * time.Millisecond)
+	defer again.Stop()
 	for _, err := os.Stat("/proc/" + strconv.Itoa(pid)); err == nil; _, err = os.Stat("/proc/" + strconv.Itoa(pid)) {
-		if time.Now().After(deadline) {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
 			tb.Fatalf("process %d is left", pid)
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 

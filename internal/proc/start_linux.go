@@ -77,6 +77,8 @@ func (p *Process) fork(ctx context.Context, spec Spec, r *clone.Request) (*clone
 		case errors.Is(err, clone.ErrKilled) && p.retried == nil:
 			p.retried = err
 			p.dropCgroup()
+		case errors.Is(err, clone.ErrStillborn) && p.cgroup != nil && p.spawner.engine.MoveIn():
+			p.dropCgroup() // the agent's own cgroup may be what kills
 		case p.cgroup != nil && p.cgroup.Spoilt(err):
 			fresh, path := p.cgroup.Fresh(), p.cgroup.Path()
 			p.dropCgroup()

@@ -37,8 +37,7 @@ func play(role string) {
 			_ = os.Unsetenv(roleVariable)
 			err = unix.Exec(os.Args[1], os.Args[1:], os.Environ())
 		}
-		fmt.Fprintln(os.Stderr, "keyed:", err)
-		os.Exit(1)
+		panic(err)
 	case "headless": // lives on when its first thread has exited, in a group of its own
 		_ = unix.Setpgid(0, 0)
 		ready := make(chan struct{})

@@ -70,6 +70,10 @@ func Open(c Config) *Engine { return open(c) }
 // is none.
 func (e *Engine) Way() (Way, error) { return e.way, e.why }
 
+// MoveIn has children start in this program's cgroup from now on, and move to their own
+// as their first step. It says whether they did not do so before.
+func (e *Engine) MoveIn() bool { return e.moveIn() }
+
 // Stuck returns how many children that cannot be killed still use the Engine's memory.
 func (e *Engine) Stuck() int { return e.stuck() }
 
@@ -122,6 +126,11 @@ var (
 	// ErrKilled says that the child was killed, by somebody else, before it had become
 	// the program.
 	ErrKilled = errors.New("killed before it became the command")
+
+	// ErrStillborn is the ErrKilled of a child that was killed before its first step. In a
+	// cgroup, that happens to all children if this program's own cgroup was killed once, or
+	// that of the child: see [Engine.MoveIn].
+	ErrStillborn = fmt.Errorf("%w, before its first step", ErrKilled)
 
 	// ErrCrowded says that too many children hang that cannot be killed.
 	ErrCrowded = fmt.Errorf("%d starts hang and cannot be killed", MaxStuck)

@@ -306,7 +306,7 @@ func disturb() (stop func()) {
 	for _, f := range []func(){
 		runtime.GC,
 		func() { grow(1000) },
-		func() { _ = unix.Kill(unix.Getpid(), unix.SIGURG); time.Sleep(100 * time.Microsecond) },
+		func() { _ = unix.Kill(unix.Getpid(), unix.SIGURG); <-time.After(100 * time.Microsecond) },
 	} {
 		all.Go(func() {
 			for {

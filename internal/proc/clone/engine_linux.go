@@ -39,7 +39,8 @@ type engine struct {
 	dumpable *os.File // /proc/sys/fs/suid_dumpable; nil: it cannot be read
 	held     held
 
-	noClone3 atomic.Bool // of syscall.ForkExec: it fails with a cgroup
+	movesIn  atomic.Bool // children are not started in their cgroups
+	noClone3 atomic.Bool // of syscall.ForkExec: it fails with a cgroup, or movesIn
 }
 
 func open(c Config) *Engine {
@@ -72,14 +73,14 @@ var bestWay = sync.OnceValues(func() (Way, error) {
 	s.call("exit_group", unix.SYS_EXIT_GROUP, 0)
 	pid, errno := s.clone(nil, true)
 	if errno != 0 {
-		_ = unix.Munmap(s.memory)
+		s.unmap()
 		return Fork, os.NewSyscallError("clone3", errno)
 	}
 	if !s.await(killTime) {
 		_ = unix.PidfdSendSignal(int(s.header().pidfd), unix.SIGKILL, nil, 0)
 		return Fork, errors.New("clone3: the child hangs") // and has the slot
 	}
-	defer unix.Munmap(s.memory)
+	defer s.unmap()
 	_ = unix.Close(int(s.header().pidfd))
 	for {
 		if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
@@ -95,6 +96,11 @@ var bestWay = sync.OnceValues(func() (Way, error) {
 	return Table, nil
 })
 
+func (e *engine) moveIn() bool {
+	e.noClone3.Store(true)
+	return !e.movesIn.Swap(true)
+}
+
 func (e *engine) close() error {
 	e.slots.close()
 	e.low.close()
@@ -107,10 +113,11 @@ func (e *engine) close() error {
 // A start is one child, from clone3 to its execve or its end.
 type start struct {
 	*table
-	pid int
-	low int           // the first of its low descriptors; -1: none, or given back
-	of  *User         // nil: no other user
-	end chan struct{} // closed by held: the child has given the memory up
+	pid  int
+	door int           // cgroup.procs of the child's cgroup, to move there; -1: it begins there
+	low  int           // the first of its low descriptors; -1: none, or given back
+	of   *User         // nil: no other user
+	end  chan struct{} // closed by held: the child has given the memory up
 
 	looks     int  // by held
 	abandoned bool // held deals with the end. Guarded by held.mu
@@ -161,7 +168,15 @@ func (e *engine) begin(r *Request) (*start, error) {
 	if err != nil {
 		return nil, &StepError{Step: StepFork, Err: err}
 	}
-	s := &start{of: r.User, low: -1}
+	s := &start{of: r.User, low: -1, door: -1}
+	into := r.Cgroup
+	if into != nil && e.movesIn.Load() {
+		if s.door, err = unix.Openat(*into, "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
+			e.slots.put(memory)
+			return nil, &StepError{Step: stepMove, Err: err}
+		}
+		into = nil
+	}
 	descriptors, shares := r.Files, false
 	if e.way == Table {
 		if s.low, shares = e.low.take(r.Files); shares {
@@ -169,9 +184,9 @@ func (e *engine) begin(r *Request) (*start, error) {
 			descriptors = [3]uintptr{low, low + 1, low + 2}
 		}
 	}
-	s.table = e.write(memory, r, descriptors, shares)
+	s.table = e.write(memory, r, descriptors, shares, s.door)
 	s.pid, err = e.config.Fork(func() (int, error) {
-		pid, errno := s.clone(r.Cgroup, shares)
+		pid, errno := s.clone(into, shares)
 		if errno != 0 {
 			return -1, errno
 		}
@@ -243,6 +258,9 @@ func (e *engine) finish(s *start) (*Child, error) {
 		return nil, err
 	default:
 		e.held.reap(child)
+		if s.current() < 0 {
+			return nil, ErrStillborn
+		}
 		return nil, ErrKilled
 	}
 }
@@ -250,6 +268,9 @@ func (e *engine) finish(s *start) (*Child, error) {
 // free takes the memory and the descriptors of a start back that has no child any more.
 func (e *engine) free(s *start) {
 	e.freeLow(s)
+	if s.door >= 0 {
+		_ = unix.Close(s.door)
+	}
 	e.slots.put(s.slot)
 }
 

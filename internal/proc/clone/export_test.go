@@ -12,7 +12,7 @@ func Interpret(r *Request) {
 	if err != nil {
 		panic(err)
 	}
-	interpret(e.write(s, r, r.Files, false).at(0))
+	interpret(e.write(s, r, r.Files, false, -1).at(0))
 }
 
 // SetDumpable has e read another file for fs.suid_dumpable.

@@ -166,16 +166,26 @@ func (f *forking) forkExec(path string, attr *syscall.ProcAttr) (pid int, err er
 	if f.User == nil && f.thread.plain() {
 		return syscall.ForkExec(path, f.Argv, attr)
 	}
-	done := make(chan struct{})
-	go func() { // ends with the fork, and its thread with it
-		defer close(done)
-		runtime.LockOSThread()
-		if err = f.prepareThread(); err == nil {
-			pid, err = syscall.ForkExec(path, f.Argv, attr)
-		}
-	}()
-	<-done
-	return pid, err
+	children := make(chan forked)
+	go f.forkAlone(path, attr, children) // ends with the fork
+	child := <-children
+	return child.pid, child.err
+}
+
+// A forked is what syscall.ForkExec returns.
+type forked struct {
+	pid int
+	err error
+}
+
+// forkAlone forks from a thread that ends with it.
+func (f *forking) forkAlone(path string, attr *syscall.ProcAttr, to chan<- forked) {
+	runtime.LockOSThread()
+	var child forked
+	if child.err = f.prepareThread(); child.err == nil {
+		child.pid, child.err = syscall.ForkExec(path, f.Argv, attr)
+	}
+	to <- child
 }
 
 func (f *forking) prepareThread() error {

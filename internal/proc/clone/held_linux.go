@@ -133,12 +133,8 @@ func (h *held) runLocked() {
 }
 
 func (h *held) run() {
-	for {
-		interval := h.look()
-		if interval == 0 {
-			return
-		}
-		time.Sleep(interval)
+	for interval := h.look(); interval > 0; interval = h.look() {
+		<-time.After(interval)
 	}
 }
 
@@ -152,7 +148,8 @@ func (h *held) look() (again time.Duration) {
 		if h.lookAtLocked(s) {
 			continue
 		}
-		if s.looks++; s.looks < fewLooks {
+		s.looks++
+		if s.looks < fewLooks {
 			again = lookFirst
 		}
 		starts = append(starts, s)

@@ -63,6 +63,8 @@ func newSlot(size int) (*slot, error) {
 	return &slot{memory: memory}, os.NewSyscallError("mmap", err)
 }
 
+func (s *slot) unmap() { _ = unix.Munmap(s.memory) }
+
 // reset makes room for that many steps.
 func (s *slot) reset(room int) {
 	s.steps, s.room, s.names = 0, room, s.names[:0]
@@ -188,14 +190,14 @@ func (p *slots) put(s *slot) {
 		p.free = append(p.free, s)
 		return
 	}
-	_ = unix.Munmap(s.memory)
+	s.unmap()
 }
 
 func (p *slots) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.free {
-		_ = unix.Munmap(s.memory)
+		s.unmap()
 	}
 	p.free = nil
 }

@@ -45,11 +45,18 @@ func sizeOf(r *Request) int {
 	return size
 }
 
+// stepMove moves the child to its cgroup.
+const stepMove = "cgroup.procs"
+
 // write writes the table. The descriptors are those of the child's streams; a child that
-// shares this program's descriptors parts from it in its first step.
-func (e *engine) write(s *slot, r *Request, descriptors [3]uintptr, shares bool) *table {
+// shares this program's descriptors parts from it soon. If there is a door, the child moves
+// to its cgroup before that.
+func (e *engine) write(s *slot, r *Request, descriptors [3]uintptr, shares bool, door int) *table {
 	s.reset(roomFor(r))
 	t := &table{slot: s, home: -1, unshed: -1, paths: r.Paths}
+	if door >= 0 {
+		s.call(stepMove, unix.SYS_WRITE, uintptr(door), s.text("0"), 1)
+	}
 	if shares {
 		t.unshed = s.steps
 		s.call("close_range", unix.SYS_CLOSE_RANGE, lowLimit, math.MaxUint32, unix.CLOSE_RANGE_UNSHARE)
