@@ -37,7 +37,7 @@ func TestSignalsAreTheCommands(t *testing.T) {
 	} {
 		t.Run(sig.String(), func(t *testing.T) {
 			// A sleep that is being forked meanwhile gets no signal: none is long.
-			host, said := startRelaying(t, `for s in INT TERM HUP QUIT USR1 USR2; do trap "echo $s; exit 9" $s; done; echo ready; while :; do sleep 0.02; done`)
+			host, said := startRelaying(t, `for s in INT TERM HUP QUIT USR1 USR2; do trap "echo $s; exit 9" $s; done; echo ready; while kill -0 $PPID; do sleep 0.02; done`)
 			if err := host.Process.Signal(sig); err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +62,7 @@ func TestCommandThatDiesOfARelayedSignalSaysSo(t *testing.T) {
 }
 
 func TestSecondInterruptKills(t *testing.T) {
-	host, said := startRelaying(t, `trap 'echo again' INT; echo ready; while :; do sleep 0.02; done`)
+	host, said := startRelaying(t, `trap 'echo again' INT; echo ready; while kill -0 $PPID; do sleep 0.02; done`)
 	for range 2 {
 		if err := host.Process.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
@@ -195,7 +195,7 @@ func TestSignalThatTheAgentDoesNotTakeEndsTheClient(t *testing.T) {
 
 func TestSecondSIGTERMEndsTheClient(t *testing.T) {
 	t.Parallel()
-	host, _, said, complaint := leaving(t, `trap 'echo again' TERM; echo ready; while :; do sleep 0.02; done`)
+	host, _, said, complaint := leaving(t, `trap 'echo again' TERM; echo ready; while kill -0 $PPID; do sleep 0.02; done`)
 	for range 2 {
 		if err := host.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
@@ -209,7 +209,7 @@ func TestSecondSIGTERMEndsTheClient(t *testing.T) {
 
 func TestSecondSIGHUPIsTheCommands(t *testing.T) {
 	t.Parallel()
-	host, _, said, _ := leaving(t, `trap 'echo again' HUP; trap 'exit 9' USR1; echo ready; while :; do sleep 0.02; done`)
+	host, _, said, _ := leaving(t, `trap 'echo again' HUP; trap 'exit 9' USR1; echo ready; while kill -0 $PPID; do sleep 0.02; done`)
 	for range 3 {
 		if err := host.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
