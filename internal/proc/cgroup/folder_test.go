@@ -114,13 +114,13 @@ func TestAgentsWithTheSamePidHaveFoldersOfTheirOwn(t *testing.T) {
 // Early versions took no lock: nothing proves that such an agent is dead.
 func TestFolderOfAnEarlyVersionIsLeftAlone(t *testing.T) {
 	early := filepath.Join(home(t), "cocoon-agent-1")
-	exec := filepath.Join(early, "exec-1")
-	if err := errors.Join(os.Mkdir(early, 0o755), os.Mkdir(exec, 0o755)); err != nil {
+	own := filepath.Join(early, "exec-1")
+	if err := errors.Join(os.Mkdir(early, 0o755), os.Mkdir(own, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _, _ = os.Remove(exec), os.Remove(early) })
+	t.Cleanup(func() { _, _ = os.Remove(own), os.Remove(early) })
 	openPool(t)
-	if !there(exec) {
+	if !there(own) {
 		t.Error("it was removed")
 	}
 }

@@ -38,9 +38,10 @@ func removeBelow(path string, budget *int) error {
 			return err
 		}
 	}
-	if *budget--; *budget < 0 {
+	if *budget == 0 {
 		return unix.EBUSY
 	}
+	*budget--
 	return gone(unix.Rmdir(path))
 }
 
