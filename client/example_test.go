@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -99,21 +101,109 @@ func ExampleCmd_StdoutPipe() {
 func ExamplePool() {
 	pool := client.NewPool(client.PoolConfig{})
 	defer pool.Close()
+	targets := map[string]string{"web-17": target} // of a VM of Firecracker's: hvsock:///run/vms/web-17/vsock.sock
 
-	http.HandleFunc("/uptime", func(w http.ResponseWriter, r *http.Request) {
-		vm := "hvsock:///run/vms/" + r.URL.Query().Get("vm") + "/vsock.sock"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		vm, ok := targets[r.URL.Query().Get("vm")]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
 		c, err := pool.Get(r.Context(), vm)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
 		}
-		cmd := c.CommandContext(r.Context(), "uptime")
+		cmd := c.CommandContext(r.Context(), "echo", "the VM answers")
 		cmd.Stdout = w
 		if err := cmd.Run(); err != nil {
 			log.Printf("%s: %v", vm, err)
 		}
+	}))
+	defer server.Close()
+
+	for range 2 {
+		answer, err := http.Get(server.URL + "?vm=web-17")
+		if err != nil {
+			log.Fatal(err)
+		}
+		_, _ = io.Copy(os.Stdout, answer.Body)
+		_ = answer.Body.Close()
+	}
+	fmt.Println(pool.Stats().Dials, "connection")
+	// Output:
+	// the VM answers
+	// the VM answers
+	// 1 connection
+}
+
+// A vm stands for a virtual machine that can be paused: it then takes no bytes.
+type vm struct {
+	net.Conn
+	sync.Mutex // locked while the VM is paused
+}
+
+func (v *vm) Write(p []byte) (int, error) {
+	v.Lock()
+	defer v.Unlock()
+	return v.Conn.Write(p)
+}
+
+// A VM that is paused answers nothing. A call waits for it as long as its context
+// lets it; what runs in the VM goes on when the VM does, over the same connection.
+func ExampleClient_Ping_pausedVM() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var guest vm
+	c, err := client.DialWith(ctx, func(context.Context) (conn net.Conn, err error) {
+		guest.Conn, err = net.Dial("unix", strings.TrimPrefix(target, "unix://"))
+		return &guest, err
 	})
-	log.Print(http.ListenAndServe("localhost:8080", nil))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	cmd := c.CommandContext(ctx, "cat")
+	cmd.Stdout = os.Stdout
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		log.Fatal(err)
+	}
+
+	guest.Lock() // as a VMM pauses its VM
+	soon, stop := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer stop()
+	fmt.Println(errors.Is(c.Ping(soon), context.DeadlineExceeded))
+	guest.Unlock() // and resumes it
+
+	fmt.Println(c.Ping(ctx))
+	_, _ = fmt.Fprintln(stdin, "still here")
+	_ = stdin.Close()
+	fmt.Println(cmd.Wait())
+	// Output:
+	// true
+	// <nil>
+	// still here
+	// <nil>
+}
+
+// A terminal for a command that behaves otherwise without one.
+func ExampleTTY() {
+	c, err := client.Dial(context.Background(), target)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	cmd := c.Command("sh", "-c", "tty -s && stty size")
+	cmd.TTY = &client.TTY{Rows: 24, Cols: 80}
+	cmd.Stdin = strings.NewReader("")
+	out, err := cmd.Output()
+	fmt.Printf("%q %v\n", out, err)
+	// Output:
+	// "24 80\r\n" <nil>
 }
 
 // A caller that may try again must know whether the command may have run.

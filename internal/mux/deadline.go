@@ -34,7 +34,8 @@ func (s *Stream) setDeadline(d *deadline, t time.Time) {
 	if left := time.Until(t); !t.IsZero() && left > 0 {
 		d.timer = time.AfterFunc(left, s.wake)
 	}
-	s.change.Broadcast()
+	s.readable.Broadcast()
+	s.writable.Broadcast()
 }
 
 // wake has those who wait look again. It takes mu, so that nobody is about to
@@ -42,5 +43,6 @@ func (s *Stream) setDeadline(d *deadline, t time.Time) {
 func (s *Stream) wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.change.Broadcast()
+	s.readable.Broadcast()
+	s.writable.Broadcast()
 }

@@ -15,17 +15,27 @@ type inbox struct {
 
 	mu      sync.Mutex
 	control *Stream // nil: it has not arrived
-	waiting map[uint32]*waiting
+	waiting map[uint32]waiting
 	arrived chan struct{} // closed and replaced at each arrival that somebody waits for
+
+	// One timer for all: nearly every stream is claimed at once, and a timer of
+	// its own would wake a thread for it.
+	sweep *time.Timer
+	armed bool // while a stream waits, and after that until the next sweep
 }
 
 type waiting struct {
 	stream *Stream
-	expiry *time.Timer
+	until  time.Time
 }
 
+// sweepTime is how often the streams that wait are looked at.
+const sweepTime = ClaimTimeout / 4
+
 func newInbox() *inbox {
-	return &inbox{first: make(chan *Stream, 1), waiting: make(map[uint32]*waiting)}
+	b := &inbox{first: make(chan *Stream, 1), waiting: make(map[uint32]waiting)}
+	b.sweep = time.AfterFunc(never, b.expire)
+	return b
 }
 
 func (b *inbox) put(s *Stream) {
@@ -36,28 +46,40 @@ func (b *inbox) put(s *Stream) {
 		b.first <- s
 		return
 	}
-	b.waiting[s.ID()] = &waiting{s, time.AfterFunc(ClaimTimeout, func() { b.expire(s.ID()) })}
+	b.waiting[s.ID()] = waiting{s, time.Now().Add(ClaimTimeout)}
+	if !b.armed {
+		b.armed = true
+		b.sweep.Reset(sweepTime)
+	}
 	if b.arrived != nil {
 		close(b.arrived)
 		b.arrived = nil
 	}
 }
 
-// expire discards a stream, unless the request that names it may have come
-// already: a guest may be too busy for requests to be read for much longer than
-// ClaimTimeout.
-func (b *inbox) expire(id uint32) {
-	b.mu.Lock()
-	if w, ok := b.waiting[id]; ok && !b.control.isIdle() {
-		w.expiry.Reset(ClaimTimeout)
-		b.mu.Unlock()
-		return
-	}
-	s := b.takeLocked(id)
-	b.mu.Unlock()
-	if s != nil {
+// expire discards the streams that nobody has claimed in time.
+func (b *inbox) expire() {
+	for _, s := range b.expired(time.Now()) {
 		s.Discard()
 	}
+}
+
+// expired takes them out. A request that names one may have come already: a guest
+// may be too busy for requests to be read for much longer than ClaimTimeout. They
+// are all kept then.
+func (b *inbox) expired(now time.Time) (streams []*Stream) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id, w := range b.waiting {
+		if now.After(w.until) && b.control.isIdle() {
+			streams = append(streams, w.stream)
+			delete(b.waiting, id)
+		}
+	}
+	if b.armed = len(b.waiting) > 0; b.armed {
+		b.sweep.Reset(sweepTime)
+	}
+	return streams
 }
 
 func (b *inbox) take(id uint32) *Stream {
@@ -67,13 +89,9 @@ func (b *inbox) take(id uint32) *Stream {
 }
 
 func (b *inbox) takeLocked(id uint32) *Stream {
-	w, ok := b.waiting[id]
-	if !ok {
-		return nil
-	}
-	w.expiry.Stop()
+	s := b.waiting[id].stream
 	delete(b.waiting, id)
-	return w.stream
+	return s
 }
 
 // claim waits for stream id until ended is closed or ClaimTimeout has passed:
@@ -116,9 +134,9 @@ func (b *inbox) close() {
 	b.mu.Lock()
 	unclaimed := b.waiting
 	b.waiting = nil
+	b.sweep.Stop()
 	b.mu.Unlock()
 	for _, w := range unclaimed {
-		w.expiry.Stop()
 		w.stream.Discard()
 	}
 }

@@ -95,7 +95,7 @@ func (s *Stream) top(body []byte) bool {
 		return false
 	}
 	last.next += copy(last.room(), body)
-	s.change.Broadcast()
+	s.readable.Broadcast()
 	return true
 }
 
@@ -107,7 +107,7 @@ func (s *Stream) keep(c chunk) {
 		return
 	}
 	s.received = append(s.received, c)
-	s.change.Broadcast()
+	s.readable.Broadcast()
 }
 
 // grow takes a window update.
@@ -117,7 +117,7 @@ func (s *Stream) grow(n uint32) error {
 	if s.credit += int64(n); s.credit > 1<<32 {
 		return fmt.Errorf("%w: window of stream %d exceeds 4 GiB", ErrProtocol, s.id)
 	}
-	s.change.Broadcast()
+	s.writable.Broadcast()
 	return nil
 }
 
@@ -126,7 +126,7 @@ func (s *Stream) finish() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finished = true
-	s.change.Broadcast()
+	s.readable.Broadcast()
 	return s.closed
 }
 
@@ -141,5 +141,6 @@ func (s *Stream) lose(reset bool) {
 	}
 	s.readBy.stop()
 	s.writeBy.stop()
-	s.change.Broadcast()
+	s.readable.Broadcast()
+	s.writable.Broadcast()
 }

@@ -51,7 +51,7 @@ const (
 	early = MaxFrame / 2
 
 	// ClaimTimeout is how long a stream that the host has opened waits for the
-	// request that names it.
+	// request that names it, at least; a quarter more at most.
 	ClaimTimeout = 10 * time.Second
 
 	// CloseTimeout is how long Close waits for a peer that does not read.

@@ -26,7 +26,7 @@ func (s *Stream) Flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.sending {
-		s.change.Wait()
+		s.writable.Wait()
 	}
 }
 
@@ -53,7 +53,7 @@ func (s *Stream) awaitSent() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.sending && !s.closed && !s.reset && !s.lost && !s.writeBy.past() {
-		s.change.Wait()
+		s.writable.Wait()
 	}
 	return s.failed
 }
@@ -64,7 +64,7 @@ func (s *Stream) sent(err error) {
 	s.sending, s.failed = false, err
 	end := s.unended && !s.reset && !s.lost
 	s.unended = false
-	s.change.Broadcast()
+	s.writable.Broadcast()
 	s.mu.Unlock()
 	if end {
 		s.putEnd()

@@ -27,8 +27,11 @@ type Stream struct {
 	// peer's window is full: so nothing but Write takes it.
 	writing sync.Mutex
 
-	mu     sync.Mutex
-	change *sync.Cond // broadcast when a field below changes that somebody may wait for
+	// Broadcast when a field below changes that a reader, or a writer, may wait
+	// for. One for both would wake a reader whenever a frame has been written.
+	readable, writable sync.Cond
+
+	mu sync.Mutex
 
 	received  []chunk // not yet read
 	readers   int     // who wait for more
@@ -53,7 +56,7 @@ type Stream struct {
 
 func newStream(s *Session, id uint32) *Stream {
 	st := &Stream{id: id, session: s, window: s.window, credit: initialWindow}
-	st.change = sync.NewCond(&st.mu)
+	st.readable.L, st.writable.L = &st.mu, &st.mu
 	return st
 }
 
@@ -156,7 +159,7 @@ func (s *Stream) await() error {
 			return os.ErrDeadlineExceeded
 		}
 		s.readers++
-		s.change.Wait()
+		s.readable.Wait()
 		s.readers--
 	}
 }
@@ -256,7 +259,7 @@ func (s *Stream) spend(n int) (int, error) {
 			s.sending = n > 0
 			return n, nil
 		}
-		s.change.Wait()
+		s.writable.Wait()
 	}
 }
 
@@ -273,7 +276,7 @@ func (s *Stream) Close() error {
 	over := s.finished
 	s.unended = s.sending
 	told := !s.reset && !s.lost && !s.sending
-	s.change.Broadcast()
+	s.writable.Broadcast()
 	s.mu.Unlock()
 	if told {
 		s.putEnd()
@@ -320,7 +323,7 @@ func (s *Stream) drop() {
 		}
 		s.received = nil
 		delta = s.repay(delta)
-		s.change.Broadcast()
+		s.readable.Broadcast()
 	}
 	s.mu.Unlock()
 	s.grant(delta)

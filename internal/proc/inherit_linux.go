@@ -38,6 +38,10 @@ func closeOnExec() {
 func catchIgnored() {
 	for sig := 1; sig <= maxSignal; sig++ {
 		switch {
+		case sig == int(unix.SIGCHLD):
+			// By default nothing happens; a handler would interrupt a thread at the
+			// end of each child, whose pidfd says so, too.
+			resetSignal(sig)
 		case !ignored(sig):
 		case sig >= firstLibrarySignal && sig <= lastLibrarySignal:
 			resetSignal(sig)

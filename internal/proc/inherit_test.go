@@ -250,3 +250,16 @@ func ignoreLibrarySignals(t *testing.T) {
 		t.Cleanup(func() { set(&old, nil) })
 	}
 }
+
+// A handler would interrupt a thread at the end of each child.
+func TestNoHandlerForTheEndOfAChild(t *testing.T) {
+	newSpawner(t)
+	var action [4]uint64
+	if _, _, err := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD),
+		0, uintptr(unsafe.Pointer(&action)), 8, 0, 0); err != 0 {
+		t.Fatal(err)
+	}
+	if action[0] != 0 { // SIG_DFL
+		t.Errorf("the handler of SIGCHLD is %#x", action[0])
+	}
+}
