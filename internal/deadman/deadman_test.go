@@ -76,7 +76,11 @@ var parts = map[string]func(){
 		runtime.GC()
 	},
 	"gives up": func() {
-		watched(scale).Abort()
+		d := watched(scale)
+		begun := make(chan struct{})
+		go waitForEver(begun)
+		<-begun
+		d.Abort()
 		untilTold()
 	},
 	"deaf": func() {
@@ -139,6 +143,12 @@ func blockForEver() {
 	check(unix.Pipe(p[:]))
 	var buffer byte
 	_, _, _ = syscall.RawSyscall(syscall.SYS_READ, uintptr(p[0]), uintptr(unsafe.Pointer(&buffer)), 1)
+}
+
+//go:noinline
+func waitForEver(begun chan<- struct{}) {
+	close(begun)
+	select {}
 }
 
 // fill writes to a pipe until it takes no more.
@@ -248,8 +258,8 @@ func TestProgramThatCannotPrintIsKilled(t *testing.T) {
 func TestAbortPrintsAllStacks(t *testing.T) {
 	p := play(t, "gives up")
 	wantSignal(t, p, syscall.SIGABRT)
-	if !strings.Contains(p.stderr.String(), "(*deadman).beat") {
-		t.Errorf("no beat in the stacks:\n%s", &p.stderr)
+	if !strings.Contains(p.stderr.String(), "waitForEver") {
+		t.Errorf("no waitForEver in the stacks:\n%s", &p.stderr)
 	}
 }
 
