@@ -266,7 +266,7 @@ func TestAgentThatBreaksTheRulesLosesTheConnection(t *testing.T) {
 	for name, misbehave := range map[string]func(g *guest, e *wire.Exec){
 		"an endless row of events": func(g *guest, e *wire.Exec) {
 			for range 10 {
-				g.offend(&wire.Started{Head: wire.Head{ID: e.ID}})
+				g.offend(&wire.Started{Head: wire.Head{ID: e.ID}, PID: 1})
 			}
 		},
 		"a message for agents": func(g *guest, e *wire.Exec) {

@@ -22,7 +22,8 @@ func (*spawner) start(context.Context, Spec, launch) (*Process, error) { return 
 func (*spawner) startWay() (string, error)                             { return "", errSystem }
 func (*spawner) startsStuck() int                                      { return 0 }
 func (*spawner) account(string) (account, error)                       { return account{}, errSystem }
-func (*spawner) identity(string) (account, error)                      { return account{}, errSystem }
+
+func (*spawner) identity(string) (account, error) { return account{}, errSystem }
 
 func protect() error { return errSystem }
 
