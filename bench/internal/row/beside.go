@@ -77,8 +77,12 @@ func (b *Bench) sleepers(ctx context.Context) (*report.Row, error) {
 		err := many(8, n, func(i int) error { return h.start(ctx, i) })
 		return func() error {
 			for i := range n {
-				if got, err := h.finish(i); err != nil || got != code(i) {
-					return fmt.Errorf("sleeper %d: exit code %d, error %v", i, got, err)
+				got, err := h.finish(i)
+				if err != nil {
+					return fmt.Errorf("sleeper %d: %w", i, err)
+				}
+				if got != code(i) {
+					return fmt.Errorf("sleeper %d: exit code %d, want %d", i, got, code(i))
 				}
 			}
 			return nil
