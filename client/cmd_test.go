@@ -79,7 +79,7 @@ func TestRefusalsAreRemoteErrors(t *testing.T) {
 		"no such user":      {func(c *client.Cmd) { c.User = "no-such-user" }, client.BadRequest},
 		"bad environment":   {func(c *client.Cmd) { c.Env = []string{"NOVALUE"} }, client.BadRequest},
 		"NUL byte":          {func(c *client.Cmd) { c.Args = []string{"echo", "a\x00b"} }, client.BadRequest},
-		"empty command":     {func(c *client.Cmd) { c.Args = []string{""} }, client.BadRequest},
+		"empty command":     {func(c *client.Cmd) { c.Args = []string{""} }, client.NotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := c.Command("true")
