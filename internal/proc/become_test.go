@@ -211,12 +211,12 @@ func TestAgentsScoreIsUnchangedByItsStarts(t *testing.T) {
 // The agent that has started a child that hangs is killed. The next one ends the child.
 func TestNextAgentEndsWhatHasNotBecomeItsCommand(t *testing.T) {
 	asRoot(t)
-	path := hangtest.NewProgram(t)
 	const variable = "PROC_TEST_HELD"
 	if held := os.Getenv(variable); held != "" {
 		_, err := newCgroupSpawner(t).Start(proc.Spec{Argv: []string{held}})
 		t.Fatalf("the start has ended: %v", err)
 	}
+	path := hangtest.NewProgram(t)
 	withTable(t, newCgroupSpawner(t))
 	self, err := os.Executable()
 	if err != nil {
