@@ -19,9 +19,8 @@ const (
 // lowFiles are sets of three low descriptors. Between starts each is /dev/null, so that
 // nothing else gets its number. It is safe for concurrent use.
 type lowFiles struct {
-	null int // -1: there are no sets
-
 	mu   sync.Mutex
+	null int   // -1: there are no sets, or no more
 	free []int // the first descriptor of each set
 }
 
@@ -81,17 +80,22 @@ func (l *lowFiles) take(files [3]uintptr) (first int, ok bool) {
 	return first, true
 }
 
-// give takes a set back from a start whose child has descriptors of its own by now.
+// give takes a set back from a start whose child has descriptors of its own by now. The
+// start may have outlived the program's use of the sets.
 func (l *lowFiles) give(first int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.null < 0 {
+		closeAll(first, 3)
+		return
+	}
 	for i := range 3 {
 		_ = unix.Dup3(l.null, first+i, unix.O_CLOEXEC)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.free = append(l.free, first)
 }
 
-// close closes the sets that nobody has.
+// close closes the sets that nobody has. The others are closed when they are given back.
 func (l *lowFiles) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -102,4 +106,5 @@ func (l *lowFiles) close() {
 	if l.null >= 0 {
 		_ = unix.Close(l.null)
 	}
+	l.null = -1
 }
