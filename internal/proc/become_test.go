@@ -216,8 +216,10 @@ func TestNextAgentEndsWhatHasNotBecomeItsCommand(t *testing.T) {
 		_, err := newCgroupSpawner(t).Start(proc.Spec{Argv: []string{held}})
 		t.Fatalf("the start has ended: %v", err)
 	}
+	if way, _ := newCgroupSpawner(t).StartWay(); way != "clone3" {
+		t.Skip("without close_range the child keeps the agent's lock: nothing proves that the agent is dead")
+	}
 	path := hangtest.NewProgram(t)
-	withTable(t, newCgroupSpawner(t))
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
