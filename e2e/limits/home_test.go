@@ -82,7 +82,7 @@ func TestElsewhereALimitIsRefusedAndTheReasonTold(t *testing.T) {
 		name, sub, reason string
 		prepare           func(t *testing.T, dir string)
 	}{
-		{"in a cgroup like any other", "agent", "neither the root nor below one that is delegated", func(*testing.T, string) {}},
+		{"in a cgroup like any other", "agent", "which is not delegated", func(*testing.T, string) {}},
 		{"in the delegated cgroup itself", "", "DelegateSubgroup=agent", func(t *testing.T, dir string) {
 			delegate(t, dir, "trusted.delegate")
 		}},

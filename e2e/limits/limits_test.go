@@ -70,11 +70,10 @@ func (a *agent) cgroups(t *testing.T) []string {
 	return dirs
 }
 
+// wantNoCgroups waits until what execs with limits have had is removed.
 func (a *agent) wantNoCgroups(t *testing.T) {
 	t.Helper()
-	if left := a.cgroups(t); len(left) > 0 {
-		t.Errorf("left: %v", left)
-	}
+	checks.Eventually(t, "the cgroups of execs are removed", func() bool { return len(a.cgroups(t)) == 0 })
 }
 
 // command is one that does not outlast the test's patience.
@@ -224,10 +223,10 @@ func TestProtectedAgentsCommandIsOOMKilled(t *testing.T) {
 			write(t, file, started)
 			a := serve(t, root, "")
 			write(t, file, "0")
-			own, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", a.Process.Pid))
-			if string(own) != "-1000\n" {
-				t.Errorf("oom_score_adj of the agent = %q, %v, want -1000", own, err)
-			}
+			checks.Eventually(t, "the agent has protected itself", func() bool {
+				own, _ := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", a.Process.Pid))
+				return string(own) == "-1000\n"
+			})
 			hog := hog(t)
 			for range 5 {
 				wantOOMKilled(t, a.command(t, client.Limits{Memory: 32 << 20}, hog...).Run())
