@@ -89,7 +89,7 @@ func TestExecThatFailsSaysWhy(t *testing.T) {
 			"nosuch":   "no pod default/nosuch",
 			"nowhere":  "connect to unix:///no/such/socket: connect: no such file or directory",
 			"nonsense": `tcp`,
-			"nodir":    "stat /no/such: no such file or directory",
+			"nodir":    "directory /no/such: no such file or directory",
 		} {
 			x := call{over: over, pod: pod, command: []string{"true"}, stdout: io.Discard, stderr: io.Discard}
 			err := x.run(patiently(t), c.URL)
