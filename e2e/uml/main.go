@@ -16,8 +16,10 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,6 +41,9 @@ const (
 	// statusNoCommand says that the guest ended before its command did.
 	statusNoCommand = 125
 )
+
+// errPoweredOff: the kernel's process ended with status 0.
+var errPoweredOff = errors.New("powered off")
 
 // A plan is what the guest's init is to do. It is handed over as a file.
 type plan struct {
@@ -85,14 +90,14 @@ func boot(argv []string) (int, error) {
 	defer cancel()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	said, err := runKernel(ctx, dir)
+	said, ended := runKernel(ctx, dir)
 	if ctx.Err() != nil {
-		return statusNoCommand, fmt.Errorf("the guest was ended: %w (%w)", ctx.Err(), err)
+		return statusNoCommand, fmt.Errorf("the guest was ended: %w (%w)", ctx.Err(), ended)
 	}
 	// What the kernel says of its own end is not the command's status.
 	text, err := os.ReadFile(filepath.Join(dir, statusName))
 	if err != nil {
-		return statusNoCommand, fmt.Errorf("the guest ended before its command did; its kernel said:\n%s", said)
+		return statusNoCommand, fmt.Errorf("the guest ended (%w) before its command did; its kernel said:\n%s", cmp.Or(ended, errPoweredOff), said)
 	}
 	return strconv.Atoi(string(text))
 }
