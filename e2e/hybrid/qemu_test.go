@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,6 +48,24 @@ func TestInQEMU(t *testing.T) {
 			if got := vm.Client(t, nil, "uname", "-m"); strings.TrimSpace(got.Stdout) != uname {
 				t.Errorf("%+v", got)
 			}
+			wantArgumentsAreTheCommandsMemory(t, vm)
 		})
+	}
+}
+
+// wantArgumentsAreTheCommandsMemory needs a whole kernel: that of User-Mode Linux, 6.1,
+// may panic where memory ends in the middle of an execve.
+func wantArgumentsAreTheCommandsMemory(t *testing.T, vm *vm) {
+	t.Helper()
+	vm.Flags = []string{"--memory", "1MiB"}
+	defer func() { vm.Flags = nil }()
+	argv := append([]string{"sh", "-c", "sleep 1000"}, slices.Repeat([]string{strings.Repeat("x", 100_000)}, 15)...)
+	got := vm.Client(t, nil, argv...)
+	if got.Status != 137 || !strings.Contains(got.Stderr, "memory limit exceeded (out of memory)") {
+		t.Errorf("%+v", got)
+	}
+	vm.Flags = nil
+	if got := vm.Client(t, nil, "cat", "/proc/1/comm"); got.Stdout != "init\n" { // the agent lives
+		t.Errorf("%+v", got)
 	}
 }
