@@ -51,15 +51,31 @@ all: tidy-check fmt-check lint test test-kubelet test-instruments build ## Check
 demo: ## Start an agent on a Unix socket and run commands through it
 	@GO='$(GO)' demo/demo.sh
 
+# The tests that internal/loadtest marks: files, and a pattern of names.
+LOAD_FILES = $(shell grep -rl --include='*_test.go' '^	loadtest\.' .)
+LOAD_TESTS = $(shell awk '/^func Test/ { name = $$2; sub(/[^A-Za-z0-9_].*/, "", name) } \
+	/^\tloadtest\./ { printf "%s%s", separator, name; separator = "|" }' $(LOAD_FILES))
+
+# The two halves at once: many tests wait.
 .PHONY: test
 test: ## Run all tests, with coverage and the race detector (needs a C compiler)
+	@$(MAKE) --no-print-directory -j2 test-race test-plain
+
+# The program is also tested with the race detector by make race, nightly.
+.PHONY: test-race
+test-race: ## The half of make test with the race detector: all packages but the program's
 ifneq ($(HAVE_CC),)
-	CGO_ENABLED=1 $(GO) test -race -cover -timeout $(TIMEOUT) ./...
+	CGO_ENABLED=1 $(GO) test -race -cover -timeout $(TIMEOUT) $$($(GO) list ./... | grep -v '/cmd/cocoon-agent$$')
 else
 	@test -z "$$CI" || { echo 'make test: the race detector needs a C compiler: apt-get install gcc libc6-dev' >&2; exit 1; }
 	@echo 'make test: RACE DETECTOR OFF, no C compiler found: apt-get install gcc libc6-dev' >&2
-	$(GO) test -cover -timeout $(TIMEOUT) ./...
+	$(GO) test -cover -timeout $(TIMEOUT) $$($(GO) list ./... | grep -v '/cmd/cocoon-agent$$')
 endif
+
+.PHONY: test-plain
+test-plain: ## The half of make test without: the program's tests, those that internal/loadtest marks, and the examples
+	$(GO) test -cover -timeout $(TIMEOUT) ./cmd/cocoon-agent
+	$(GO) test -timeout $(TIMEOUT) -run '^($(LOAD_TESTS))$$' $(sort $(dir $(LOAD_FILES)))
 	cd examples && $(GO) test -timeout $(TIMEOUT) ./...
 
 # kubelet is a module of its own: the agent and client do not depend on Kubernetes.
@@ -72,8 +88,8 @@ else
 endif
 
 .PHONY: race
-race: ## Run the short tests three times with the race detector
-	CGO_ENABLED=1 $(GO) test -race -short -count=3 -timeout $(TIMEOUT) ./...
+race: ## Run all tests with the race detector, the program's and those of much work too, nightly
+	LOAD_TESTS=race CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 30m ./...
 
 .PHONY: e2e
 e2e: ## Run the tests over vsock, in User-Mode Linux and QEMU guests

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/client"
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/loadtest"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 )
 
@@ -58,6 +59,7 @@ func TestPoolsConnectionThatIsOneTooManyIsADialError(t *testing.T) {
 }
 
 func TestTwoThousandCommandsRunOverOneConnectionByDefault(t *testing.T) {
+	loadtest.Heavy(t)
 	if testing.Short() {
 		t.Skip("starts 2,000 processes")
 	}

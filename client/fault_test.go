@@ -19,6 +19,7 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/client"
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/loadtest"
 )
 
 // smallSession runs a command with all three streams over a connection, which is
@@ -130,6 +131,7 @@ func resources(t *testing.T) resourceCount {
 }
 
 func TestConnectionCutAtAnyByteIsExactOrAnError(t *testing.T) {
+	loadtest.Heavy(t)
 	for name, strike := range map[string]func(*faultConn) error{"hung up": hangUp, "reset": reset} {
 		t.Run(name, func(t *testing.T) {
 			var lost atomic.Int64
@@ -151,6 +153,7 @@ func TestConnectionCutAtAnyByteIsExactOrAnError(t *testing.T) {
 }
 
 func TestConnectionStalledAtAnyByteLosesNothing(t *testing.T) {
+	loadtest.Heavy(t)
 	everywhere(t, func(path, where string, at, in, out func(*fault) *fault) {
 		s := newStall()
 		f := at(&fault{strike: s.strike})
@@ -173,6 +176,7 @@ func TestConnectionStalledAtAnyByteLosesNothing(t *testing.T) {
 // The connection is stalled for as long as the caller waits, which is not for
 // ever, and good again after that.
 func TestConnectionStalledAtAnyByteHoldsUpNoCancelledCall(t *testing.T) {
+	loadtest.Heavy(t)
 	everywhere(t, func(path, where string, at, in, out func(*fault) *fault) {
 		s := newStall()
 		f := at(&fault{strike: s.strike})

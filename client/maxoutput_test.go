@@ -11,6 +11,7 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/client"
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/loadtest"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -78,6 +79,7 @@ func TestMaxOutputEndsTheCommand(t *testing.T) {
 }
 
 func TestOutputHasALimitByDefault(t *testing.T) {
+	loadtest.Heavy(t)
 	c, _ := dial(t)
 	out, err := c.Command("yes").Output()
 	wantLimit(t, "Output", err, client.DefaultMaxOutput)
@@ -92,6 +94,7 @@ func TestOutputHasALimitByDefault(t *testing.T) {
 }
 
 func TestOutputHasNoLimitIfNoneIsWanted(t *testing.T) {
+	loadtest.Heavy(t)
 	c, _ := dial(t)
 	cmd := c.Command("sh", "-c", "yes | head -c 70000000")
 	cmd.MaxOutput = -1

@@ -52,6 +52,7 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/plain":       {},
 		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/systemd", "internal/transport", "internal/wire"},
 		"internal/hangtest":    {},
+		"internal/loadtest":    {},
 		"internal/agenttest":   {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
@@ -108,7 +109,7 @@ func TestHostCommandsBringNoAgentAlong(t *testing.T) {
 }
 
 func TestNothingShipsTheTestAgent(t *testing.T) {
-	for _, pkg := range []string{"internal/agenttest", "internal/hangtest"} {
+	for _, pkg := range []string{"internal/agenttest", "internal/hangtest", "internal/loadtest"} {
 		if slices.Contains(list(t, "-deps", module+"cmd/cocoon-agent"), module+pkg) {
 			t.Errorf("cmd/cocoon-agent links %s", pkg)
 		}

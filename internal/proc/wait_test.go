@@ -6,6 +6,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/cocoonstack/cocoon-agent/internal/loadtest"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
@@ -19,6 +20,7 @@ func threads(tb testing.TB) int {
 }
 
 func TestSleepingProcessesCostNoThreads(t *testing.T) {
+	loadtest.Heavy(t)
 	const count, allowed = 300, 60
 	s := newSpawner(t)
 	before := threads(t)

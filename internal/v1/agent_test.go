@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/loadtest"
 	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
 
@@ -240,6 +241,7 @@ func TestReaderThatIsSlowHoldsUpItsAgentAndNobodyElse(t *testing.T) {
 }
 
 func TestInputOfManyCommandsThatDoNotReadIsKept(t *testing.T) {
+	loadtest.Heavy(t)
 	const commands, size = 120, 512 << 10 // of which an agent of version 2 would end some, for want of memory
 	read := make(chan struct{})
 	a := startOld(t, func(nc net.Conn, _ *v1.Frame, lines *v1.Reader) {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/cocoonstack/cocoon-agent/internal/loadtest"
 	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
 
@@ -101,6 +102,7 @@ func TestLineThatIsNoneIsFoundOut(t *testing.T) {
 }
 
 func TestMemoryForLongLinesIsGivenBack(t *testing.T) {
+	loadtest.Heavy(t)
 	var memory v1.Memory
 	long := line(v1.MaxLine)
 	for range 5 {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/cocoonstack/cocoon-agent/internal/loadtest"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -130,6 +131,7 @@ func TestDecodeCutAtEveryByteIsMalformed(t *testing.T) {
 
 // Whatever a single byte turns into: a message or ErrMalformed, no panic.
 func TestDecodeSurvivesEveryChangeOfOneByte(t *testing.T) {
+	loadtest.Heavy(t)
 	for _, name := range []string{"exec", "started", "exited-every-field", "received-unknown-field"} {
 		body := readGolden(t, name).bytes[frameHeader:]
 		for i := range body {
