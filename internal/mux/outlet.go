@@ -14,10 +14,15 @@ const (
 
 	// patientTime is how long a frame that is of no use to the peer by itself
 	// waits for the one that is. The host opens a stream for a request that
-	// follows; the agent's acknowledgement of it is followed by the answer, and
-	// the end of a process's output, as a rule, by its exit. Each write that is
-	// saved is a packet, a VM exit and a wake-up of the peer.
-	patientTime = time.Millisecond
+	// follows; the agent's acknowledgement of it is followed by the answer, which
+	// says that a command has started, and many commands end soon after that. Each
+	// write that is saved is a packet, a VM exit and a wake-up of the peer, and a
+	// timer that does not fire is cheaper than one that does.
+	patientTime = 5 * time.Millisecond
+
+	// endTime is patientTime for the end of a stream. Of a process's output, it is
+	// followed by the exit as a rule; of others, nothing may follow.
+	endTime = time.Millisecond
 
 	// maxSmall bounds what waits for a peer that does not read, in bytes. It is
 	// several frames for each of the streams that a peer may have as a rule; what
@@ -62,7 +67,7 @@ type outlet struct {
 	spare  []byte          // the next small
 	hurry  bool            // small must not wait for company any longer
 	armed  bool            // timer will see to that
-	timer  *time.Timer     // of patientTime
+	timer  *time.Timer     // of patientTime or endTime
 	taken  bool            // somebody has the turn
 	queue  []chan struct{} // who waits for it; each has room for its token
 	broken error           // the connection's
@@ -144,7 +149,7 @@ func (o *outlet) putBody(h header, body []byte, patient bool) bool {
 	}
 	o.small = append(h.appendTo(o.small), body...)
 	if patient {
-		o.arm()
+		o.arm(patientTime)
 	} else {
 		o.hurry = true
 	}
@@ -159,19 +164,25 @@ func (o *outlet) put(h header) {
 		return // it does not matter any more
 	}
 	o.small = h.appendTo(o.small)
-	if h.flags&o.patient == 0 && h.kind != kindGoAway {
+	switch {
+	case h.kind == kindGoAway:
+		o.arm(patientTime)
+	case h.kind == kindPing || h.flags&o.patient == 0:
 		o.hurry = true
-	} else {
-		o.arm()
+	case h.flags&flagFIN != 0:
+		o.arm(endTime)
+	default:
+		o.arm(patientTime)
 	}
 	o.wakeRun()
 }
 
-// arm bounds how long small waits for company. It is called with mu held.
-func (o *outlet) arm() {
+// arm bounds how long small waits for company, if nothing does. It is called with mu
+// held.
+func (o *outlet) arm(d time.Duration) {
 	if !o.armed {
 		o.armed = true
-		o.timer.Reset(patientTime)
+		o.timer.Reset(d)
 	}
 }
 

@@ -33,7 +33,8 @@ func (p *Process) watch(pidfd int) {
 	if pidfd < 0 {
 		return
 	}
-	if err := unix.SetNonblock(pidfd, true); err != nil {
+	// A pidfd is opened with no flag but this one, and setting it is the only way.
+	if _, err := unix.FcntlInt(uintptr(pidfd), unix.F_SETFL, unix.O_NONBLOCK); err != nil {
 		_ = unix.Close(pidfd)
 		return
 	}

@@ -273,7 +273,7 @@ func (c *conn) send(m wire.Message) {
 	_ = wire.Write(c.control, m)
 }
 
-// sendSoon is send for what may wait, for a millisecond at most, for what follows.
+// sendSoon is send for what may wait, for 5 milliseconds at most, for what follows.
 func (c *conn) sendSoon(m wire.Message) { _ = wire.Write(soon{c.control}, m) }
 
 // A soon is a stream that is written to by WriteSoon.
