@@ -131,6 +131,23 @@ func TestDisconnectEndsAStartThatHangs(t *testing.T) {
 	}
 }
 
+// Nobody has the handle of a command that is kept before it has started.
+func TestDisconnectEndsAKeptStartThatHangs(t *testing.T) {
+	c, a, p := dialHeld(t)
+	other := connect(t, a.Target)
+	cmd := other.CommandContext(patiently(t), p.Path())
+	cmd.Keep = true
+	started := make(chan error, 1)
+	go func() { started <- cmd.Start() }() // ends with the connection
+	pid := p.Await(t)
+	_ = other.Close()
+	if err := <-started; !errors.Is(err, client.ErrLost) {
+		t.Errorf("Start = %v, want %v", err, client.ErrLost)
+	}
+	wantGone(t, pid)
+	goesOn(t, c)
+}
+
 func TestStartThatCannotBeEndedIsLost(t *testing.T) {
 	c, _, _ := dialHeld(t)
 	m := hangtest.NewMount(t)

@@ -51,11 +51,12 @@ type Job struct {
 	stdout, stderr output
 	pumps          sync.WaitGroup // what carries the outputs
 
-	mu      sync.Mutex
-	settled bool   // announced or refused: what waited has been called
-	cancel  func() // ends a start that is under way; nil: none is
-	waiting []func(*proc.Process)
-	left    bool // nobody watches it any more
+	mu        sync.Mutex
+	settled   bool   // announced or refused: what waited has been called
+	cancel    func() // ends a start that is under way; nil: none is
+	abandoned bool   // Abandon was called
+	waiting   []func(*proc.Process)
+	left      bool // nobody watches it any more
 }
 
 // Handle returns the job's name.
@@ -103,7 +104,11 @@ func (j *Job) start(spec proc.Spec) (err error) {
 	}
 	j.process, err = j.table.spawner.StartContext(ctx, spec)
 	if hung, ok := errors.AsType[*proc.HungError](err); ok {
-		return &StartError{Reason: *j.reason.Load(), Hung: hung} // only Terminate cancels
+		failed := &StartError{Reason: Killed, Hung: hung} // Abandon gives no reason
+		if r := j.reason.Load(); r != nil {
+			failed.Reason = *r
+		}
+		return failed
 	}
 	return err
 }
@@ -112,6 +117,9 @@ func (j *Job) setCancel(cancel func()) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.cancel = cancel
+	if cancel != nil && j.abandoned {
+		time.AfterFunc(Grace, cancel)
+	}
 }
 
 // cancelStart ends a start that is under way.
@@ -120,6 +128,17 @@ func (j *Job) cancelStart() {
 	defer j.mu.Unlock()
 	if j.cancel != nil {
 		j.cancel()
+	}
+}
+
+// Abandon ends a start that is still under way after Grace. It does nothing to a process
+// that is the command by then. It does not wait.
+func (j *Job) Abandon() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.abandoned = true
+	if j.cancel != nil {
+		time.AfterFunc(Grace, j.cancel)
 	}
 }
 

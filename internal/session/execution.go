@@ -212,13 +212,15 @@ func (e *execution) terminate(reason job.Reason, grace time.Duration) { e.job.Te
 
 func (e *execution) overran() { e.job.Terminate(job.Limit, job.Grace) }
 
-// disconnected ends the job, or lets it run on alone once it has started.
+// disconnected ends the job, or lets it run on alone once it has started. A start that
+// hangs is ended in any case: nobody has the job's handle.
 func (e *execution) disconnected() {
 	e.job.Leave()
 	if !e.share.keep {
 		e.job.Terminate(job.Killed, job.Grace)
 		return
 	}
+	e.job.Abandon()
 	e.job.WhenStarted(func(p *proc.Process) {
 		if p != nil {
 			e.leave().release()
