@@ -105,7 +105,7 @@ func TestReasonsOfAnEnd(t *testing.T) {
 		script  string
 		end     func(*job.Job)
 	}{
-		{want: job.Timeout, timeout: time.Millisecond, script: "sleep 1000"},
+		{want: job.Timeout, timeout: 2 * time.Second, script: "sleep 1000"},
 		{want: job.Killed, script: "sleep 1000", end: func(j *job.Job) { j.Kill(0) }},
 		{want: job.Signaled, script: "kill -9 $$"},
 		{want: job.Shutdown, script: "sleep 1000", end: func(j *job.Job) {
