@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/loadtest"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
@@ -177,6 +178,7 @@ func TestHostMaySayMoreThanItShould(t *testing.T) {
 }
 
 func TestLineAsLongAsLinesMayBeIsTaken(t *testing.T) {
+	loadtest.Heavy(t)
 	a := agenttest.Start(t)
 	nc := a.Dial(t)
 	data := strings.Repeat("0123456789ab", (v1.MaxLine-100)/16)

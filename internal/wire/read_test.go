@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cocoonstack/cocoon-agent/internal/loadtest"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -226,6 +227,7 @@ func TestReadAllocatesForWhatArrivesNotForWhatIsDeclared(t *testing.T) {
 }
 
 func TestReadAllocatesASmallMultipleOfTheLargestMessage(t *testing.T) {
+	loadtest.Heavy(t)
 	for name, body := range map[string]string{
 		"one long string":     string(encode(t, largest(0))),
 		"many short strings":  "\x82\xa4type\xa4exec\xa4argv" + array32(260_000, "\xa2ab"),
