@@ -25,8 +25,8 @@ func (e *Engine) SetDumpable(path string) error {
 	return err
 }
 
-// Shielded says whether a start as another user may share memory.
-func (e *Engine) Shielded() bool { return e.shielded() }
+// Apart says whether a start as another user gets a copy of the memory.
+func (e *Engine) Apart() bool { return e.apart() }
 
 // Free returns how many slots and sets of low descriptors are free.
 func (e *Engine) Free() (slots, low int) {
