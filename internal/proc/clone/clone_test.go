@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -380,7 +381,8 @@ func TestStartThatSharesNoMemory(t *testing.T) {
 		_, err := e.Start(ctx, &held.Request)
 		ended <- err
 	}()
-	wantApart(t, childPID(t))
+	eventually(t, "a child hangs", func() bool { return len(children()) == 1 })
+	wantApart(t, children()[0])
 	cancel()
 	err = <-ended
 	if hung, ok := errors.AsType[*clone.HungError](err); !ok || hung.PID != 0 || hung.Step != clone.StepExecve || hung.Path != held.Paths[0] {
@@ -391,26 +393,33 @@ func TestStartThatSharesNoMemory(t *testing.T) {
 	}
 }
 
-// childPID waits for a child of this program.
-func childPID(tb testing.TB) (pid int) {
+// children are the pids of this program's children.
+func children() (pids []string) {
+	lists, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, list := range lists {
+		text, _ := os.ReadFile(list) // the thread may have ended
+		pids = append(pids, strings.Fields(string(text))...)
+	}
+	return pids
+}
+
+// eventually waits for what tells of itself in no other way.
+func eventually(tb testing.TB, what string, is func() bool) {
 	tb.Helper()
-	for deadline := time.Now().Add(time.Minute); ; <-time.After(time.Millisecond) {
-		lists, _ := filepath.Glob("/proc/self/task/*/children")
-		for _, list := range lists {
-			text, _ := os.ReadFile(list)
-			if _, err := fmt.Sscan(string(text), &pid); err == nil {
-				return pid
-			}
-		}
+	for deadline := time.Now().Add(time.Minute); !is(); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
-			tb.Fatal("there is no child")
+			tb.Fatalf("not within a minute: %s", what)
 		}
 	}
 }
 
 // wantApart wants a process to have a memory of its own, kcmp(2).
-func wantApart(tb testing.TB, pid int) {
+func wantApart(tb testing.TB, child string) {
 	tb.Helper()
+	pid, err := strconv.Atoi(child)
+	if err != nil {
+		tb.Fatal(err)
+	}
 	const kcmpVM = 1
 	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(unix.Getpid()), uintptr(pid), kcmpVM, 0, 0, 0)
 	switch errno {

@@ -43,12 +43,14 @@ type engine struct {
 	dumpable *os.File // /proc/sys/fs/suid_dumpable; nil: it cannot be read
 	held     held
 
+	killTime time.Duration
+
 	movesIn  atomic.Bool // children are not started in their cgroups
 	noClone3 atomic.Bool // of syscall.ForkExec: it fails with a cgroup, or movesIn
 }
 
 func open(c Config) *Engine {
-	e := &Engine{engine{config: c, thread: currentThread(), turns: make(chan struct{}, spareThreads+runtime.GOMAXPROCS(0))}}
+	e := &Engine{engine{config: c, thread: currentThread(), turns: make(chan struct{}, spareThreads+runtime.GOMAXPROCS(0)), killTime: killTime}}
 	e.held.engine = &e.engine
 	e.way, e.why = c.Way, nil
 	if c.Way == 0 {

@@ -2,7 +2,10 @@
 
 package clone
 
-import "os"
+import (
+	"os"
+	"time"
+)
 
 // Interpret carries out the table of a request in this process, which becomes the
 // program or exits. It tests the assembler even if there is no clone3.
@@ -24,6 +27,9 @@ func (e *Engine) SetDumpable(path string) error {
 	}
 	return err
 }
+
+// SetKillTime has e wait for that long for a child that has been sent SIGKILL.
+func (e *Engine) SetKillTime(d time.Duration) { e.killTime = d }
 
 // Apart says whether a start as another user gets a copy of the memory.
 func (e *Engine) Apart() bool { return e.apart() }
