@@ -5,10 +5,12 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -148,22 +150,53 @@ func TestDisconnectEndsAKeptStartThatHangs(t *testing.T) {
 	goesOn(t, c)
 }
 
-func TestStartThatCannotBeEndedIsLost(t *testing.T) {
+func TestStartsThatCannotBeEndedAreLostAndBounded(t *testing.T) {
+	const most = 64
 	c, _, _ := dialHeld(t)
 	m := hangtest.NewMount(t)
 	m.Hang()
-	cmd := c.CommandContext(patiently(t), "true")
-	cmd.Dir = filepath.Join(m.Path(), "dir")
-	cmd.Timeout = time.Second
-	_, err := cmd.Output()
-	lost, ok := errors.AsType[*client.LostExitError](err)
-	if !ok || lost.PID < 1 || !strings.Contains(err.Error(), "stuck in chdir "+cmd.Dir) {
-		t.Fatalf("Output = %v, want a LostExitError that names the directory", err)
+	inDir := func(ctx context.Context) *client.Cmd {
+		cmd := c.CommandContext(ctx, "true")
+		cmd.Dir = filepath.Join(m.Path(), "dir")
+		return cmd
 	}
+	timed := inDir(patiently(t))
+	timed.Timeout = time.Second
+	ended := make(chan error, 1)
+	go func() { ended <- timed.Run() }() // ends when the agent gives up
+	agenttest.Eventually(t, "a start hangs", func() bool { return m.Hanging() == 1 })
+	ctx, cancel := context.WithCancel(patiently(t))
+	var others sync.WaitGroup
+	for range most - 1 {
+		others.Go(func() { _ = inDir(ctx).Run() }) // ends with ctx
+	}
+	agenttest.Eventually(t, "all hang", func() bool { return m.Hanging() == most })
 	goesOn(t, c)
-	if i, err := c.Info(patiently(t)); err != nil || i.StartsStuck != 1 {
-		t.Errorf("Info = %+v, %v, want one start that is stuck", i, err)
+	cancel()
+	others.Wait()
+
+	err := <-ended
+	lost, ok := errors.AsType[*client.LostExitError](err)
+	if !ok || lost.PID < 1 || !strings.Contains(err.Error(), "stuck in chdir "+timed.Dir) {
+		t.Fatalf("Run = %v, want a LostExitError that names the directory", err)
+	}
+	wantStuck(t, c, most)
+	err = c.CommandContext(patiently(t), "true").Run()
+	wantKind(t, err, client.Limit)
+	if !strings.Contains(err.Error(), "64 starts hang and cannot be killed") {
+		t.Errorf("one more: %v", err)
 	}
 	m.End()
 	wantGone(t, lost.PID)
+	wantStuck(t, c, 0)
+	goesOn(t, c)
+}
+
+// wantStuck waits until info counts n starts that are stuck.
+func wantStuck(tb testing.TB, c *client.Client, n uint64) {
+	tb.Helper()
+	agenttest.Eventually(tb, fmt.Sprintf("%d starts are stuck", n), func() bool {
+		i, err := c.Info(patiently(tb))
+		return err == nil && i.StartsStuck == n
+	})
 }

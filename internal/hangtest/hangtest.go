@@ -33,6 +33,9 @@ func (m *Mount) Path() string { return m.path }
 // waits for an answer to a request that the server has read cannot be killed.
 func (m *Mount) Hang() { m.hang() }
 
+// Hanging returns how many requests the server has read since Hang.
+func (m *Mount) Hanging() int { return int(m.hanging.Load()) }
+
 // Stop has the server read no requests from now on: a process that waits can be killed.
 func (m *Mount) Stop() { m.stop() }
 

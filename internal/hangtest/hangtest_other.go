@@ -2,7 +2,10 @@
 
 package hangtest
 
-import "testing"
+import (
+	"sync/atomic"
+	"testing"
+)
 
 type program struct{ path string }
 
@@ -10,7 +13,10 @@ func newProgram(tb testing.TB) *Program { tb.Helper(); tb.Skip("Linux only"); re
 
 func (*program) await(testing.TB) int { return 0 }
 
-type mount struct{ path string }
+type mount struct {
+	path    string
+	hanging atomic.Int32
+}
 
 func newMount(tb testing.TB) *Mount { tb.Helper(); tb.Skip("Linux only"); return nil }
 

@@ -14,18 +14,20 @@ import (
 // A mount is a server of the FUSE protocol, version 7.31, of linux/fuse.h: as much of it
 // as a directory and a file need. It reads /dev/fuse with a thread.
 type mount struct {
-	path  string
-	fd    int
-	state atomic.Int32 // answering, hanging, stopped
-	wake  [2]int       // a pipe that ends the server's wait
-	ended sync.Once
-	done  chan struct{} // closed when the server has ended
+	path    string
+	fd      int
+	state   atomic.Int32 // one of the states
+	hanging atomic.Int32 // requests that are read and not answered
+	wake    [2]int       // a pipe that ends the server's wait
+	ended   sync.Once
+	done    chan struct{} // closed when the server has ended
 }
 
+// The states.
 const (
-	answering = iota
-	hanging
-	stopped
+	stateAnswering = iota
+	stateHanging
+	stateStopped
 )
 
 func newMount(tb testing.TB) *Mount {
@@ -51,8 +53,8 @@ func newMount(tb testing.TB) *Mount {
 	return m
 }
 
-func (m *mount) hang() { m.state.Store(hanging) }
-func (m *mount) stop() { m.state.Store(stopped); m.poke() }
+func (m *mount) hang() { m.state.Store(stateHanging) }
+func (m *mount) stop() { m.state.Store(stateStopped); m.poke() }
 
 func (m *mount) poke() { _, _ = unix.Write(m.wake[1], []byte{0}) }
 
@@ -72,7 +74,7 @@ func (m *mount) serve() {
 	request := make([]byte, 256<<10)
 	for {
 		ready := []unix.PollFd{{Fd: int32(m.fd), Events: unix.POLLIN}, {Fd: int32(m.wake[0]), Events: unix.POLLIN}}
-		if m.state.Load() == stopped {
+		if m.state.Load() == stateStopped {
 			ready[0].Events = 0
 		}
 		if _, err := unix.Poll(ready, -1); err != nil && !errors.Is(err, unix.EINTR) {
@@ -85,7 +87,7 @@ func (m *mount) serve() {
 		if ready[1].Revents != 0 { // end
 			return
 		}
-		if ready[0].Revents&unix.POLLIN == 0 || m.state.Load() == stopped {
+		if ready[0].Revents&unix.POLLIN == 0 || m.state.Load() == stateStopped {
 			if ready[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0 {
 				m.awaitEnd()
 				return
@@ -96,8 +98,10 @@ func (m *mount) serve() {
 		if err != nil {
 			continue
 		}
-		if m.state.Load() == answering {
+		if m.state.Load() == stateAnswering {
 			m.answer(request[:n])
+		} else if op := operation(request); op != opForget && op != opInterrupt {
+			m.hanging.Add(1)
 		}
 	}
 }
@@ -135,8 +139,10 @@ const (
 	script = "#!/bin/true\n"
 )
 
+func operation(request []byte) uint32 { return binary.NativeEndian.Uint32(request[4:]) }
+
 func (m *mount) answer(request []byte) {
-	op := binary.NativeEndian.Uint32(request[4:])
+	op := operation(request)
 	id := binary.NativeEndian.Uint64(request[8:])
 	node := binary.NativeEndian.Uint64(request[16:])
 	body := request[40:]

@@ -136,8 +136,8 @@ var (
 	ErrCrowded = fmt.Errorf("%d starts hang and cannot be killed", MaxStuck)
 )
 
-// MaxStuck is how many children that hang and cannot be killed there may be: each holds
-// memory until it goes.
+// MaxStuck is how many children there may be that hang and cannot be killed, before Start
+// starts no more: each holds memory until it goes.
 const MaxStuck = 64
 
 // The steps that callers tell apart. Other steps have the names of their system calls.

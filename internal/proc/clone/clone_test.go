@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"github.com/cocoonstack/cocoon-agent/internal/hangtest"
 	"github.com/cocoonstack/cocoon-agent/internal/proc/clone"
 )
 
@@ -330,22 +332,117 @@ func grow(n int) int {
 	return grow(n-1) + int(space[n%64])
 }
 
-func TestUsersShareMemoryOnlyIfItIsNotDumpable(t *testing.T) {
+func TestUsersShareMemoryUnlessThatIsDumpable(t *testing.T) {
 	e := newEngine(t, 0)
 	if way, _ := e.Way(); way == clone.Fork {
 		t.Skip("nothing is shared")
 	}
-	for text, want := range map[string]bool{"0\n": true, "1\n": false, "2\n": true, "": false, "3\n": false} {
-		path := filepath.Join(t.TempDir(), "suid_dumpable")
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
+	for text, want := range map[string]bool{"0\n": false, "1\n": true, "2\n": false, "": false} {
+		setDumpable(t, e, text)
+		if got := e.Apart(); got != want {
+			t.Errorf("fs.suid_dumpable %q: apart = %v, want %v", text, got, want)
 		}
-		if err := e.SetDumpable(path); err != nil {
-			t.Fatal(err)
+	}
+}
+
+func TestStartThatSharesNoMemory(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can change the user")
+	}
+	e := newEngine(t, 0)
+	if way, _ := e.Way(); way == clone.Fork {
+		t.Skip("nothing is shared")
+	}
+	setDumpable(t, e, "1\n")
+	as := func(paths []string, argv ...string) *request {
+		r := newRequest(t, paths, argv...)
+		r.User = &clone.User{UID: 65534, GID: 65534, Groups: []uint32{65534}}
+		return r
+	}
+	for range 20 {
+		text, status, err := as([]string{"/no/such", "/bin/sh"}, "sh", "-c", "id -u; exit 3").output(e)
+		if text != "65534\n" || status != 3 || err != nil {
+			t.Errorf("it says %q, exits with %d, %v", text, status, err)
 		}
-		if got := e.Shielded(); got != want {
-			t.Errorf("fs.suid_dumpable %q: shielded = %v, want %v", text, got, want)
+	}
+	refused := as([]string{"/bin/true"}, "true")
+	refused.Dir = "/no/such"
+	_, _, err := refused.output(e)
+	if step, ok := errors.AsType[*clone.StepError](err); !ok || step.Path != "/no/such" || !errors.Is(err, unix.ENOENT) {
+		t.Errorf("in a directory that is not there: %v", err)
+	}
+	m := hangtest.NewMount(t)
+	m.Stop()
+	held := as([]string{m.Path() + "/script"}, "script")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { // ends with ctx
+		_, err := e.Start(ctx, &held.Request)
+		ended <- err
+	}()
+	eventually(t, "a child hangs", func() bool { return len(children()) == 1 })
+	wantApart(t, children()[0])
+	cancel()
+	err = <-ended
+	if hung, ok := errors.AsType[*clone.HungError](err); !ok || hung.PID != 0 || hung.Step != clone.StepExecve || hung.Path != held.Paths[0] {
+		t.Errorf("Start of what hangs = %v", err)
+	}
+	if _, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {
+		t.Errorf("children are left: %v", err)
+	}
+}
+
+// children are the pids of this program's children.
+func children() (pids []string) {
+	lists, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, list := range lists {
+		text, _ := os.ReadFile(list) // the thread may have ended
+		pids = append(pids, strings.Fields(string(text))...)
+	}
+	return pids
+}
+
+// eventually waits for what tells of itself in no other way.
+func eventually(tb testing.TB, what string, is func() bool) {
+	tb.Helper()
+	for deadline := time.Now().Add(time.Minute); !is(); <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatalf("not within a minute: %s", what)
 		}
+	}
+}
+
+// wantApart wants a process to have a memory of its own, kcmp(2).
+func wantApart(tb testing.TB, child string) {
+	tb.Helper()
+	pid, err := strconv.Atoi(child)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	const kcmpVM = 1
+	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(unix.Getpid()), uintptr(pid), kcmpVM, 0, 0, 0)
+	switch errno {
+	case 0:
+		if order == 0 {
+			tb.Error("the child shares memory")
+		}
+	case unix.ENOSYS, unix.EPERM:
+		tb.Logf("whether the child shares memory cannot be told: kcmp: %v", errno)
+	default:
+		tb.Errorf("kcmp: %v", errno)
+	}
+}
+
+// setDumpable has e read another fs.suid_dumpable.
+func setDumpable(tb testing.TB, e *clone.Engine, text string) {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "suid_dumpable")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	if err := e.SetDumpable(path); err != nil {
+		tb.Fatal(err)
 	}
 }
 

@@ -23,6 +23,10 @@ const (
 	// Go runtime ends the program if it needs a thread and gets none.
 	spareThreads = 8
 
+	// apartTime is how often a start is looked at that holds a thread, if its child has a
+	// copy of the memory.
+	apartTime = 100 * time.Microsecond
+
 	// killTime is how long a child is waited for that has been sent SIGKILL.
 	killTime = 5 * time.Second
 )
@@ -39,12 +43,14 @@ type engine struct {
 	dumpable *os.File // /proc/sys/fs/suid_dumpable; nil: it cannot be read
 	held     held
 
+	killTime time.Duration
+
 	movesIn  atomic.Bool // children are not started in their cgroups
 	noClone3 atomic.Bool // of syscall.ForkExec: it fails with a cgroup, or movesIn
 }
 
 func open(c Config) *Engine {
-	e := &Engine{engine{config: c, thread: currentThread(), turns: make(chan struct{}, spareThreads+runtime.GOMAXPROCS(0))}}
+	e := &Engine{engine{config: c, thread: currentThread(), turns: make(chan struct{}, spareThreads+runtime.GOMAXPROCS(0)), killTime: killTime}}
 	e.held.engine = &e.engine
 	e.way, e.why = c.Way, nil
 	if c.Way == 0 {
@@ -113,7 +119,6 @@ func (e *engine) close() error {
 // A start is one child, from clone3 to its execve or its end.
 type start struct {
 	*table
-	pid  int
 	door int           // cgroup.procs of the child's cgroup, to move there; -1: it begins there
 	low  int           // the first of its low descriptors; -1: none, or given back
 	of   *User         // nil: no other user
@@ -124,7 +129,7 @@ type start struct {
 }
 
 func (e *engine) start(ctx context.Context, r *Request) (*Child, error) {
-	if e.way == Fork || r.User != nil && !e.shielded() {
+	if e.way == Fork {
 		return e.fork(r)
 	}
 	select {
@@ -147,16 +152,19 @@ func (e *engine) start(ctx context.Context, r *Request) (*Child, error) {
 	return e.finish(s)
 }
 
-// shielded says whether a child of another user is safe from that user, with whom it
-// shares this program's memory: setuid makes the memory undumpable, unless root has
-// changed that. ptrace(2), proc(5).
-func (e *engine) shielded() bool {
+// apart says whether a child of another user gets a copy of this program's memory. The
+// change of user makes memory dumpable if fs.suid_dumpable is 1: its children that are the
+// user's already would be open to ptrace(2) for a moment, proc_sys_fs(5).
+func (e *engine) apart() bool {
 	if e.dumpable == nil {
 		return false
 	}
-	var text [8]byte
-	n, _ := e.dumpable.ReadAt(text[:], 0)
-	return n > 0 && (text[0] == '0' || text[0] == '2')
+	var text [1]byte
+	if _, err := e.dumpable.ReadAt(text[:], 0); err != nil || text[0] != '1' {
+		return false
+	}
+	_, ok := flagsOf(os.Getpid()) // slot.left needs /proc
+	return ok
 }
 
 // begin makes the child.
@@ -164,7 +172,7 @@ func (e *engine) begin(r *Request) (*start, error) {
 	if e.held.crowded() {
 		return nil, ErrCrowded
 	}
-	memory, err := e.slots.get(sizeOf(r))
+	memory, err := e.memory(r)
 	if err != nil {
 		return nil, &StepError{Step: StepFork, Err: err}
 	}
@@ -199,6 +207,13 @@ func (e *engine) begin(r *Request) (*start, error) {
 	return s, nil
 }
 
+func (e *engine) memory(r *Request) (*slot, error) {
+	if r.User != nil && e.apart() {
+		return newApart(sizeOf(r))
+	}
+	return e.slots.get(sizeOf(r))
+}
+
 // clone makes the child that carries out the table of s.
 func (s *slot) clone(cgroup *int, shares bool) (pid int, errno unix.Errno) {
 	h := s.header()
@@ -209,6 +224,9 @@ func (s *slot) clone(cgroup *int, shares bool) (pid int, errno unix.Errno) {
 		childTID:   uint64(uintptr(unsafe.Pointer(&h.word))),
 		exitSignal: uint64(unix.SIGCHLD),
 		stack:      uint64(uintptr(s.at(len(s.memory) - stackSize))), stackSize: stackSize,
+	}
+	if s.apart {
+		args.flags &^= unix.CLONE_VM
 	}
 	if shares {
 		args.flags |= unix.CLONE_FILES
@@ -232,6 +250,9 @@ func (s *slot) await(d time.Duration) bool {
 		rest := time.Until(deadline)
 		if rest <= 0 {
 			return false
+		}
+		if s.apart { // the word is not cleared
+			rest = min(rest, apartTime)
 		}
 		timeout := unix.NsecToTimespec(int64(rest))
 		_, _, _ = syscall.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&s.header().word)), futexWait, 1,

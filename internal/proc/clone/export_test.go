@@ -2,7 +2,10 @@
 
 package clone
 
-import "os"
+import (
+	"os"
+	"time"
+)
 
 // Interpret carries out the table of a request in this process, which becomes the
 // program or exits. It tests the assembler even if there is no clone3.
@@ -25,8 +28,11 @@ func (e *Engine) SetDumpable(path string) error {
 	return err
 }
 
-// Shielded says whether a start as another user may share memory.
-func (e *Engine) Shielded() bool { return e.shielded() }
+// SetKillTime has e wait for that long for a child that has been sent SIGKILL.
+func (e *Engine) SetKillTime(d time.Duration) { e.killTime = d }
+
+// Apart says whether a start as another user gets a copy of the memory.
+func (e *Engine) Apart() bool { return e.apart() }
 
 // Free returns how many slots and sets of low descriptors are free.
 func (e *Engine) Free() (slots, low int) {

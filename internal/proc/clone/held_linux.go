@@ -74,7 +74,7 @@ func (h *held) kill(s *start) error {
 	where := s.where()
 	hung := &HungError{Step: where.step, Path: where.path}
 	_ = unix.PidfdSendSignal(int(s.header().pidfd), unix.SIGKILL, nil, 0)
-	patience := time.NewTimer(killTime)
+	patience := time.NewTimer(h.engine.killTime)
 	defer patience.Stop()
 	select {
 	case <-s.end:

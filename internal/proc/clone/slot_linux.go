@@ -20,6 +20,8 @@ type slot struct {
 	steps  int // written
 	room   int // for steps
 	names  []name
+	pid    int  // of the child; 0: there is none yet
+	apart  bool // the child has this memory, but a copy of the rest of this program's
 }
 
 // A name tells people about a step.
@@ -58,16 +60,27 @@ const (
 )
 
 func newSlot(size int) (*slot, error) {
+	memory, err := mapMemory(size, unix.MAP_PRIVATE)
+	return &slot{memory: memory}, err
+}
+
+// newApart returns a slot for a child that shares nothing else with this program.
+func newApart(size int) (*slot, error) {
+	memory, err := mapMemory(size, unix.MAP_SHARED)
+	return &slot{memory: memory, apart: true}, err
+}
+
+func mapMemory(size, flag int) ([]byte, error) {
 	size = (size + os.Getpagesize() - 1) &^ (os.Getpagesize() - 1)
-	memory, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	return &slot{memory: memory}, os.NewSyscallError("mmap", err)
+	memory, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, flag|unix.MAP_ANONYMOUS)
+	return memory, os.NewSyscallError("mmap", err)
 }
 
 func (s *slot) unmap() { _ = unix.Munmap(s.memory) }
 
 // reset makes room for that many steps.
 func (s *slot) reset(room int) {
-	s.steps, s.room, s.names = 0, room, s.names[:0]
+	s.steps, s.room, s.names, s.pid = 0, room, s.names[:0], 0
 	s.used = headerSize + room*stepSize
 	h := s.header()
 	atomic.StoreUintptr(&h.at, 0)
@@ -82,7 +95,13 @@ func (s *slot) header() *header { return (*header)(s.at(0)) }
 func (s *slot) step(i int) *step { return (*step)(s.at(headerSize + i*stepSize)) }
 
 // left says whether the child has given the memory up.
-func (s *slot) left() bool { return atomic.LoadUint32(&s.header().word) == 0 }
+func (s *slot) left() bool {
+	if s.apart {
+		flags, ok := flagsOf(s.pid)
+		return ok && (flags&flagNotExecuted == 0 || flags&flagExiting != 0)
+	}
+	return atomic.LoadUint32(&s.header().word) == 0
+}
 
 // add appends a step to the table.
 func (s *slot) add(n name, tolerated uint64, number uintptr, arguments ...uintptr) {
@@ -186,7 +205,7 @@ func (p *slots) get(size int) (*slot, error) {
 func (p *slots) put(s *slot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(s.memory) == slotSize && len(p.free) < maxFree {
+	if !s.apart && len(s.memory) == slotSize && len(p.free) < maxFree {
 		p.free = append(p.free, s)
 		return
 	}

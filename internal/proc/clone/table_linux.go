@@ -95,7 +95,10 @@ func (t *table) become(u *User) {
 	t.add(name{step: "keyctl"}, noKeyrings, unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0)
 	t.call("setgroups", unix.SYS_SETGROUPS, uintptr(len(u.Groups)), t.numbers(u.Groups))
 	t.call("setgid", unix.SYS_SETGID, uintptr(u.GID))
-	t.call("setuid", unix.SYS_SETUID, uintptr(u.UID))
+	same := ^uintptr(0)
+	t.call("setresuid", unix.SYS_SETRESUID, same, uintptr(u.UID), same)
+	t.call("prctl(PR_SET_DUMPABLE)", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	t.call("setresuid", unix.SYS_SETRESUID, uintptr(u.UID), uintptr(u.UID), uintptr(u.UID))
 	// As pam_keyinit(8): what the user keeps from login to login is found in the session.
 	user, session := unix.KEY_SPEC_USER_KEYRING, unix.KEY_SPEC_SESSION_KEYRING
 	t.add(name{step: "keyctl"}, anyErrno, unix.SYS_KEYCTL, unix.KEYCTL_LINK, uintptr(user), uintptr(session))
