@@ -54,7 +54,7 @@ func TestInQEMU(t *testing.T) {
 }
 
 // wantArgumentsAreTheCommandsMemory needs a whole kernel: that of User-Mode Linux, 6.1,
-// may panic where memory ends in the middle of an execve.
+// may panic if memory ends in the middle of an execve.
 func wantArgumentsAreTheCommandsMemory(t *testing.T, vm *vm) {
 	t.Helper()
 	vm.Flags = []string{"--memory", "1MiB"}
