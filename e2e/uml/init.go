@@ -16,7 +16,10 @@ import (
 )
 
 // modules are loaded in this order. vsock_loopback makes CID 1 the guest itself.
-var modules = []string{"vsock", "vmw_vsock_virtio_transport_common", "vsock_loopback"}
+var modules = []string{
+	"net/vmw_vsock/vsock", "net/vmw_vsock/vmw_vsock_virtio_transport_common", "net/vmw_vsock/vsock_loopback",
+	"fs/fuse/fuse",
+}
 
 // initMain is process 1 of the guest. It ends by switching the guest off.
 func initMain() {
@@ -88,7 +91,7 @@ func loadModules() error {
 	}
 	release := unix.ByteSliceToString(name.Release[:])
 	for _, module := range modules {
-		f, err := os.Open("/usr/lib/uml/modules/" + release + "/kernel/net/vmw_vsock/" + module + ".ko")
+		f, err := os.Open("/usr/lib/uml/modules/" + release + "/kernel/" + module + ".ko")
 		if err != nil {
 			return err
 		}
