@@ -215,7 +215,11 @@ func (s *soak) cancelled(c *client.Client) error {
 func (s *soak) timeout(c *client.Client) error {
 	cmd := c.Command("sleep", "1000")
 	cmd.Timeout = rand.N(200*time.Millisecond) + time.Millisecond
-	return exited(cmd.Run(), 143, "timeout")
+	err := cmd.Run()
+	if err != nil && strings.Contains(err.Error(), "stuck in ") {
+		return exited(err, 137, "timeout") // it was not the command yet, and got no grace
+	}
+	return exited(err, 143, "timeout")
 }
 
 func (s *soak) signal(c *client.Client) error {
