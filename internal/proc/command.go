@@ -1,26 +1,46 @@
 package proc
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
+)
+
+const (
+	// maxFolders bounds the search of PATH.
+	maxFolders = 1024
+
+	// No kernel takes more, limits.h(0P), in bytes.
+	maxName, maxPath = 255, 4096
 )
 
 // candidates are the files that may be a command's, in the order in which execvp(3)
 // tries them, but in the PATH of the process's own environment. The process tries them
 // itself, with its user's rights. They are relative to its directory, if that is not
-// given: it may be the home, or /.
-func candidates(name string, env []string, dir string) []string {
+// given: it may be the home, or /. A directory that PATH names twice is searched once.
+func candidates(name string, env []string, dir string) ([]string, error) {
 	if strings.Contains(name, "/") {
-		return []string{within(dir, name)}
+		return []string{within(dir, name)}, nil
 	}
 	var paths []string
-	for _, folder := range strings.Split(searchPath(env), ":") {
+	seen := make(map[string]bool)
+	for folder := range strings.SplitSeq(searchPath(env), ":") {
 		if folder == "" {
 			folder = "."
 		}
+		if seen[folder] {
+			continue
+		}
+		if len(paths) == maxFolders {
+			return nil, invalidError{fmt.Errorf("PATH: more than %d directories", maxFolders)}
+		}
+		seen[folder] = true
 		paths = append(paths, within(dir, folder+"/"+name))
+		if len(name) > maxName || len(dir) > maxPath {
+			break // the first is an error that ends the search
+		}
 	}
-	return paths
+	return paths, nil
 }
 
 func searchPath(env []string) string {

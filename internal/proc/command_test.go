@@ -3,8 +3,10 @@
 package proc_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -88,5 +90,39 @@ func TestChildStartsInItsDirectory(t *testing.T) {
 	s := newSpawner(t)
 	if got := output(t, s, proc.Spec{Argv: []string{"pwd", "-P"}, Dir: dir}); got != dir+"\n" {
 		t.Errorf("in %q, not in %q", got, dir)
+	}
+}
+
+// A host may send variables of megabytes.
+func TestSearchOfALongPathIsBounded(t *testing.T) {
+	s := newSpawner(t)
+	in := func(path, dir string) proc.Spec {
+		return proc.Spec{Argv: []string{"x"}, ClearEnv: true, Env: []string{"PATH=" + path}, Dir: dir}
+	}
+	var many, most strings.Builder
+	for i := range 1024 {
+		fmt.Fprintf(&most, "/nowhere/%d:", i)
+	}
+	fmt.Fprintf(&many, "%s/nowhere", most.String())
+	refused(t, s, in(many.String(), ""), proc.ErrInvalid)
+	refused(t, s, in(strings.TrimSuffix(most.String(), ":"), ""), proc.ErrNotFound)
+	for name, spec := range map[string]proc.Spec{
+		"a directory again and again": in(strings.Repeat(":", 1<<20), ""),
+		"a long directory":            in(most.String()[:len(most.String())-1], strings.Repeat("/x", 1<<20)),
+		"a long name":                 {Argv: []string{strings.Repeat("x", 1<<17)}, ClearEnv: true, Env: []string{"PATH=" + most.String()}},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := s.Start(spec); err == nil {
+			t.Errorf("%s: started", name)
+		}
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > 32<<20 {
+			t.Errorf("%s: %d bytes were allocated", name, n)
+		}
+	}
+	found := commands(t, "x")
+	if got := output(t, s, in(strings.Repeat(found+"/no:", 500)+found, "")); got != found+"/x" {
+		t.Errorf("ran %q, want %s/x", got, found)
 	}
 }

@@ -69,7 +69,11 @@ func (s *Spawner) StartContext(ctx context.Context, spec Spec) (*Process, error)
 	if spec.User != "" || spec.ClearEnv || len(spec.Env) > 0 || spec.Terminal != nil {
 		env = environ(s.base, user, spec)
 	}
-	p, err := s.start(ctx, spec, launch{paths: candidates(spec.Argv[0], env, spec.Dir), env: env, user: user})
+	paths, err := candidates(spec.Argv[0], env, spec.Dir)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.start(ctx, spec, launch{paths: paths, env: env, user: user})
 	if err == nil {
 		p.notes = user.notes
 	}

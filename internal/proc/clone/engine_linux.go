@@ -153,14 +153,15 @@ func (e *engine) start(ctx context.Context, r *Request) (*Child, error) {
 }
 
 // apart says whether a child of another user gets a copy of this program's memory. The
-// change of user makes memory dumpable if fs.suid_dumpable is 1: its children that are the
-// user's already would be open to ptrace(2) for a moment, proc_sys_fs(5).
+// change of user makes memory dumpable if fs.suid_dumpable is not 0: other children that are
+// their users' already would for a moment be open to ptrace(2), or a SIGQUIT would dump the
+// memory, which ends this program too on Linux before 5.16: proc_sys_fs(5).
 func (e *engine) apart() bool {
 	if e.dumpable == nil {
 		return false
 	}
 	var text [1]byte
-	if _, err := e.dumpable.ReadAt(text[:], 0); err != nil || text[0] != '1' {
+	if _, err := e.dumpable.ReadAt(text[:], 0); err != nil || text[0] == '0' {
 		return false
 	}
 	_, ok := flagsOf(os.Getpid()) // slot.left needs /proc
