@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -37,8 +40,12 @@ type daemon struct {
 	deadman  *deadman.Deadman // watches over all of this
 }
 
+// hurriedTime is how long hosts have to hear of the end of their commands, after a
+// second signal.
+const hurriedTime = time.Second
+
 // run serves all endpoints until ctx ends or an inherited one fails, and then
-// shuts down. A second signal ends the process at once.
+// shuts down. A second signal ends the commands at once, and a third one the process.
 func (d *daemon) run(ctx context.Context, stop func(), endpoints []endpoint) error {
 	defer d.guard()()
 	failed := make(chan error, len(endpoints))
@@ -57,16 +64,34 @@ func (d *daemon) run(ctx context.Context, stop func(), endpoints []endpoint) err
 	case err = <-failed:
 		d.log.Error().Err(err).Msg("listener failed, shutting down")
 	}
-	stop()
-	d.deadman.Taken() // a signal that comes from now on ends the process by itself
-	d.tell(systemd.Stopping, systemd.Status("shutting down"))
 	within, cancel := context.WithTimeout(context.Background(), d.server.ShutdownGrace+shutdownTime)
 	defer cancel()
+	second := make(chan os.Signal, 1)
+	signal.Notify(second, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(second)
+	stop()
+	d.deadman.Taken()
+	go d.hurry(within, cancel, second) // stopped by cancel
+	d.tell(systemd.Stopping, systemd.Status("shutting down"))
 	if e := d.server.Shutdown(within); e != nil {
 		err = errors.Join(err, fmt.Errorf("shut down: %w", e))
 	}
 	d.log.Info().Msg("shut down")
 	return err
+}
+
+// hurry waits for a second signal, or for ctx to end.
+func (d *daemon) hurry(ctx context.Context, cancel func(), second chan os.Signal) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-second:
+	}
+	signal.Stop(second)
+	d.deadman.Taken() // a signal that comes from now on ends the process by itself
+	d.log.Warn().Msg("second signal, killing the commands")
+	d.server.Hurry()
+	time.AfterFunc(hurriedTime, cancel)
 }
 
 func (d *daemon) tell(assignments ...string) {

@@ -272,3 +272,32 @@ func TestClientIsAPipesEnd(t *testing.T) {
 	}
 	eventually(t, "yes is gone", func() bool { return gone(strings.TrimSpace(string(text))) })
 }
+
+func TestSecondSignalKillsTheCommands(t *testing.T) {
+	target, a := agentBy(t, func(cmd *exec.Cmd) *exec.Cmd {
+		cmd.Args = append(cmd.Args, "--shutdown-grace", "10m")
+		return cmd
+	})
+	host := program(t, "client", "-n", "--target", target, "--", "sh", "-c",
+		`trap 'echo asked' TERM; echo $$; while :; do sleep 0.05; done`)
+	out, err := host.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, host)
+	said := bufio.NewReader(out)
+	pid, _ := said.ReadString('\n')
+	_ = a.Process.Signal(syscall.SIGTERM)
+	if line, err := said.ReadString('\n'); line != "asked\n" {
+		t.Fatalf("the command says %q, %v", line, err)
+	}
+	_ = a.Process.Signal(syscall.SIGTERM)
+	_ = host.Wait()
+	if got := host.ProcessState.ExitCode(); got != 137 {
+		t.Errorf("exit status %d", got)
+	}
+	if err := a.Wait(); err != nil {
+		t.Errorf("the agent: %v", err)
+	}
+	eventually(t, "the command is gone", func() bool { return gone(strings.TrimSpace(pid)) })
+}

@@ -50,7 +50,7 @@ service manager restarts it.
 
 On SIGTERM or SIGINT the agent refuses new commands. Running commands get SIGTERM,
 and SIGKILL after --shutdown-grace. Their exit statuses are still sent. A second
-SIGTERM or SIGINT ends the agent immediately. Exit status:
+SIGTERM or SIGINT kills them at once, and a third one the agent. Exit status:
 
   0  shut down by a signal
   1  failed; the log has the reason

@@ -293,6 +293,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
+// Hurry has a Shutdown that is under way kill the process trees that it has asked to
+// end. It does not wait.
+func (s *Server) Hurry() { s.jobs.Terminate(job.Shutdown, 0) }
+
 // isClosing takes no lock: Shutdown holds s.mu while it asks for those of the
 // connections, of which one may be held here.
 func (s *Server) isClosing() bool {
