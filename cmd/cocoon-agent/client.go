@@ -104,7 +104,7 @@ func (*clientCommand) Help() string {
   n      the command exited with status n
   128+n  signal n killed the command
   124    --timeout expired
-  126    command not executable
+  126    command not executable, or refused to this user or by the policy
   127    command not found
   255    invalid command line, or the agent or connection failed;
          standard error has the reason in one line

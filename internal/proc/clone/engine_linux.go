@@ -152,10 +152,10 @@ func (e *engine) start(ctx context.Context, r *Request) (*Child, error) {
 	return e.finish(s)
 }
 
-// apart says whether a child of another user gets a copy of this program's memory. The
-// change of user makes memory dumpable if fs.suid_dumpable is not 0: other children that are
-// their users' already would for a moment be open to ptrace(2), or a SIGQUIT would dump the
-// memory, which ends this program too on Linux before 5.16: proc_sys_fs(5).
+// apart says whether a child of another user gets a copy of this program's memory. If
+// fs.suid_dumpable is not 0, the change of user makes memory dumpable for a moment. Other
+// children, which are their users' already, would then be open to ptrace(2). A SIGQUIT to
+// one would dump core, and before Linux 5.16 end this program too. See proc_sys_fs(5).
 func (e *engine) apart() bool {
 	if e.dumpable == nil {
 		return false
