@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -295,4 +296,22 @@ func TestLogThatNobodyReads(t *testing.T) {
 	if exit, ok := errors.AsType[*client.ExitError](err); !ok || exit.Error() != "signal PIPE" {
 		t.Errorf("SIGPIPE in a command: %q, %v", out, err)
 	}
+}
+
+func TestFewDescriptorsAreToldAtTheStart(t *testing.T) {
+	serve := program(t, "serve", "--listen", "unix://"+t.TempDir()+"/s")
+	cmd := exec.Command("sh", append([]string{"-c", `ulimit -n 100 && exec "$0" "$@"`}, serve.Args...)...)
+	cmd.Env = serve.Env
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, cmd)
+	lines := bufio.NewScanner(log)
+	for told := false; !told; told = strings.Contains(lines.Text(), `"limit":100,"wanted":256`) {
+		if !lines.Scan() {
+			t.Fatal("the log does not say so")
+		}
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"github.com/cocoonstack/cocoon-agent/internal/deadman"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
@@ -166,10 +167,17 @@ func isNull(f *os.File) bool {
 	return err == nil && nullErr == nil && os.SameFile(info, null)
 }
 
+// fewFiles is how many descriptors an agent with a few commands needs.
+const fewFiles = 256
+
 // warn says what of the policy may not be what was meant.
 func (s *serveCommand) warn(log zerolog.Logger, spawner *proc.Spawner) {
 	if way, why := spawner.StartWay(); why != nil {
 		log.Warn().Str("start", way).Err(why).Msg("no clone3 with close_range: a command whose start hangs can hold up the agent")
+	}
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil && files.Cur < fewFiles {
+		log.Warn().Uint64("limit", files.Cur).Uint64("wanted", fewFiles).Msg("few descriptors (RLIMIT_NOFILE): the agent may not be able to serve anybody")
 	}
 	policy, _ := s.policy()
 	if policy.User != "" {
