@@ -54,4 +54,5 @@ fi
 "$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/systemd
 "$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/reseed
 "$go" test -count=1 -v -run 'Limits|OOMKiller' -exec "$dir/uml" ./internal/proc
+"$go" test -count=1 -v -run 'ClockJumps' -exec "$dir/uml" ./cmd/cocoon-agent
 "$go" test -tags e2e -count=1 -v ./e2e/hybrid

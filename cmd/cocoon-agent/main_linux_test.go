@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +15,13 @@ import (
 const asAgent = "COCOON_AGENT_TEST_MAIN"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asDenied) != "" {
+		denied()
+	}
 	if os.Getenv(asAgent) != "" {
+		if speed, err := strconv.Atoi(os.Getenv(fastWatchdogs)); err == nil {
+			watchSpeed = speed
+		}
 		main()
 	}
 	if os.Getenv(asPanicker) != "" {

@@ -34,6 +34,14 @@ func Start(grace time.Duration) (*Deadman, error) {
 	return d, err
 }
 
+// StartFast is Start with times that are divided by speed: for tests of programs that are
+// watched.
+func StartFast(grace time.Duration, speed int) (*Deadman, error) {
+	d := new(Deadman)
+	err := d.start(timesFor(grace).dividedBy(speed))
+	return d, err
+}
+
 // Taken says that the SIGTERMs until now have been taken notice of.
 func (d *Deadman) Taken() { d.taken() }
 

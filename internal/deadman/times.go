@@ -34,3 +34,11 @@ func timesFor(grace time.Duration) times {
 		last:   18 * time.Second,
 	}
 }
+
+// dividedBy returns shorter times. A program is stuck after as many rounds.
+func (t times) dividedBy(speed int) times {
+	for _, d := range []*time.Duration{&t.beat, &t.calm, &t.short, &t.last} {
+		*d /= time.Duration(speed)
+	}
+	return t
+}
