@@ -67,8 +67,26 @@ func IsMember(main, child, parent int, ticks uint64) bool {
 	return slices.ContainsFunc(f.among([]stat{old, young}), func(s stat) bool { return s.pid == child })
 }
 
-// MakeOrdinary gives pid up to the OOM killer if it is in p's cgroup.
-func (p *Process) MakeOrdinary(pid int) { ordinaryMember(p.cgroup, pid) }
+// MakeOrdinary gives pid up to the OOM killer if it is in p's cgroup and has the
+// oom_score_adj that it would inherit of an agent with the score inherited.
+func (p *Process) MakeOrdinary(pid, inherited int) {
+	t := youngTree{group: p.cgroup}
+	t.makeOrdinary(pid, scores{agent: inherited})
+}
+
+// MakeOrdinaryLater is MakeOrdinary for a process that has started after all that can have
+// inherited anything.
+func (p *Process) MakeOrdinaryLater(pid, inherited int) {
+	t := youngTree{group: p.cgroup, born: 1}
+	t.makeOrdinary(pid, scores{agent: inherited})
+}
+
+// ForceScores has commands get an oom_score_adj other than the agent's. To raise it takes
+// no privilege.
+func ForceScores(agent, command int) { forcedScores = &scores{agent, command} }
+
+// Members are the processes of p's cgroup.
+func (p *Process) Members() []int { return p.cgroup.Members() }
 
 // ForceStart has processes started as PROC_TEST_START says: "clone3", "copied" or "fork".
 // Empty: in the best way that works.

@@ -29,7 +29,7 @@ func (p *Process) constrain() {
 	if p.cgroup == nil {
 		return
 	}
-	ordinaryMembers(p.cgroup)
+	ordinaryTree(p.cgroup, p.pid)
 	if !p.cgroup.Late() {
 		return
 	}

@@ -1,15 +1,11 @@
 package proc
 
 import (
-	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-
-	"github.com/cocoonstack/cocoon-agent/internal/proc/cgroup"
 )
 
 // Values of oom_score_adj, proc_pid_oom_score_adj(5). Children inherit it.
@@ -46,51 +42,33 @@ func protect() error {
 	return nil
 }
 
-// protected says whether the agent is kept from the OOM killer, and so are its children
-// unless they are made ordinary.
-func protected() bool { return protects.Load() || startedWith() < 0 }
+// scores are values of oom_score_adj: the agent's, which its children inherit, and that of
+// commands.
+type scores struct{ agent, command int }
 
-// ordinaryScore is the oom_score_adj of a command.
-func ordinaryScore() []byte { return strconv.AppendInt(nil, int64(max(startedWith(), 0)), 10) }
+// scoresNow returns ok false if commands may keep what they inherit.
+func scoresNow() (s scores, ok bool) {
+	if forced := forcedScores; forced != nil {
+		return *forced, true
+	}
+	s = scores{agent: startedWith(), command: max(startedWith(), 0)}
+	if protects.Load() {
+		s.agent = leastKill
+	}
+	return s, s.agent < 0
+}
+
+// forcedScores are those of a test.
+var forcedScores *scores
+
+func (s scores) text() []byte { return strconv.AppendInt(nil, int64(s.command), 10) }
+
+func scorePath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/oom_score_adj" }
 
 // ordinary undoes what the child has inherited from an agent that is protected
 // from the OOM killer. It is best effort: a child that has exited is fine too.
 func ordinary(pid int) {
-	if !protected() {
-		return
-	}
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), ordinaryScore(), 0)
-}
-
-// ordinaryMembers is for a tree whose main process has just been made [ordinary], and
-// may have forked before that. The OOM killer spares a process that inherits the
-// agent's protection, and without its memory that waits for ever.
-func ordinaryMembers(g *cgroup.Group) {
-	if !protected() {
-		return
-	}
-	done := map[int]bool{}
-	for grown := true; grown; {
-		grown = false
-		for _, pid := range g.Members() {
-			if !done[pid] {
-				ordinaryMember(g, pid)
-				done[pid], grown = true, true
-			}
-		}
-	}
-}
-
-// ordinaryMember makes pid [ordinary] if it is the cgroup's. The file that is open
-// is of one process, whoever has its pid later: if that is a member after it was
-// opened, it is the file's.
-func ordinaryMember(g *cgroup.Group, pid int) {
-	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), os.O_WRONLY, 0)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	if slices.Contains(g.Members(), pid) {
-		_, _ = f.Write(ordinaryScore())
+	if s, ok := scoresNow(); ok {
+		_ = os.WriteFile(scorePath(pid), s.text(), 0)
 	}
 }

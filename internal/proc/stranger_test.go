@@ -197,7 +197,7 @@ func TestOOMScoreOfAStrangerIsLeftAlone(t *testing.T) {
 	for pid, want := range map[int]string{s.Process.Pid: "300\n", c.PID(): "0\n"} {
 		path := fmt.Sprintf("/proc/%d/oom_score_adj", pid)
 		write(t, path, "300")
-		c.MakeOrdinary(pid)
+		c.MakeOrdinary(pid, 300)
 		if got, err := os.ReadFile(path); err != nil || string(got) != want {
 			t.Errorf("oom_score_adj = %q, %v, want %q", got, err, want)
 		}

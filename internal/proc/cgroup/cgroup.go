@@ -38,7 +38,7 @@ func (p *Pool) Take(l Limits) (*Group, error) { return p.take(l) }
 
 // Give takes a cgroup back once its main process has been reaped, and removes it
 // with all cgroups below it. One in which daemons live on is removed when they have
-// ended. Give does not wait for that. Nothing of the Group may be called any more.
+// ended. Give does not wait for that. Nothing of the Group but Members may be called any more.
 func (p *Pool) Give(g *Group) { p.give(g) }
 
 // Left returns how many cgroups could not be removed so far, because something lives
