@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cocoonstack/cocoon-agent/client"
 	"github.com/cocoonstack/cocoon-agent/internal/hangtest"
 )
 
@@ -78,4 +80,54 @@ func TestClientsOfStartsThatHangEnd(t *testing.T) {
 	if err := within(t, "the agent's end", agent.Wait); err != nil {
 		t.Errorf("the agent: %v", err)
 	}
+}
+
+// The agent and the starts that hang are all the processes and threads that its user may
+// have.
+func TestHeldStartsAtTheProcessLimit(t *testing.T) {
+	target, agent := agentOf(t, 54321)
+	holding(t, target)
+	c := dialed(t, target)
+	p := hangtest.NewProgram(t)
+	const most = 256
+	before := threadsOf(t, agent) // 16, some of the Go runtime, and one for each CPU
+	processes(t, agent, strconv.Itoa(before+most))
+	all := make([]*pending, most)
+	for i := range all {
+		all[i] = hold(t, c, "", p.Path())
+	}
+	for range all {
+		p.Await(t)
+	}
+	processes(t, agent, "1")
+	wantRefused(t, c.Command("true").Run(), client.Limit, "resource temporarily unavailable")
+	if err := c.Ping(t.Context()); err != nil {
+		t.Errorf("ping: %v", err)
+	}
+	if i, err := c.Info(t.Context()); err != nil || i.Kernel == "" {
+		t.Errorf("info: %+v, %v", i, err)
+	}
+	if n := threadsOf(t, agent); n > before {
+		t.Errorf("%d threads, %d before", n, before)
+	}
+	for _, h := range all {
+		h.cancel()
+	}
+	for _, h := range all {
+		h.end(t)
+	}
+	eventually(t, "no child is left", func() bool { return childrenOf(agent.Process.Pid) == 0 })
+	processes(t, agent, "1000")
+	if err := c.Command("true").Run(); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+func threadsOf(t *testing.T, agent *exec.Cmd) int {
+	t.Helper()
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", agent.Process.Pid))
+	if err != nil {
+		t.Fatalf("the agent is gone: %v", err)
+	}
+	return len(threads)
 }

@@ -35,25 +35,25 @@ const (
 	stuckTime = 2 * time.Second
 )
 
-// A held is a command whose start hangs.
-type held struct {
+// A pending is a command whose start hangs.
+type pending struct {
 	cancel context.CancelFunc
 	ended  chan error
 }
 
-func hold(t *testing.T, c *client.Client, dir string, argv ...string) *held {
+func hold(t *testing.T, c *client.Client, dir string, argv ...string) *pending {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	cmd := c.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = dir
-	h := &held{cancel, make(chan error, 1)}
+	h := &pending{cancel, make(chan error, 1)}
 	go func() { h.ended <- cmd.Start() }() // ends with ctx
 	return h
 }
 
 // end ends the command.
-func (h *held) end(t *testing.T) {
+func (h *pending) end(t *testing.T) {
 	t.Helper()
 	h.cancel()
 	if err := within(t, "the end of a start that hangs", func() error { return <-h.ended }); !errors.Is(err, context.Canceled) {
@@ -62,7 +62,7 @@ func (h *held) end(t *testing.T) {
 }
 
 // holdFrozen starts a command in a cgroup that is frozen.
-func holdFrozen(t *testing.T, c *client.Client, agent *exec.Cmd) *held {
+func holdFrozen(t *testing.T, c *client.Client, agent *exec.Cmd) *pending {
 	t.Helper()
 	var ready []string
 	eventually(t, "cgroups are made ahead", func() bool {
@@ -127,7 +127,7 @@ func TestStartsThatHangHoldUpNothing(t *testing.T) {
 	}
 	stopped.Stop()
 	hung.Hang()
-	var all []*held
+	var all []*pending
 	if cgroupOf(agent) != "" {
 		all = append(all, holdFrozen(t, c, agent))
 	}
