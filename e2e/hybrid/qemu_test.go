@@ -59,7 +59,8 @@ func wantArgumentsAreTheCommandsMemory(t *testing.T, vm *vm) {
 	t.Helper()
 	vm.Flags = []string{"--memory", "1MiB"}
 	defer func() { vm.Flags = nil }()
-	argv := append([]string{"sh", "-c", "sleep 1000"}, slices.Repeat([]string{strings.Repeat("x", 100_000)}, 15)...)
+	// A shell that became sleep would have few arguments, maybe before it has its limit.
+	argv := append([]string{"sh", "-c", "sleep 1000; exit 1"}, slices.Repeat([]string{strings.Repeat("x", 100_000)}, 15)...)
 	got := vm.Client(t, nil, argv...)
 	if got.Status != 137 || !strings.Contains(got.Stderr, "memory limit exceeded (out of memory)") {
 		t.Errorf("%+v", got)
