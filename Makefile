@@ -58,7 +58,7 @@ LOAD_TESTS = $(shell awk '/^func Test/ { name = $$2; sub(/[^A-Za-z0-9_].*/, "", 
 
 # The two halves at once: many tests wait.
 .PHONY: test
-test: ## Run all tests, with coverage and the race detector (needs a C compiler)
+test: ## Run all tests, most of them with the race detector (needs a C compiler)
 	@$(MAKE) --no-print-directory -j2 test-race test-plain
 
 # The program is also tested with the race detector by make race, nightly.

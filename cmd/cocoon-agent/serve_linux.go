@@ -170,7 +170,7 @@ func isNull(f *os.File) bool {
 // fewFiles is how many descriptors an agent with a few commands needs.
 const fewFiles = 256
 
-// warn says what of the policy may not be what was meant.
+// warn logs what this guest lacks, and what of the policy may not be what was meant.
 func (s *serveCommand) warn(log zerolog.Logger, spawner *proc.Spawner) {
 	if way, why := spawner.StartWay(); why != nil {
 		log.Warn().Str("start", way).Err(why).Msg("no clone3 with close_range: a command whose start hangs can hold up the agent")

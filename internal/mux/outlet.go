@@ -20,8 +20,8 @@ const (
 	// timer that does not fire is cheaper than one that does.
 	patientTime = 5 * time.Millisecond
 
-	// endTime is patientTime for the end of a stream. Of a process's output, it is
-	// followed by the exit as a rule; of others, nothing may follow.
+	// endTime is patientTime for the end of a stream. The exit usually follows the end
+	// of a process's output. Nothing has to follow the end of a forwarded connection.
 	endTime = time.Millisecond
 
 	// maxSmall bounds what waits for a peer that does not read, in bytes. It is

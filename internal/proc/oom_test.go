@@ -100,7 +100,7 @@ func spared(c *child, score string) string {
 	return ""
 }
 
-// Root may protect a process of its own, as sshd does. A process of another
+// Root may protect one of its processes, as sshd does. A process of another
 // user can only have inherited it.
 func TestOOMScoreOfRootsOwnChoiceIsLeft(t *testing.T) {
 	asRoot(t)

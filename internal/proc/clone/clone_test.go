@@ -413,7 +413,7 @@ func eventually(tb testing.TB, what string, is func() bool) {
 	}
 }
 
-// wantApart wants a process to have a memory of its own, kcmp(2).
+// wantApart checks that a process does not share our memory, kcmp(2).
 func wantApart(tb testing.TB, child string) {
 	tb.Helper()
 	pid, err := strconv.Atoi(child)

@@ -20,7 +20,7 @@ type slot struct {
 	steps  int // written
 	room   int // for steps
 	names  []name
-	pid    int  // of the child; 0: there is none yet
+	pid    int  // of the child; 0: not started
 	apart  bool // the child has this memory, but a copy of the rest of this program's
 }
 
