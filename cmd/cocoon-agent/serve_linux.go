@@ -151,7 +151,7 @@ func (s *serveCommand) config() (c session.Config, err error) {
 // watch has the agent ended if its goroutines do not run any more, or do not take a
 // SIGTERM that has been asked for by then. The caller stops that.
 func (s *serveCommand) watch(log zerolog.Logger) *deadman.Deadman {
-	d, err := deadman.StartFast(s.ShutdownGrace, watchSpeed)
+	d, err := deadman.Start(s.ShutdownGrace, watchSpeed)
 	if err != nil {
 		log.Warn().Err(err).Msg("no watchdog thread: an agent that hangs may not be ended")
 	}

@@ -26,17 +26,11 @@ type Deadman struct{ deadman }
 // zero one. On systems other than Linux, and on
 // architectures other than amd64, arm64 and riscv64, a Deadman watches nothing.
 //
+// speed divides all times: 1, but in tests of programs that are watched.
+//
 // Start raises GOTRACEBACK to "crash", without which the stacks of goroutines that run
 // are not printed.
-func Start(grace time.Duration) (*Deadman, error) {
-	d := new(Deadman)
-	err := d.start(timesFor(grace))
-	return d, err
-}
-
-// StartFast is Start with times that are divided by speed: for tests of programs that are
-// watched.
-func StartFast(grace time.Duration, speed int) (*Deadman, error) {
+func Start(grace time.Duration, speed int) (*Deadman, error) {
 	d := new(Deadman)
 	err := d.start(timesFor(grace).dividedBy(speed))
 	return d, err

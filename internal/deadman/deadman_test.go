@@ -390,11 +390,11 @@ func TestStopEndsTheThread(t *testing.T) {
 	signal.Notify(term, syscall.SIGTERM)
 	defer signal.Stop(term)
 	for range 3 {
-		d, err := deadman.Start(time.Second)
+		d, err := deadman.Start(time.Second, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		second, err := deadman.Start(time.Second)
+		second, err := deadman.Start(time.Second, 1)
 		if err == nil {
 			t.Error("a second Deadman was started")
 		}
