@@ -61,7 +61,7 @@ func TestTerminalIsRestoredHoweverTheSessionEnds(t *testing.T) {
 	})
 	t.Run("signal", func(t *testing.T) {
 		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
-			s := a.Interact(t, "--", "bash", "--norc", "-i")
+			s := a.Interact(t, "--", "cat") // bash forgets a SIGHUP that comes shortly before its prompt
 			s.Raw()
 			if err := s.Process.Signal(sig); err != nil {
 				t.Fatal(err)
