@@ -68,19 +68,18 @@ func (c *Cmd) control(message func(wire.Head) wire.Message) error {
 // bound cancels a request about the command when nobody may want its answer any
 // more. ended is closed when Wait has returned; nil: it had before.
 func (c *Cmd) bound(ctx context.Context, cancel context.CancelCauseFunc, ended <-chan struct{}) {
-	late := time.NewTimer(never)
-	defer late.Stop()
+	var late <-chan time.Time
 	ending := c.ending
 	if ended == nil {
 		ending = nil
-		late.Reset(c.waitDelay())
+		late = time.After(c.waitDelay())
 	}
 	for {
 		select {
 		case <-ending:
 			ending = nil
-			late.Reset(c.waitDelay())
-		case <-late.C:
+			late = time.After(c.waitDelay())
+		case <-late:
 			cancel(fmt.Errorf("client: no answer from the agent: %w", c.late()))
 			return
 		case <-ended:

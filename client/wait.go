@@ -32,8 +32,7 @@ func (c *Cmd) Wait() error {
 	c.waited = true
 	defer c.finish()
 
-	p := newPatience(c)
-	defer p.stop()
+	p := &patience{cmd: c, ending: c.ending}
 	exited, err := c.awaitExit(p)
 	if err == nil && exited.Reason != wire.ReasonLost {
 		c.ProcessState = newProcessState(c.pid, exited, c.call.link.hello)
@@ -45,7 +44,7 @@ func (c *Cmd) Wait() error {
 	}
 	switch {
 	case errors.Is(err, ErrWaitDelay):
-		p.timer.Reset(lastWrite)
+		p.over = time.After(lastWrite)
 	case p.ending != nil && c.WaitDelay != 0:
 		p.begin()
 	}
@@ -82,27 +81,16 @@ const idlePipe = 200 * time.Millisecond
 type patience struct {
 	cmd    *Cmd
 	ending <-chan struct{} // nil once it has been seen
-	timer  *time.Timer
-	idle   *time.Ticker
+	over   <-chan time.Time
+	idle   <-chan time.Time // from when the pipes are looked at
 }
-
-func newPatience(c *Cmd) *patience {
-	return &patience{cmd: c, ending: c.ending, timer: time.NewTimer(never), idle: time.NewTicker(never)}
-}
-
-const never = 100 * 365 * 24 * time.Hour
 
 func (p *patience) begin() {
 	p.ending = nil
-	p.timer.Reset(p.cmd.waitDelay())
+	p.over = time.After(p.cmd.waitDelay())
 	if len(p.cmd.pipes) > 0 {
-		p.idle.Reset(idlePipe)
+		p.idle = time.Tick(idlePipe)
 	}
-}
-
-func (p *patience) stop() {
-	p.timer.Stop()
-	p.idle.Stop()
 }
 
 // dropPipes throws away the pipes that nobody has read since the last call.
@@ -140,10 +128,10 @@ func (c *Cmd) awaitExit(p *patience) (*wire.Exited, error) {
 		case <-p.ending:
 			p.begin()
 			continue
-		case <-p.idle.C:
+		case <-p.idle:
 			p.dropPipes()
 			continue
-		case <-p.timer.C:
+		case <-p.over:
 			return nil, c.late()
 		case <-c.call.link.done:
 		}
@@ -176,7 +164,7 @@ func (c *Cmd) awaitCopies(p *patience) error {
 				ended = true
 			case <-p.ending:
 				p.begin()
-			case <-p.timer.C:
+			case <-p.over:
 				c.abandonCopies()
 				return c.late()
 			}
