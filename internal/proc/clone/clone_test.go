@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -276,7 +277,7 @@ func TestManyStartsAtOnceLeaveNothing(t *testing.T) {
 		starts, atOnce = 5000, 2000
 	}
 	_, low := e.Free()
-	stop := disturb()
+	stop := disturb(t)
 	turns := make(chan struct{}, atOnce)
 	var all sync.WaitGroup
 	for n := range starts {
@@ -301,8 +302,13 @@ func TestManyStartsAtOnceLeaveNothing(t *testing.T) {
 	}
 }
 
-// disturb collects garbage, grows stacks and sends signals until stop is called.
-func disturb() (stop func()) {
+// disturb takes a CPU profile, collects garbage, grows stacks and sends signals until stop
+// is called.
+func disturb(t *testing.T) (stop func()) {
+	t.Helper()
+	if err := pprof.StartCPUProfile(io.Discard); err != nil {
+		t.Fatal(err)
+	}
 	end := make(chan struct{})
 	var all sync.WaitGroup
 	for _, f := range []func(){
@@ -321,7 +327,7 @@ func disturb() (stop func()) {
 			}
 		})
 	}
-	return func() { close(end); all.Wait() }
+	return func() { close(end); all.Wait(); pprof.StopCPUProfile() }
 }
 
 func grow(n int) int {
