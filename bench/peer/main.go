@@ -5,6 +5,7 @@
 // that make bytes and take them.
 //
 //	peer v1 URL            protocol version 1
+//	peer rpc URL           net/rpc and os/exec
 //	peer copy URL          plain copies between a pipe and the socket
 //	peer echo URL          what comes, goes back
 //	peer produce N CHUNK   write N bytes, CHUNK at a time; 0: without end
@@ -21,6 +22,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/cocoonstack/cocoon-agent/bench/internal/naive"
 	"github.com/cocoonstack/cocoon-agent/bench/internal/plain"
 	v1 "github.com/cocoonstack/cocoon-agent/bench/internal/v1"
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
@@ -35,11 +37,13 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 2 {
-		return errors.New("usage: peer v1|copy|echo URL, peer produce N CHUNK, peer consume N")
+		return errors.New("usage: peer v1|rpc|copy|echo URL, peer produce N CHUNK, peer consume N")
 	}
 	switch args[0] {
 	case "v1":
 		return serve(args[1], v1.Serve)
+	case "rpc":
+		return serve(args[1], naive.Serve)
 	case "copy":
 		return serve(args[1], plain.Serve)
 	case "echo":

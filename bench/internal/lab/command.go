@@ -5,10 +5,14 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/rpc"
 	"os/exec"
+	"syscall"
 
+	"github.com/cocoonstack/cocoon-agent/bench/internal/naive"
 	v1 "github.com/cocoonstack/cocoon-agent/bench/internal/v1"
 	"github.com/cocoonstack/cocoon-agent/client"
 )
@@ -28,13 +32,16 @@ type Runner interface {
 }
 
 // Local is os/exec.
-type Local struct{}
+type Local struct {
+	Setsid bool // each command gets a session, as the agent's do
+}
 
 // Run runs a command as a child of this process.
-func (Local) Run(ctx context.Context, c Command) error {
+func (l Local) Run(ctx context.Context, c Command) error {
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: l.Setsid}
 	return said(cmd.Run(), &stderr)
 }
 
@@ -68,6 +75,40 @@ func (a Agent) Run(ctx context.Context, c Command) error {
 	cmd := a.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, &stderr
 	return said(cmd.Run(), &stderr)
+}
+
+// Naive is one warm connection to a server of package naive.
+type Naive struct{ *rpc.Client }
+
+// DialNaive connects to the server.
+func DialNaive(ctx context.Context, s *Server) (Naive, error) {
+	nc, err := s.Dial(ctx)
+	if err != nil {
+		return Naive{}, err
+	}
+	return Naive{rpc.NewClient(nc)}, nil
+}
+
+// Run runs a command, which may have no input.
+func (n Naive) Run(ctx context.Context, c Command) error {
+	if c.Stdin != nil {
+		return errors.New("the naive server gives commands no input")
+	}
+	var result naive.Result
+	call := n.Go(naive.Method, naive.Request{Argv: c.Argv}, &result, make(chan *rpc.Call, 1))
+	select {
+	case <-call.Done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if call.Error != nil {
+		return call.Error
+	}
+	if result.Code != 0 {
+		return said(fmt.Errorf("exit code %d", result.Code), bytes.NewBuffer(result.Stderr))
+	}
+	_, err := c.Stdout.Write(result.Stdout)
+	return err
 }
 
 // V1 is protocol version 1: a connection for each command.

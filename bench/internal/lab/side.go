@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Side is a build at work: its agent, and its host with one connection to it.
@@ -81,16 +79,4 @@ func (s *Side) Stop() error {
 	s.Host.Stop()
 	s.Agent.Stop()
 	return err
-}
-
-// CPU is the CPU time that the process has taken, without its children's:
-// clock_getcpuclockid(3).
-func (p *Process) CPU() (time.Duration, error) {
-	const scheduler = 2 // CPUCLOCK_SCHED of linux/posix-timers_types.h
-	clock := int32(^p.PID())<<3 | scheduler
-	var at unix.Timespec
-	if err := unix.ClockGettime(clock, &at); err != nil {
-		return 0, fmt.Errorf("CPU clock of %s: %w", p.cmd.Path, err)
-	}
-	return time.Duration(at.Nano()), nil
 }

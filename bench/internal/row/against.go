@@ -101,18 +101,22 @@ func (b *Bench) compare(ctx context.Context, c comparison) (_ *report.Row, err e
 		if err != nil {
 			return nil, err
 		}
-		contenders = append(contenders, measure.Contender{Name: s.Name, Sample: one.sample, More: one.cpu})
+		contenders = append(contenders, measure.Contender{Name: s.Name, Sample: one.sample, More: one.work})
 	}
 	s, err := measure.Alternate(ctx, c.plan, contenders)
 	if err != nil {
 		return nil, err
 	}
 	row := &report.Row{Name: c.name, Title: c.title}
-	for _, m := range []metric{
+	metrics := []metric{
 		{"", "time", c.unit, measure.Median},
 		{agentCPU, "CPU of the agent", c.unit, measure.Mean},
 		{hostCPU, "CPU of the host", c.unit, measure.Mean},
-	} {
+	}
+	if measure.Median(s.All(b.Head.Name+agentSlices)) > 0 { // a kernel without CONFIG_SCHED_INFO counts none
+		metrics = append(metrics, metric{agentSlices, "time slices of the agent", "", measure.Mean})
+	}
+	for _, m := range metrics {
 		row.Figures = append(row.Figures, m.of(s, b.Head.Name, b.Base.Name)...)
 	}
 	return row, nil
@@ -139,8 +143,9 @@ func (b *Bench) sides(ctx context.Context) (sides []*lab.Side, end func() error,
 
 // What is measured beside the time, in the names of samples.
 const (
-	agentCPU = ", agent's CPU"
-	hostCPU  = ", host's CPU"
+	agentCPU    = ", agent's CPU"
+	hostCPU     = ", host's CPU"
+	agentSlices = ", agent's slices"
 )
 
 // compared takes samples of one side.
@@ -148,7 +153,7 @@ type compared struct {
 	comparison
 	side *lab.Side
 
-	agent, host time.Duration // CPU time at the end of the last sample
+	agent, host lab.Work // at the end of the last sample
 }
 
 // warm has a side do one exec, so that what its processes took to start counts
@@ -158,7 +163,7 @@ func warm(ctx context.Context, s *lab.Side, c comparison) (*compared, error) {
 	if _, err := s.Take(ctx, "exec 1 1"); err != nil {
 		return nil, err
 	}
-	_, err := one.cpu()
+	_, err := one.work()
 	return one, err
 }
 
@@ -167,22 +172,23 @@ func (c *compared) sample(ctx context.Context) (float64, error) {
 	return c.figure(took), err
 }
 
-// cpu returns the CPU time since the last sample: what a process does after its
+// work returns what was taken since the last sample: what a process does after its
 // answer counts as well, in the next sample.
-func (c *compared) cpu() (map[string]float64, error) {
-	agent, err := c.side.Agent.CPU()
+func (c *compared) work() (map[string]float64, error) {
+	agent, err := c.side.Agent.Work()
 	if err != nil {
 		return nil, err
 	}
-	host, err := c.side.Host.CPU()
+	host, err := c.side.Host.Work()
 	if err != nil {
 		return nil, err
 	}
-	taken := map[string]float64{
-		c.side.Name + agentCPU: c.figure(agent - c.agent), c.side.Name + hostCPU: c.figure(host - c.host),
-	}
+	agents, hosts := agent.Since(c.agent), host.Since(c.host)
 	c.agent, c.host = agent, host
-	return taken, nil
+	return map[string]float64{
+		c.side.Name + agentCPU: c.figure(agents.CPU), c.side.Name + hostCPU: c.figure(hosts.CPU),
+		c.side.Name + agentSlices: float64(agents.Slices) / c.units,
+	}, nil
 }
 
 // figure is for one unit of work.

@@ -31,7 +31,7 @@ const (
 func (b *Bench) beside(
 	ctx context.Context, row report.Row, have func(context.Context, *client.Client) (func() error, error),
 ) (*report.Row, error) {
-	c := &crew{run: map[string]lab.Runner{}}
+	c := newCrew()
 	for _, name := range []string{alone, agent} {
 		if err := c.addAgent(ctx, name, b.Lab.StartAgent); err != nil {
 			return nil, err

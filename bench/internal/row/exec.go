@@ -41,9 +41,13 @@ func (b *Bench) exec(ctx context.Context) (*report.Row, error) {
 	if err != nil {
 		return nil, err
 	}
+	costs, err := b.costs(ctx, c, 1)
+	if err != nil {
+		return nil, err
+	}
 	return &report.Row{
 		Name: "exec", Title: "exec " + theCommand + ", warm",
-		Figures: figures(s, c.names, "µs", true),
+		Figures: append(figures(s, c.names, "µs", true), costs...),
 		Goals: []report.Goal{
 			{What: "exec, median ÷ os/exec", Unit: "×", Limit: 1.08, Got: measure.SpreadOf(s.Ratio(agent, osExec, measure.Median))},
 			{What: "exec, p99 ÷ os/exec", Unit: "×", Limit: 1.25, Got: measure.SpreadOf(s.Ratio(agent, osExec, measure.P99))},

@@ -41,9 +41,13 @@ func (b *Bench) rate(ctx context.Context) (*report.Row, error) {
 	if err != nil {
 		return nil, err
 	}
+	costs, err := b.costs(ctx, c, atOnce)
+	if err != nil {
+		return nil, err
+	}
 	return &report.Row{
 		Name: "rate", Title: "execs per second, 64 at once",
-		Figures: figures(s, c.names, "/s", false),
+		Figures: append(figures(s, c.names, "/s", false), costs...),
 		Goals: []report.Goal{{
 			What: "execs per second, 64 at once ÷ os/exec", Unit: "×", Limit: 0.97, AtLeast: true,
 			Got: measure.SpreadOf(s.Ratio(agent, osExec, measure.Median)),

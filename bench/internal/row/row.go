@@ -18,6 +18,8 @@ import (
 const (
 	agent    = "cocoon-agent"
 	osExec   = "os/exec"
+	session  = "os/exec, Setsid"
+	goServer = "net/rpc and os/exec"
 	version1 = "version 1"
 	openSSH  = "OpenSSH"
 )
@@ -63,13 +65,15 @@ var ErrSkipped = errors.New("not measured")
 type crew struct {
 	names []string
 	run   map[string]lab.Runner
+	by    map[string]*lab.Process // that do it; none: the benchmark itself
 	stop  []func()
 }
 
 // crew starts everybody who can run a command. The caller ends it.
 func (b *Bench) crew(ctx context.Context) (*crew, error) {
-	c := &crew{run: map[string]lab.Runner{}}
-	c.add(osExec, lab.Local{})
+	c := newCrew()
+	c.add(osExec, nil, lab.Local{})
+	c.add(session, nil, lab.Local{Setsid: true})
 	if err := c.addAgent(ctx, agent, b.Lab.StartAgent); err != nil {
 		return nil, err
 	}
@@ -79,16 +83,37 @@ func (b *Bench) crew(ctx context.Context) (*crew, error) {
 		return nil, err
 	}
 	c.stop = append(c.stop, old.Stop)
-	c.add(version1, lab.V1{Server: old})
+	c.add(version1, old.Process, lab.V1{Server: old})
+	if err := c.addGoServer(ctx, b.Lab); err != nil {
+		c.end()
+		return nil, err
+	}
 	if b.SSH != nil {
-		c.add(openSSH, b.SSH)
+		c.add(openSSH, nil, b.SSH)
 	}
 	return c, nil
 }
 
-func (c *crew) add(name string, r lab.Runner) {
+func newCrew() *crew { return &crew{run: map[string]lab.Runner{}, by: map[string]*lab.Process{}} }
+
+func (c *crew) add(name string, by *lab.Process, r lab.Runner) {
 	c.names = append(c.names, name)
-	c.run[name] = r
+	c.run[name], c.by[name] = r, by
+}
+
+func (c *crew) addGoServer(ctx context.Context, l *lab.Lab) error {
+	server, err := l.StartPeer(ctx, "rpc")
+	if err != nil {
+		return err
+	}
+	c.stop = append(c.stop, server.Stop)
+	warm, err := lab.DialNaive(ctx, server)
+	if err != nil {
+		return err
+	}
+	c.stop = append(c.stop, func() { _ = warm.Close() })
+	c.add(goServer, server.Process, warm)
+	return nil
 }
 
 // addAgent starts an agent and adds a connection to it. Where it fails, nobody
@@ -108,7 +133,7 @@ func (c *crew) addAgent(
 		return fmt.Errorf("%w; the agent's log: %s", err, server.Log())
 	}
 	c.stop = append(c.stop, func() { _ = warm.Close() })
-	c.add(name, warm)
+	c.add(name, server.Process, warm)
 	return nil
 }
 

@@ -11,6 +11,8 @@ type Size struct {
 	Exec     measure.Plan
 	SSHEvery int // of the steps of Exec
 
+	Costs int // execs of a sample of CPU time
+
 	Rate       measure.Plan
 	RateBatch  int   // execs of a sample
 	RateCurve  []int // how many at once, in the chart
@@ -32,7 +34,7 @@ type Size struct {
 var (
 	Full = Size{
 		Name: "full",
-		Exec: measure.Plan{Warm: 100, Rounds: 7, Samples: 800}, SSHEvery: 20,
+		Exec: measure.Plan{Warm: 100, Rounds: 7, Samples: 800}, SSHEvery: 20, Costs: 256,
 		Rate: measure.Plan{Warm: 1, Rounds: 7, Samples: 3}, RateBatch: 1024,
 		RateCurve: []int{1, 4, 16, 64, 256}, CurveSteps: 3,
 		Throughput: measure.Plan{Warm: 1, Rounds: 7, Samples: 1}, Bytes: 512 << 20,
@@ -44,7 +46,7 @@ var (
 
 	Quick = Size{
 		Name: "quick",
-		Exec: measure.Plan{Warm: 30, Rounds: 5, Samples: 200}, SSHEvery: 20,
+		Exec: measure.Plan{Warm: 30, Rounds: 5, Samples: 200}, SSHEvery: 20, Costs: 128,
 		Rate: measure.Plan{Warm: 1, Rounds: 5, Samples: 1}, RateBatch: 512,
 		RateCurve: []int{1, 16, 64}, CurveSteps: 1,
 		Throughput: measure.Plan{Warm: 1, Rounds: 3, Samples: 1}, Bytes: 256 << 20,
@@ -57,7 +59,7 @@ var (
 	// Smoke shows that everything runs, and no more than that.
 	Smoke = Size{
 		Name: "smoke",
-		Exec: measure.Plan{Warm: 1, Rounds: 2, Samples: 5}, SSHEvery: 5,
+		Exec: measure.Plan{Warm: 1, Rounds: 2, Samples: 5}, SSHEvery: 5, Costs: 8,
 		Rate: measure.Plan{Rounds: 2, Samples: 1}, RateBatch: 64,
 		RateCurve: []int{1, 8}, CurveSteps: 1,
 		Throughput: measure.Plan{Rounds: 2, Samples: 1}, Bytes: 8 << 20,
