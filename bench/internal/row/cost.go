@@ -51,7 +51,7 @@ type cost struct {
 	taken lab.Work // by the last sample
 }
 
-// cpu returns µs for one exec. What the server does after its last answer counts in no
+// cpu returns µs for one exec. The work of a server after its last answer counts in no
 // sample.
 func (c *cost) cpu(ctx context.Context) (float64, error) {
 	before, err := c.work()
