@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocoonstack/cocoon-agent/internal/hangtest"
+	"github.com/cocoonstack/cocoon-agent/internal/loadtest"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
@@ -49,6 +50,7 @@ func TestStreamsBelongToTheUser(t *testing.T) {
 const rootsKey = "proc-test-key"
 
 func TestAnotherUserHasASessionKeyringOfItsOwn(t *testing.T) {
+	loadtest.Heavy(t)
 	asRoot(t)
 	if !inOwnProcess(t, func(cmd *exec.Cmd) {
 		self, _ := os.Executable()

@@ -44,6 +44,7 @@ func freezer(t *testing.T) (freeze func(pid int), thaw func()) {
 
 func TestWaitGivesUpOnWhatSIGKILLDoesNotEnd(t *testing.T) {
 	bothWays(t, func(t *testing.T, s *proc.Spawner) {
+		t.Parallel()
 		freeze, thaw := freezer(t)
 		c := ready(t, s, "echo ready; exec sleep 1000", 1)
 		c.finished = true

@@ -89,6 +89,7 @@ func TestTerminateWakesAStoppedProcess(t *testing.T) {
 
 func TestTerminateIsSafeAtAnyTime(t *testing.T) {
 	bothWays(t, func(t *testing.T, s *proc.Spawner) {
+		t.Parallel()
 		for i := range 100 {
 			c := start(t, s, proc.Spec{Argv: []string{"/bin/true"}, Stdout: true})
 			var callers sync.WaitGroup

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cocoonstack/cocoon-agent/internal/loadtest"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
@@ -110,6 +111,7 @@ func TestTerminateBetweenTheExitAndReapEndsWhatIsLeft(t *testing.T) {
 }
 
 func TestTerminateEndsWhatForksAllTheTime(t *testing.T) {
+	loadtest.Heavy(t)
 	const script = `
 		worker() { trap '' TERM HUP INT; while :; do sleep 0.01 & sleep 0.02; done; }
 		i=0; while [ $i -lt 50 ]; do worker & i=$((i+1)); done
