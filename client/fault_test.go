@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -97,6 +99,12 @@ func everywhere(t *testing.T, story func(path, where string, at, in, out func(*f
 		running.Wait()
 	})
 	t.Logf("%d sessions, of %d bytes from the guest and %d to it", sessions, inLength, outLength)
+	defer func() {
+		if t.Failed() {
+			children, _ := exec.Command("ps", "-o", "pid,stat,etime,wchan:32,args", "--ppid", strconv.Itoa(os.Getpid())).Output()
+			t.Logf("children:\n%s", children)
+		}
+	}()
 	agenttest.Eventually(t, "no process is left", func() bool {
 		return errors.Is(unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil), unix.ECHILD)
 	})

@@ -326,7 +326,7 @@ func TestManyCommandsOfVersion1AtOnceAreAllServed(t *testing.T) {
 	}
 	defer c.Close()
 	var all sync.WaitGroup
-	for range 240 { // fewer than the agent serves, and far more than it has room for before they have said anything
+	for range 120 { // fewer than the agent serves, and far more than it has room for before they have said anything
 		all.Go(func() {
 			if err := c.CommandContext(patiently(t), "true").Run(); err != nil {
 				t.Error(err)

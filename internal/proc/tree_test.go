@@ -101,7 +101,7 @@ func TestTerminateBetweenTheExitAndReapEndsWhatIsLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Terminate(20 * time.Millisecond)
-		c.Drain()
+		c.Drain(linger)
 		c.copying.Wait()
 		c.finished = true
 		if exit, err := c.Reap(); err != nil || exit.Code != 2 || c.stdout.cut {
@@ -114,7 +114,7 @@ func TestTerminateEndsWhatForksAllTheTime(t *testing.T) {
 	loadtest.Heavy(t)
 	const script = `
 		worker() { trap '' TERM HUP INT; while :; do sleep 0.01 & sleep 0.02; done; }
-		i=0; while [ $i -lt 50 ]; do worker & i=$((i+1)); done
+		i=0; while [ $i -lt 20 ]; do worker & i=$((i+1)); done
 		echo ready; wait`
 	bothWays(t, func(t *testing.T, s *proc.Spawner) {
 		c := ready(t, s, script, 1)
