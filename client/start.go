@@ -23,6 +23,11 @@ func (c *Cmd) Start() error {
 		c.allowance.limit = c.MaxOutput
 	}
 	c.findPipes()
+	if c.Linger != 0 {
+		if err := c.client.needs(c.ctx, wire.FeatureLinger); err != nil {
+			return err
+		}
+	}
 	if err := c.client.withRetry(c.ctx, c.startOn); err != nil {
 		return err
 	}
@@ -121,6 +126,12 @@ func (c *Cmd) exec(id uint64) *wire.Exec {
 		TTY:       c.TTY.wire(),
 		TimeoutMS: milliseconds(c.Timeout),
 		Limits:    c.Limits.request(),
+	}
+	switch {
+	case c.Linger > 0:
+		m.LingerMS = new(milliseconds(c.Linger))
+	case c.Linger < 0:
+		m.LingerMS = new(uint64)
 	}
 	if c.Keep {
 		m.OnDisconnect = wire.DisconnectKeep

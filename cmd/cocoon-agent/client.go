@@ -89,10 +89,11 @@ type clientCommand struct {
 	Stdin  bool   `name:"stdin" short:"i" help:"No effect, accepted so that -it works. Standard input is forwarded unless -n is given."`
 	Escape string `default:"~" placeholder:"CHAR" help:"Escape character of -t. CHAR and a dot, typed at the start of a line, leave the session. One character, ^X for a control character, or none. Default: ~."`
 
-	User     string        `short:"u" placeholder:"USER" help:"Run the command as USER: name, uid, name:group or uid:gid. The command has all groups of the user. Default: serve's --user, or the agent's user."`
-	ClearEnv bool          `help:"Start with an empty environment. Add variables with --env."`
-	Timeout  time.Duration `placeholder:"TIME" help:"Terminate the command and its descendants after TIME, such as 30s. The exit status is then 124."`
-	Keep     bool          `help:"Keep the command running if this client or its connection ends."`
+	User     string         `short:"u" placeholder:"USER" help:"Run the command as USER: name, uid, name:group or uid:gid. The command has all groups of the user. Default: serve's --user, or the agent's user."`
+	ClearEnv bool           `help:"Start with an empty environment. Add variables with --env."`
+	Timeout  time.Duration  `placeholder:"TIME" help:"Terminate the command and its descendants after TIME, such as 30s. The exit status is then 124."`
+	Linger   *time.Duration `placeholder:"TIME" help:"After the command has exited, read output that its background processes still write for at most TIME, or until nothing has come for 2s. 0: to its end, as ssh does. Default: 10s."`
+	Keep     bool           `help:"Keep the command running if this client or its connection ends."`
 
 	Argv []string `arg:"" passthrough:"" name:"command" help:"The command and its arguments."`
 }
@@ -149,6 +150,9 @@ func (c *clientCommand) Run(k *kong.Context) error {
 	if _, err := escapeChar(c.Escape); err != nil {
 		return &clientError{err: err}
 	}
+	if c.Linger != nil && *c.Linger < 0 {
+		return &clientError{err: misuse("--linger %v is negative", *c.Linger)}
+	}
 	conn, err := c.dial(url)
 	if err != nil {
 		return &clientError{err: err}
@@ -164,12 +168,25 @@ func (c *clientCommand) Run(k *kong.Context) error {
 	return nil
 }
 
+// linger is the library's: 0 is the agent's own choice.
+func (c *clientCommand) linger() time.Duration {
+	switch {
+	case c.Linger == nil:
+		return 0
+	case *c.Linger == 0:
+		return -1
+	default:
+		return *c.Linger
+	}
+}
+
 func (c *clientCommand) exec(conn *client.Client) error {
 	ctx, end := context.WithCancel(context.Background())
 	defer end()
 	cmd := conn.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Env, cmd.ClearEnv, cmd.Dir, cmd.User = c.Env, c.ClearEnv, c.Dir, c.User
 	cmd.Timeout, cmd.Keep, cmd.Limits = c.Timeout, c.Keep, c.limits()
+	cmd.Linger = c.linger()
 	l := &leaver{conn: conn, cancel: end, left: make(chan struct{})}
 	cmd.Stdin, cmd.Stdout = c.stdin(), &consumer{to: os.Stdout, busy: &l.busy}
 	if c.Timeout > 0 {

@@ -1,6 +1,10 @@
 package job
 
-import "io"
+import (
+	"io"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+)
 
 // Streams are where a job's input comes from and where its outputs go. Each may be
 // nil. An output that the process has and nobody wants is thrown away.
@@ -34,7 +38,11 @@ func (j *Job) finish(waitErr error) *Exit {
 	if j.process.Terminated() { // a termination that came after the exit is not its reason
 		reason = j.reason.Load()
 	}
-	j.process.Drain()
+	linger := j.linger
+	if waitErr != nil { // the process may be there for ever
+		linger = proc.DrainIdle
+	}
+	j.process.Drain(linger)
 	j.pumps.Wait()
 	if j.timer != nil { // until here, what the command has left behind may hold its output open
 		j.timer.Stop()

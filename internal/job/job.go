@@ -19,6 +19,10 @@ import (
 // Grace is how long a process tree has between SIGTERM and SIGKILL.
 const Grace = 5 * time.Second
 
+// Linger is how long output is read after the end of the main process if nothing else is
+// asked for.
+const Linger = 10 * time.Second
+
 // A Label describes a job to people, and says whose it is.
 type Label struct {
 	Class   string // of the hosts that see it
@@ -42,6 +46,7 @@ type Job struct {
 	handle  Handle
 	begun   time.Time
 	timeout time.Duration // 0: none
+	linger  time.Duration // see [proc.Process.Drain]
 	timer   *time.Timer   // nil: none, or not started
 	process *proc.Process // set by Start
 

@@ -41,7 +41,7 @@ func newTable(t *testing.T) *job.Table {
 // start starts a shell script, and announces it.
 func start(t *testing.T, table *job.Table, timeout time.Duration, script string) *job.Job {
 	t.Helper()
-	j := table.New(job.Label{Class: "us", Command: "sh"}, timeout)
+	j := table.New(job.Label{Class: "us", Command: "sh"}, timeout, job.Linger)
 	if err := j.Start(proc.Spec{Argv: []string{"sh", "-c", script}, Stdin: true, Stdout: true, Stderr: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func (r readerOf) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, r.Read
 
 func TestJobThatIsEndedBeforeItsStartDoesNotStart(t *testing.T) {
 	table := newTable(t)
-	j := table.New(job.Label{}, 0)
+	j := table.New(job.Label{}, 0, 0)
 	j.Terminate(job.Shutdown, 0)
 	told := make(chan *proc.Process, 1)
 	j.WhenStarted(func(p *proc.Process) { told <- p })
@@ -181,7 +181,7 @@ func TestJobThatIsEndedBeforeItsStartDoesNotStart(t *testing.T) {
 
 func TestRequestsWaitForTheStartUpToALimit(t *testing.T) {
 	table := newTable(t)
-	j := table.New(job.Label{}, 0)
+	j := table.New(job.Label{}, 0, 0)
 	told := 0
 	for !j.Crowded() {
 		j.WhenStarted(func(*proc.Process) { told++ })

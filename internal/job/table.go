@@ -48,9 +48,9 @@ func NewTable(spawner *proc.Spawner) *Table {
 }
 
 // New makes a job, which [Job.End] ends. It is terminated timeout after its start has
-// begun; 0: never.
-func (t *Table) New(l Label, timeout time.Duration) *Job {
-	j := &Job{Label: l, table: t, begun: time.Now(), timeout: timeout}
+// begun; 0: never. linger is [proc.Process.Drain]'s.
+func (t *Table) New(l Label, timeout, linger time.Duration) *Job {
+	j := &Job{Label: l, table: t, begun: time.Now(), timeout: timeout, linger: linger}
 	_, _ = rand.Read(j.handle[:]) // never fails
 	t.jobs.Add(1)
 	return j

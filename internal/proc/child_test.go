@@ -97,7 +97,7 @@ func (c *child) finish(tb testing.TB) result {
 	if err := c.Wait(); err != nil {
 		tb.Errorf("wait: %v", err)
 	}
-	c.Drain()
+	c.Drain(linger)
 	c.copying.Wait()
 	exit, err := c.Reap()
 	if err != nil {

@@ -43,7 +43,7 @@ func hold(tb testing.TB, s *proc.Spawner, spec proc.Spec) *held {
 		if err == nil {
 			p.Terminate(0)
 			_ = p.Wait()
-			p.Drain()
+			p.Drain(linger)
 			_, _ = p.Reap()
 			err = errors.New("it has started")
 		}

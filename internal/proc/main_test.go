@@ -18,6 +18,9 @@ import (
 // be busy.
 const patience = 60 * time.Second
 
+// linger is how long output is read after the exit, if a test says nothing else.
+const linger = 10 * time.Second
+
 func TestMain(m *testing.M) {
 	proc.ForceStart(os.Getenv("PROC_TEST_START"))
 	if role := os.Getenv(roleVariable); role != "" {

@@ -152,7 +152,7 @@ func (l *lookup) follow(s *Spawner) error {
 	var reading sync.WaitGroup
 	reading.Go(func() { _, _, _ = p.Stdout().CopyTo(&head{to: &l.answer}) }) // ends once p has been drained
 	waitErr := p.Wait()
-	p.Drain()
+	p.Drain(nssTime)
 	reading.Wait()
 	exit, err := p.Reap()
 	if p.Terminated() {

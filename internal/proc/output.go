@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -17,13 +18,16 @@ type Output struct {
 	raw      syscall.RawConn
 	draining atomic.Bool // the main process has exited
 
+	mu    sync.Mutex
+	until time.Time // when it is cut once it is drained; zero: never
+
 	// exited is closed when draining is set. Of a terminal only; nil: a pipe.
 	exited chan struct{}
 }
 
 // CopyTo copies all output to w and closes the pipe. It returns how many bytes
-// w has taken, and whether it stopped because the output, after
-// [Process.Drain], was silent for [DrainIdle] with its writers still there.
+// w has taken, and whether it stopped before the end of the output, as
+// [Process.Drain] says.
 // The error is w's; output that w did not take is thrown away, so that the
 // process does not block.
 //
@@ -45,47 +49,104 @@ func (o *Output) CopyTo(w io.Writer) (n int64, cut bool, err error) {
 	}
 }
 
-// drain makes CopyTo stop at the first silence.
-func (o *Output) drain() {
+// drain makes CopyTo stop at the first silence, or when linger is over. 0: at the end of
+// the output.
+func (o *Output) drain(linger time.Duration) {
+	o.shorten(linger)
 	if !o.draining.Swap(true) && o.exited != nil {
 		close(o.exited)
 	}
 	_ = o.file.SetReadDeadline(time.Unix(1, 0)) // wakes a reader, who sets its own
 }
 
+// shorten bounds how long the output is copied once it is drained, from now.
+func (o *Output) shorten(linger time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	until := time.Now().Add(linger)
+	if linger > 0 && (o.until.IsZero() || until.Before(o.until)) {
+		o.until = until
+	}
+}
+
+// over is until when the output is copied; zero: to its end.
+func (o *Output) over() time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.until
+}
+
 // A reader reads an Output on behalf of one CopyTo.
 type reader struct {
 	output *Output
 	lane   lane.Lane
+
+	drains bool // the output is being drained
+	held   int  // what it held then, as far as that has not been read, in bytes
 }
 
 // next returns what comes next. It is valid until the lane's Release. The error is io.EOF,
-// os.ErrDeadlineExceeded after a silence, or the pipe's.
+// os.ErrDeadlineExceeded if the output is cut, or the pipe's.
 func (r *reader) next() ([]byte, error) {
 	for {
-		var silentSince time.Time
-		if r.output.draining.Load() {
-			silentSince = time.Now()
-			_ = r.output.file.SetReadDeadline(silentSince.Add(DrainIdle))
-		}
-		b, err := r.lane.Next()
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			// drain's own deadline wakes us too: it is no silence.
-			if silentSince.IsZero() || time.Since(silentSince) < DrainIdle {
-				continue
-			}
-			// Nor is it one that the agent was held up itself: it may be this
-			// goroutine that had no CPU, or a whole VM.
-			b, err = r.lane.TryNext()
-		}
+		b, err := r.read()
 		switch {
-		case errors.Is(err, syscall.EIO) && r.awaitReopening():
+		case errors.Is(err, errAgain), errors.Is(err, syscall.EIO) && r.awaitReopening():
 			continue
 		case errors.Is(err, syscall.EIO):
 			return nil, io.EOF
 		}
+		r.held -= len(b)
 		return b, err
 	}
+}
+
+var errAgain = errors.New("read again")
+
+// read is next, but for what is to be read again.
+func (r *reader) read() ([]byte, error) {
+	if !r.output.draining.Load() {
+		b, err := r.lane.Next()
+		if errors.Is(err, os.ErrDeadlineExceeded) { // drain's
+			err = errAgain
+		}
+		return b, err
+	}
+	if !r.drains {
+		r.drains, r.held = true, r.output.waiting()
+	}
+	until := r.output.over()
+	if until.IsZero() {
+		_ = r.output.file.SetReadDeadline(time.Time{})
+		b, err := r.lane.Next()
+		if errors.Is(err, os.ErrDeadlineExceeded) { // drain's, which came after this one's
+			err = errAgain
+		}
+		return b, err
+	}
+	begun := time.Now()
+	patience := min(DrainIdle, until.Sub(begun))
+	if r.held > 0 {
+		patience = max(patience, reopeningInterval) // a terminal's comes in parts
+	}
+	if patience > 0 {
+		_ = r.output.file.SetReadDeadline(begun.Add(patience))
+		b, err := r.lane.Next()
+		switch {
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return b, err
+		case time.Since(begun) < patience: // drain's own deadline wakes us too
+			return nil, errAgain
+		}
+	}
+	// It is no silence that the agent was held up itself: it may be this goroutine that
+	// had no CPU, or a whole VM.
+	b, err := r.lane.TryNext()
+	if patience <= 0 && err == nil {
+		r.lane.Release()
+		return nil, os.ErrDeadlineExceeded
+	}
+	return b, err
 }
 
 // reopeningInterval is how often a terminal that nobody has open is looked at.

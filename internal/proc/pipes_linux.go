@@ -111,6 +111,22 @@ func (p *pipes) open(fd int) (*os.File, error) {
 	return os.NewFile(uintptr(ours), [...]string{"stdin", "stdout", "stderr"}[fd]), nil
 }
 
+// How much a terminal holds, in bytes: TIOCINQ counts what can be read at once. If that is
+// all that there is room for, more may wait behind it (TTYB_DEFAULT_MEM_LIMIT).
+const (
+	readable = 4095
+	behind   = 64 << 10
+)
+
+// waiting returns at least how many bytes the output holds.
+func (o *Output) waiting() (n int) {
+	_ = o.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	if o.exited != nil && n >= readable {
+		n += behind
+	}
+	return n
+}
+
 func (p *pipes) closeChild() {
 	for _, fd := range p.opened {
 		_ = unix.Close(fd)

@@ -42,3 +42,5 @@ type terminal struct{}
 
 func (*terminal) endInput(bool)               {}
 func (*terminal) resize(uint16, uint16) error { return errSystem }
+
+func (*Output) waiting() int { return 0 }

@@ -71,14 +71,22 @@ func (p *Process) Retried() error { return p.retried }
 // Terminate has given up on it. It may be called once.
 func (p *Process) Wait() error { return p.wait() }
 
-// Drain is called once Wait has returned: output that is still open is copied
-// until it has been silent for [DrainIdle].
-func (p *Process) Drain() {
+// Drain is called once Wait has returned. What the outputs hold is copied to its end.
+// What background processes write later is copied until it has been silent for
+// [DrainIdle], and for linger in all; 0: to its end.
+func (p *Process) Drain(linger time.Duration) {
+	for _, o := range p.outputs() {
+		o.drain(linger)
+	}
+}
+
+func (p *Process) outputs() (all []*Output) {
 	for _, o := range []*Output{p.stdout, p.stderr} {
 		if o != nil {
-			o.drain()
+			all = append(all, o)
 		}
 	}
+	return all
 }
 
 // Reap takes the zombie away and says how the process ended. It is called once,

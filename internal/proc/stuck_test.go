@@ -53,7 +53,7 @@ func TestWaitGivesUpOnWhatSIGKILLDoesNotEnd(t *testing.T) {
 		if err := c.Wait(); !errors.Is(err, proc.ErrStuck) {
 			t.Errorf("wait: %v", err)
 		}
-		c.Drain()
+		c.Drain(linger)
 		c.copying.Wait()
 		if _, err := c.Reap(); !errors.Is(err, proc.ErrStuck) || !c.stdout.cut {
 			t.Errorf("reap: %v, cut: %v", err, c.stdout.cut)

@@ -76,6 +76,7 @@ func (p *Process) begin(grace time.Duration) {
 // endTree is stopped by the end of the tree, or by killPatience; Reap waits for it.
 func (p *Process) endTree(grace time.Duration) {
 	defer close(p.ended)
+	defer p.cut()
 	t := p.tree()
 	if grace > 0 {
 		first := unix.SIGTERM
@@ -96,6 +97,16 @@ func (p *Process) endTree(grace time.Duration) {
 		t.kill() // what forked while it was being killed
 	}
 	p.giveUp()
+}
+
+// cut bounds how long what has left the tree may hold the outputs.
+func (p *Process) cut() {
+	for _, o := range p.outputs() {
+		o.shorten(DrainIdle)
+		if o.draining.Load() {
+			o.drain(0)
+		}
+	}
 }
 
 // gone waits until t is empty, for at most d or until hurry is closed.

@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"io"
+	"math"
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/job"
@@ -53,8 +54,16 @@ func newExecution(c *conn, req *wire.Exec, cost int) *execution {
 	}
 	e.job = c.server.jobs.New(job.Label{
 		Class: c.peer.Class, Command: e.label.argv0, User: e.label.user, TTY: e.label.tty, Keep: keep,
-	}, e.timeout)
+	}, e.timeout, lingerOf(req.LingerMS))
 	return e
+}
+
+// lingerOf is for how long output is read after the exit.
+func lingerOf(ms *uint64) time.Duration {
+	if ms == nil {
+		return job.Linger
+	}
+	return time.Duration(min(*ms, uint64(math.MaxInt64/time.Millisecond))) * time.Millisecond
 }
 
 // merged says whether stderr goes where stdout goes.

@@ -66,6 +66,7 @@ func impossible(m *wire.Exec) *wire.Error {
 		{m.ClearEnv, "environment without the agent's own"},
 		{m.OnDisconnect == wire.DisconnectKeep, "commands that outlive their connection"},
 		{m.Limits != nil, "limits"},
+		{m.LingerMS != nil, "choice of how long output is read after the exit"},
 		{!text(m.Argv) || !text(m.Env), "arguments and variables that are not UTF-8"},
 	} {
 		if missing.asked {

@@ -166,6 +166,7 @@ func TestDecodeRefusesKnownFieldsOfAnotherType(t *testing.T) {
 		{"exec", "tty", []string{"a map"}},
 		{"exec", "stdin", []string{"a number"}},
 		{"exec", "timeout_ms", []string{"a number"}},
+		{"exec", "linger_ms", []string{"a number"}},
 		{"exec", "on_disconnect", []string{"a string"}},
 		{"signal", "exec", []string{"a number"}},
 		{"signal", "signal", []string{"a string"}},

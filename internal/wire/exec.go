@@ -26,7 +26,8 @@ type Exec struct {
 	Stdout uint32
 	Stderr uint32
 
-	TimeoutMS    uint64 // 0: none
+	TimeoutMS    uint64  // 0: none
+	LingerMS     *uint64 // how long output after the exit is read in all; nil: 10 s; 0: to its end
 	OnDisconnect OnDisconnect
 	Limits       *Limits // nil: none
 }
@@ -45,6 +46,7 @@ func (m *Exec) fields(f *fields) {
 	natural(f, "stdout", &m.Stdout, filled)
 	natural(f, "stderr", &m.Stderr, filled)
 	natural(f, "timeout_ms", &m.TimeoutMS, filled)
+	optional(f, "linger_ms", &m.LingerMS)
 	text(f, "on_disconnect", &m.OnDisconnect, filled)
 	nested(f, "limits", &m.Limits, filled)
 }

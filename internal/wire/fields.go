@@ -210,6 +210,23 @@ func natural[T uint16 | uint32 | uint64](f *fields, key string, v *T, p presence
 	}
 }
 
+// optional is a natural for which 0 is not the same as none.
+func optional(f *fields, key string, v **uint64) {
+	switch {
+	case !f.field(key, filled, *v == nil):
+	case f.mode != reading:
+		f.note(f.e.EncodeUint(**v))
+	case f.null():
+		*v = nil
+	default:
+		n, negative := f.readNumber()
+		if negative {
+			f.note(errors.New("number below 0"))
+		}
+		*v = &n
+	}
+}
+
 // integer is a whole number of 32 bits, of which one is the sign.
 func integer(f *fields, key string, v *int, p presence) {
 	switch {

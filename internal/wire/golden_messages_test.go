@@ -63,6 +63,12 @@ func goldenRequests() []goldenMessage {
 		{name: "exec-limits", about: "exec with limits: 256 MiB, 100 processes, half a CPU", message: &wire.Exec{
 			Head: head(6), Argv: []string{"make"}, Limits: &wire.Limits{Memory: 256 << 20, PIDs: 100, CPUMilli: 500}, Stdout: 5,
 		}},
+		{name: "exec-linger", about: "exec whose output is read for 1.5 s after the exit", message: &wire.Exec{
+			Head: head(18), Argv: []string{"make"}, Stdout: 5, LingerMS: new(uint64(1500)),
+		}},
+		{name: "exec-linger-end", about: "exec whose output is read to its end", message: &wire.Exec{
+			Head: head(19), Argv: []string{"make"}, Stdout: 5, LingerMS: new(uint64),
+		}},
 		{name: "exec-env", about: "exec with an empty value, an equals sign within a value, an empty argument and text beyond ASCII", message: &wire.Exec{
 			Head: head(7), Argv: []string{"env", "", "naïve", "日本"}, Env: []string{"EMPTY=", "OPTS=a=b", "LINES=one\ntwo", "<&>=\u2028"},
 		}},

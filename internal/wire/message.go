@@ -75,6 +75,9 @@ type Hello struct {
 const (
 	// FeatureExecs is [Execs], and the handle of [Kill].
 	FeatureExecs = "execs"
+
+	// FeatureLinger is LingerMS of [Exec].
+	FeatureLinger = "linger"
 )
 
 func (*Hello) kind() Type { return TypeHello }
