@@ -83,6 +83,7 @@ type reader struct {
 
 	drains bool // the output is being drained
 	held   int  // what it held then, as far as that has not been read, in bytes
+	last   bool // its time is over, and held is what it held at that moment
 }
 
 // next returns what comes next. It is valid until the lane's Release. The error is io.EOF,
@@ -118,8 +119,11 @@ func (r *reader) read() ([]byte, error) {
 	until := r.output.over()
 	if until.IsZero() {
 		_ = r.output.file.SetReadDeadline(time.Time{})
+		if !r.output.over().IsZero() { // drain's may have come before this one
+			return nil, errAgain
+		}
 		b, err := r.lane.Next()
-		if errors.Is(err, os.ErrDeadlineExceeded) { // drain's, which came after this one's
+		if errors.Is(err, os.ErrDeadlineExceeded) { // drain's
 			err = errAgain
 		}
 		return b, err
@@ -141,6 +145,10 @@ func (r *reader) read() ([]byte, error) {
 	}
 	// It is no silence that the agent was held up itself: it may be this goroutine that
 	// had no CPU, or a whole VM.
+	if patience <= 0 && !r.last {
+		r.last, r.held = true, r.output.waiting()
+		return nil, errAgain
+	}
 	b, err := r.lane.TryNext()
 	if patience <= 0 && err == nil {
 		r.lane.Release()

@@ -71,9 +71,9 @@ func (p *Process) Retried() error { return p.retried }
 // Terminate has given up on it. It may be called once.
 func (p *Process) Wait() error { return p.wait() }
 
-// Drain is called once Wait has returned. What the outputs hold is copied to its end.
-// What background processes write later is copied until it has been silent for
-// [DrainIdle], and for linger in all; 0: to its end.
+// Drain is called once Wait has returned. All that the outputs hold is copied. Later
+// output, of background processes, is copied until it has been silent for [DrainIdle],
+// and for linger in all; 0: to its end.
 func (p *Process) Drain(linger time.Duration) {
 	for _, o := range p.outputs() {
 		o.drain(linger)
