@@ -167,7 +167,8 @@ func TestDrainReadsWhatIsHeldAfterItsTime(t *testing.T) {
 			if err := p.Wait(); err != nil {
 				t.Error(err)
 			}
-			p.Drain(time.Nanosecond)
+			p.Drain(100 * time.Millisecond)
+			<-time.After(200 * time.Millisecond)
 			close(to.goOn)
 			if cut := <-copied; !cut || len(to.String()) != len("begin")+test.size {
 				t.Errorf("%d bytes, cut: %v", len(to.String()), cut)
