@@ -24,7 +24,7 @@ func runTrue(ctx context.Context, r lab.Runner) error {
 
 // exec measures how long one exec takes from call to return, one at a time.
 func (b *Bench) exec(ctx context.Context) (*report.Row, error) {
-	c, err := b.crew(ctx)
+	c, err := b.starters(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ const atOnce = 64
 // rate measures how many execs are done in a second, many at once: by the agent
 // on one connection, by version 1 on as many connections as there are execs.
 func (b *Bench) rate(ctx context.Context) (*report.Row, error) {
-	c, err := b.crew(ctx)
+	c, err := b.starters(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -73,7 +73,6 @@ type crew struct {
 func (b *Bench) crew(ctx context.Context) (*crew, error) {
 	c := newCrew()
 	c.add(osExec, nil, lab.Local{})
-	c.add(session, nil, lab.Local{Setsid: true})
 	if err := c.addAgent(ctx, agent, b.Lab.StartAgent); err != nil {
 		return nil, err
 	}
@@ -84,12 +83,22 @@ func (b *Bench) crew(ctx context.Context) (*crew, error) {
 	}
 	c.stop = append(c.stop, old.Stop)
 	c.add(version1, old.Process, lab.V1{Server: old})
+	if b.SSH != nil {
+		c.add(openSSH, nil, b.SSH)
+	}
+	return c, nil
+}
+
+// starters is a crew with those whose starts of commands are compared, too.
+func (b *Bench) starters(ctx context.Context) (*crew, error) {
+	c, err := b.crew(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.add(session, nil, lab.Local{Setsid: true})
 	if err := c.addGoServer(ctx, b.Lab); err != nil {
 		c.end()
 		return nil, err
-	}
-	if b.SSH != nil {
-		c.add(openSSH, nil, b.SSH)
 	}
 	return c, nil
 }
