@@ -66,9 +66,9 @@ type Cmd struct {
 
 	// Linger bounds how long the output of processes that the command has left behind is
 	// read, to the millisecond. Reading also ends after 2 s of silence. The output of the
-	// command itself is always read. 0: 10 s. Below 0: to its end, as ssh does. Unless it
-	// is 0 the agent must have the feature "linger". Otherwise the error is a
-	// [*RemoteError] of kind [Unsupported].
+	// command itself is always read. 0: 10 s. Below 0: to its end, whatever its silences, as
+	// ssh does. Unless it is 0 the agent must have the feature "linger". Otherwise the error
+	// is a [*RemoteError] of kind [Unsupported].
 	Linger time.Duration
 
 	// Keep lets the command live on when the connection ends, its output thrown
