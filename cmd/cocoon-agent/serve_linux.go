@@ -112,6 +112,7 @@ func (s *serveCommand) Run() error {
 	log.Info().Str("address", names(endpoints)).Str("version", config.Version).Msg("listening")
 	s.warn(log.Logger, spawner)
 	protect(log.Logger)
+	relax(log.Logger)
 	config.Log, config.Audit, config.Recording = log.Logger, log.audit, log.recording
 	config.Spawner, config.Admit = spawner, admit(policy)
 	config.OwnSocket = func(name string) bool { return isOwn(endpoints, name) }

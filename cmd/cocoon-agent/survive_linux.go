@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
+	"github.com/cocoonstack/cocoon-agent/internal/sysmon"
 )
 
 // spareThreads is how many threads the agent has made before it serves, besides
@@ -32,6 +33,13 @@ func survive() {
 func protect(log zerolog.Logger) {
 	if err := proc.Protect(); err != nil {
 		log.Warn().Err(err).Msg("the OOM killer may kill the agent: cannot set oom_score_adj to -1000")
+	}
+}
+
+// relax has it spend less CPU time on watching itself.
+func relax(log zerolog.Logger) {
+	if err := sysmon.Relax(); err != nil {
+		log.Debug().Err(err).Msg("the runtime's monitor wakes as often as usual")
 	}
 }
 

@@ -104,7 +104,7 @@ func (p *pipes) open(fd int) (*os.File, error) {
 	}
 	p.child[fd] = uintptr(theirs)
 	p.opened = append(p.opened, theirs)
-	if err := unix.SetNonblock(ours, true); err != nil {
+	if _, err := unix.FcntlInt(uintptr(ours), unix.F_SETFL, unix.O_NONBLOCK); err != nil {
 		_ = unix.Close(ours)
 		return nil, os.NewSyscallError("fcntl", err)
 	}

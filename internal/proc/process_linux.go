@@ -27,20 +27,6 @@ type process struct {
 	reaped bool // the pid may belong to another process
 }
 
-// watch begins the life of a process that has been started.
-func (p *Process) watch(pidfd int) {
-	p.force, p.ended = make(chan struct{}), make(chan struct{})
-	if pidfd < 0 {
-		return
-	}
-	// A pidfd is opened with no flag but this one, and setting it is the only way.
-	if _, err := unix.FcntlInt(uintptr(pidfd), unix.F_SETFL, unix.O_NONBLOCK); err != nil {
-		_ = unix.Close(pidfd)
-		return
-	}
-	p.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
-}
-
 func (p *Process) wait() error {
 	if p.pidfd == nil {
 		return p.waitBlocking()

@@ -43,7 +43,7 @@ func (s *Spawner) startWith(ctx context.Context, spec Spec, pipes *pipes, r *clo
 	defer pipes.closeChild()
 	p = &Process{
 		stdin: pipes.stdin, stdout: pipes.stdout, stderr: pipes.stderr, terminal: pipes.terminal,
-		process: process{spawner: s},
+		process: process{spawner: s, force: make(chan struct{}), ended: make(chan struct{})},
 	}
 	child, err := p.fork(ctx, spec, r)
 	if err != nil {
@@ -51,11 +51,10 @@ func (s *Spawner) startWith(ctx context.Context, spec Spec, pipes *pipes, r *clo
 		p.giveCgroup()
 		return nil, err
 	}
-	p.pid = child.PID
+	p.pid, p.pidfd = child.PID, child.PidFD
 	if child.HomeErr != nil && !absent(child.HomeErr) {
 		p.homeErr = child.HomeErr
 	}
-	p.watch(child.PidFD)
 	ordinary(p.pid)
 	p.constrain()
 	return p, nil

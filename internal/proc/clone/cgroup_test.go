@@ -105,7 +105,7 @@ func TestStartInACgroupThatKills(t *testing.T) {
 	child, err := e.Start(t.Context(), &r.Request)
 	if err == nil { // a kernel that has been mended
 		_, _ = unix.Wait4(child.PID, nil, 0, nil)
-		_ = unix.Close(child.PidFD)
+		_ = child.PidFD.Close()
 	} else if !errors.Is(err, clone.ErrKilled) {
 		t.Errorf("Start = %v, want %v", err, clone.ErrKilled)
 	}

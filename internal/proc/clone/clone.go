@@ -4,8 +4,8 @@
 // runtime, until its execve(2) is over. One execve that hangs, on a file system whose
 // server has stopped for example, stops the whole program at the next garbage
 // collection. The children of an [Engine] leave this program running: clone3(2) returns
-// at once, and the child carries out a table of system calls in assembler. A start that
-// hangs holds some memory and no thread, and its context ends it.
+// at once, and the child carries out a table of system calls in assembler. A start holds
+// some memory and no thread, and its context ends it if it hangs.
 //
 // If the kernel, or a filter of system calls, lacks what that needs, an Engine uses
 // [syscall.ForkExec]: see [Way].
@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 )
 
 // A Way is how an Engine starts children.
@@ -107,7 +108,7 @@ type User struct {
 // A Child is a process that runs its program. The caller reaps it and closes PidFD.
 type Child struct {
 	PID   int
-	PidFD int // -1: none
+	PidFD *os.File // for the runtime's poller, if that takes it; nil: none
 
 	// HomeErr says why the child is in / and not in its home; nil: it is not.
 	HomeErr error
@@ -164,14 +165,12 @@ func (e *StepError) Unwrap() error { return e.Err }
 
 // A HungError says in which step a start was whose context ended.
 type HungError struct {
-	Step, Path string // as of a StepError; empty: it had not begun
+	Step, Path string // as of a StepError
 	PID        int    // of a child that SIGKILL did not end; 0: there is none
 }
 
 func (e *HungError) Error() string {
 	switch {
-	case e.Step == "":
-		return "ended before it started"
 	case e.PID != 0:
 		return fmt.Sprintf("stuck in %s; SIGKILL does not end it", stepName(e.Step, e.Path))
 	default:

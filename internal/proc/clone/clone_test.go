@@ -102,7 +102,7 @@ func (r *request) output(e *clone.Engine) (text string, status int, err error) {
 	if err != nil {
 		return "", -1, err
 	}
-	defer unix.Close(child.PidFD)
+	defer child.PidFD.Close()
 	all, err := io.ReadAll(r.out)
 	var end unix.WaitStatus
 	for {
@@ -193,7 +193,7 @@ func TestStartNamesTheDirectoryThatFails(t *testing.T) {
 				t.Errorf("home %s: it starts in %q", dir, text)
 			}
 			_, _ = unix.Wait4(child.PID, nil, 0, nil)
-			_ = unix.Close(child.PidFD)
+			_ = child.PidFD.Close()
 		}
 	})
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -15,17 +13,9 @@ import (
 )
 
 const (
-	// threadTime is how long a start may hold a thread. After that it is looked at now
-	// and then: see held.
-	threadTime = 10 * time.Millisecond
-
-	// spareThreads is how many starts may hold a thread at once, beside GOMAXPROCS. The
-	// Go runtime ends the program if it needs a thread and gets none.
-	spareThreads = 8
-
-	// apartTime is how often a start is looked at that holds a thread, if its child has a
-	// copy of the memory.
-	apartTime = 100 * time.Microsecond
+	// shortTime is how long a start looks after itself. After that it is looked at with
+	// the others: see held.
+	shortTime = 10 * time.Millisecond
 
 	// killTime is how long a child is waited for that has been sent SIGKILL.
 	killTime = 5 * time.Second
@@ -37,7 +27,6 @@ type engine struct {
 	why    error // why not a better one
 	thread thread
 
-	turns    chan struct{} // has a token for each start that holds a thread
 	slots    slots
 	low      lowFiles
 	dumpable *os.File // /proc/sys/fs/suid_dumpable; nil: it cannot be read
@@ -50,7 +39,7 @@ type engine struct {
 }
 
 func open(c Config) *Engine {
-	e := &Engine{engine{config: c, thread: currentThread(), turns: make(chan struct{}, spareThreads+runtime.GOMAXPROCS(0)), killTime: killTime}}
+	e := &Engine{engine{config: c, thread: currentThread(), killTime: killTime}}
 	e.held.engine = &e.engine
 	e.way, e.why = c.Way, nil
 	if c.Way == 0 {
@@ -82,12 +71,13 @@ var bestWay = sync.OnceValues(func() (Way, error) {
 		s.unmap()
 		return Fork, os.NewSyscallError("clone3", errno)
 	}
-	if !s.await(killTime) {
-		_ = unix.PidfdSendSignal(int(s.header().pidfd), unix.SIGKILL, nil, 0)
+	pidfd := newPidFD(int(s.header().pidfd))
+	defer pidfd.Close()
+	if !exits(pidfd, killTime) {
+		_ = signal(pidfd, unix.SIGKILL)
 		return Fork, errors.New("clone3: the child hangs") // and has the slot
 	}
 	defer s.unmap()
-	_ = unix.Close(int(s.header().pidfd))
 	for {
 		if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
 			break
@@ -119,10 +109,11 @@ func (e *engine) close() error {
 // A start is one child, from clone3 to its execve or its end.
 type start struct {
 	*table
-	door int           // cgroup.procs of the child's cgroup, to move there; -1: it begins there
-	low  int           // the first of its low descriptors; -1: none, or given back
-	of   *User         // nil: no other user
-	end  chan struct{} // closed by held: the child has given the memory up
+	pidfd *os.File      // of the child
+	door  int           // cgroup.procs of the child's cgroup, to move there; -1: it begins there
+	low   int           // the first of its low descriptors; -1: none, or given back
+	of    *User         // nil: no other user
+	end   chan struct{} // closed by held: the child has given the memory up
 
 	looks     int  // by held
 	abandoned bool // held deals with the end. Guarded by held.mu
@@ -132,24 +123,36 @@ func (e *engine) start(ctx context.Context, r *Request) (*Child, error) {
 	if e.way == Fork {
 		return e.fork(r)
 	}
-	select {
-	case e.turns <- struct{}{}:
-	case <-ctx.Done():
-		return nil, &HungError{}
-	}
 	s, err := e.begin(r)
 	if err != nil {
-		<-e.turns
 		return nil, err
 	}
-	left := s.await(threadTime)
-	<-e.turns
-	if !left {
+	if !s.watch() {
 		if err := e.held.wait(ctx, s); err != nil {
 			return nil, err
 		}
 	}
 	return e.finish(s)
+}
+
+// watch waits until the child has given the memory up, for at most shortTime. It says
+// whether it has. The pidfd wakes it if the child ends; else it looks now and then.
+func (s *start) watch() bool {
+	raw, err := s.pidfd.SyscallConn()
+	if err != nil {
+		return false
+	}
+	defer s.pidfd.SetReadDeadline(time.Time{})
+	for begun := time.Now(); time.Since(begun) < shortTime; {
+		if s.pidfd.SetReadDeadline(time.Now().Add(lookFirst)) != nil {
+			return false // the poller has not taken it
+		}
+		err := raw.Read(func(uintptr) bool { return s.left() })
+		if err == nil || s.left() {
+			return true
+		}
+	}
+	return false
 }
 
 // apart says whether a child of another user gets a copy of this program's memory. If
@@ -205,8 +208,18 @@ func (e *engine) begin(r *Request) (*start, error) {
 		e.free(s)
 		return nil, &StepError{Step: StepFork, Err: err}
 	}
+	s.pidfd = newPidFD(int(s.header().pidfd))
 	return s, nil
 }
+
+// newPidFD makes a pidfd one that the runtime's poller can wait for.
+func newPidFD(fd int) *os.File {
+	// A pidfd is opened without this flag, and setting it is the only way.
+	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK)
+	return os.NewFile(uintptr(fd), "pidfd")
+}
+
+func (s *start) child() *Child { return &Child{PID: s.pid, PidFD: s.pidfd} }
 
 func (e *engine) memory(r *Request) (*slot, error) {
 	if r.User != nil && e.apart() {
@@ -243,29 +256,10 @@ func (s *slot) clone(cgroup *int, shares bool) (pid int, errno unix.Errno) {
 	return pid, 0
 }
 
-// await waits until the child has given the memory up, for at most d. It says whether it
-// has. It holds a thread. The kernel's wake is for a futex that is not private.
-func (s *slot) await(d time.Duration) bool {
-	const futexWait = 0
-	for deadline := time.Now().Add(d); !s.left(); {
-		rest := time.Until(deadline)
-		if rest <= 0 {
-			return false
-		}
-		if s.apart { // the word is not cleared
-			rest = min(rest, apartTime)
-		}
-		timeout := unix.NsecToTimespec(int64(rest))
-		_, _, _ = syscall.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&s.header().word)), futexWait, 1,
-			uintptr(unsafe.Pointer(&timeout)), 0, 0)
-	}
-	return true
-}
-
 // finish is called once the child has given the memory up.
 func (e *engine) finish(s *start) (*Child, error) {
 	defer e.free(s)
-	child := &Child{PID: s.pid, PidFD: int(s.header().pidfd)}
+	child := s.child()
 	outcome := s.outcome()
 	if outcome == started && s.of != nil && neverExecuted(s.pid) {
 		outcome = killed
@@ -306,3 +300,31 @@ func (e *engine) freeLow(s *start) {
 
 // parted says whether the child has descriptors of its own.
 func (s *start) parted() bool { return s.unshed < 0 || s.result(s.unshed) == 0 }
+
+// exits waits until a process has exited, for at most d. It says whether it has.
+func exits(pidfd *os.File, d time.Duration) bool {
+	raw, err := pidfd.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = pidfd.SetReadDeadline(time.Now().Add(d))
+	exited := false
+	_ = raw.Read(func(fd uintptr) bool {
+		ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, _ := unix.Poll(ready, 0)
+		exited = n > 0
+		return exited
+	})
+	return exited
+}
+
+// signal sends a signal to a child.
+func signal(pidfd *os.File, sig unix.Signal) error {
+	raw, err := pidfd.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sendErr error
+	err = raw.Control(func(fd uintptr) { sendErr = unix.PidfdSendSignal(int(fd), sig, nil, 0) })
+	return errors.Join(err, sendErr)
+}

@@ -104,7 +104,7 @@ func (f *forking) enters(dir string) error {
 func (f *forking) try(path, dir string) error {
 	child, err := f.exec(path, dir)
 	if err == nil { // it has been made executable
-		_ = unix.PidfdSendSignal(child.PidFD, unix.SIGKILL, nil, 0)
+		_ = unix.Kill(child.PID, unix.SIGKILL) // nobody has reaped it
 		f.held.reap(child)
 	}
 	return err
@@ -124,7 +124,11 @@ func (f *forking) exec(path, dir string) (*Child, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Child{PID: pid, PidFD: pidfd, CgroupErr: f.moved}, nil
+	child := &Child{PID: pid, CgroupErr: f.moved}
+	if pidfd >= 0 {
+		child.PidFD = newPidFD(pidfd)
+	}
+	return child, nil
 }
 
 // placed starts a child in its cgroup. Without clone3 the child is moved there once it

@@ -73,7 +73,7 @@ func (h *held) wait(ctx context.Context, s *start) error {
 func (h *held) kill(s *start) error {
 	where := s.where()
 	hung := &HungError{Step: where.step, Path: where.path}
-	_ = unix.PidfdSendSignal(int(s.header().pidfd), unix.SIGKILL, nil, 0)
+	_ = signal(s.pidfd, unix.SIGKILL)
 	patience := time.NewTimer(h.engine.killTime)
 	defer patience.Stop()
 	select {
@@ -84,7 +84,7 @@ func (h *held) kill(s *start) error {
 			return hung
 		}
 	}
-	h.reap(&Child{PID: s.pid, PidFD: int(s.header().pidfd)})
+	h.reap(s.child())
 	h.engine.free(s)
 	return hung
 }
@@ -105,9 +105,7 @@ func (h *held) abandon(s *start) bool {
 
 // reap reaps a child that has failed, now or when it has exited.
 func (h *held) reap(c *Child) {
-	ready := []unix.PollFd{{Fd: int32(c.PidFD), Events: unix.POLLIN}}
-	_, _ = unix.Poll(ready, int(threadTime/time.Millisecond))
-	if h.reaped(c) {
+	if c.PidFD != nil && exits(c.PidFD, shortTime) && h.reaped(c) {
 		return
 	}
 	h.mu.Lock()
@@ -120,7 +118,9 @@ func (h *held) reaped(c *Child) bool {
 	if !h.engine.config.Reap(c.PID) {
 		return false
 	}
-	_ = unix.Close(c.PidFD)
+	if c.PidFD != nil {
+		_ = c.PidFD.Close()
+	}
 	return true
 }
 
@@ -181,7 +181,7 @@ func (h *held) lookAtLocked(s *start) bool {
 		return true
 	}
 	h.stuck--
-	h.dying = append(h.dying, &Child{PID: s.pid, PidFD: int(s.header().pidfd)})
+	h.dying = append(h.dying, s.child())
 	h.engine.free(s)
 	return true
 }

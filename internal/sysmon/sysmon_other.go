@@ -1,0 +1,7 @@
+//go:build !linux
+
+package sysmon
+
+import "errors"
+
+func relax() error { return errors.ErrUnsupported }
