@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,22 +82,23 @@ func (f folder) close() error {
 // otherwise: some of those took no lock, so that nothing proves that they are dead.
 func removeStale(parent string) {
 	paths, _ := filepath.Glob(filepath.Join(parent, folderPrefix+"*"))
+	until := time.Now().Add(unbornTime)
 	for _, path := range paths {
 		lock, err := lockFolder(strings.TrimSuffix(path, limitsSuffix))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			continue // an agent's that lives
 		}
-		removeExecs(path)
+		removeExecs(path, until)
 		if lock != nil {
 			_ = lock.Close()
 		}
 	}
 }
 
-func removeExecs(path string) {
+func removeExecs(path string, until time.Time) {
 	execs, _ := filepath.Glob(filepath.Join(path, "exec-*"))
 	for _, exec := range execs {
-		endUnborn(exec)
+		endUnborn(exec, until)
 		_ = removeTree(exec)
 	}
 	_ = os.Remove(path)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,18 +17,18 @@ import (
 // become their commands: an execve may be held for as long as a file system does not
 // answer. Such a child would run the command later, when nobody waits for it, and
 // holds the agent's memory until then. Commands are left alone.
-func endUnborn(path string) {
+func endUnborn(path string, until time.Time) {
 	text, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
 	for _, field := range strings.Fields(string(text)) {
 		if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
-			endIfUnborn(pid)
+			endIfUnborn(pid, until)
 		}
 	}
 }
 
 // endIfUnborn looks once more when it has a descriptor, which no other process can
 // come to have.
-func endIfUnborn(pid int) {
+func endIfUnborn(pid int, until time.Time) {
 	if !unborn(pid) {
 		return
 	}
@@ -37,15 +38,20 @@ func endIfUnborn(pid int) {
 	}
 	defer unix.Close(fd)
 	if unborn(pid) && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
-		awaitEnd(fd)
+		awaitEnd(fd, until)
 	}
 }
 
+// unbornTime is how long an agent that starts waits for the end of all those children. Some
+// may be beyond SIGKILL.
+const unbornTime = 2 * time.Second
+
 // awaitEnd waits for an end that is near, so that the cgroup can be removed.
-func awaitEnd(pidfd int) {
+func awaitEnd(pidfd int, until time.Time) {
 	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
 	for {
-		if _, err := unix.Poll(fds, 100); !errors.Is(err, unix.EINTR) { // ms
+		patience := max(time.Until(until), 0)
+		if _, err := unix.Poll(fds, int(patience.Milliseconds())); !errors.Is(err, unix.EINTR) {
 			return
 		}
 	}
