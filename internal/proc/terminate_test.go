@@ -40,7 +40,7 @@ func TestTerminateAsksOnce(t *testing.T) {
 		// While they are busy, they lose no signal to the next one.
 		const count = "trap 'echo TERM' TERM; echo ready; while :; do :; done"
 		c := ready(t, s, "("+count+") & setsid sh -c \""+count+"\" & "+count, 3)
-		c.Terminate(2 * time.Second) // on a busy machine, for all three to say so
+		c.Terminate(2 * time.Second) // time enough for all three on a busy machine
 		got := c.finish(t)
 		if n := strings.Count(got.stdout, "TERM"); n != 3 || got.SignalName != "KILL" {
 			t.Errorf("3 processes were asked %d times: %+v", n, got.Exit)

@@ -142,7 +142,7 @@ func (s *start) watch() bool {
 	if err != nil {
 		return false
 	}
-	defer s.pidfd.SetReadDeadline(time.Time{})
+	defer func() { _ = s.pidfd.SetReadDeadline(time.Time{}) }()
 	for begun := time.Now(); time.Since(begun) < shortTime; {
 		if s.pidfd.SetReadDeadline(time.Now().Add(lookFirst)) != nil {
 			return false // the poller has not taken it
