@@ -41,7 +41,7 @@ type options struct {
 	vsock        bool
 	out          string
 	document     string
-	strict       bool
+	strict, gate bool
 	against      string
 }
 
@@ -58,6 +58,8 @@ func main() {
 	flag.StringVar(&o.out, "out", "", "`folder` for results.json, results.md and charts")
 	flag.StringVar(&o.document, "doc", "", "Markdown `file` to put results and charts into")
 	flag.BoolVar(&o.strict, "strict", false, "exit status 1 where a goal is not met")
+	flag.BoolVar(&o.gate, "gate", false,
+		"with -against: few samples; exit status 1 where a goal for CPU time or a count is missed by more than a half of its limit")
 	flag.StringVar(&o.against, "against", "",
 		"compare agent and client with those of the revision that is checked out in `dir`; or another agent, a program")
 	flag.Parse()
@@ -83,6 +85,9 @@ func run(o options) error {
 	chosen, err := choose(all, o.rows)
 	if err != nil {
 		return err
+	}
+	if o.gate && o.against == "" {
+		return errors.New("-gate needs -against")
 	}
 	if o.against != "" && o.document != "" {
 		return errors.New("-doc is for a run without -against: the document has the goals' rows")
@@ -140,6 +145,8 @@ func newBench(ctx context.Context, o options, dir string) (*row.Bench, error) {
 		size = row.Smoke
 	case o.quick:
 		size = row.Quick
+	case o.gate:
+		size = row.Gate
 	}
 	b := &row.Bench{Lab: l, Size: size}
 	if o.against != "" {
@@ -224,6 +231,9 @@ func (o options) publish(r *report.Report) error {
 	}
 	if missed := r.Missed(); o.strict && len(missed) > 0 {
 		err = errors.Join(err, fmt.Errorf("%d goals are not met", len(missed)))
+	}
+	if far := r.FarMissed(); o.gate && len(far) > 0 {
+		err = errors.Join(err, fmt.Errorf("%d goals are missed by far: %v", len(far), far[0].What))
 	}
 	return err
 }

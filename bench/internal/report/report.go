@@ -46,6 +46,10 @@ type Goal struct {
 	Limit   float64        `json:"limit"`
 	AtLeast bool           `json:"at_least,omitempty"` // else at most
 	Got     measure.Spread `json:"got"`                // over the rounds
+
+	// Steady says that other work on the machine changes the figure little: CPU time, and
+	// counts.
+	Steady bool `json:"steady,omitempty"`
 }
 
 // Met says whether the median of the rounds reaches the limit.
@@ -88,14 +92,21 @@ type Line struct {
 }
 
 // Missed returns the goals that are not met.
-func (r *Report) Missed() []Goal {
-	var missed []Goal
+func (r *Report) Missed() []Goal { return r.goalsThat(func(g Goal) bool { return !g.Met() }) }
+
+// FarMissed returns the steady goals that are missed by more than a half of their limit.
+func (r *Report) FarMissed() []Goal {
+	return r.goalsThat(func(g Goal) bool { return g.Steady && g.Margin() < -0.5 })
+}
+
+func (r *Report) goalsThat(is func(Goal) bool) []Goal {
+	var some []Goal
 	for _, row := range r.Rows {
 		for _, g := range row.Goals {
-			if !g.Met() {
-				missed = append(missed, g)
+			if is(g) {
+				some = append(some, g)
 			}
 		}
 	}
-	return missed
+	return some
 }

@@ -47,6 +47,18 @@ func TestMarkdownSaysByHowMuchAGoalIsMet(t *testing.T) {
 	}
 }
 
+func TestFarMissedTakesSteadyGoalsOnly(t *testing.T) {
+	same := func(x float64) measure.Spread { return measure.Spread{Median: x, Least: x, Most: x} }
+	r := &report.Report{Rows: []*report.Row{{Goals: []report.Goal{
+		{What: "time", Limit: 1, Got: same(9)},
+		{What: "near", Limit: 0.6, Got: same(0.8), Steady: true},
+		{What: "far", Limit: 0.6, Got: same(0.95), Steady: true},
+	}}}}
+	if far := r.FarMissed(); len(far) != 1 || far[0].What != "far" {
+		t.Errorf("far missed: %v, want the steady goal that is missed by more than a half", far)
+	}
+}
+
 func TestUpdateReplacesWhatIsBetweenTheMarks(t *testing.T) {
 	document := filepath.Join(t.TempDir(), "doc.md")
 	text := "before\n<!-- results: written by make bench-doc, not by hand -->\nold\n<!-- end of results -->\nafter\n"

@@ -32,7 +32,18 @@ type comparison struct {
 	units       float64 // of work in a sample: execs, GB, pings
 	unit        string  // of the figures: µs or ms for one unit of work
 	plan        measure.Plan
+	goals       []ratioGoal
 }
+
+// A ratioGoal bounds head ÷ base. The limits are those of this program's development since
+// 245f844; against another revision they are as good as any.
+type ratioGoal struct {
+	metric string // suffix of the samples' names
+	limit  float64
+}
+
+// noWorse is the limit of what need not get better.
+const noWorse = 1.03
 
 func (b *Bench) compareExec(ctx context.Context) (*report.Row, error) {
 	const execs = 10 // so that the line and its answer count for little
@@ -40,6 +51,7 @@ func (b *Bench) compareExec(ctx context.Context) (*report.Row, error) {
 	plan.Warm, plan.Samples = max(plan.Warm/execs, 1), max(plan.Samples/execs, 1)
 	return b.compare(ctx, comparison{
 		"exec", "exec " + theCommand + ", one at a time", fmt.Sprintf("exec %d 1", execs), execs, "µs", plan,
+		[]ratioGoal{{"", 0.75}, {agentCPU, 0.65}, {hostCPU, 1}},
 	})
 }
 
@@ -47,21 +59,23 @@ func (b *Bench) compareRate(ctx context.Context) (*report.Row, error) {
 	n := b.Size.RateBatch
 	return b.compare(ctx, comparison{
 		"rate", "exec " + theCommand + ", 64 at once", fmt.Sprintf("exec %d %d", n, atOnce), float64(n), "µs", b.Size.Rate,
+		[]ratioGoal{{"", 0.95}, {agentCPU, 1}},
 	})
 }
 
 func (b *Bench) compareStdout(ctx context.Context) (*report.Row, error) {
-	return b.compareBytes(ctx, "stdout")
+	return b.compareBytes(ctx, "stdout", 0.75)
 }
 
 func (b *Bench) compareStdin(ctx context.Context) (*report.Row, error) {
-	return b.compareBytes(ctx, "stdin")
+	return b.compareBytes(ctx, "stdin", 0.8)
 }
 
-func (b *Bench) compareBytes(ctx context.Context, direction string) (*report.Row, error) {
+func (b *Bench) compareBytes(ctx context.Context, direction string, cpu float64) (*report.Row, error) {
 	return b.compare(ctx, comparison{
 		direction, "a GB of " + direction + ", writes of 64 KiB",
 		fmt.Sprintf("%s %d %d", direction, b.Size.Bytes, judged), float64(b.Size.Bytes) / 1e9, "ms", b.Size.Throughput,
+		[]ratioGoal{{"", noWorse}, {sidesCPU, cpu}},
 	})
 }
 
@@ -70,12 +84,14 @@ const comparedPings = 100
 func (b *Bench) comparePing(ctx context.Context) (*report.Row, error) {
 	return b.compare(ctx, comparison{
 		"ping", "ping", fmt.Sprintf("ping %d", comparedPings), comparedPings, "µs", b.Size.pings(),
+		[]ratioGoal{{"", noWorse}},
 	})
 }
 
 func (b *Bench) compareBusy(ctx context.Context) (*report.Row, error) {
 	c := comparison{
 		"busy", "ping, 4 execs saturate stdout", fmt.Sprintf("busy %d", comparedPings), comparedPings, "µs", b.Size.pings(),
+		[]ratioGoal{{"", noWorse}},
 	}
 	row, err := b.compare(ctx, c)
 	if err == nil {
@@ -112,14 +128,29 @@ func (b *Bench) compare(ctx context.Context, c comparison) (_ *report.Row, err e
 		{"", "time", c.unit, measure.Median},
 		{agentCPU, "CPU of the agent", c.unit, measure.Mean},
 		{hostCPU, "CPU of the host", c.unit, measure.Mean},
+		{sidesCPU, "CPU of both", c.unit, measure.Mean},
 	}
 	if measure.Median(s.All(b.Head.Name+agentSlices)) > 0 { // a kernel without CONFIG_SCHED_INFO counts none
 		metrics = append(metrics, metric{agentSlices, "time slices of the agent", "", measure.Mean})
 	}
 	for _, m := range metrics {
 		row.Figures = append(row.Figures, m.of(s, b.Head.Name, b.Base.Name)...)
+		for _, g := range c.goals {
+			if g.metric == m.suffix {
+				row.Goals = append(row.Goals, b.goal(s, c.name, m, g.limit))
+			}
+		}
 	}
 	return row, nil
+}
+
+// goal bounds head ÷ base of a metric.
+func (b *Bench) goal(s measure.Samples, row string, m metric, limit float64) report.Goal {
+	return report.Goal{
+		What: row + ": " + m.what, Unit: "×", Limit: limit,
+		Got:    measure.SpreadOf(s.Ratio(b.Head.Name+m.suffix, b.Base.Name+m.suffix, m.figure)),
+		Steady: m.suffix != "",
+	}
 }
 
 // sides starts head and base.
@@ -145,6 +176,7 @@ func (b *Bench) sides(ctx context.Context) (sides []*lab.Side, end func() error,
 const (
 	agentCPU    = ", agent's CPU"
 	hostCPU     = ", host's CPU"
+	sidesCPU    = ", both's CPU"
 	agentSlices = ", agent's slices"
 )
 
@@ -187,6 +219,7 @@ func (c *compared) work() (map[string]float64, error) {
 	c.agent, c.host = agent, host
 	return map[string]float64{
 		c.side.Name + agentCPU: c.figure(agents.CPU), c.side.Name + hostCPU: c.figure(hosts.CPU),
+		c.side.Name + sidesCPU:    c.figure(agents.CPU + hosts.CPU),
 		c.side.Name + agentSlices: float64(agents.Slices) / c.units,
 	}, nil
 }

@@ -37,6 +37,9 @@ func (b *Bench) compareIdle(ctx context.Context) (*report.Row, error) {
 		{agentThreads, "threads of the agent", "", measure.Median},
 	} {
 		row.Figures = append(row.Figures, m.of(s, b.Head.Name, b.Base.Name)...)
+		goal := b.goal(s, "idle", m, noWorse)
+		goal.Steady = false // few execs share the pages that come with the first ones
+		row.Goals = append(row.Goals, goal)
 	}
 	return row, nil
 }

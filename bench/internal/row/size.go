@@ -56,6 +56,16 @@ var (
 		Starts: 15, Soak: 2000, WriteRuns: 50,
 	}
 
+	// Gate is enough for CPU times and counts.
+	Gate = Size{
+		Name: "gate",
+		Exec: measure.Plan{Warm: 10, Rounds: 3, Samples: 150},
+		Rate: measure.Plan{Warm: 1, Rounds: 3, Samples: 1}, RateBatch: 256,
+		Throughput: measure.Plan{Warm: 1, Rounds: 3, Samples: 1}, Bytes: 64 << 20,
+		Ping: measure.Plan{Rounds: 2, Samples: 20},
+		Idle: []int{0, 100}, IdleRuns: 1,
+	}
+
 	// Smoke shows that everything runs, and no more than that.
 	Smoke = Size{
 		Name: "smoke",
