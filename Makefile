@@ -137,8 +137,9 @@ bench: bench-build ## Compare the agent with os/exec, OpenSSH and others, or wit
 	bin/bench -out bin/results $(if $(AGAINST),-against '$(AGAINST)') $(BENCH_FLAGS)
 
 .PHONY: bench-doc
-bench-doc: bench-build ## Run bench and write the results into docs/performance.md
-	bin/bench -out bin/results -doc docs/performance.md $(BENCH_FLAGS)
+bench-doc: bench-build ## Run bench, with OpenSSH, and write the results into docs/performance.md
+	bench/openssh.sh bin/openssh
+	bin/bench -openssh bin/openssh -out bin/results -doc docs/performance.md $(BENCH_FLAGS)
 
 .PHONY: bench-uml
 bench-uml: bench-build ## Run bench over AF_VSOCK in a User-Mode Linux guest; its timings do not compare

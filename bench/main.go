@@ -36,6 +36,7 @@ var hostSource string
 type options struct {
 	agent, peer  string
 	host         string
+	openSSH      string
 	rows         string
 	quick, smoke bool
 	vsock        bool
@@ -50,6 +51,7 @@ func main() {
 	flag.StringVar(&o.agent, "agent", "bin/cocoon-agent", "`program` under test")
 	flag.StringVar(&o.peer, "peer", "bin/bench-peer", "`program` of bench/peer")
 	flag.StringVar(&o.host, "host", "bin/bench-host", "`program` of bench/host")
+	flag.StringVar(&o.openSSH, "openssh", "", "`folder` that bench/openssh.sh has unpacked OpenSSH in; empty: the installed one")
 	flag.StringVar(&o.rows, "rows", "", "comma-separated `names` of the rows to measure; all: "+names(row.All)+
 		"; with -against: "+names(row.Comparisons))
 	flag.BoolVar(&o.quick, "quick", false, "fewer samples, in about a minute")
@@ -135,6 +137,11 @@ func newBench(ctx context.Context, o options, dir string) (*row.Bench, error) {
 	var err error
 	if l.Agent, err = filepath.Abs(o.agent); err != nil {
 		return nil, err
+	}
+	if o.openSSH != "" {
+		if l.OpenSSH, err = filepath.Abs(o.openSSH); err != nil {
+			return nil, err
+		}
 	}
 	if l.Peer, err = filepath.Abs(o.peer); err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ import (
 )
 
 // ErrNoSSH says that OpenSSH is not installed here.
-var ErrNoSSH = errors.New("no OpenSSH: apt-get install openssh-server openssh-client")
+var ErrNoSSH = errors.New("no OpenSSH: bench/openssh.sh FOLDER unpacks it for -openssh FOLDER")
 
 // SSH is OpenSSH with a master connection that is up: each command is an ssh
 // process, as with scripts that call ssh, and one session of the master's.
@@ -31,7 +31,7 @@ type SSH struct {
 // its own, and a master connection to it. The login shell finds an empty home,
 // and so no start-up files.
 func (l *Lab) StartSSH(ctx context.Context) (*SSH, error) {
-	sshd, ssh, err := findSSH()
+	programs, err := l.findSSH()
 	if err != nil {
 		return nil, err
 	}
@@ -43,18 +43,22 @@ func (l *Lab) StartSSH(ctx context.Context) (*SSH, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := prepareSSH(ctx, dir, port)
+	config, err := prepareSSH(ctx, programs, dir, port)
 	if err != nil {
 		return nil, err
 	}
 	s := &SSH{made: separationFolder()}
-	if s.server, err = l.start([]string{sshd, "-D", "-e", "-f", config}); err != nil {
+	argv, err := programs.serverArgv(dir, "-D", "-e", "-f", config)
+	if err == nil {
+		s.server, err = l.start(argv)
+	}
+	if err != nil {
 		s.Stop()
 		return nil, err
 	}
 	err = s.server.await(ctx, func() bool { return answers(port) })
 	if err == nil {
-		err = s.connect(ctx, l, ssh, dir, port)
+		err = s.connect(ctx, l, programs.ssh, dir, port)
 	}
 	if err != nil {
 		s.Stop()
@@ -63,18 +67,57 @@ func (l *Lab) StartSSH(ctx context.Context) (*SSH, error) {
 	return s, nil
 }
 
-func findSSH() (sshd, ssh string, err error) {
-	sshd, err = exec.LookPath("sshd")
+// An openSSH are programs of OpenSSH.
+type openSSH struct {
+	sshd, ssh, keygen string
+	libraries         string // a folder, of sshd's libraries that may not be installed; empty: none
+}
+
+func (l *Lab) findSSH() (p openSSH, err error) {
+	if l.OpenSSH != "" {
+		libraries, err := filepath.Glob(filepath.Join(l.OpenSSH, "usr/lib/*-linux-gnu*"))
+		if err != nil || len(libraries) == 0 {
+			return p, errors.Join(ErrNoSSH, err)
+		}
+		in := func(name string) string { return filepath.Join(l.OpenSSH, "usr", name) }
+		return openSSH{in("sbin/sshd"), in("bin/ssh"), in("bin/ssh-keygen"), libraries[0]}, nil
+	}
+	p.sshd, err = exec.LookPath("sshd")
 	if err != nil {
-		sshd, err = exec.LookPath("/usr/sbin/sshd")
+		p.sshd, err = exec.LookPath("/usr/sbin/sshd")
+	}
+	for _, other := range []struct {
+		name string
+		path *string
+	}{{"ssh", &p.ssh}, {"ssh-keygen", &p.keygen}} {
+		if err == nil {
+			*other.path, err = exec.LookPath(other.name)
+		}
 	}
 	if err != nil {
-		return "", "", ErrNoSSH
+		return p, ErrNoSSH
 	}
-	if ssh, err = exec.LookPath("ssh"); err != nil {
-		return "", "", ErrNoSSH
+	return p, nil
+}
+
+// serverArgv is the command line of an sshd. It insists on a user sshd, which only its
+// package makes: if there is none, it gets a mount namespace with another /etc/passwd.
+func (p openSSH) serverArgv(dir string, args ...string) ([]string, error) {
+	argv := slices.Concat([]string{p.sshd}, args)
+	if p.libraries != "" {
+		argv = slices.Concat([]string{"env", "LD_LIBRARY_PATH=" + p.libraries}, argv)
 	}
-	return sshd, ssh, nil
+	if _, err := user.Lookup("sshd"); err == nil || os.Geteuid() != 0 {
+		return argv, nil
+	}
+	users, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "passwd")
+	users = append(users, "sshd:x:65534:65534::/nonexistent:/usr/sbin/nologin\n"...)
+	const bind = `mount --bind "$0" /etc/passwd && exec "$@"`
+	return slices.Concat([]string{"unshare", "--mount", "sh", "-c", bind, path}, argv), os.WriteFile(path, users, 0o644)
 }
 
 func freePort() (string, error) {
@@ -97,9 +140,9 @@ func answers(port string) bool {
 }
 
 // prepareSSH makes keys and sshd's configuration, and returns its path.
-func prepareSSH(ctx context.Context, dir, port string) (string, error) {
+func prepareSSH(ctx context.Context, p openSSH, dir, port string) (string, error) {
 	for _, key := range []string{"host", "user"} {
-		keygen := exec.CommandContext(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, key))
+		keygen := exec.CommandContext(ctx, p.keygen, "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, key))
 		if out, err := keygen.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("ssh-keygen: %w: %s", err, out)
 		}

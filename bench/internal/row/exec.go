@@ -49,7 +49,8 @@ func (b *Bench) exec(ctx context.Context) (*report.Row, error) {
 		Name: "exec", Title: "exec " + theCommand + ", warm",
 		Figures: append(figures(s, c.names, "µs", true), costs...),
 		Goals: []report.Goal{
-			{What: "exec, median ÷ os/exec", Unit: "×", Limit: 1.08, Got: measure.SpreadOf(s.Ratio(agent, osExec, measure.Median))},
+			{What: "exec, median ÷ os/exec", Unit: "×", Limit: 1.1, Got: measure.SpreadOf(s.Ratio(agent, osExec, measure.Median))},
+			{What: "exec, median ÷ version 1", Unit: "×", Limit: 0.8, Got: measure.SpreadOf(s.Ratio(agent, version1, measure.Median))},
 			{What: "exec, p99 ÷ os/exec", Unit: "×", Limit: 1.25, Got: measure.SpreadOf(s.Ratio(agent, osExec, measure.P99))},
 		},
 		Charts: []report.Chart{latencyChart(s, c.names)},
