@@ -4,7 +4,7 @@ GO       ?= go
 # Executions, not a time: at the end of a time Go 1.26 may report "context deadline exceeded" (go.dev/issue/75804).
 FUZZTIME ?= 100000x
 DURATION ?= 10m
-TIMEOUT  ?= 10m
+TIMEOUT  ?= 20m
 # The earliest commit whose client and agent must work with this tree's.
 BASE     ?= 245f844
 

@@ -70,8 +70,12 @@ func TestAnotherUserHasASessionKeyringOfItsOwn(t *testing.T) {
 		t.Errorf("another user sees the keys %s", got)
 	}
 	// kernel.keys.maxkeys is how many one user may have.
+	var all []*child
 	for range 201 {
-		start(t, s, proc.Spec{Argv: []string{"sleep", "1000"}, User: nobody})
+		all = append(all, start(t, s, proc.Spec{Argv: []string{"sleep", "1000"}, User: nobody}))
+	}
+	for _, c := range all { // at once: one after another each looks at all processes
+		c.Terminate(0)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cocoonstack/cocoon-agent/internal/loadtest"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
@@ -105,6 +106,7 @@ func TestCgroupIsRemovedOnceItsDaemonHasEnded(t *testing.T) {
 }
 
 func TestThousandCommandsLeaveNoCgroup(t *testing.T) {
+	loadtest.Heavy(t)
 	s := newCgroupSpawner(t)
 	for i := range 1000 {
 		if r := run(t, s, proc.Spec{Argv: []string{"/bin/true"}}); r.Code != 0 {

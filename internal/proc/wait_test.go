@@ -6,6 +6,8 @@ import (
 	"os"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cocoonstack/cocoon-agent/internal/loadtest"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
@@ -36,7 +38,7 @@ func TestSleepingProcessesCostNoThreads(t *testing.T) {
 		t.Errorf("%d threads have become %d", before, now)
 	}
 	for _, c := range children {
-		if err := c.Signal("TERM"); err != nil {
+		if err := unix.Kill(c.PID(), unix.SIGTERM); err != nil { // Signal looks at all processes
 			t.Error(err)
 		}
 	}
