@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 // DefaultWaitDelay is the [Cmd.WaitDelay] of a Cmd that sets none: longer than
@@ -113,7 +115,8 @@ type Cmd struct {
 	ctx    context.Context // of CommandContext, as in os/exec
 
 	started   bool
-	call      *call // the exec, over the link that the command runs on
+	tty       *wire.TTY // TTY as it is sent
+	call      *call     // the exec, over the link that the command runs on
 	pid       int
 	handle    []byte
 	notes     []string

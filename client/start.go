@@ -53,6 +53,10 @@ func (c *Cmd) checkStart() error {
 	if err := c.Limits.check(); err != nil {
 		return err
 	}
+	var err error
+	if c.tty, err = c.TTY.wire(); err != nil {
+		return fmt.Errorf("client: %w", err)
+	}
 	return c.ctx.Err()
 }
 
@@ -123,7 +127,7 @@ func (c *Cmd) exec(id uint64) *wire.Exec {
 		Env:  c.Env, ClearEnv: c.ClearEnv,
 		Dir: c.Dir, User: c.User,
 		Stdin: c.streams.stdin.id(), Stdout: c.streams.stdout.id(), Stderr: c.streams.stderr.id(),
-		TTY:       c.TTY.wire(),
+		TTY:       c.tty,
 		TimeoutMS: milliseconds(c.Timeout),
 		Limits:    c.Limits.request(),
 	}

@@ -85,7 +85,7 @@ type clientCommand struct {
 	Dir     string   `placeholder:"DIR" help:"Working directory of the command. Default: the user's home directory."`
 	NoStdin bool     `short:"n" help:"Do not read standard input; the command's standard input is empty."`
 
-	TTY    bool   `name:"tty" short:"t" help:"Run the command in a terminal of the same size as the local one."`
+	TTY    bool   `name:"tty" short:"t" help:"Run the command in a terminal with the size and the modes of the local one."`
 	Stdin  bool   `name:"stdin" short:"i" help:"No effect, accepted so that -it works. Standard input is forwarded unless -n is given."`
 	Escape string `default:"~" placeholder:"CHAR" help:"Escape character of -t. CHAR and a dot, typed at the start of a line, leave the session. One character, ^X for a control character, or none. Default: ~."`
 

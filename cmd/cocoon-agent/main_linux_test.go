@@ -24,6 +24,10 @@ func TestMain(m *testing.M) {
 		}
 		main()
 	}
+	if os.Getenv(asWindow) != "" {
+		window()
+		os.Exit(0)
+	}
 	if os.Getenv(asPanicker) != "" {
 		panicker()
 	}

@@ -32,19 +32,24 @@ func openLocalTerminal() *localTerminal {
 	return t
 }
 
-// tty is what the command's terminal begins as: as large as this one.
+// tty is what the command's terminal begins as: as large as this one, and with the same
+// modes, which raw changes.
 func (t *localTerminal) tty() *client.TTY {
-	tty := &client.TTY{Term: os.Getenv("TERM")}
-	if t.out < 0 {
-		return tty
+	tty := t.size()
+	tty.Term = os.Getenv("TERM")
+	if t.in >= 0 {
+		tty.Modes, _ = client.ModesOf(os.Stdin) // without them it has the guest's own
 	}
-	if cols, rows, err := term.GetSize(t.out); err == nil {
-		tty.Rows, tty.Cols = cells(rows), cells(cols)
-	}
-	return tty
+	return &tty
 }
 
-func cells(n int) uint16 { return uint16(min(max(n, 0), 1<<16-1)) }
+// size is 0 if it is not known.
+func (t *localTerminal) size() (s client.TTY) {
+	if t.out >= 0 {
+		s = sizeOf(t.out)
+	}
+	return s
+}
 
 // raw hands every key through, ^C too, until restore.
 func (t *localTerminal) raw() (err error) {
@@ -88,8 +93,8 @@ func (t *localTerminal) follow(cmd *client.Cmd, changes <-chan os.Signal, stop <
 	for {
 		select {
 		case <-changes:
-			if tty := t.tty(); tty.Rows > 0 && tty.Cols > 0 {
-				_ = cmd.Resize(tty.Rows, tty.Cols) // the command's end is Wait's to tell
+			if size := t.size(); size.Rows > 0 && size.Cols > 0 {
+				_ = cmd.ResizeTo(size) // the command's end is Wait's to tell
 			}
 		case <-stop:
 			return

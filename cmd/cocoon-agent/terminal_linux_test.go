@@ -1,10 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cocoonstack/cocoon-agent/e2e/checks"
 )
@@ -88,6 +91,34 @@ func TestTerminalIsRestoredHoweverTheSessionEnds(t *testing.T) {
 		s.Ends(2)
 		s.See("panic: test")
 	})
+}
+
+// As ssh does, the command's terminal begins with the modes of the local one.
+func TestTerminalTakesItsModesAndPixelsAlong(t *testing.T) {
+	a := terminalAgent(t)
+	s := checks.SitWith(t, func(modes *unix.Termios) {
+		modes.Cc[unix.VERASE], modes.Cc[unix.VINTR], modes.Cc[unix.VSUSP] = 8, 'X'-'@', 0
+		modes.Iflag = modes.Iflag&^unix.IXON | unix.IUTF8
+	}, a.OnTerminal("--env", asWindow+"=1", "--env", asAgent+"=", "--", "sh", "-c", `trap "$0" WINCH; stty -a; "$0"; while :; do sleep 0.05; done`, a.Program))
+	for _, want := range []string{"intr = ^X;", "erase = ^H;", "susp = <undef>;", "-ixon", " iutf8", "30 rows, 100 columns, 800 x 480 pixels"} {
+		s.See(want)
+	}
+	s.Raw()
+	s.Resize(24, 80)
+	s.See("24 rows, 80 columns, 640 x 384 pixels")
+	s.Type("\x18")
+	s.Ends(128 + int(syscall.SIGINT))
+}
+
+// asWindow makes the test binary a program that says how large its terminal is.
+const asWindow = "COCOON_AGENT_TEST_WINDOW"
+
+func window() {
+	w, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Fprintf(os.Stdout, "%d rows, %d columns, %d x %d pixels\n", w.Row, w.Col, w.Xpixel, w.Ypixel)
 }
 
 // asPanicker makes the test binary a program that panics on a goroutine while

@@ -7,7 +7,20 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cocoonstack/cocoon-agent/client"
 )
+
+// sizeOf returns the size of a terminal, 0 if it is not known.
+func sizeOf(fd int) client.TTY {
+	w, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
+	if err != nil {
+		return client.TTY{}
+	}
+	return client.TTY{Rows: w.Row, Cols: w.Col, WidthPX: w.Xpixel, HeightPX: w.Ypixel}
+}
 
 // sizeChanges tells of changes of the terminal's size from now on.
 func sizeChanges() (changes chan os.Signal, stop func()) {

@@ -6,7 +6,19 @@ import (
 	"os"
 
 	"golang.org/x/sys/windows"
+	"golang.org/x/term"
+
+	"github.com/cocoonstack/cocoon-agent/client"
 )
+
+// sizeOf returns the size of a console, 0 if it is not known.
+func sizeOf(fd int) client.TTY {
+	cols, rows, err := term.GetSize(fd)
+	if err != nil {
+		return client.TTY{}
+	}
+	return client.TTY{Rows: uint16(max(rows, 0)), Cols: uint16(max(cols, 0))}
+}
 
 // sizeChanges tells of nothing: Windows has no SIGWINCH. The command's terminal
 // keeps the size that the console had when the session began.

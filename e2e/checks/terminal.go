@@ -30,12 +30,23 @@ type Session struct {
 // Sit starts cmd on a terminal of 30 rows and 100 columns.
 func Sit(t *testing.T, cmd *exec.Cmd) *Session {
 	t.Helper()
+	return SitWith(t, func(*unix.Termios) {}, cmd)
+}
+
+// SitWith is Sit on a terminal whose modes have been changed.
+func SitWith(t *testing.T, change func(*unix.Termios), cmd *exec.Cmd) *Session {
+	t.Helper()
 	s := &Session{Cmd: cmd, Screen: new(Log), t: t}
 	var err error
 	if s.terminal, s.slave, err = pty.Open(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.slave.Close() })
+	modes := s.modes()
+	change(&modes)
+	if err := unix.IoctlSetTermios(int(s.slave.Fd()), unix.TCSETS, &modes); err != nil {
+		t.Fatal(err)
+	}
 	s.before = s.modes()
 	s.Resize(30, 100)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.slave, s.slave, s.slave
@@ -69,7 +80,12 @@ func Sit(t *testing.T, cmd *exec.Cmd) *Session {
 // Interact starts "client -t" with args on a terminal.
 func (a Agent) Interact(t *testing.T, args ...string) *Session {
 	t.Helper()
-	return Sit(t, exec.Command(a.Program, append([]string{"client", "--target", a.Target, "-t"}, args...)...))
+	return Sit(t, a.OnTerminal(args...))
+}
+
+// OnTerminal is the command "client -t" with args.
+func (a Agent) OnTerminal(args ...string) *exec.Cmd {
+	return exec.Command(a.Program, append([]string{"client", "--target", a.Target, "-t"}, args...)...)
 }
 
 // Type types keys.
@@ -102,10 +118,11 @@ func (s *Session) Ask(command, answer string) {
 	s.See(answer)
 }
 
-// Resize changes the terminal's size, as a window's border does.
+// Resize changes the terminal's size, as a window's border does. A character has 8 by 16
+// pixels.
 func (s *Session) Resize(rows, cols uint16) {
 	s.t.Helper()
-	if err := pty.Setsize(s.terminal, &pty.Winsize{Rows: rows, Cols: cols}); err != nil {
+	if err := pty.Setsize(s.terminal, &pty.Winsize{Rows: rows, Cols: cols, X: 8 * cols, Y: 16 * rows}); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -32,14 +32,14 @@ func listFor(t *testing.T, system string, args ...string) []string {
 
 func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 	for from, may := range map[string][]string{
-		"client":               {"internal/v1", "internal/mux", "internal/transport", "internal/wire"},
-		"internal/session":     {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/wire"},
+		"client":               {"internal/v1", "internal/mux", "internal/transport", "internal/ttymode", "internal/wire"},
+		"internal/session":     {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/ttymode", "internal/wire"},
 		"internal/v1":          {"internal/mux", "internal/wire"},
 		"internal/wire":        {},
 		"internal/mux":         {},
 		"internal/transport":   {},
-		"internal/job":         {"internal/lane", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile"},
-		"internal/proc":        {"internal/lane", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile"},
+		"internal/job":         {"internal/lane", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/ttymode"},
+		"internal/proc":        {"internal/lane", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/ttymode"},
 		"internal/proc/cgroup": {},
 		"internal/proc/clone":  {"internal/proc/clone/nofile"},
 		"internal/local":       {"internal/lane"},
@@ -51,10 +51,10 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/logqueue":    {},
 		"internal/clidoc":      {},
 		"internal/plain":       {},
-		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/sysmon", "internal/systemd", "internal/transport", "internal/wire"},
+		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/sysmon", "internal/systemd", "internal/transport", "internal/ttymode", "internal/wire"},
 		"internal/hangtest":    {},
 		"internal/loadtest":    {},
-		"internal/agenttest":   {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/wire"},
+		"internal/agenttest":   {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/ttymode", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
 			own, ok := strings.CutPrefix(dep, module)

@@ -40,7 +40,7 @@ func parseSignal(string) (Signal, error) { return "", errSystem }
 
 type terminal struct{}
 
-func (*terminal) endInput(bool)               {}
-func (*terminal) resize(uint16, uint16) error { return errSystem }
+func (*terminal) endInput(bool)     {}
+func (*terminal) resize(Size) error { return errSystem }
 
 func (*Output) waiting() int { return 0 }

@@ -104,14 +104,14 @@ func (p *Process) Signal(sig Signal) error { return p.signal(sig) }
 // Resize changes the size of the process's terminal; its foreground job gets
 // SIGWINCH. The error wraps [ErrInvalid] if there is no terminal or no such
 // size, and [ErrExited] once the process has been reaped.
-func (p *Process) Resize(rows, cols uint16) error {
+func (p *Process) Resize(s Size) error {
 	switch {
 	case p.terminal == nil:
 		return invalidError{errors.New("the process has no terminal")}
-	case rows == 0 || cols == 0:
-		return invalidError{fmt.Errorf("terminal size %d rows, %d columns: want 1 or more", rows, cols)}
+	case s.Rows == 0 || s.Cols == 0:
+		return invalidError{fmt.Errorf("terminal size %d rows, %d columns: want 1 or more", s.Rows, s.Cols)}
 	}
-	err := p.terminal.resize(rows, cols)
+	err := p.terminal.resize(s)
 	if errors.Is(err, os.ErrClosed) {
 		return ErrExited
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/cocoonstack/cocoon-agent/internal/ttymode"
 )
 
 // A Spec says what to run.
@@ -37,8 +39,15 @@ type Spec struct {
 // A Terminal is what a terminal begins as. Zero rows or columns stand for 24
 // and 80, an empty Term for xterm.
 type Terminal struct {
-	Rows, Cols uint16
-	Term       string
+	Size
+	Term  string
+	Modes ttymode.Modes // others are the system's own; characters are UTF-8 unless they say otherwise
+}
+
+// A Size is that of a terminal.
+type Size struct {
+	Rows, Cols        uint16
+	WidthPX, HeightPX uint16 // of the whole window, in pixels; 0: not known
 }
 
 // defaultTerm is TERM if the Spec gives none: what nearly every terminal

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cocoonstack/cocoon-agent/internal/ttymode"
 )
 
 // The size of a terminal whose Spec gives none.
@@ -79,18 +81,20 @@ func openPeer(master int) (int, error) {
 	return int(fd), nil
 }
 
-// prepareTerminal gives the terminal its size and its owner, whose programs may
+// prepareTerminal gives the terminal its size, its modes and its owner, whose programs may
 // open it by name.
 func prepareTerminal(master, slave int, t Terminal, user account) error {
-	size := unix.Winsize{Row: t.Rows, Col: t.Cols}
-	if size.Row == 0 {
-		size.Row = defaultRows
+	if t.Rows == 0 {
+		t.Rows = defaultRows
 	}
-	if size.Col == 0 {
-		size.Col = defaultCols
+	if t.Cols == 0 {
+		t.Cols = defaultCols
 	}
-	if err := unix.IoctlSetWinsize(master, unix.TIOCSWINSZ, &size); err != nil {
-		return os.NewSyscallError("ioctl(TIOCSWINSZ)", err)
+	if err := setSize(master, t.Size); err != nil {
+		return err
+	}
+	if err := ttymode.Set(slave, t.Modes); err != nil {
+		return os.NewSyscallError("ioctl(TCSETS)", err)
 	}
 	if int(user.uid) == os.Geteuid() {
 		return nil
@@ -181,8 +185,11 @@ func (t *terminal) unread() bool {
 	return waiting
 }
 
-func (t *terminal) resize(rows, cols uint16) error {
-	return t.control(func(fd int) error {
-		return os.NewSyscallError("ioctl(TIOCSWINSZ)", unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols}))
-	})
+func (t *terminal) resize(s Size) error {
+	return t.control(func(fd int) error { return setSize(fd, s) })
+}
+
+func setSize(master int, s Size) error {
+	w := unix.Winsize{Row: s.Rows, Col: s.Cols, Xpixel: s.WidthPX, Ypixel: s.HeightPX}
+	return os.NewSyscallError("ioctl(TIOCSWINSZ)", unix.IoctlSetWinsize(master, unix.TIOCSWINSZ, &w))
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
+	"github.com/cocoonstack/cocoon-agent/internal/ttymode"
 )
 
 // terminal starts a command in a terminal, into which the caller types.
@@ -42,7 +43,7 @@ func (t *tape) awaitText(tb testing.TB, text string) {
 func TestTerminalIsTheControllingOneOfASessionOfItsOwn(t *testing.T) {
 	r := run(t, newSpawner(t), proc.Spec{
 		Argv:     shell(`tty; tty <&1; tty <&2; tty </dev/tty; ps -o tpgid=,sid=,pid= -p $$ | tr -s ' '; stty size; echo $TERM`),
-		Terminal: &proc.Terminal{Rows: 50, Cols: 132, Term: "vt100"},
+		Terminal: &proc.Terminal{Size: proc.Size{Rows: 50, Cols: 132}, Term: "vt100"},
 	})
 	lines := strings.Split(r.stdout, "\r\n")
 	if len(lines) != 8 || !strings.HasPrefix(lines[0], "/dev/pts/") || lines[1] != lines[0] || lines[2] != lines[0] || lines[3] != "/dev/tty" {
@@ -60,6 +61,32 @@ func TestTerminalIsAnXtermOf24RowsAnd80Columns(t *testing.T) {
 	r := run(t, newSpawner(t), proc.Spec{Argv: shell("stty size; echo $TERM"), Terminal: &proc.Terminal{}})
 	if r.stdout != "24 80\r\nxterm\r\n" {
 		t.Errorf("output %q", r.stdout)
+	}
+}
+
+func TestTerminalHasTheModesOfTheHost(t *testing.T) {
+	s := newSpawner(t)
+	modes := func(m ttymode.Modes) string {
+		t.Helper()
+		return run(t, s, proc.Spec{Argv: []string{"stty", "-a"}, Terminal: &proc.Terminal{Modes: m}}).stdout
+	}
+	for name, test := range map[string]struct {
+		modes ttymode.Modes
+		want  string
+	}{
+		"UTF-8, if nothing is said": {nil, " iutf8"},
+		"no UTF-8":                  {ttymode.Modes{42: 0}, "-iutf8"},
+		"erase by ^H":               {ttymode.Modes{3: 8}, "erase = ^H;"},
+		"interrupt by ^X":           {ttymode.Modes{1: 'X' - '@'}, "intr = ^X;"},
+		"no suspend":                {ttymode.Modes{10: 255}, "susp = <undef>;"},
+		"no key there is":           {ttymode.Modes{1: 256}, "intr = ^C;"},
+		"no flow control":           {ttymode.Modes{38: 0}, "-ixon"},
+		"no echo":                   {ttymode.Modes{53: 0}, "-echo "},
+		"an opcode of no system":    {ttymode.Modes{159: 7}, "erase = ^?;"},
+	} {
+		if got := modes(test.modes); !strings.Contains(got, test.want) {
+			t.Errorf("%s: no %q in %q", name, test.want, got)
+		}
 	}
 }
 
@@ -81,27 +108,27 @@ func TestResizeTellsTheForegroundJob(t *testing.T) {
 		while :; do sleep 0.01; done`)})
 	c.stdout.awaitText(t, "ready")
 	for _, size := range [][2]uint16{{30, 90}, {40, 100}, {50, 132}} {
-		if err := c.Resize(size[0], size[1]); err != nil {
+		if err := c.Resize(proc.Size{Rows: size[0], Cols: size[1]}); err != nil {
 			t.Fatal(err)
 		}
 		c.stdout.awaitText(t, fmt.Sprintf("%d %d\r\n", size[0], size[1]))
 	}
 	for _, size := range [][2]uint16{{0, 80}, {24, 0}} {
-		if err := c.Resize(size[0], size[1]); !errors.Is(err, proc.ErrInvalid) {
+		if err := c.Resize(proc.Size{Rows: size[0], Cols: size[1]}); !errors.Is(err, proc.ErrInvalid) {
 			t.Errorf("%v: %v", size, err)
 		}
 	}
 	if r := c.finish(t); r.Code != 0 {
 		t.Errorf("exit %+v", r.Exit)
 	}
-	if err := c.Resize(24, 80); !errors.Is(err, proc.ErrExited) {
+	if err := c.Resize(proc.Size{Rows: 24, Cols: 80}); !errors.Is(err, proc.ErrExited) {
 		t.Errorf("after the end: %v", err)
 	}
 }
 
 func TestResizeWithoutATerminalIsInvalid(t *testing.T) {
 	c := start(t, newSpawner(t), proc.Spec{Argv: shell("read x"), Stdin: true})
-	if err := c.Resize(24, 80); !errors.Is(err, proc.ErrInvalid) {
+	if err := c.Resize(proc.Size{Rows: 24, Cols: 80}); !errors.Is(err, proc.ErrInvalid) {
 		t.Errorf("error %v", err)
 	}
 }

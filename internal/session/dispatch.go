@@ -33,7 +33,9 @@ func (c *conn) signal(m *wire.Signal, sig proc.Signal) error {
 }
 
 func (c *conn) resize(m *wire.Resize) error {
-	return c.withProcess(m, m.Exec, func(p *proc.Process) error { return p.Resize(m.Rows, m.Cols) })
+	return c.withProcess(m, m.Exec, func(p *proc.Process) error {
+		return p.Resize(proc.Size{Rows: m.Rows, Cols: m.Cols, WidthPX: m.WidthPX, HeightPX: m.HeightPX})
+	})
 }
 
 // withProcess answers m, which is about an exec, by what do says, which is called

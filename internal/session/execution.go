@@ -9,6 +9,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/job"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
+	"github.com/cocoonstack/cocoon-agent/internal/ttymode"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -147,7 +148,11 @@ func terminal(t *wire.TTY) *proc.Terminal {
 	if t == nil {
 		return nil
 	}
-	return &proc.Terminal{Rows: t.Rows, Cols: t.Cols, Term: t.Term}
+	modes, _ := ttymode.Decode(t.Modes) // checkExec has seen that they are right
+	return &proc.Terminal{
+		Size: proc.Size{Rows: t.Rows, Cols: t.Cols, WidthPX: t.WidthPX, HeightPX: t.HeightPX},
+		Term: t.Term, Modes: modes,
+	}
 }
 
 // answerStarted tells the host that the job has started.

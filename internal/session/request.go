@@ -8,6 +8,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/job"
 	"github.com/cocoonstack/cocoon-agent/internal/local"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
+	"github.com/cocoonstack/cocoon-agent/internal/ttymode"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -104,6 +105,11 @@ func (c *conn) releasing(do func() error) func(cost int) error {
 func checkExec(m *wire.Exec) error {
 	if m.TTY != nil && m.Stderr != 0 && m.Stderr != m.Stdout {
 		return fmt.Errorf("%w: stderr with a tty: a terminal has one output, stdout", errBadRequest)
+	}
+	if m.TTY != nil {
+		if _, err := ttymode.Decode(m.TTY.Modes); err != nil {
+			return fmt.Errorf("%w: tty: %w", errBadRequest, err)
+		}
 	}
 	if m.OnDisconnect != "" && m.OnDisconnect != wire.DisconnectKill && m.OnDisconnect != wire.DisconnectKeep {
 		return fmt.Errorf("%w: on_disconnect %q: want kill or keep", errBadRequest, clip(string(m.OnDisconnect)))

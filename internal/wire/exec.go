@@ -53,15 +53,21 @@ func (m *Exec) fields(f *fields) {
 
 // TTY asks for a terminal. Zero rows or columns stand for 24 and 80.
 type TTY struct {
-	Rows uint16
-	Cols uint16
-	Term string // TERM; empty: xterm
+	Rows     uint16
+	Cols     uint16
+	WidthPX  uint16 // of the whole window, in pixels; 0: not known
+	HeightPX uint16
+	Term     string // TERM; empty: xterm
+	Modes    []byte // as RFC 4254, section 8, encodes them; empty: the guest's own
 }
 
 func (t *TTY) fields(f *fields) {
 	natural(f, "rows", &t.Rows, filled)
 	natural(f, "cols", &t.Cols, filled)
+	natural(f, "width_px", &t.WidthPX, filled)
+	natural(f, "height_px", &t.HeightPX, filled)
 	text(f, "term", &t.Term, filled)
+	octets(f, "modes", &t.Modes, filled)
 }
 
 // Limits bound what the whole process tree of an exec may use. 0: no limit.

@@ -57,6 +57,10 @@ func goldenRequests() []goldenMessage {
 		{name: "exec-tty-default", about: "exec with a terminal of the default size and TERM: an empty map", message: &wire.Exec{
 			Head: head(5), Argv: []string{"top"}, TTY: &wire.TTY{}, Stdin: 3, Stdout: 5,
 		}},
+		{name: "exec-tty-modes", about: "exec with a window of 800 by 480 pixels, ^H to erase and UTF-8: RFC 4254, section 8", message: &wire.Exec{
+			Head: head(20), Argv: []string{"sh"}, Stdout: 5,
+			TTY: &wire.TTY{Rows: 24, Cols: 80, WidthPX: 800, HeightPX: 480, Modes: []byte("\x03\x00\x00\x00\x08\x2a\x00\x00\x00\x01\x00")},
+		}},
 		{name: "exec-tty-largest", about: "exec with the largest terminal", message: &wire.Exec{
 			Head: head(6), Argv: []string{"top"}, TTY: &wire.TTY{Rows: math.MaxUint16, Cols: math.MaxUint16}, Stdin: 3, Stdout: 5,
 		}},
@@ -89,6 +93,9 @@ func goldenRequests() []goldenMessage {
 			Head: head(11), Exec: math.MaxUint64, Signal: "10",
 		}},
 		{name: "resize", about: "resize to 50 rows of 132", message: &wire.Resize{Head: head(12), Exec: 1, Rows: 50, Cols: 132}},
+		{name: "resize-pixels", about: "resize to 30 rows of 90, 900 by 600 pixels", message: &wire.Resize{
+			Head: head(21), Exec: 1, Rows: 30, Cols: 90, WidthPX: 900, HeightPX: 600,
+		}},
 		{name: "kill", about: "kill: SIGTERM, and SIGKILL after a grace", message: &wire.Kill{Head: head(12), Exec: 1}},
 		{name: "kill-force", about: "kill: SIGKILL at once", message: &wire.Kill{Head: head(13), Exec: 1, Force: true}},
 		{name: "kill-handle", about: "kill of an exec of another connection, by its handle", message: &wire.Kill{Head: head(13), Handle: handle()}},

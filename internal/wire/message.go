@@ -78,6 +78,9 @@ const (
 
 	// FeatureLinger is LingerMS of [Exec].
 	FeatureLinger = "linger"
+
+	// FeatureTTYModes are Modes, WidthPX and HeightPX of [TTY] and [Resize].
+	FeatureTTYModes = "tty-modes"
 )
 
 func (*Hello) kind() Type { return TypeHello }

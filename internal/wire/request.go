@@ -22,6 +22,8 @@ type Resize struct {
 	Exec uint64 // the id of the exec
 	Rows uint16
 	Cols uint16
+
+	WidthPX, HeightPX uint16 // of the whole window, in pixels; 0: not known
 }
 
 func (*Resize) kind() Type { return TypeResize }
@@ -31,6 +33,8 @@ func (m *Resize) fields(f *fields) {
 	natural(f, "exec", &m.Exec, always)
 	natural(f, "rows", &m.Rows, always)
 	natural(f, "cols", &m.Cols, always)
+	natural(f, "width_px", &m.WidthPX, filled)
+	natural(f, "height_px", &m.HeightPX, filled)
 }
 
 // Kill ends a process and everything that it started: first SIGTERM, after a

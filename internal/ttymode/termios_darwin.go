@@ -1,0 +1,12 @@
+package ttymode
+
+import "golang.org/x/sys/unix"
+
+type word = uint64
+
+const (
+	getTermios = unix.TIOCGETA
+	setTermios = unix.TIOCSETA
+
+	disabled = 0xff // a key that is turned off
+)

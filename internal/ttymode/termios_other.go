@@ -1,0 +1,9 @@
+//go:build !linux && !darwin
+
+package ttymode
+
+import "errors"
+
+func of(int) (Modes, error) { return nil, errors.ErrUnsupported }
+
+func set(int, Modes) error { return errors.ErrUnsupported }
