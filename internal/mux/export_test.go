@@ -23,3 +23,30 @@ func (s *Stream) Sending() bool {
 	defer s.mu.Unlock()
 	return s.sending
 }
+
+// Waits says whether a WriteTo of s waits, to which bytes can be handed over.
+func (s *Stream) Waits() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waiting != nil && !s.waiting.busy && s.readers > 0
+}
+
+// ReceiveWindow is how many unread bytes the peer of s may send.
+func (s *Stream) ReceiveWindow() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.size()
+}
+
+// Grown is by how much the receive windows of a session have grown, the unread ones of
+// streams that have ended included.
+func (s *Session) Grown() int {
+	if l := s.ledger; l != nil {
+		l.quota.mu.Lock()
+		defer l.quota.mu.Unlock()
+		return l.grown
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int(s.windows.granted.Load()) - len(s.streams)*s.window
+}

@@ -54,6 +54,10 @@ func (s *Stream) fill(in *inlet, n int) (int, error) {
 		return 0, err
 	}
 	c.next = n
+	if c.first = n - len(s.offer(c.bytes())); c.first == n {
+		s.free(&c)
+		return n, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keep(c)
@@ -69,10 +73,10 @@ func (s *Stream) pack(in *inlet, n int) error {
 	if err != nil {
 		return err
 	}
-	if s.top(body) {
+	if body = s.offer(body); len(body) == 0 || s.top(body) {
 		return nil
 	}
-	c, err := s.newChunk(n)
+	c, err := s.newChunk(len(body))
 	if err != nil {
 		return err
 	}
@@ -126,6 +130,7 @@ func (s *Stream) finish() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finished = true
+	s.settle()
 	s.readable.Broadcast()
 	return s.closed
 }
@@ -139,6 +144,7 @@ func (s *Stream) lose(reset bool) {
 	} else {
 		s.lost = true
 	}
+	s.settle()
 	s.readBy.stop()
 	s.writeBy.stop()
 	s.readable.Broadcast()

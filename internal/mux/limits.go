@@ -23,7 +23,8 @@ const (
 	DefaultAllStreams = 2 * DefaultStreams
 
 	// DefaultInput is what some 75 processes hold that read nothing of a long
-	// input: a window each, and what is being written to them.
+	// input: a first window each, and what is being written to them. At most half of
+	// it is for windows that have grown.
 	DefaultInput = 24 << 20
 
 	// DefaultAllInput is a quarter of a small guest's memory, of 128 MiB.

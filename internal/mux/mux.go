@@ -17,7 +17,9 @@
 //     body that have come before it.
 //   - Only [Stream.Write] is held up by a peer that does not read.
 //   - A peer can make this side keep no more than a window for each stream, and
-//     a chunk; the hosts of an agent altogether no more than its [Quota].
+//     a chunk; the hosts of an agent altogether no more than its [Quota]. The window
+//     of a stream that is read fast grows: on the agent's side to half of the Quota
+//     for all streams, on the host's side to a limit ([Session.LimitWindows]).
 //   - Close sends what has been written before it closes, for at most
 //     [CloseTimeout].
 //
@@ -57,11 +59,11 @@ const (
 	// CloseTimeout is how long Close waits for a peer that does not read.
 	CloseTimeout = time.Second
 
-	// agentWindow is the receive window of a stream on the agent's side:
+	// agentWindow is the first receive window of a stream on the agent's side:
 	// the least that yamux has.
 	agentWindow = initialWindow
 
-	// hostWindow is the receive window of a stream on the host's side, which
+	// hostWindow is the first receive window of a stream on the host's side, which
 	// has memory to spare and wants output fast.
 	hostWindow = 1 << 20
 )

@@ -3,9 +3,9 @@ package mux
 // outgoing is the frame of a stream that is on its way to the connection: one at
 // a time. It is guarded by the stream's mu.
 type outgoing struct {
-	sending bool
 	failed  error // why the latest one was not written
-	unended bool  // the end of this side's direction comes behind it
+	sending bool
+	unended bool // the end of this side's direction comes behind it
 
 	interruptible bool
 }

@@ -10,9 +10,11 @@ import (
 // A Quota bounds what the hosts of its sessions can make an agent hold. It is
 // safe for concurrent use.
 //
-// Each stream has a window of 256 KiB that cannot be made smaller or taken back,
-// so what a host may send is no bound: the memory that holds what has come is
-// counted, before it is made. Where there is none the connection is not read on
+// Each stream has a window of 256 KiB that cannot be made smaller or taken back, and
+// one that is read fast up to 1 MiB: so what a host may send is no bound. The memory
+// that holds what has come is counted, before it is made. Windows grow only as long as
+// all windows of a session are less than half of its limit: the other half is for
+// streams that are opened later. Where there is none the connection is not read on
 // until some of it has been read. If nobody does, the streams that hold most and
 // are not being read lose what they hold, one after the other: see
 // [Stream.OnOverrun].
@@ -23,6 +25,7 @@ type Quota struct {
 	ledgers map[*ledger]struct{}
 	streams int           // of all ledgers
 	input   int           // bytes, of all ledgers
+	grown   int           // bytes that windows have grown by, of all ledgers
 	freed   chan struct{} // closed when input gets less; nil: nobody waits for that
 }
 
@@ -54,6 +57,7 @@ type ledger struct {
 	ended   bool
 
 	input   int                  // bytes that streams hold, and that are reserved
+	grown   int                  // bytes that windows have grown by
 	holding map[*Stream]*account // of streams that hold some
 }
 

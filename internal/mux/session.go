@@ -12,12 +12,13 @@ import (
 
 // A Session is one connection with its streams. It is safe for concurrent use.
 type Session struct {
-	out    *outlet
-	in     *inlet
-	ledger *ledger       // agent's side only: of its quota
-	window int           // that each stream begins with on this side
-	inbox  *inbox        // agent's side only
-	ended  chan struct{} // closed after err has been set
+	out     *outlet
+	in      *inlet
+	ledger  *ledger       // agent's side only: of its quota
+	window  int           // that each stream begins with on this side
+	windows windows       // host's side only
+	inbox   *inbox        // agent's side only
+	ended   chan struct{} // closed after err has been set
 
 	mu      sync.Mutex
 	streams map[uint32]*Stream // open in a direction or both
@@ -53,6 +54,7 @@ func newSession(conn io.ReadWriteCloser, preface string, l *ledger) *Session {
 		ended:   make(chan struct{}),
 		streams: make(map[uint32]*Stream),
 	}
+	s.LimitWindows(DefaultWindows)
 	if l == nil {
 		s.window, s.out = hostWindow, newOutlet(conn, preface, flagSYN)
 	} else {
@@ -171,8 +173,12 @@ func (s *Session) forget(id uint32) {
 	defer s.mu.Unlock()
 	stream, ok := s.streams[id]
 	delete(s.streams, id)
-	if ok && s.ledger != nil {
+	switch {
+	case !ok:
+	case s.ledger != nil:
 		s.ledger.close(stream.refused)
+	default:
+		s.windows.granted.Add(-int64(s.window))
 	}
 }
 
@@ -256,6 +262,7 @@ func (s *Session) open(direct io.Writer) (*Stream, error) {
 	}
 	stream := newStream(s, s.last)
 	stream.direct = direct
+	s.windows.granted.Add(int64(s.window))
 	s.streams[s.last] = stream
 	s.out.put(header{kind: kindWindow, flags: flagSYN, stream: s.last, length: uint32(s.window - initialWindow)})
 	return stream, nil

@@ -33,21 +33,23 @@ type Stream struct {
 
 	mu sync.Mutex
 
-	received  []chunk // not yet read
-	readers   int     // who wait for more
-	window    int     // how many bytes the peer may still send
-	owed      int     // of what has been read, not yet given back to the window
-	finished  bool    // the peer has ended its direction
+	received  []chunk   // not yet read
+	readers   int       // who wait for more
+	waiting   *handover // of a WriteTo that waits for more; nil: none can be handed any
+	window    int       // how many bytes the peer may still send
+	owed      int       // of what has been read, not yet given back to the window
+	growth    *growth   // nil: not even a part of the window has been given back
+	finished  bool      // the peer has ended its direction
 	discarded bool
 	readBy    deadline
 
 	credit  int64 // how many bytes the peer takes
-	closed  bool  // this side's direction has ended
 	writeBy deadline
 	outgoing
 
-	reset bool // by the peer, or by this side
-	lost  bool // the session has ended
+	closed bool // this side's direction has ended
+	reset  bool // by the peer, or by this side
+	lost   bool // the session has ended
 
 	refused   bool // it is one too many, and has been discarded; never changes
 	overran   bool // it has lost what it held, and has been discarded
@@ -69,7 +71,7 @@ func (s *Stream) ID() uint32 { return s.id }
 // of [Stream.SetReadDeadline], and os.ErrClosed after [Stream.Discard].
 func (s *Stream) Read(p []byte) (int, error) {
 	s.mu.Lock()
-	if err := s.await(); err != nil || len(p) == 0 {
+	if err := s.await(nil); err != nil || len(p) == 0 {
 		s.mu.Unlock()
 		return 0, s.readError(err)
 	}
@@ -92,14 +94,26 @@ func (s *Stream) Read(p []byte) (int, error) {
 // WriteTo writes to w what the peer has written, until it has closed its
 // direction, and then returns nil. Other errors are Read's, or w's. Nothing is
 // copied in between: w gets what was received. No buffer is held while there is
-// nothing to write.
+// nothing to write. While WriteTo waits, a [TryWriter] is written to by the receiving
+// goroutine; of several WriteTo of a stream only the first's.
 func (s *Stream) WriteTo(w io.Writer) (written int64, err error) {
+	to, ok := w.(TryWriter)
+	if !ok {
+		return s.writeTo(w, nil)
+	}
+	h := &handover{to: to}
+	written, err = s.writeTo(w, h)
+	return written + h.written, err
+}
+
+// writeTo is WriteTo, but for what is handed over to h, which may be nil.
+func (s *Stream) writeTo(w io.Writer, h *handover) (written int64, err error) {
 	for {
-		c, err := s.next()
-		if err == io.EOF { //nolint:errorlint // ErrLost wraps it, where the peer has closed the connection
+		c, err := s.next(h)
+		switch {
+		case err == io.EOF && h.failure() == nil: //nolint:errorlint // ErrLost wraps it, where the peer has closed the connection
 			return written, nil
-		}
-		if err != nil {
+		case err != nil:
 			return written, err
 		}
 		size := len(c.bytes())
@@ -119,11 +133,19 @@ func (s *Stream) WriteTo(w io.Writer) (written int64, err error) {
 	}
 }
 
-// next takes the first chunk out of the stream.
-func (s *Stream) next() (chunk, error) {
+// next takes the first chunk out of the stream. While it waits, the receiving goroutine
+// may hand over to h.
+func (s *Stream) next(h *handover) (chunk, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.await(); err != nil {
+	if s.waiting == nil {
+		s.waiting = h
+	}
+	err := s.await(h)
+	if s.waiting == h {
+		s.waiting = nil
+	}
+	if err != nil {
 		return chunk{}, s.readError(err)
 	}
 	c := s.received[0]
@@ -136,15 +158,20 @@ func (s *Stream) shift() {
 	s.received[0] = chunk{}
 	if s.received = s.received[1:]; len(s.received) == 0 {
 		s.received = nil
+		s.settle()
 	}
 }
 
 var errLostStream = errors.New("session ended")
 
-// await waits for something to read, or an error. It is called with mu held.
-func (s *Stream) await() error {
+// await waits for something to read, or an error, and until h, which may be nil, is not
+// busy. It is called with mu held.
+func (s *Stream) await(h *handover) error {
 	for {
 		switch {
+		case h.mustWait():
+		case h.failure() != nil:
+			return h.failure()
 		case s.discarded:
 			return os.ErrClosed
 		case len(s.received) > 0:
@@ -183,10 +210,10 @@ func (s *Stream) readError(err error) error {
 // it have been read. It is called with mu held.
 func (s *Stream) repay(n int) (delta int) {
 	s.owed += n
-	if s.owed < s.session.window/2-early || s.finished || s.reset || s.lost {
+	if s.owed < s.size()/2-early || s.finished || s.reset || s.lost {
 		return 0
 	}
-	delta, s.owed = s.owed, 0
+	delta, s.owed = s.owed+s.widen(s.owed), 0
 	s.window += delta
 	return delta
 }
@@ -323,6 +350,7 @@ func (s *Stream) drop() {
 		}
 		s.received = nil
 		delta = s.repay(delta)
+		s.settle()
 		s.readable.Broadcast()
 	}
 	s.mu.Unlock()
