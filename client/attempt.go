@@ -74,6 +74,7 @@ func (m *member) connect(ctx context.Context) (*link, error) {
 		if err := m.verify(l); err != nil {
 			return nil, &DialError{Target: m.target, Err: errors.Join(err, c.Close())}
 		}
+		l.mux.LimitWindows(config.WindowMemory)
 		l.used = time.Now()
 		c.another = m.another
 		return l, nil

@@ -33,7 +33,7 @@ type outputCopy struct {
 	n        uint64        // bytes that the Writer has taken
 	writeErr atomic.Pointer[error]
 
-	writer atomic.Int32 // idle, writing, or abandoned
+	state atomic.Int32 // of the Writer: idle, writing, or abandoned
 }
 
 // States of the Writer: idle ⇄ writing, and from both to abandoned.
@@ -47,7 +47,7 @@ const (
 // that fails. A silent output costs no buffer. A loss the count tells.
 func (o *outputCopy) run() {
 	defer close(o.done)
-	_, _ = o.from.WriteTo(o)
+	_, _ = o.from.WriteTo(o.target())
 	if o.writeErr.Load() != nil {
 		o.from.Discard()
 		o.cmd.end()
@@ -56,10 +56,10 @@ func (o *outputCopy) run() {
 
 // Write hands p to the caller's Writer.
 func (o *outputCopy) Write(p []byte) (int, error) {
-	if !o.writer.CompareAndSwap(idle, writing) {
+	if !o.state.CompareAndSwap(idle, writing) {
 		return 0, os.ErrClosed
 	}
-	defer o.writer.CompareAndSwap(writing, idle)
+	defer o.state.CompareAndSwap(writing, idle)
 	allowed, limit := o.cmd.allowance.take(len(p))
 	if allowed == 0 && limit != nil {
 		o.writeErr.Store(&limit)
@@ -83,13 +83,13 @@ func (o *outputCopy) Write(p []byte) (int, error) {
 // not called any more. A Write that is under way has until ctx ends.
 func (o *outputCopy) abandon(ctx context.Context) {
 	o.from.Discard()
-	if o.writer.CompareAndSwap(idle, abandoned) {
+	if o.state.CompareAndSwap(idle, abandoned) {
 		return
 	}
 	select {
 	case <-o.done:
 	case <-ctx.Done():
-		o.writer.Store(abandoned)
+		o.state.Store(abandoned)
 	}
 }
 

@@ -65,6 +65,13 @@ type PoolConfig struct {
 	// which is neither limited nor counted.
 	MaxConns int
 
+	// WindowMemory bounds, in bytes, what a guest can make one connection keep because
+	// its output was read fast. Each output that is not read keeps up to 1 MiB, whatever
+	// WindowMemory is. One that is read fast may keep 2 MiB and then 4 MiB from then on, as
+	// long as all outputs of the connection together may keep no more than WindowMemory.
+	// 0: 64 MiB. Below 0: 1 MiB each.
+	WindowMemory int
+
 	// Protocol is the version to speak with all agents. [ProtocolAuto], which is
 	// 0, finds out by connecting, again when a connection is replaced, and every
 	// ProbeAfter or so of an agent that speaks version 1 and is in use.
