@@ -75,7 +75,7 @@ type openSSH struct {
 
 func (l *Lab) findSSH() (p openSSH, err error) {
 	if l.OpenSSH != "" {
-		libraries, err := filepath.Glob(filepath.Join(l.OpenSSH, "usr/lib/*-linux-gnu*"))
+		libraries, err := filepath.Glob(filepath.Join(l.OpenSSH, "usr", "lib", "*-linux-gnu*"))
 		if err != nil || len(libraries) == 0 {
 			return p, errors.Join(ErrNoSSH, err)
 		}
