@@ -10,3 +10,6 @@ const (
 
 	disabled = 0xff // a key that is turned off
 )
+
+// systemFlags are those that not every system has.
+var systemFlags []flag

@@ -10,3 +10,10 @@ const (
 
 	disabled = 0 // a key that is turned off
 )
+
+// systemFlags are those that not every system has.
+var systemFlags = []flag{
+	{37, input, unix.IUCLC},
+	{52, local, unix.XCASE},
+	{71, output, unix.OLCUC},
+}

@@ -3,6 +3,8 @@
 package ttymode
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -74,9 +76,9 @@ func input(t *unix.Termios) *word  { return &t.Iflag }
 func output(t *unix.Termios) *word { return &t.Oflag }
 func local(t *unix.Termios) *word  { return &t.Lflag }
 
-// flags are all but the size of characters and their parity, which a pseudo-terminal has
-// but one of.
-var flags = []flag{
+// flags are those of ssh, without PENDIN, which Linux does not act on, and without the size
+// of characters and their parity: a pseudo-terminal's cannot be changed.
+var flags = slices.Concat(systemFlags, []flag{
 	{30, input, unix.IGNPAR},
 	{31, input, unix.PARMRK},
 	{32, input, unix.INPCK},
@@ -105,7 +107,7 @@ var flags = []flag{
 	{73, output, unix.OCRNL},
 	{74, output, unix.ONOCR},
 	{75, output, unix.ONLRET},
-}
+})
 
 func of(fd int) (Modes, error) {
 	t, err := unix.IoctlGetTermios(fd, getTermios)

@@ -47,7 +47,11 @@ func TestDecodeStopsAtWhatItCannotKnow(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add([]byte("\x03\x00\x00\x00\x08\x2a\x00\x00\x00\x01\x00"))
+	for _, seed := range []string{
+		"", "\x00", "\x03\x00\x00\x00\x08\x2a\x00\x00\x00\x01\x00", "\x03\x00\x00\x00", "\x9f\xff\xff\xff\xff\xa0\x03",
+	} {
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := ttymode.Decode(b)
 		if err != nil {
