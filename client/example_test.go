@@ -238,7 +238,7 @@ func ExampleMaybeStartedError() {
 }
 
 // An interactive terminal: what is typed here goes to a shell in the VM, and the
-// VM's terminal is as large as ours.
+// VM's terminal is as large as ours and has the same keys.
 func ExampleCmd_Resize() {
 	c, err := client.Dial(context.Background(), target)
 	if err != nil {
@@ -253,7 +253,8 @@ func ExampleCmd_Resize() {
 	}
 	rows, cols := size()
 	cmd := c.Command("bash")
-	cmd.TTY = &client.TTY{Rows: rows, Cols: cols, Term: os.Getenv("TERM")}
+	modes, _ := client.ModesOf(os.Stdin) // without them the shell has the guest's own
+	cmd.TTY = &client.TTY{Rows: rows, Cols: cols, Term: os.Getenv("TERM"), Modes: modes}
 	cmd.Stdin, cmd.Stdout = os.Stdin, os.Stdout
 	if err := cmd.Start(); err != nil {
 		log.Fatal(err)

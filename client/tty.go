@@ -18,8 +18,8 @@ type TTY struct {
 	WidthPX, HeightPX uint16
 
 	// Modes are those in which the terminal differs from the guest's own defaults.
-	// A mode that the guest's system lacks is ignored, and so are values that cannot
-	// be. An opcode of 0, or above 159, is an error of Start.
+	// A mode that the guest's system lacks is ignored, and so are characters above
+	// 255. An opcode of 0, or above 159, is an error of Start.
 	Modes TerminalModes
 }
 

@@ -154,6 +154,10 @@ func recordedSessions(tb testing.TB) [][]byte {
 		{hello, &wire.Exec{Head: head(1), Argv: []string{"cat"}, Stdin: 3, Stdout: 5, Stderr: 7}},
 		{hello, &wire.Exec{Head: head(1), Argv: []string{"cat"}, Stdin: 3, Stdout: 5, Stderr: 5, TTY: nil}, &wire.Kill{Head: head(2), Exec: 1, Force: true}},
 		{hello, &wire.Exec{Head: head(1), Argv: []string{"cat"}, Stdin: 3, Stdout: 5, TTY: &wire.TTY{Rows: 3, Cols: 4}}, &wire.Resize{Head: head(2), Exec: 1, Rows: 9, Cols: 9}},
+		{
+			hello, &wire.Exec{Head: head(1), Argv: []string{"cat"}, Stdin: 3, Stdout: 5, TTY: &wire.TTY{WidthPX: 800, HeightPX: 480, Modes: []byte("\x03\x00\x00\x00\x08\x00")}},
+			&wire.Resize{Head: head(2), Exec: 1, Rows: 9, Cols: 9, WidthPX: 72, HeightPX: 144},
+		},
 		{hello, &wire.Exec{Head: head(1), Argv: []string{"sleep", "1000"}, TimeoutMS: 5}, &wire.Signal{Head: head(2), Exec: 1, Signal: "TERM"}},
 		{hello, &wire.Exec{Head: head(1), Argv: []string{"sleep", "1000"}, OnDisconnect: wire.DisconnectKeep}},
 		{hello, &wire.Exec{Head: head(1), Argv: []string{"true"}, Stdout: 99}, &wire.Signal{Head: head(2), Exec: 1, Signal: "9"}},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
+	"github.com/cocoonstack/cocoon-agent/internal/ttymode"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -180,6 +181,8 @@ func TestRequestOfAWrongFormIsABadRequest(t *testing.T) {
 	head := wire.Head{ID: 7}
 	for name, m := range map[string]wire.Message{
 		"NUL in term":     &wire.Exec{Head: head, Argv: []string{"true"}, TTY: &wire.TTY{Term: "x\x00y"}},
+		"half a mode":     &wire.Exec{Head: head, Argv: []string{"true"}, TTY: &wire.TTY{Modes: []byte("\x03\x00\x00\x00\x08\x2a\x00\x00")}},
+		"endless modes":   &wire.Exec{Head: head, Argv: []string{"true"}, TTY: &wire.TTY{Modes: make([]byte, ttymode.MaxSize+1)}},
 		"NUL in dir":      &wire.Exec{Head: head, Argv: []string{"true"}, Dir: "/tmp\x00"},
 		"NUL in user":     &wire.Exec{Head: head, Argv: []string{"true"}, User: "root\x00"},
 		"NUL in argv":     &wire.Exec{Head: head, Argv: []string{"true", "\x00"}},
