@@ -9,7 +9,7 @@ if [ -x "$into/usr/sbin/sshd" ]; then
 fi
 packages=$(mktemp -d)
 trap 'rm -rf "$packages"' EXIT
-chmod 755 "$packages" # apt downloads as a user of its own
+chmod 755 "$packages" # apt downloads as another user
 (cd "$packages" && apt-get -qq download openssh-client openssh-server libwrap0)
 mkdir -p "$into"
 for package in "$packages"/*.deb; do

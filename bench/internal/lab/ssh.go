@@ -101,7 +101,7 @@ func (l *Lab) findSSH() (p openSSH, err error) {
 }
 
 // serverArgv is the command line of an sshd. It insists on a user sshd, which only its
-// package makes: if there is none, it gets a mount namespace with another /etc/passwd.
+// package makes: without one it gets a mount namespace with another /etc/passwd.
 func (p openSSH) serverArgv(dir string, args ...string) ([]string, error) {
 	argv := slices.Concat([]string{p.sshd}, args)
 	if p.libraries != "" {
