@@ -187,7 +187,7 @@ func TestSignalThatTheAgentDoesNotTakeEndsTheClient(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
-			host, guest, _, complaint := leaving(t, "echo ready; sleep 1000")
+			host, guest, _, complaint := leaving(t, "echo ready; while kill -0 $PPID; do sleep 0.1; done")
 			stop(t, guest)
 			if err := host.Process.Signal(sig); err != nil {
 				t.Fatal(err)
@@ -237,7 +237,7 @@ func TestTimeoutThatTheAgentDoesNotKeepEndsTheClient(t *testing.T) {
 		t.Skip("it takes longer than 10 seconds")
 	}
 	t.Parallel()
-	host, guest, _, complaint := leaving(t, "echo ready; sleep 1000", "--timeout", "2s")
+	host, guest, _, complaint := leaving(t, "echo ready; while kill -0 $PPID; do sleep 0.1; done", "--timeout", "2s")
 	stop(t, guest)
 	wantLeft(t, host, complaint, 20*time.Second)
 }
