@@ -14,7 +14,7 @@ import (
 // one that is read fast up to 1 MiB: so what a host may send is no bound. The memory
 // that holds what has come is counted, before it is made. Windows grow only as long as
 // all windows of a session are less than half of its limit: the other half is for
-// streams that are opened later. If there is none the connection is not read on
+// streams that are opened later. Without room the connection is not read on
 // until some of it has been read. If nobody does, the streams that hold most and
 // are not being read lose what they hold, one after the other: see
 // [Stream.OnOverrun].

@@ -309,13 +309,25 @@ func exits(pidfd *os.File, d time.Duration) bool {
 	}
 	_ = pidfd.SetReadDeadline(time.Now().Add(d))
 	exited := false
-	_ = raw.Read(func(fd uintptr) bool {
-		ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, _ := unix.Poll(ready, 0)
-		exited = n > 0
+	err = raw.Read(func(fd uintptr) bool {
+		exited = readable(fd, 0)
 		return exited
 	})
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // the poller has not taken it
+		_ = raw.Control(func(fd uintptr) { exited = readable(fd, d) })
+	}
 	return exited
+}
+
+// readable says whether fd becomes readable within d. It holds a thread meanwhile.
+func readable(fd uintptr, d time.Duration) bool {
+	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(ready, int(d.Milliseconds()))
+		if !errors.Is(err, unix.EINTR) {
+			return n > 0
+		}
+	}
 }
 
 // signal sends a signal to a child.
