@@ -25,7 +25,7 @@ LINT_FOR := linux darwin windows
 # Other modules than that of agent and client. They are linted for Linux only.
 LINUX_MODULES := bench kubelet e2e/instruments examples
 MODULES       := . $(LINUX_MODULES)
-SHELL_SCRIPTS := .ci/run e2e/vmm/run .ci/nightly .ci/steps.bash demo/demo.sh bench/openssh.sh e2e/run.sh e2e/compat/run.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh \
+SHELL_SCRIPTS := .ci/run e2e/vmm/run .ci/nightly .ci/steps.bash demo/demo.sh bench/openssh.sh e2e/run.sh e2e/compat/run.sh e2e/qemu/bench.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh \
                  $(wildcard findings/*.sh)
 
 # The race detector needs cgo, and so a C compiler. Released programs are built
@@ -145,6 +145,10 @@ bench-doc: bench-build ## Run bench, with OpenSSH, and write the results into do
 bench-uml: bench-build ## Run bench over AF_VSOCK in a User-Mode Linux guest; its timings do not compare
 	$(GO) build -o bin/uml ./e2e/uml
 	bin/uml bin/bench -vsock -smoke -rows exec,rate,stdout,stdin,idle,soak $(BENCH_FLAGS)
+
+.PHONY: bench-qemu
+bench-qemu: bench-build ## Run bench-base over AF_VSOCK in a guest of QEMU with two CPUs
+	@FLAGS='-rows exec,rate,stdout,stdin,ping $(BENCH_FLAGS)' BASE='$(BASE)' e2e/qemu/bench.sh
 
 .PHONY: bench-base
 bench-base: bench-build ## Measure agent and client against those of an earlier commit, BASE

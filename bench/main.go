@@ -44,6 +44,7 @@ type options struct {
 	document     string
 	strict, gate bool
 	against      string
+	build        string
 }
 
 func main() {
@@ -56,14 +57,16 @@ func main() {
 		"; with -against: "+names(row.Comparisons))
 	flag.BoolVar(&o.quick, "quick", false, "fewer samples, in about a minute")
 	flag.BoolVar(&o.smoke, "smoke", false, "hardly any samples: whether everything runs, in seconds")
-	flag.BoolVar(&o.vsock, "vsock", false, "over AF_VSOCK loopback; in a User-Mode-Linux guest only")
+	flag.BoolVar(&o.vsock, "vsock", false, "over AF_VSOCK loopback; in a guest only")
 	flag.StringVar(&o.out, "out", "", "`folder` for results.json, results.md and charts")
 	flag.StringVar(&o.document, "doc", "", "Markdown `file` to put results and charts into")
 	flag.BoolVar(&o.strict, "strict", false, "exit status 1 where a goal is not met")
 	flag.BoolVar(&o.gate, "gate", false,
 		"with -against: few samples; exit status 1 where a goal for CPU time or a count is missed by more than a half of its limit")
 	flag.StringVar(&o.against, "against", "",
-		"compare agent and client with those of the revision that is checked out in `dir`; or another agent, a program")
+		"compare agent and client with those of the revision that is checked out in `dir`, or built there by -build; or another agent, a program")
+	flag.StringVar(&o.build, "build", "",
+		"with -against: build the programs of that revision in `folder`, for a guest without a compiler, and measure nothing")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -88,19 +91,23 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
-	if o.gate && o.against == "" {
-		return errors.New("-gate needs -against")
+	if (o.gate || o.build != "") && o.against == "" {
+		return errors.New("-gate and -build need -against")
 	}
 	if o.against != "" && o.document != "" {
 		return errors.New("-doc is for a run without -against: the document has the goals' rows")
 	}
-	if o.vsock && !lab.InUML() {
-		return errors.New("-vsock is for a User-Mode-Linux guest: here AF_VSOCK is the machine's own (make bench-uml)")
+	if o.vsock && lab.InGuest() == "" {
+		return errors.New("-vsock is for a guest: here AF_VSOCK is the machine's own (make bench-uml, make bench-qemu)")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
+	if o.build != "" {
+		_, err := lab.BuildRevision(ctx, o.against, o.build, hostSource)
+		return err
+	}
 	dir, err := os.MkdirTemp("", "bench") // a Unix socket's path is short
 	if err != nil {
 		return err
@@ -173,10 +180,13 @@ func (o options) compare(ctx context.Context, b *row.Bench) error {
 	if err != nil {
 		return err
 	}
-	var base lab.Build
-	if at.IsDir() {
-		base, err = b.Lab.BuildRevision(ctx, o.against, hostSource)
-	} else { // another agent with the client of this tree
+	base, built := lab.Built(o.against)
+	switch {
+	case built:
+		base.Name = version(ctx, base.Agent)
+	case at.IsDir():
+		base, err = lab.BuildRevision(ctx, o.against, b.Lab.Dir, hostSource)
+	default: // another agent with the client of this tree
 		base = lab.Build{Agent: o.against, Host: host, Name: version(ctx, o.against)}
 	}
 	base.Name = "base " + base.Name
@@ -190,7 +200,7 @@ func measureAll(ctx context.Context, b *row.Bench, rows []row.Row) (*report.Repo
 		Machine: report.ThisMachine(), Socket: "a Unix socket", Plan: b.Size.Name,
 	}
 	if b.Lab.Vsock {
-		r.Socket = "AF_VSOCK loopback in User-Mode Linux"
+		r.Socket = "AF_VSOCK loopback in " + lab.InGuest()
 	}
 	if b.Base != nil {
 		r.Against = b.Base.Name

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# exec.sh BINARY ARG… runs a command of arm64 in a guest of QEMU. It is made for go
-# test -exec, as ../uml is. GUEST names the folder of the guest that image.sh made.
+# exec.sh BINARY ARG… runs a command in a guest of QEMU. It is made for go test -exec,
+# as ../uml is. GUEST names the folder of the guest that image.sh made.
 #
-# The guest has, at their own places, the binary and the files of the module that the
-# working directory is in, and the caller's environment and working directory; its
-# standard output and error are the caller's standard output. The exit status is the
-# command's, or 125 where the guest ended without one.
+# The guest has, at their own places, the binary, the files of the module that the
+# working directory is in, and the folder FILES if that is set. It has the caller's
+# environment and working directory. Its standard output and error are the caller's
+# standard output. The exit status is the command's, or 125 where the guest ended
+# without one.
 set -euo pipefail
 
 dir=$(mktemp -d)
@@ -17,6 +18,7 @@ root=$dir/root
 mkdir -p "$root$module" "$root$(dirname "$binary")"
 cp "$binary" "$root$binary"
 tar -C "$module" --exclude=./.git --exclude=./bin -c . | tar -C "$root$module" -x
+[ -z "${FILES:-}" ] || { mkdir -p "$root$FILES" && cp -a "$FILES/." "$root$FILES"; }
 unset TMPDIR # which the guest does not have
 {
 	export -p

@@ -36,7 +36,7 @@ esac
 # Two CPUs without KVM, and memory that a vhost-user device can read and write.
 printf '%s\n' "${machine[@]}" -accel tcg,thread=multi -smp 2 -m 1024 \
 	-object memory-backend-memfd,id=ram,size=1024M,share=on \
-	-kernel "$folder/kernel" -append "console=$console quiet panic=-1" \
+	-kernel "$folder/kernel" -append "console=$console quiet panic=-1 cocoon-agent.guest" \
 	-nodefaults -no-reboot -display none >"$folder/qemu"
 
 unpacked=$(mktemp -d)
@@ -58,7 +58,7 @@ printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'nobody:x:65534:65534:nobody:/none
 printf '%s\n' 'root:x:0:' 'nogroup:x:65534:' >"$root/etc/group"
 modules=()
 for name in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_console \
-	vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do
+	vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport vsock_loopback; do
 	module=$(find "$unpacked/kernel/lib/modules" -name "$name.ko")
 	[ -z "$module" ] || { cp "$module" "$root/lib/" && modules+=("/lib/$name.ko"); } # else it is built in
 done

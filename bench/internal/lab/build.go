@@ -22,24 +22,43 @@ type Build struct {
 // `go build -overlay` shows it to the compiler.
 const hostPackage = "bench-host"
 
+// Built returns the build that BuildRevision has put into a folder, and false if there
+// is none in it.
+func Built(folder string) (Build, bool) {
+	b := buildIn(folder)
+	for _, program := range []string{b.Agent, b.Host} {
+		if at, err := os.Stat(program); err != nil || at.IsDir() {
+			return Build{}, false
+		}
+	}
+	return b, true
+}
+
+func buildIn(folder string) Build {
+	return Build{Agent: filepath.Join(folder, "cocoon-agent"), Host: filepath.Join(folder, hostPackage)}
+}
+
 // BuildRevision builds the revision whose checkout is in dir, which it leaves as
-// it is. hostSource is the text of bench/host.
-func (l *Lab) BuildRevision(ctx context.Context, dir, hostSource string) (Build, error) {
+// it is, into the folder out. hostSource is the text of bench/host.
+func BuildRevision(ctx context.Context, dir, out, hostSource string) (Build, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return Build{}, err
 	}
-	out, err := os.MkdirTemp(l.Dir, "build")
+	if out, err = filepath.Abs(out); err != nil {
+		return Build{}, err
+	}
+	scratch, err := os.MkdirTemp("", "bench-build")
 	if err != nil {
 		return Build{}, err
 	}
-	overlay, err := writeOverlay(out, filepath.Join(dir, hostPackage, "main.go"), hostSource)
+	defer os.RemoveAll(scratch)
+	overlay, err := writeOverlay(scratch, filepath.Join(dir, hostPackage, "main.go"), hostSource)
 	if err != nil {
 		return Build{}, err
 	}
-	b := Build{
-		Name: revision(ctx, dir), Agent: filepath.Join(out, "cocoon-agent"), Host: filepath.Join(out, "host"),
-	}
+	b := buildIn(out)
+	b.Name = revision(ctx, dir)
 	// The flags of `make build` and `make bench-build`.
 	flags := "-s -w -X main.version=" + b.Name
 	if err := goBuild(ctx, dir, "-ldflags", flags, "-o", b.Agent, "./cmd/cocoon-agent"); err != nil {

@@ -25,7 +25,7 @@ type Lab struct {
 	OpenSSH string // a folder that openssh.sh has unpacked it in; empty: the installed one
 
 	// Vsock says that servers listen on AF_VSOCK and are dialled by loopback,
-	// which is for a guest of one's own: see [InUML].
+	// which is for a guest of one's own: see [InGuest].
 	Vsock bool
 
 	servers int
@@ -100,9 +100,20 @@ func (l *Lab) serve(ctx context.Context, at endpoint, argv []string) (*Server, e
 	return s, nil
 }
 
-// InUML says whether this kernel is a User-Mode-Linux guest, where AF_VSOCK is
-// nobody else's.
-func InUML() bool {
-	text, err := os.ReadFile("/proc/cpuinfo")
-	return err == nil && strings.Contains(string(text), "User Mode Linux")
+// InGuest returns the kind of guest of this project's that this is, where AF_VSOCK is
+// nobody else's, or "".
+func InGuest() string {
+	switch {
+	case contains("/proc/cpuinfo", "User Mode Linux"):
+		return "User-Mode Linux"
+	case contains("/proc/cmdline", "cocoon-agent.guest"): // e2e/qemu/image.sh
+		return "a guest of QEMU"
+	default:
+		return ""
+	}
+}
+
+func contains(file, text string) bool {
+	all, err := os.ReadFile(file)
+	return err == nil && strings.Contains(string(all), text)
 }
