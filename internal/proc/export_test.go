@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/proc/clone"
 )
@@ -96,3 +97,6 @@ func ForceStart(way string) {
 
 // ChildPIDs are the pids of this program's children.
 func ChildPIDs() []int { return childrenOfThreads() }
+
+// SetNSSTime sets how long getent(1) may take. Nobody may be asking it.
+func SetNSSTime(d time.Duration) { nssTime = d }

@@ -23,6 +23,7 @@ const linger = 10 * time.Second
 
 func TestMain(m *testing.M) {
 	proc.ForceStart(os.Getenv("PROC_TEST_START"))
+	proc.SetNSSTime(patience)
 	if role := os.Getenv(roleVariable); role != "" {
 		play(role)
 		os.Exit(0)

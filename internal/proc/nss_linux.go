@@ -17,9 +17,6 @@ import (
 var getents = []string{"/usr/bin/getent", "/bin/getent"}
 
 const (
-	// nssTime is how long getent may take.
-	nssTime = 2 * time.Second
-
 	// maxLookups is how many run at once.
 	maxLookups = 16
 
@@ -116,7 +113,10 @@ type lookup struct {
 	done   chan struct{}
 }
 
-var errNoAnswer = fmt.Errorf("no answer within %v", nssTime)
+// nssTime is how long getent may take. Tests change it.
+var nssTime = 2 * time.Second
+
+func errNoAnswer() error { return fmt.Errorf("no answer within %v", nssTime) }
 
 // run waits for the lookup for nssTime, in all. One that does not even end then goes on
 // having its place among [maxLookups].
@@ -126,7 +126,7 @@ func (s *Spawner) run(l *lookup) error {
 	select {
 	case s.lookups <- struct{}{}:
 	case <-late.C:
-		return errNoAnswer
+		return errNoAnswer()
 	}
 	go func() { // ends with getent, which is ended after nssTime; nobody waits for it then
 		defer func() { <-s.lookups }()
@@ -137,7 +137,7 @@ func (s *Spawner) run(l *lookup) error {
 	case <-l.done:
 		return l.err
 	case <-late.C:
-		return errNoAnswer
+		return errNoAnswer()
 	}
 }
 
@@ -156,7 +156,7 @@ func (l *lookup) follow(s *Spawner) error {
 	reading.Wait()
 	exit, err := p.Reap()
 	if p.Terminated() {
-		return errNoAnswer
+		return errNoAnswer()
 	}
 	if err := errors.Join(waitErr, err); err != nil {
 		return err

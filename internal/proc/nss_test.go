@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -148,6 +149,7 @@ func TestNameServicesThatDoNotAnswer(t *testing.T) {
 	if !inOwnProcess(t, withOwnMounts) {
 		return
 	}
+	proc.SetNSSTime(2 * time.Second)
 	for name, script := range map[string]string{
 		"silent":                   "#!/bin/sh\ntrap '' TERM HUP\nsleep 1000 & wait\nsleep 1000\n",
 		"talks without end":        "#!/bin/sh\nexec yes 'ldap:x:1:1:/:'\n",
