@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,8 +18,8 @@ import (
 // targetFlags name an agent.
 type targetFlags struct {
 	Target         string        `placeholder:"URL" env:"COCOON_AGENT_TARGET" help:"Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH. A unix:// socket must be served by root or the current user, or by UID with unix:///PATH?uid=UID."`
-	CID            *uint32       `name:"cid" placeholder:"N" help:"Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P. Overrides COCOON_AGENT_TARGET."`
-	Port           uint32        `default:"1024" help:"Vsock port of the agent, with --cid."`
+	CID            *word         `name:"cid" placeholder:"N" help:"Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P. Overrides COCOON_AGENT_TARGET."`
+	Port           word          `default:"1024" help:"Vsock port of the agent, with --cid."`
 	ConnectTimeout time.Duration `default:"10s" help:"Time limit for the connection and the agent's first message."`
 	Protocol       string        `default:"auto" enum:"auto,1,2" placeholder:"VERSION" help:"Protocol version: 1, 2 or auto. auto uses 2, and 1 if the agent does not support 2. Default: auto."`
 }
@@ -81,7 +82,8 @@ type clientCommand struct {
 	targetFlags
 	limitFlags
 
-	Env     []string `short:"e" sep:"none" placeholder:"K=V" help:"Set an environment variable of the command. Repeatable."`
+	Env     []string `short:"e" sep:"none" placeholder:"K=V" help:"Set an environment variable of the command. K alone takes the value from this client's environment. Repeatable."`
+	EnvFile []string `name:"env-file" sep:"none" placeholder:"FILE" help:"Set the variables that FILE lists, one K=V or K per line; # begins a comment line. - is standard input, and the command's is then empty. --env overrides. Repeatable."`
 	Dir     string   `placeholder:"DIR" help:"Working directory of the command. Default: the user's home directory."`
 	NoStdin bool     `short:"n" help:"Do not read standard input; the command's standard input is empty."`
 
@@ -95,7 +97,7 @@ type clientCommand struct {
 	Linger   *time.Duration `placeholder:"TIME" help:"After the command has exited, read output that its background processes still write for at most TIME, or until nothing has come for 2s. 0: to its end, as ssh does. Default: 10s."`
 	Keep     bool           `help:"Keep the command running if this client or its connection ends."`
 
-	Argv []string `arg:"" passthrough:"" name:"command" help:"The command and its arguments."`
+	Argv []string `arg:"" name:"command" help:"The command and its arguments."`
 }
 
 // Help is what --help says besides the flags.
@@ -136,13 +138,8 @@ SIGUSR1 and SIGUSR2 then terminates the command, and its exit status is unknown.
 }
 
 // Run runs the command. Its error is a clientError.
-func (c *clientCommand) Run(k *kong.Context) error {
-	if len(c.Argv) > 0 && c.Argv[0] == "--" {
-		c.Argv = c.Argv[1:]
-	}
-	if len(c.Argv) == 0 {
-		return &clientError{err: errors.New("no command given (see cocoon-agent client --help)")}
-	}
+func (c *clientCommand) Run(k *kong.Context, line commandLine) error {
+	c.Argv = line.guest
 	url, err := c.url(k)
 	if err != nil {
 		return &clientError{err: err}
@@ -152,6 +149,9 @@ func (c *clientCommand) Run(k *kong.Context) error {
 	}
 	if c.Linger != nil && *c.Linger < 0 {
 		return &clientError{err: misuse("--linger %v is negative", *c.Linger)}
+	}
+	if c.Env, err = c.environ(); err != nil {
+		return &clientError{err: err}
 	}
 	conn, err := c.dial(url)
 	if err != nil {
@@ -294,9 +294,10 @@ func (c *consumer) Write(p []byte) (int, error) {
 	return c.to.Write(p)
 }
 
-// stdin is nil where there is none to read from: a closed descriptor is no reason to fail.
+// stdin is nil if there is none to read from. It is no reason to fail if the descriptor is
+// closed or, as nohup(1) has it, open for writing only.
 func (c *clientCommand) stdin() io.Reader {
-	if _, err := os.Stdin.Stat(); err != nil || c.NoStdin {
+	if c.NoStdin || slices.Contains(c.EnvFile, stdinName) || !canReadStdin() {
 		return nil
 	}
 	return os.Stdin

@@ -57,13 +57,17 @@ func (p *pingCommand) Run(k *kong.Context) error {
 	defer c.Close()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	fmt.Fprintf(k.Stdout, "PING %s\n", url)
+	out := &checkedWriter{to: k.Stdout}
+	fmt.Fprintf(out, "PING %s\n", url)
 	var s pingStatistics
-	err = p.pings(ctx, c, k.Stdout, &s)
-	fmt.Fprintf(k.Stdout, "\n--- %s ---\n", url)
-	s.print(k.Stdout)
-	if err != nil {
+	err = p.pings(ctx, c, out, &s)
+	fmt.Fprintf(out, "\n--- %s ---\n", url)
+	s.print(out)
+	switch {
+	case err != nil:
 		return fmt.Errorf("%s: %w", url, err)
+	case out.err != nil:
+		return out.err
 	}
 	if len(s.trips) == 0 && s.sent > 0 {
 		return fmt.Errorf("%s: no ping was answered", url)
@@ -72,7 +76,7 @@ func (p *pingCommand) Run(k *kong.Context) error {
 }
 
 // pings returns an error where the connection has failed.
-func (p *pingCommand) pings(ctx context.Context, c *client.Client, out io.Writer, s *pingStatistics) error {
+func (p *pingCommand) pings(ctx context.Context, c *client.Client, out *checkedWriter, s *pingStatistics) error {
 	next := time.NewTicker(max(p.Interval, time.Nanosecond))
 	defer next.Stop()
 	for ctx.Err() == nil {
@@ -90,7 +94,7 @@ func (p *pingCommand) pings(ctx context.Context, c *client.Client, out io.Writer
 		default:
 			return err
 		}
-		if s.sent == p.Count {
+		if s.sent == p.Count || out.err != nil {
 			return nil
 		}
 		select {
