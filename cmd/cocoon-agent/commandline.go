@@ -110,7 +110,7 @@ type arrangement struct {
 }
 
 // arrange sorts args. Flags end at "--", and, for the command that runs one in the guest,
-// at the first argument that is no flag. An unknown flag is all that is left: kong
+// at the first argument that is not a flag. An unknown flag is all that is left: kong
 // refuses it.
 func (a *arrangement) arrange(args []string) error {
 	for len(args) > 0 {
@@ -194,7 +194,7 @@ func (a *arrangement) find(is func(*kong.Flag) bool) *kong.Flag {
 	return nil
 }
 
-// asGiven reads a string. kong's own way is through JSON, which changes bytes that are no
+// asGiven reads a string. kong goes through JSON, which changes bytes that are not
 // UTF-8.
 func asGiven(ctx *kong.DecodeContext, target reflect.Value) error {
 	token, err := ctx.Scan.PopValue("string")
