@@ -77,7 +77,8 @@ func NewPool(config PoolConfig) *Pool {
 //
 // Attempts are shared by all who wait for the same target, and one of them going
 // away does not end it for the others. An attempt that fails, fails for all who
-// wait for it; after one that has failed, the next waits for its back-off.
+// wait for it, unless [PoolConfig.Wait] is set; after one that has failed, the next
+// waits for its back-off.
 // Get returns [ErrPoolClosed], [ErrPoolFull], what [ParseTarget] says is wrong
 // with target, or a [*DialError], which wraps ctx's error if that has ended, that of
 // [PoolConfig.Verify], or [ErrForgotten].
@@ -86,6 +87,16 @@ func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	for {
+		c, err := p.get(ctx, target)
+		if err == nil || !p.config.Wait || ctx.Err() != nil || !MayBecomeReady(err) {
+			return c, err
+		}
+	}
+}
+
+// get is Get, for one attempt and a target that is written as key does.
+func (p *Pool) get(ctx context.Context, target string) (*Client, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &DialError{Target: target, Err: err}
 	}

@@ -57,25 +57,51 @@ func given(k *kong.Context, name string) bool {
 	return false
 }
 
-// dial connects, and waits for the agent's greeting: what accepts and says
-// nothing is no agent, or its VM is paused. The caller closes the Client.
+// dial connects, and waits for the agent's greeting: a peer that accepts and says nothing is
+// not an agent, or its VM is paused. An agent that takes no more connections is asked again.
+// The caller closes the Client.
 func (f *targetFlags) dial(url string) (*client.Client, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), f.ConnectTimeout)
-	defer cancel()
-	c, err := client.DialProtocol(ctx, url, f.protocol())
-	if err == nil {
-		if err = c.Ready(ctx); err == nil {
-			return c, nil
-		}
-		_ = c.Close()
-		if _, ok := errors.AsType[*client.DialError](err); !ok {
-			err = &client.DialError{Target: url, Err: err}
-		}
+	full := func(err error) bool {
+		remote, ok := errors.AsType[*client.RemoteError](err)
+		return ok && remote.Kind == client.Limit
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	c, err := f.within(f.ConnectTimeout, url, client.WaitOptions{AttemptTimeout: f.ConnectTimeout, Retry: full})
+	if errors.Is(err, context.DeadlineExceeded) && !full(err) {
 		err = fmt.Errorf("connect to %s: no answer within %v: the VM is paused, or the server is not cocoon-agent", url, f.ConnectTimeout)
 	}
-	return nil, err
+	return c, err
+}
+
+// dialWaiting is dial for an agent that may not be there yet. Attempts have --connect-timeout.
+// A line on standard error tells the reason for waiting, unless the agent is there soon.
+func (f *targetFlags) dialWaiting(url string, limit time.Duration) (*client.Client, error) {
+	begun, told := time.Now(), ""
+	var last error
+	c, err := f.within(limit, url, client.WaitOptions{AttemptTimeout: f.ConnectTimeout, Waiting: func(err error) {
+		last = err
+		if text := err.Error(); time.Since(begun) >= quietTime && text != told {
+			told = text
+			fmt.Fprintf(os.Stderr, "cocoon-agent: waiting: %s\n", printable(text))
+		}
+	}})
+	switch {
+	case !errors.Is(err, context.DeadlineExceeded):
+		return c, err
+	case last == nil:
+		return nil, fmt.Errorf("connect to %s: no answer within %v", url, limit)
+	default:
+		return nil, fmt.Errorf("not ready within %v: %w", limit, last)
+	}
+}
+
+// quietTime is how long an agent is waited for in silence.
+const quietTime = time.Second
+
+func (f *targetFlags) within(limit time.Duration, url string, o client.WaitOptions) (*client.Client, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	o.Protocol = f.protocol()
+	return client.WaitReadyWith(ctx, url, o)
 }
 
 type clientCommand struct {
@@ -95,6 +121,7 @@ type clientCommand struct {
 	ClearEnv bool           `help:"Start with an empty environment. Add variables with --env."`
 	Timeout  time.Duration  `placeholder:"TIME" help:"Terminate the command and its descendants after TIME, such as 30s. The exit status is then 124."`
 	Linger   *time.Duration `placeholder:"TIME" help:"After the command has exited, read output that its background processes still write for at most TIME, or until nothing has come for 2s. 0: to its end, as ssh does. Default: 10s."`
+	Wait     time.Duration  `placeholder:"TIME" help:"Wait up to TIME for an agent that is not there yet, of a VM that is starting for example. --connect-timeout is then the limit of one attempt. Default: 0, do not wait."`
 	Keep     bool           `help:"Keep the command running if this client or its connection ends."`
 
 	Argv []string `arg:"" name:"command" help:"The command and its arguments."`
@@ -153,7 +180,15 @@ func (c *clientCommand) Run(k *kong.Context, line commandLine) error {
 	if c.Env, err = c.environ(); err != nil {
 		return &clientError{err: err}
 	}
-	conn, err := c.dial(url)
+	if c.Wait < 0 {
+		return &clientError{err: misuse("--wait %v is negative", c.Wait)}
+	}
+	var conn *client.Client
+	if c.Wait > 0 {
+		conn, err = c.dialWaiting(url, c.Wait)
+	} else {
+		conn, err = c.dial(url)
+	}
 	if err != nil {
 		return &clientError{err: err}
 	}

@@ -18,6 +18,7 @@ import (
 type grammar struct {
 	Serve   serveCommand   `cmd:"" help:"Run the agent, in the guest."`
 	Client  clientCommand  `cmd:"" aliases:"exec" help:"Run a command in a guest."`
+	Wait    waitCommand    `cmd:"" help:"Wait until an agent is ready."`
 	Ping    pingCommand    `cmd:"" help:"Measure the round-trip time to an agent."`
 	Info    infoCommand    `cmd:"" help:"Print information about an agent and its guest."`
 	Execs   execsCommand   `cmd:"" help:"List the commands running in a guest."`
