@@ -81,6 +81,13 @@ func (s *ProcessState) CoreDumped() bool { return s.exited.CoreDumped }
 // up [Limits.Memory].
 func (s *ProcessState) OOMKilled() bool { return s.exited.OOMKilled }
 
+// StdoutBytes returns how many bytes of its output the agent has sent: of the terminal, if
+// the command had one.
+func (s *ProcessState) StdoutBytes() uint64 { return s.exited.StdoutBytes }
+
+// StderrBytes returns the same of its standard error.
+func (s *ProcessState) StderrBytes() uint64 { return s.exited.StderrBytes }
+
 // Reason says why the command ended: "exit", "signal", "timeout", "killed",
 // "shutdown" or "limit" (docs/protocol.md), or a later agent's.
 func (s *ProcessState) Reason() string { return string(s.exited.Reason) }

@@ -107,6 +107,8 @@ func (f *targetFlags) within(limit time.Duration, url string, o client.WaitOptio
 type clientCommand struct {
 	targetFlags
 	limitFlags
+	reportFlags
+	sizeFlags
 
 	Env     []string `short:"e" sep:"none" placeholder:"K=V" help:"Set an environment variable of the command. K alone takes the value from this client's environment. Repeatable."`
 	EnvFile []string `name:"env-file" sep:"none" placeholder:"FILE" help:"Set the variables that FILE lists, one K=V or K per line; # begins a comment line. - is standard input, and the command's is then empty. --env overrides. Repeatable."`
@@ -123,6 +125,8 @@ type clientCommand struct {
 	Linger   *time.Duration `placeholder:"TIME" help:"After the command has exited, read output that its background processes still write for at most TIME, or until nothing has come for 2s. 0: to its end, as ssh does. Default: 10s."`
 	Wait     time.Duration  `placeholder:"TIME" help:"Wait up to TIME for an agent that is not there yet, of a VM that is starting for example. --connect-timeout is then the limit of one attempt. Default: 0, do not wait."`
 	Keep     bool           `help:"Keep the command running if this client or its connection ends."`
+
+	sizes io.Reader // of --resize-fd; nil: there are none
 
 	Argv []string `arg:"" name:"command" help:"The command and its arguments."`
 }
@@ -167,40 +171,55 @@ SIGUSR1 and SIGUSR2 then terminates the command, and its exit status is unknown.
 // Run runs the command. Its error is a clientError.
 func (c *clientCommand) Run(k *kong.Context, line commandLine) error {
 	c.Argv = line.guest
-	url, err := c.url(k)
+	report, err := c.reportFlags.open()
 	if err != nil {
 		return &clientError{err: err}
 	}
+	defer report.close()
+	url, conn, err := c.connect(k)
+	if err != nil {
+		err = &clientError{err: err}
+		report.ended(nil, err)
+		return err
+	}
+	defer conn.Close()
+	state, err := c.exec(conn, report)
+	if is[*client.DialError](err) { // of version 1; it names the agent
+		url = ""
+	}
+	if err != nil {
+		err = &clientError{url, err}
+	}
+	report.ended(state, err)
+	return err
+}
+
+// connect checks the command line, and returns a Client of the agent and its URL.
+func (c *clientCommand) connect(k *kong.Context) (url string, conn *client.Client, err error) {
+	if url, err = c.url(k); err != nil {
+		return "", nil, err
+	}
 	if _, err := escapeChar(c.Escape); err != nil {
-		return &clientError{err: err}
+		return "", nil, &usageError{err}
 	}
 	if c.Linger != nil && *c.Linger < 0 {
-		return &clientError{err: misuse("--linger %v is negative", *c.Linger)}
+		return "", nil, misuse("--linger %v is negative", *c.Linger)
 	}
-	if c.Env, err = c.environ(); err != nil {
-		return &clientError{err: err}
+	if c.sizes, err = c.sizeFlags.open(c.TTY); err != nil {
+		return "", nil, err
 	}
 	if c.Wait < 0 {
-		return &clientError{err: misuse("--wait %v is negative", c.Wait)}
+		return "", nil, misuse("--wait %v is negative", c.Wait)
 	}
-	var conn *client.Client
+	if c.Env, err = c.environ(); err != nil {
+		return "", nil, err
+	}
 	if c.Wait > 0 {
 		conn, err = c.dialWaiting(url, c.Wait)
 	} else {
 		conn, err = c.dial(url)
 	}
-	if err != nil {
-		return &clientError{err: err}
-	}
-	defer conn.Close()
-	err = c.exec(conn)
-	if _, ok := errors.AsType[*client.DialError](err); ok { // of version 1; it names the agent
-		url = ""
-	}
-	if err != nil {
-		return &clientError{url, err}
-	}
-	return nil
+	return url, conn, err
 }
 
 // linger is the library's: 0 is the agent's own choice.
@@ -215,7 +234,7 @@ func (c *clientCommand) linger() time.Duration {
 	}
 }
 
-func (c *clientCommand) exec(conn *client.Client) error {
+func (c *clientCommand) exec(conn *client.Client, report *statusReport) (*client.ProcessState, error) {
 	ctx, end := context.WithCancel(context.Background())
 	defer end()
 	cmd := conn.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
@@ -228,15 +247,16 @@ func (c *clientCommand) exec(conn *client.Client) error {
 		l.limit(c.Timeout)
 		defer l.timer.Stop()
 	}
+	started := func(cmd *client.Cmd) { report.started(cmd, conn.Protocol()) }
 	var err error
 	if c.TTY {
-		err = c.interact(conn, cmd, l.end)
+		err = c.interact(conn, cmd, l.end, started)
 	} else {
 		cmd.Stderr = &consumer{to: os.Stderr, busy: &l.busy}
-		err = runRelayed(cmd, l)
+		err = runRelayed(cmd, l, started)
 	}
 	if reason := l.reason.Load(); reason != nil && (errors.Is(err, client.ErrClosed) || errors.Is(err, *reason)) {
-		return *reason // Wait may be under way: nobody looks at what it sets
+		return nil, *reason // Wait may be under way: nobody looks at what it sets
 	}
 	if cmd.ProcessState != nil && cmd.ProcessState.OutputCut() {
 		fmt.Fprintln(os.Stderr, "cocoon-agent: output truncated: background processes of the command still had it open")
@@ -244,12 +264,12 @@ func (c *clientCommand) exec(conn *client.Client) error {
 	if cmd.ProcessState != nil && cmd.ProcessState.OOMKilled() {
 		fmt.Fprintln(os.Stderr, "cocoon-agent: command killed: memory limit exceeded (out of memory)")
 	}
-	return err
+	return cmd.ProcessState, err
 }
 
 // runRelayed runs cmd, and passes signals on to it.
-func runRelayed(cmd *client.Cmd, l *leaver) error {
-	r := relaySignals(cmd, l.end, false)
+func runRelayed(cmd *client.Cmd, l *leaver, started func(*client.Cmd)) error {
+	r := relaySignals(cmd, l.end, started, false)
 	r.leave = func() { l.leave(errNotEnded) }
 	defer r.close()
 	go r.run()

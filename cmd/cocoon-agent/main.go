@@ -44,8 +44,12 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 		return statusUsage
 	}
 	defer func() {
-		if shown, ok := recover().(helpShown); ok {
-			status = shown.code
+		switch p := recover().(type) {
+		case nil:
+		case helpShown:
+			status = p.code
+		default:
+			panic(p)
 		}
 	}()
 	line, err := readLine(parser.Model.Node, args)
