@@ -17,9 +17,12 @@ var (
 	// ErrPoolFull says that [PoolConfig.MaxConns] connections are open and all
 	// of them in use.
 	ErrPoolFull = errors.New("pool is full: all connections are in use")
+
+	errZeroPool = errors.New("client: Pool was not made by NewPool")
 )
 
-// A Pool keeps one connection to each agent, which all callers share. It is
+// A Pool keeps one connection to each agent, which all callers share. NewPool makes
+// one; Get of a zero Pool fails. It is
 // safe for any number of goroutines, and none of them waits for an agent that
 // it has not asked for.
 //
@@ -83,6 +86,9 @@ func NewPool(config PoolConfig) *Pool {
 // with target, or a [*DialError], which wraps ctx's error if that has ended, that of
 // [PoolConfig.Verify], or [ErrForgotten].
 func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
+	if p.members == nil {
+		return nil, errZeroPool
+	}
 	target, err := p.key(target)
 	if err != nil {
 		return nil, err
@@ -137,6 +143,9 @@ func (p *Pool) key(target string) (string, error) {
 // ended. Commands under way fail with errors that wrap [ErrLost] and
 // [ErrPoolClosed]. Close is idempotent.
 func (p *Pool) Close() error {
+	if p.members == nil { // NewPool has not made it
+		return nil
+	}
 	p.mu.Lock()
 	p.closed = true
 	for _, m := range p.members {

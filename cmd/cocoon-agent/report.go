@@ -130,7 +130,7 @@ func (r *statusReport) exited(s *client.ProcessState) {
 		System      float64 `json:"system_ms"`
 		MaxRSS      uint64  `json:"max_rss"`
 	}{
-		reportVersion, "exited", s.Pid(), s.ExitCode(), status, s.Signal(), s.Reason(), s.OOMKilled(), s.OutputCut(),
+		reportVersion, "exited", s.Pid(), s.ExitCode(), status, s.Signal(), string(s.Reason()), s.OOMKilled(), s.OutputCut(),
 		s.StdoutBytes(), s.StderrBytes(), inMilliseconds(elapsed), inMilliseconds(s.UserTime()), inMilliseconds(s.SystemTime()), s.MaxRSS(),
 	})
 }
