@@ -13,15 +13,15 @@ import (
 // Wait waits for the command to end and for its output to have been copied to
 // Stdout and Stderr. It must have been started, and Wait is called once.
 //
-// It returns nil where the command exited by itself, with code 0, and no byte of
-// output is missing, the error of a Writer or the Reader that failed, an
-// [*OutputLimitError], and else an [*ExitError], a [*TruncatedError] or a [*LostExitError], or one that wraps
-// [ErrWaitDelay]. Where the context ended the command, the error wraps the
+// It returns nil if the command exited by itself, with code 0, and no byte of output is
+// missing. Otherwise it returns the error of a Writer or the Reader that failed, an
+// [*OutputLimitError], an [*ExitError], a [*TruncatedError], a [*LostExitError], or one
+// that wraps [ErrWaitDelay]. If the context ended the command, the error wraps the
 // context's too, even though the command may have exited with code 0.
 //
 // Read the pipes of StdoutPipe and StderrPipe to the end first, or close them, as with
-// os/exec: a command whose output nobody reads does not end, and what a pipe still holds
-// when Wait returns is lost. Wait's error is then a [*TruncatedError], unless there is
+// os/exec. A command whose output nobody reads does not end. Output that a pipe still holds
+// when Wait returns is lost, and Wait's error is then a [*TruncatedError], unless there is
 // another one.
 func (c *Cmd) Wait() error {
 	if c.stopWatch == nil {
