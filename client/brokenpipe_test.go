@@ -228,7 +228,7 @@ func TestSignal0FindsOutWhetherTheCommandRuns(t *testing.T) {
 	}
 }
 
-// Zero values fail, where they are used.
+// Zero values fail when they are used.
 func TestZeroValues(t *testing.T) {
 	refused := func(what string, err error, want string) {
 		t.Helper()
