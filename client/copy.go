@@ -58,8 +58,8 @@ func (o *outputCopy) run() {
 // Write hands p to the caller's Writer.
 func (o *outputCopy) Write(p []byte) (int, error) { return o.writeIf(p, nil) }
 
-// writeIf is Write, if ready says so. It writes nothing otherwise. ready may look at the
-// Writer; nil: it is ready.
+// writeIf is Write, and writes nothing if ready is not nil and returns false. ready may
+// look at the Writer.
 func (o *outputCopy) writeIf(p []byte, ready func() bool) (int, error) {
 	if !o.state.CompareAndSwap(idle, writing) {
 		return 0, os.ErrClosed
