@@ -369,7 +369,7 @@ func (c *conn) cut() {
 // socket has room.
 const turnAwayTime = time.Millisecond
 
-// turnAway cuts a connection of which nothing has been heard. Its host may have spoken, and
+// turnAway cuts a connection that has not spoken. Its host may have spoken, and
 // this agent have had no time to listen: it is told that it may try again.
 func (c *conn) turnAway() {
 	_ = c.net.SetWriteDeadline(time.Now().Add(turnAwayTime))
