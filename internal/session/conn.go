@@ -369,8 +369,8 @@ func (c *conn) cut() {
 // socket has room.
 const turnAwayTime = time.Millisecond
 
-// turnAway cuts a connection that has not spoken. Its host may have spoken, and
-// this agent have had no time to listen: it is told that it may try again.
+// turnAway cuts a connection that has not been heard. Its host may have spoken, and this
+// agent have had no time to listen: it is told that it may try again.
 func (c *conn) turnAway() {
 	_ = c.net.SetWriteDeadline(time.Now().Add(turnAwayTime))
 	_, _ = c.net.Write(wire.AppendRefusal(nil, wire.Limit, "too many connections wait to be greeted"))
