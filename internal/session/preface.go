@@ -90,11 +90,11 @@ func (g *greeting) stage() stage {
 }
 
 // conn returns the connection that the session is served over.
-func (g *greeting) conn(nc net.Conn) io.ReadWriteCloser {
+func (g *greeting) conn(c *conn) io.ReadWriteCloser {
 	if g.first == nil {
-		return &prefixed{Conn: nc, prefix: g.behind}
+		return &prefixed{Conn: c.net, prefix: g.behind}
 	}
-	return v1.NewHost(nc, g.lines, g.first)
+	return v1.NewHost(c.net, g.lines, g.first, func() { c.server.advance(c, served) })
 }
 
 // prefixed is a connection of which something has been read already.
