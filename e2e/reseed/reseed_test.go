@@ -187,12 +187,15 @@ func TestHostOfVersion1ReseedsWithAnyEntropy(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			_, a, served := serve(t)
 			calls := follow(t, served.Process.Pid)
-			c, err := client.DialProtocol(patiently(t), a.Target, client.Protocol1)
+			where, err := client.ParseTarget(a.Target)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer c.Close()
-			if err := c.Reseed(patiently(t), make([]byte, n), false); err != nil {
+			conn, err := where.Dial(patiently(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := client.Reseed(patiently(t), conn, make([]byte, n), false); err != nil {
 				t.Fatal(err)
 			}
 			check := regexp.MustCompile("(?s)" + want)

@@ -132,10 +132,14 @@ func refuse(nc net.Conn, err error) {
 
 // refusalKind is empty where the peer has not said what this agent speaks.
 func refusalKind(err error) wire.ErrorKind {
-	if errors.Is(err, errLimit) || errors.Is(err, v1.ErrMemory) {
+	switch {
+	case errors.Is(err, errLimit), errors.Is(err, v1.ErrMemory):
 		return wire.Limit
+	case errors.Is(err, errVersion1):
+		return wire.Unsupported
+	default:
+		return ""
 	}
-	return ""
 }
 
 func refusal(err error) string {

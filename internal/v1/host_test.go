@@ -340,7 +340,7 @@ func TestAgentThatDoesNotSpeakVersion1SaysSo(t *testing.T) {
 		nc := a.Dial(t)
 		say(t, nc, says)
 		answer, err := bufio.NewReader(nc).ReadString('\n')
-		const want = `{"type":"error","message":"protocol version 1 is disabled on this agent (--disable-v1): use version 2"}` + "\n"
+		const want = `{"type":"error","message":"protocol version 1 is disabled on this agent (--disable-v1): use version 2","kind":"unsupported"}` + "\n"
 		_ = nc.Close()
 		if answer != want {
 			t.Errorf("%q, %v", answer, err)
