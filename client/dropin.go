@@ -62,7 +62,7 @@ func RunWith(ctx context.Context, conn io.ReadWriteCloser, o RunOptions) (*Proce
 	}
 	c, err := clientOfOne(ctx, conn, o.Protocol)
 	if err != nil {
-		return nil, nothing("has run", err)
+		return nil, notSpoken("nothing has run", err)
 	}
 	defer c.Close()
 	cmd := c.CommandContext(ctx, o.Args[0], o.Args[1:]...)
@@ -71,7 +71,7 @@ func RunWith(ctx context.Context, conn io.ReadWriteCloser, o RunOptions) (*Proce
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = o.Stdin, o.Stdout, o.Stderr
 	err = cmd.Run()
-	return cmd.ProcessState, nothing("has run", err)
+	return cmd.ProcessState, notSpoken("nothing has run", err)
 }
 
 // Reseed is [Client.Reseed] over a connection of its own, in version 1 of the protocol,
@@ -82,16 +82,16 @@ func RunWith(ctx context.Context, conn io.ReadWriteCloser, o RunOptions) (*Proce
 func Reseed(ctx context.Context, conn io.ReadWriteCloser, entropy []byte, regenMachineID bool) error {
 	c, err := clientOfOne(ctx, conn, Protocol1)
 	if err != nil {
-		return nothing("was changed", err)
+		return notSpoken("nothing was changed", err)
 	}
 	defer c.Close()
-	return nothing("was changed", c.Reseed(ctx, entropy, regenMachineID))
+	return notSpoken("nothing was changed", c.Reseed(ctx, entropy, regenMachineID))
 }
 
-// nothing adds to the refusal of a protocol version that nothing came of the request.
-func nothing(happened string, err error) error {
+// notSpoken adds the outcome of a request to err if the agent does not speak the version.
+func notSpoken(outcome string, err error) error {
 	if errors.Is(err, ErrNotSpoken) {
-		return fmt.Errorf("nothing %s: %w", happened, err)
+		return fmt.Errorf("%s: %w", outcome, err)
 	}
 	return err
 }

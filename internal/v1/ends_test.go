@@ -28,6 +28,15 @@ func halfClose(tb testing.TB, nc net.Conn) {
 	}
 }
 
+// wantEnd checks that the agent has ended what it sends.
+func wantEnd(tb testing.TB, nc net.Conn) {
+	tb.Helper()
+	_ = nc.SetReadDeadline(time.Now().Add(soon))
+	if n, err := nc.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		tb.Errorf("Read after the last frame = %d, %v, want EOF", n, err)
+	}
+}
+
 func lastOf(t talk) v1.Frame {
 	if len(t.frames) == 0 {
 		return v1.Frame{}
@@ -51,13 +60,11 @@ func TestAgentHalfClosesAfterTheLastFrame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			nc := a.Dial(t)
 			say(t, nc, tc.says)
-			_ = nc.SetReadDeadline(time.Now().Add(soon))
+			_ = nc.SetReadDeadline(time.Now().Add(agenttest.Patience))
 			if last := lastOf(answers(t, nc)); last.Type != tc.last {
 				t.Errorf("last frame %+v, want %q", last, tc.last)
 			}
-			if n, err := nc.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-				t.Errorf("Read after the last frame = %d, %v, want EOF", n, err)
-			}
+			wantEnd(t, nc)
 			say(t, nc, stdin("late")) // the agent has closed one direction only
 		})
 	}
@@ -94,6 +101,19 @@ func TestServedHostsGiveWay(t *testing.T) {
 	}
 }
 
+func TestHostThatHasReadAnEndGivesWayAtOnce(t *testing.T) {
+	a := agenttest.StartWith(t, func(c *session.Config) { c.Caps.Connections = 1 })
+	for i := range 50 {
+		nc := a.Dial(t)
+		say(t, nc, request("x", "cat"))
+		_ = nc.SetReadDeadline(time.Now().Add(soon)) // less than the agent waits
+		said, err := io.ReadAll(nc)
+		if err != nil || !strings.HasSuffix(string(said), `{"type":"exit"}`+"\n") {
+			t.Fatalf("command %d: %q, %v", i+1, said, err)
+		}
+	}
+}
+
 func TestHostsWithCommandsDoNotGiveWay(t *testing.T) {
 	a := agenttest.StartWith(t, func(c *session.Config) { c.Caps.Connections = 2 })
 	for range 2 {
@@ -112,7 +132,7 @@ func TestHostsWithCommandsDoNotGiveWay(t *testing.T) {
 
 func TestHalfCloseIsTheEndOfInput(t *testing.T) {
 	a := agenttest.StartWith(t, func(c *session.Config) { c.Policy.Denied = []string{"reseed"} })
-	many := strings.Repeat(stdin(strings.Repeat("x", 30_000)), 100)
+	many := strings.Repeat(stdin(strings.Repeat("x", 10_000)), 100)
 	for name, tc := range map[string]struct {
 		says, stdout string
 		last         v1.Frame
@@ -120,29 +140,27 @@ func TestHalfCloseIsTheEndOfInput(t *testing.T) {
 		"without input":          {exec("sh", "-c", "cat; echo end; exit 3"), "end\n", v1.Frame{Type: v1.TypeExit, ExitCode: 3}},
 		"behind input":           {exec("cat") + stdin("a") + stdin("b"), "ab", v1.Frame{Type: v1.TypeExit}},
 		"behind stdin_close":     {request("a", "sh", "-c", "cat; sleep 0.1; echo b"), "ab\n", v1.Frame{Type: v1.TypeExit}},
-		"behind unread input":    {exec("sh", "-c", "sleep 1.5; wc -c") + many, "3000000\n", v1.Frame{Type: v1.TypeExit}},
+		"behind unread input":    {exec("sh", "-c", "sleep 1.5; wc -c") + many, "1000000\n", v1.Frame{Type: v1.TypeExit}},
 		"longer than a look":     {exec("sh", "-c", "sleep 2.5; echo x"), "x\n", v1.Frame{Type: v1.TypeExit}},
 		"behind an exit":         {exec("true"), "", v1.Frame{Type: v1.TypeExit}},
 		"within a line":          {exec("sleep", "1000") + `{"type":"stdin"`, "", v1.Frame{Type: v1.TypeError, Message: "no newline"}},
 		"behind a broken rule":   {exec("sleep", "1000") + exec("true"), "", v1.Frame{Type: v1.TypeError, Message: "only one request"}},
 		"behind a reseed":        {`{"type":"reseed"}` + "\n", "", v1.Frame{Type: v1.TypeError, Message: "policy"}},
 		"behind a wrong start":   {exec("/no/such"), "", v1.Frame{Type: v1.TypeError, Message: "/no/such"}},
-		"with output unread yet": {exec("head", "-c", "3000000", "/dev/zero"), strings.Repeat("\x00", 3_000_000), v1.Frame{Type: v1.TypeExit}},
+		"with output unread yet": {exec("head", "-c", "1000000", "/dev/zero"), strings.Repeat("\x00", 1_000_000), v1.Frame{Type: v1.TypeExit}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			nc := a.Dial(t)
 			say(t, nc, tc.says)
 			halfClose(t, nc)
-			_ = nc.SetReadDeadline(time.Now().Add(soon))
+			_ = nc.SetReadDeadline(time.Now().Add(agenttest.Patience))
 			got := answers(t, nc)
 			last := lastOf(got)
 			if string(got.stdout) != tc.stdout || last.Type != tc.last.Type || last.ExitCode != tc.last.ExitCode || !strings.Contains(last.Message, tc.last.Message) {
 				t.Errorf("stdout of %d bytes, %.99q, last %+v; want %d, %+v", len(got.stdout), got.stdout, last, len(tc.stdout), tc.last)
 			}
-			if n, err := nc.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-				t.Errorf("Read after the last frame = %d, %v, want EOF", n, err)
-			}
+			wantEnd(t, nc)
 		})
 	}
 }

@@ -131,10 +131,10 @@ type halfCloser interface{ CloseWrite() error }
 // unread input may take the end away from the host, and a VMM may drop what a guest
 // sends just before it closes.
 func (h *Host) linger() {
+	h.ended() // first: a host that reads the end may connect again at once
 	if nc, ok := h.nc.(halfCloser); ok {
-		_ = nc.CloseWrite() // of a host that has gone
+		_ = nc.CloseWrite() // an error says that the host has gone
 	}
-	h.ended()
 	if h.stdin != nil {
 		h.stdin.Discard()
 	}
