@@ -117,7 +117,7 @@ func (m *member) verify(l *link) error {
 		return nil
 	}
 	if err := verify(m.target, l.hello.clone()); err != nil {
-		return fmt.Errorf("the agent was refused: %w", err)
+		return fmt.Errorf("%w: %w", errUnwanted, err)
 	}
 	return nil
 }

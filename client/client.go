@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -10,6 +11,8 @@ import (
 
 // A Client is one connection to an agent, over which any number of commands may
 // run at the same time. It is safe for concurrent use.
+//
+// Dial, NewClient, a Pool and their like make one. The calls of a zero Client fail.
 //
 // To an agent that speaks protocol version 1 each command has a connection of its
 // own, which the Client makes: see [Client.Protocol].
@@ -43,6 +46,9 @@ func (c *Client) current() *link {
 // error that wraps [ErrLost]. Close is idempotent.
 func (c *Client) Close() error {
 	l := c.current()
+	if l == nil {
+		return nil
+	}
 	l.end(nil)
 	if next := c.current(); next != l {
 		next.end(nil)
@@ -82,10 +88,15 @@ func (c *Client) request(ctx context.Context, message func(wire.Head) wire.Messa
 	return done, err
 }
 
+var errZeroClient = errors.New("client: Client was not made by Dial, NewClient or a Pool")
+
 // withFallback calls do with the current link, and once more with the link of version 1
 // that has taken its place, if there is one: the agent has then read nothing.
 func (c *Client) withFallback(do func(*link) error) error {
 	l := c.current()
+	if l == nil {
+		return errZeroClient
+	}
 	err := do(l)
 	if !speaksVersion1(err) {
 		return err
@@ -101,6 +112,9 @@ func (c *Client) withFallback(do func(*link) error) error {
 // as in use. If do fails, it has released the link.
 func (c *Client) withRetry(ctx context.Context, do func(*link) error) error {
 	l := c.current()
+	if l == nil {
+		return errZeroClient
+	}
 	err := l.use()
 	if err == nil {
 		err = do(l)

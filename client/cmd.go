@@ -141,7 +141,11 @@ func (c *Client) Command(name string, arg ...string) *Cmd {
 // CommandContext is like Command. When ctx ends before the command does, the
 // agent ends the command and everything that it has started: SIGTERM, and
 // after a grace of 5 seconds SIGKILL. ctx ending also ends a Start that waits.
+// It panics if ctx is nil.
 func (c *Client) CommandContext(ctx context.Context, name string, arg ...string) *Cmd {
+	if ctx == nil {
+		panic("client: nil Context")
+	}
 	return &Cmd{
 		Args: append([]string{name}, arg...), client: c, ctx: ctx,
 		ending: make(chan struct{}), waitOver: make(chan struct{}),

@@ -17,7 +17,8 @@ func (c *Cmd) PID() int { return c.pid }
 
 // Signal sends a signal to the command: to the foreground job of its terminal,
 // or without one to each process of all that it has started. sig is a
-// syscall.Signal, by its Linux number, or a [SignalName]. Signal returns when the
+// syscall.Signal, by its Linux number, or a [SignalName]. Signal 0 only finds out whether
+// the command runs, as for an os.Process. Signal returns when the
 // agent has sent it, when the connection has ended, or when Wait has returned. If the
 // VM is paused, that takes as long as the pause. If the command's context has ended,
 // or Kill was called, Signal waits for the answer for WaitDelay at most, and its error
@@ -29,16 +30,31 @@ func (c *Cmd) Signal(sig os.Signal) error {
 	}
 	var name string
 	switch s := sig.(type) {
+	case syscall.Signal:
+		if s == 0 {
+			return c.alive()
+		}
+		name = strconv.Itoa(int(s))
 	case SignalName:
 		name = string(s)
-	case syscall.Signal:
-		name = strconv.Itoa(int(s))
 	default:
 		return fmt.Errorf("client: signal %v: want a syscall.Signal or a SignalName", sig)
 	}
 	return c.control(func(h wire.Head) wire.Message {
 		return &wire.Signal{Head: h, Exec: c.call.id, Signal: name}
 	})
+}
+
+// alive returns nil if the command runs. The agent's answer to a ping comes after all that
+// it has said before.
+func (c *Cmd) alive() error {
+	if err := c.control(ping); err != nil {
+		return err
+	}
+	if len(c.call.events) > 0 {
+		return processDone(errEnded())
+	}
+	return nil
 }
 
 // control sends a request about the command and waits for its answer, for as long as

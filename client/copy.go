@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 const (
@@ -193,7 +194,10 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 // where the connection ends first, an error that wraps [ErrLost]. Once the command is
 // being ended, by its context or Kill, the pipe can be read for WaitDelay, and then
 // Read returns an error that wraps [ErrWaitDelay], whatever the guest still sends.
-// Wait closes it. With cmd.Stderr = cmd.Stdout after StdoutPipe it is standard error's too.
+// Wait closes it. Close before that makes of it a pipe without a reader: the command gets
+// SIGPIPE, or EPIPE, when it writes. An agent without the feature "stream-close" throws
+// the output away, and a command that has not ended 5 seconds later is ended as by its
+// context. The output of a terminal is thrown away, and its command goes on. With cmd.Stderr = cmd.Stdout after StdoutPipe it is standard error's too.
 func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
 	p, err := c.outputPipe("Stdout", c.Stdout)
 	if err != nil {
@@ -278,6 +282,7 @@ type outputPipe struct {
 	name     string      // set by Start
 	from     *mux.Stream // set by Start
 	finished atomic.Bool // Wait has returned: what is left belongs to nobody
+	closed   atomic.Bool // by its reader, before that
 
 	reading atomic.Int32 // calls of Read under way
 	read    atomic.Bool  // Read has been called since unread was
@@ -325,13 +330,45 @@ func (p *outputPipe) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close throws away what is still to come.
+// Close ends the output as a broken pipe does. It does not wait.
 func (p *outputPipe) Close() error {
-	if p.from == nil {
+	switch {
+	case p.from == nil:
 		return errNotStarted
-	}
-	if !p.finished.Swap(true) {
+	case p.closed.Swap(true) || p.finished.Swap(true):
+		return nil
+	case p.cmd.call.link.hello.has(wire.FeatureStreamClose):
+		p.from.Reset()
+	default:
 		p.from.Discard()
+		if p.cmd.TTY == nil {
+			p.cmd.breakPipe()
+		}
 	}
 	return nil
 }
+
+// drop throws away what is still to come. The command is being ended.
+func (p *outputPipe) drop() {
+	if !p.finished.Swap(true) {
+		p.from.Discard()
+	}
+}
+
+// breakPipe ends a command whose agent cannot close a pipe, if it is still there after
+// brokenPipeTime.
+func (c *Cmd) breakPipe() {
+	timer := time.AfterFunc(brokenPipeTime, c.end)
+	go func() { // ends with Wait, or a moment after the timer
+		defer timer.Stop()
+		select {
+		case <-c.waitOver:
+		case <-c.ending:
+		case <-c.call.link.done:
+		}
+	}()
+}
+
+// brokenPipeTime is how long a command has to end by itself once nobody reads its output,
+// if it cannot learn that. A test changes it.
+var brokenPipeTime = 5 * time.Second

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -151,5 +152,11 @@ type ExitError struct {
 // Error says how the command ended, such as "exit status 7" or "signal KILL".
 func (e *ExitError) Error() string { return e.String() }
 
-// Unwrap returns the context's error where its end ended the command, else nil.
-func (e *ExitError) Unwrap() error { return e.cause }
+// Unwrap returns the context's error if its end ended the command,
+// [context.DeadlineExceeded] if its Timeout did, and else nil.
+func (e *ExitError) Unwrap() error {
+	if e.cause == nil && e.Reason() == ReasonTimeout {
+		return context.DeadlineExceeded
+	}
+	return e.cause
+}

@@ -112,7 +112,10 @@ func handleOf(m *wire.Started) []byte {
 // needs waits for the agent's greeting, and returns a RemoteError if that does not
 // name the feature: an older agent would ignore what it does not know.
 func (c *Client) needs(ctx context.Context, feature string) error {
-	if c.current().old != nil {
+	switch l := c.current(); {
+	case l == nil:
+		return errZeroClient
+	case l.old != nil:
 		return unsupported("the agent speaks protocol version 1, which has no %q", feature)
 	}
 	h, err := c.Hello(ctx)

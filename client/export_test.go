@@ -17,3 +17,11 @@ func BackOff(c PoolConfig, failures int) time.Duration {
 	c.setDefaults()
 	return c.backOff(failures)
 }
+
+// SetBrokenPipeTime sets how long a command of an old agent has to end once nobody reads its
+// output. No command may run.
+func SetBrokenPipeTime(d time.Duration) (undo func()) {
+	before := brokenPipeTime
+	brokenPipeTime = d
+	return func() { brokenPipeTime = before }
+}

@@ -89,6 +89,9 @@ func (r route) probe(ctx context.Context) error {
 
 // newClientWithin is newClient within ctx.
 func newClientWithin(ctx context.Context, conn io.ReadWriteCloser, older func() *oldAgent) (*Client, error) {
+	if conn == nil {
+		return nil, errors.New("client: nil connection")
+	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	c, err := newClient(conn, older)
 	if !stop() {

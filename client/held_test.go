@@ -59,7 +59,7 @@ func startHeld(ctx context.Context, c *client.Client, path string, timeout time.
 }
 
 // wantReason wants the Start to end, with an ExitError of a reason.
-func (p pending) wantReason(tb testing.TB, reason, text string) {
+func (p pending) wantReason(tb testing.TB, reason client.Reason, text string) {
 	tb.Helper()
 	select {
 	case err := <-p:

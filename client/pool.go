@@ -17,9 +17,12 @@ var (
 	// ErrPoolFull says that [PoolConfig.MaxConns] connections are open and all
 	// of them in use.
 	ErrPoolFull = errors.New("pool is full: all connections are in use")
+
+	errZeroPool = errors.New("client: Pool was not made by NewPool")
 )
 
-// A Pool keeps one connection to each agent, which all callers share. It is
+// A Pool keeps one connection to each agent, which all callers share. NewPool makes
+// one; Get of a zero Pool fails. It is
 // safe for any number of goroutines, and none of them waits for an agent that
 // it has not asked for.
 //
@@ -77,15 +80,29 @@ func NewPool(config PoolConfig) *Pool {
 //
 // Attempts are shared by all who wait for the same target, and one of them going
 // away does not end it for the others. An attempt that fails, fails for all who
-// wait for it; after one that has failed, the next waits for its back-off.
+// wait for it, unless [PoolConfig.Wait] is set; after one that has failed, the next
+// waits for its back-off.
 // Get returns [ErrPoolClosed], [ErrPoolFull], what [ParseTarget] says is wrong
 // with target, or a [*DialError], which wraps ctx's error if that has ended, that of
 // [PoolConfig.Verify], or [ErrForgotten].
 func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
+	if p.members == nil {
+		return nil, errZeroPool
+	}
 	target, err := p.key(target)
 	if err != nil {
 		return nil, err
 	}
+	for {
+		c, err := p.get(ctx, target)
+		if err == nil || !p.config.Wait || ctx.Err() != nil || !MayBecomeReady(err) {
+			return c, err
+		}
+	}
+}
+
+// get is Get, for one attempt and a target that is written as key does.
+func (p *Pool) get(ctx context.Context, target string) (*Client, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &DialError{Target: target, Err: err}
 	}
@@ -126,6 +143,9 @@ func (p *Pool) key(target string) (string, error) {
 // ended. Commands under way fail with errors that wrap [ErrLost] and
 // [ErrPoolClosed]. Close is idempotent.
 func (p *Pool) Close() error {
+	if p.members == nil { // NewPool has not made it
+		return nil
+	}
 	p.mu.Lock()
 	p.closed = true
 	for _, m := range p.members {

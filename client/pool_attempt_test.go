@@ -19,21 +19,21 @@ func TestPoolsAttemptOutlivesTheCallerWhoBeganIt(t *testing.T) {
 	a := agenttest.Start(t)
 	v := startVMM(t, a.Path)
 	p := newPool(t, client.PoolConfig{})
-	v.pause()
+	v.Pause()
 	ctx, cancel := context.WithCancel(t.Context())
 	first := make(chan error)
 	go func() {
-		_, err := p.Get(ctx, v.target)
+		_, err := p.Get(ctx, v.Target)
 		first <- err
 	}()
-	agenttest.Eventually(t, "an attempt", func() bool { return v.connections() == 1 })
+	agenttest.Eventually(t, "an attempt", func() bool { return v.Connections() == 1 })
 	cancel()
 	if err := <-first; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	v.resume()
-	get(t, p, v.target)
-	if n := v.connections(); n != 1 {
+	v.Resume()
+	get(t, p, v.Target)
+	if n := v.Connections(); n != 1 {
 		t.Errorf("%d connections", n)
 	}
 }
@@ -78,12 +78,12 @@ func TestPoolTriesAgainAfterAFailure(t *testing.T) {
 	v := startVMM(t, "/no/such/agent")
 	p := newPool(t, soon())
 	for range 3 {
-		if _, err := p.Get(patiently(t), v.target); err == nil || !strings.Contains(err.Error(), "the VMM closed the connection") {
+		if _, err := p.Get(patiently(t), v.Target); err == nil || !strings.Contains(err.Error(), "the VMM closed the connection") {
 			t.Fatal(err)
 		}
 	}
-	v.boot(a.Path)
-	if err := say(patiently(t), p, v.target, "there"); err != nil {
+	v.Boot(a.Path)
+	if err := say(patiently(t), p, v.Target, "there"); err != nil {
 		t.Error(err)
 	}
 }
@@ -91,20 +91,20 @@ func TestPoolTriesAgainAfterAFailure(t *testing.T) {
 func TestPoolsDeadVMDelaysNobodyElse(t *testing.T) {
 	a := agenttest.Start(t)
 	dead, well := startVMM(t, a.Path), startVMM(t, a.Path)
-	dead.pause()
+	dead.Pause()
 	p := newPool(t, client.PoolConfig{})
 	ctx, cancel := context.WithCancel(t.Context())
 	var waiting sync.WaitGroup
 	for range 100 {
 		waiting.Go(func() {
-			if _, err := p.Get(ctx, dead.target); !errors.Is(err, context.Canceled) {
+			if _, err := p.Get(ctx, dead.Target); !errors.Is(err, context.Canceled) {
 				t.Error(err)
 			}
 		})
 	}
-	agenttest.Eventually(t, "an attempt", func() bool { return dead.connections() == 1 })
+	agenttest.Eventually(t, "an attempt", func() bool { return dead.Connections() == 1 })
 	for range 10 {
-		if err := say(patiently(t), p, well.target, "hello"); err != nil {
+		if err := say(patiently(t), p, well.Target, "hello"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -115,11 +115,11 @@ func TestPoolsDeadVMDelaysNobodyElse(t *testing.T) {
 func TestPoolGivesUpAVMThatDoesNotAnswer(t *testing.T) {
 	a := agenttest.Start(t)
 	v := startVMM(t, a.Path)
-	v.pause()
+	v.Pause()
 	config := soon()
 	config.DialTimeout = 20 * time.Millisecond
 	p := newPool(t, config)
-	_, err := p.Get(patiently(t), v.target)
+	_, err := p.Get(patiently(t), v.Target)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no answer within 20ms") {
 		t.Error(err)
 	}

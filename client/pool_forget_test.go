@@ -28,10 +28,10 @@ func TestPoolForgetClosesTheConnectionsOfAVM(t *testing.T) {
 	a := agenttest.Start(t)
 	v := startVMM(t, a.Path)
 	p := newPool(t, client.PoolConfig{})
-	c := get(t, p, v.target)
+	c := get(t, p, v.Target)
 	cmd, talk := talker(t, c)
 	talk("hello")
-	p.Forget(v.target)
+	p.Forget(v.Target)
 	if err := c.Command("true").Start(); err == nil {
 		t.Error("a command was started over a connection that Forget has closed")
 	} else {
@@ -44,10 +44,10 @@ func TestPoolForgetClosesTheConnectionsOfAVM(t *testing.T) {
 	wantForgotten(t, "Wait", err)
 	<-c.Done()
 	wantForgotten(t, "Err", c.Err())
-	if n := v.connections(); n != 1 {
+	if n := v.Connections(); n != 1 {
 		t.Errorf("%d connections, want 1: a Client of before reaches none of later", n)
 	}
-	if err := say(patiently(t), p, v.target, "anew"); err != nil {
+	if err := say(patiently(t), p, v.Target, "anew"); err != nil {
 		t.Error(err)
 	}
 	if s := p.Stats(); s.Forgotten != 1 || s.Retries != 0 || s.Conns != 1 || s.Targets != 1 {
@@ -84,13 +84,13 @@ func TestPoolForgetKnowsTargetsByAnySpelling(t *testing.T) {
 	a := agenttest.Start(t)
 	v := startVMM(t, a.Path)
 	p := newPool(t, client.PoolConfig{})
-	c := get(t, p, v.target)
+	c := get(t, p, v.Target)
 	p.Forget("no target")
 	p.Forget("vsock://3")
 	if err := c.Ping(patiently(t)); err != nil {
 		t.Errorf("Ping = %v after Forget of other targets", err)
 	}
-	p.Forget(v.target[:len(v.target)-len(":1024")])
+	p.Forget(v.Target[:len(v.Target)-len(":1024")])
 	wantForgotten(t, "Ping", c.Ping(patiently(t)))
 }
 

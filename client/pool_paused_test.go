@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/client"
+	vmtest "github.com/cocoonstack/cocoon-agent/client/agenttest"
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
@@ -25,21 +26,21 @@ func TestPoolKeepsTheConnectionToAPausedVM(t *testing.T) {
 	var c *client.Client
 	agenttest.Eventually(t, "a connection", func() bool { // 20 ms may be too few on a busy machine
 		var err error
-		c, err = p.Get(patiently(t), v.target)
+		c, err = p.Get(patiently(t), v.Target)
 		return err == nil
 	})
 	cmd, talk := talker(t, c)
 	talk("before")
-	v.pause()
+	v.Pause()
 	agenttest.Eventually(t, "the silence is noticed", func() bool { return p.Stats().ProbeTimeouts > 0 })
 	for range 3 {
-		if _, err := p.Get(patiently(t), v.target); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := p.Get(patiently(t), v.Target); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
 	}
-	v.resume()
+	v.Resume()
 	agenttest.Eventually(t, "a connection again", func() bool {
-		_, err := p.Get(patiently(t), v.target)
+		_, err := p.Get(patiently(t), v.Target)
 		return err == nil
 	})
 	talk("after")
@@ -57,12 +58,12 @@ func TestPoolFindsOutAConnectionThatOnlyLooksAlive(t *testing.T) {
 			a := agenttest.Start(t)
 			v := startVMM(t, a.Path)
 			p := newPool(t, soon())
-			old := get(t, p, v.target)
+			old := get(t, p, v.Target)
 			cmd, talk := talker(t, old)
 			talk("before")
-			v.restore()
+			v.Restore()
 			if how == "when it is asked for" {
-				agenttest.Eventually(t, "silence", func() bool { return get(t, p, v.target) != old })
+				agenttest.Eventually(t, "silence", func() bool { return get(t, p, v.Target) != old })
 			}
 			err := cmd.Wait()
 			lost, ok := errors.AsType[*client.LostExitError](err)
@@ -72,7 +73,7 @@ func TestPoolFindsOutAConnectionThatOnlyLooksAlive(t *testing.T) {
 			if lost.PID != cmd.PID() {
 				t.Errorf("process %d, started as %d", lost.PID, cmd.PID())
 			}
-			if err := say(patiently(t), p, v.target, "again"); err != nil {
+			if err := say(patiently(t), p, v.Target, "again"); err != nil {
 				t.Error(err)
 			}
 			if s := p.Stats(); s.Stale != 1 {
@@ -84,7 +85,7 @@ func TestPoolFindsOutAConnectionThatOnlyLooksAlive(t *testing.T) {
 
 // late is a pool whose connection to a VM that has been paused has been replaced
 // by one to a guest that greets, and answers pings once it is awake.
-func late(t *testing.T) (*client.Pool, *vmm, *client.Cmd, func(string), chan struct{}) {
+func late(t *testing.T) (*client.Pool, *vmtest.VM, *client.Cmd, func(string), chan struct{}) {
 	t.Helper()
 	a := agenttest.Start(t)
 	v := startVMM(t, a.Path)
@@ -94,7 +95,7 @@ func late(t *testing.T) (*client.Pool, *vmm, *client.Cmd, func(string), chan str
 	config.Dial = func(ctx context.Context, _ string) (net.Conn, error) {
 		if first {
 			first = false
-			vm, err := client.ParseTarget(v.target)
+			vm, err := client.ParseTarget(v.Target)
 			if err != nil {
 				return nil, err
 			}
@@ -111,7 +112,7 @@ func late(t *testing.T) (*client.Pool, *vmm, *client.Cmd, func(string), chan str
 	}
 	p := newPool(t, config)
 	cmd, talk := talker(t, get(t, p, "the VM"))
-	v.pause()
+	v.Pause()
 	agenttest.Eventually(t, "another connection", func() bool { return p.Stats().Conns > 1 })
 	return p, v, cmd, talk, awake
 }
@@ -137,7 +138,7 @@ func (g *guest) answer(awake <-chan struct{}) {
 // A VM may be paused for just so long that its old connection is late.
 func TestPoolLetsCommandsEndOnAConnectionThatWasLate(t *testing.T) {
 	p, v, cmd, talk, awake := late(t)
-	v.resume()
+	v.Resume()
 	talk("late")
 	close(awake)
 	talk("still there")
@@ -154,7 +155,7 @@ func TestPoolDoesNotJudgeAConnectionByOneThatIsPausedToo(t *testing.T) {
 	p, v, cmd, talk, _ := late(t)
 	// The newer one is silent too, and so replaced, after the first judgement.
 	agenttest.Eventually(t, "yet another connection", func() bool { return p.Stats().Dials >= 4 })
-	v.resume()
+	v.Resume()
 	talk("late")
 	talk("")
 	wantExit(t, cmd.Wait(), 7)
@@ -166,9 +167,9 @@ func TestPoolDoesNotJudgeAConnectionByOneThatIsPausedToo(t *testing.T) {
 // A connection that has been replaced, and is kept for its commands, may die later.
 func TestPoolFindsOutThatAConnectionIsDeadThatItHasReplaced(t *testing.T) {
 	p, v, cmd, talk, awake := late(t)
-	v.resume()
+	v.Resume()
 	talk("late")
-	v.restore()
+	v.Restore()
 	close(awake)
 	err := cmd.Wait()
 	if _, ok := errors.AsType[*client.LostExitError](err); !ok || !strings.Contains(err.Error(), "the VM was probably restored") {
@@ -183,9 +184,9 @@ func TestPoolProbesASilentConnectionBeforeItIsUsedAgain(t *testing.T) {
 	config := soon()
 	config.ProbeTimeout = agenttest.Patience
 	p := newPool(t, config)
-	c := get(t, p, v.target)
-	agenttest.Eventually(t, "a probe", func() bool { return get(t, p, v.target) == c && p.Stats().Probes > 0 })
-	if s := p.Stats(); s.Dials != 1 || s.ProbeTimeouts != 0 || v.connections() != 1 {
+	c := get(t, p, v.Target)
+	agenttest.Eventually(t, "a probe", func() bool { return get(t, p, v.Target) == c && p.Stats().Probes > 0 })
+	if s := p.Stats(); s.Dials != 1 || s.ProbeTimeouts != 0 || v.Connections() != 1 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -23,10 +23,10 @@ func TestPoolReplacesAConnectionThatHasEnded(t *testing.T) {
 	v := startVMM(t, a.Path)
 	p := newPool(t, client.PoolConfig{})
 	for range 5 {
-		old := get(t, p, v.target)
-		v.cut()
+		old := get(t, p, v.Target)
+		v.Cut()
 		<-old.Done()
-		if err := say(patiently(t), p, v.target, "again"); err != nil {
+		if err := say(patiently(t), p, v.Target, "again"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -37,8 +37,8 @@ func TestPoolStartsACommandOverAnotherConnectionIfItCertainlyHasNotStarted(t *te
 		a := agenttest.Start(t)
 		v := startVMM(t, a.Path)
 		p := newPool(t, client.PoolConfig{})
-		c := get(t, p, v.target)
-		v.cut()
+		c := get(t, p, v.Target)
+		v.Cut()
 		<-c.Done()
 		cmd := c.Command("echo", "there")
 		if out, err := cmd.Output(); err != nil || string(out) != "there\n" {
@@ -85,9 +85,9 @@ func TestPoolStartsACommandOverAnotherConnectionIfItCertainlyHasNotStarted(t *te
 		a := agenttest.Start(t)
 		v := startVMM(t, a.Path)
 		p := newPool(t, client.PoolConfig{})
-		c := get(t, p, v.target)
-		v.boot("/no/such/agent")
-		v.cut()
+		c := get(t, p, v.Target)
+		v.Boot("/no/such/agent")
+		v.Cut()
 		<-c.Done()
 		err := c.Command("true").Run()
 		if !errors.Is(err, client.ErrLost) || !strings.Contains(err.Error(), "nothing listens on that port") {

@@ -88,7 +88,7 @@ func TestPoolSharesOneConnectionPerTarget(t *testing.T) {
 	p := newPool(t, client.PoolConfig{})
 	var all sync.WaitGroup
 	for i := range 100 {
-		target := v.target
+		target := v.Target
 		if i%2 == 0 {
 			target = strings.TrimSuffix(target, ":1024") // another spelling of it
 		}
@@ -99,7 +99,7 @@ func TestPoolSharesOneConnectionPerTarget(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := v.connections(); n != 1 {
+	if n := v.Connections(); n != 1 {
 		t.Errorf("%d connections", n)
 	}
 	if s := p.Stats(); s.Targets != 1 || s.Conns != 1 || s.InUse != 0 || s.Dials != 1 || s.DialErrors != 0 {
@@ -222,8 +222,8 @@ func TestPoolClosesWhatIsIdleAndKeepsWhatIsNot(t *testing.T) {
 	idle, busy := startVMM(t, a.Path), startVMM(t, a.Path)
 	config := client.PoolConfig{IdleTimeout: 20 * time.Millisecond}
 	p := newPool(t, config)
-	cmd, talk := talker(t, get(t, p, busy.target))
-	c := get(t, p, idle.target)
+	cmd, talk := talker(t, get(t, p, busy.Target))
+	c := get(t, p, idle.Target)
 	<-c.Done()
 	agenttest.Eventually(t, "the idle one's target is forgotten", func() bool { return p.Stats().Targets == 1 })
 	talk("still here")
@@ -242,18 +242,18 @@ func TestPoolKeepsToItsLimit(t *testing.T) {
 	a := agenttest.Start(t)
 	first, second, third := startVMM(t, a.Path), startVMM(t, a.Path), startVMM(t, a.Path)
 	p := newPool(t, client.PoolConfig{MaxConns: 2})
-	cmd, talk := talker(t, get(t, p, first.target))
-	old := get(t, p, second.target)
-	get(t, p, third.target) // takes the place of second, which is idle
+	cmd, talk := talker(t, get(t, p, first.Target))
+	old := get(t, p, second.Target)
+	get(t, p, third.Target) // takes the place of second, which is idle
 	<-old.Done()
-	other, talkToo := talker(t, get(t, p, third.target))
-	if _, err := p.Get(patiently(t), second.target); !errors.Is(err, client.ErrPoolFull) {
+	other, talkToo := talker(t, get(t, p, third.Target))
+	if _, err := p.Get(patiently(t), second.Target); !errors.Is(err, client.ErrPoolFull) {
 		t.Error(err)
 	}
 	talk("here")
 	talk("")
 	wantExit(t, cmd.Wait(), 7)
-	if err := say(patiently(t), p, second.target, "room"); err != nil {
+	if err := say(patiently(t), p, second.Target, "room"); err != nil {
 		t.Error(err)
 	}
 	talkToo("here")
@@ -267,16 +267,16 @@ func TestPoolKeepsToItsLimit(t *testing.T) {
 func TestPoolCloseEndsEverything(t *testing.T) {
 	a := agenttest.Start(t)
 	v, dead := startVMM(t, a.Path), startVMM(t, a.Path)
-	dead.pause()
+	dead.Pause()
 	p := newPool(t, client.PoolConfig{})
-	c := get(t, p, v.target)
+	c := get(t, p, v.Target)
 	cmd, _ := talker(t, c)
 	waiting := make(chan error)
 	go func() {
-		_, err := p.Get(t.Context(), dead.target)
+		_, err := p.Get(t.Context(), dead.Target)
 		waiting <- err
 	}()
-	agenttest.Eventually(t, "an attempt", func() bool { return dead.connections() == 1 })
+	agenttest.Eventually(t, "an attempt", func() bool { return dead.Connections() == 1 })
 	for range 2 {
 		if err := p.Close(); err != nil {
 			t.Error(err)
@@ -285,7 +285,7 @@ func TestPoolCloseEndsEverything(t *testing.T) {
 	if err := <-waiting; !errors.Is(err, client.ErrPoolClosed) {
 		t.Error(err)
 	}
-	if _, err := p.Get(t.Context(), v.target); !errors.Is(err, client.ErrPoolClosed) {
+	if _, err := p.Get(t.Context(), v.Target); !errors.Is(err, client.ErrPoolClosed) {
 		t.Error(err)
 	}
 	if err := cmd.Wait(); !errors.Is(err, client.ErrPoolClosed) || !errors.Is(err, client.ErrLost) {

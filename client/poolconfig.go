@@ -18,6 +18,11 @@ type PoolConfig struct {
 	// included, for which the pool waits. 0: 10 seconds.
 	DialTimeout time.Duration
 
+	// Wait says that Get waits for an agent that is not there yet ([MayBecomeReady]), until
+	// its context ends. Attempts have the back-off below. Otherwise one that fails, fails
+	// for all who wait for it.
+	Wait bool
+
 	// Verify is called for each new connection, after the agent's greeting and
 	// before anybody gets the connection. An error closes it, and is wrapped by
 	// the [*DialError] of those who wait; the attempt has then failed as any other

@@ -43,7 +43,10 @@ func (p Protocol) check() error {
 //     command runs. Info tells nothing but the round trip.
 func (c *Client) Protocol() Protocol {
 	l := c.current()
-	if l.old != nil {
+	switch {
+	case l == nil:
+		return ProtocolAuto
+	case l.old != nil:
 		return Protocol1
 	}
 	select {

@@ -183,18 +183,18 @@ func TestPoolNoticesAnAgentThatHasForgottenVersion2(t *testing.T) {
 	a := agenttest.Start(t)
 	v := startVMM(t, a.Path)
 	p := newPool(t, soon())
-	if err := say(patiently(t), p, v.target, "x"); err != nil {
+	if err := say(patiently(t), p, v.Target, "x"); err != nil {
 		t.Fatal(err)
 	}
 	g := startGuest(t, 1)
-	v.boot(strings.TrimPrefix(g.target, "unix://"))
-	v.cut()
+	v.Boot(strings.TrimPrefix(g.target, "unix://"))
+	v.Cut()
 	agenttest.Eventually(t, "version 1", func() bool {
-		err := say(patiently(t), p, v.target, "x")
+		err := say(patiently(t), p, v.Target, "x")
 		if err != nil && !errors.Is(err, client.ErrLost) {
 			t.Fatal(err)
 		}
-		return err == nil && get(t, p, v.target).Protocol() == client.Protocol1
+		return err == nil && get(t, p, v.Target).Protocol() == client.Protocol1
 	})
 }
 
@@ -301,18 +301,18 @@ func TestPausedVMOfVersion1IsKeptWithItsCommands(t *testing.T) {
 	config := soon()
 	config.DialTimeout = 100 * time.Millisecond
 	p := newPool(t, config)
-	cmd, talk := talker(t, get(t, p, v.target))
+	cmd, talk := talker(t, get(t, p, v.Target))
 	talk("before")
-	v.pause()
+	v.Pause()
 	agenttest.Eventually(t, "an error", func() bool {
-		_, err := p.Get(patiently(t), v.target)
+		_, err := p.Get(patiently(t), v.Target)
 		return err != nil
 	})
-	v.resume()
+	v.Resume()
 	talk("after")
 	talk("")
 	wantExit(t, cmd.Wait(), 7)
-	agenttest.Eventually(t, "a command", func() bool { return say(context.WithoutCancel(t.Context()), p, v.target, "x") == nil })
+	agenttest.Eventually(t, "a command", func() bool { return say(context.WithoutCancel(t.Context()), p, v.Target, "x") == nil })
 	if s := p.Stats(); s.Stale != 0 {
 		t.Errorf("%+v", s)
 	}

@@ -81,9 +81,28 @@ func (s *ProcessState) CoreDumped() bool { return s.exited.CoreDumped }
 // up [Limits.Memory].
 func (s *ProcessState) OOMKilled() bool { return s.exited.OOMKilled }
 
-// Reason says why the command ended: "exit", "signal", "timeout", "killed",
-// "shutdown" or "limit" (docs/protocol.md), or a later agent's.
-func (s *ProcessState) Reason() string { return string(s.exited.Reason) }
+// StdoutBytes returns how many bytes of its output the agent has sent: of the terminal, if
+// the command had one.
+func (s *ProcessState) StdoutBytes() uint64 { return s.exited.StdoutBytes }
+
+// StderrBytes returns the same of its standard error.
+func (s *ProcessState) StderrBytes() uint64 { return s.exited.StderrBytes }
+
+// A Reason is why a command ended.
+type Reason string
+
+// The reasons. A later agent may have others.
+const (
+	ReasonExit     Reason = Reason(wire.ReasonExit)     // by itself
+	ReasonSignal   Reason = Reason(wire.ReasonSignal)   // by a signal that the agent did not send to end it
+	ReasonTimeout  Reason = Reason(wire.ReasonTimeout)  // [Cmd.Timeout] was over
+	ReasonKilled   Reason = Reason(wire.ReasonKilled)   // its context ended, Kill was called, or its host went away
+	ReasonShutdown Reason = Reason(wire.ReasonShutdown) // the agent shut down
+	ReasonLimit    Reason = Reason(wire.ReasonLimit)    // the agent had no memory for input that it did not read
+)
+
+// Reason returns why the command ended.
+func (s *ProcessState) Reason() Reason { return Reason(s.exited.Reason) }
 
 // OutputCut says whether processes that the command left behind may have
 // written more than the agent waited for.

@@ -13,15 +13,16 @@ import (
 // Wait waits for the command to end and for its output to have been copied to
 // Stdout and Stderr. It must have been started, and Wait is called once.
 //
-// It returns nil where the command exited by itself, with code 0, and no byte of
-// output is missing, the error of a Writer or the Reader that failed, an
-// [*OutputLimitError], and else an [*ExitError], a [*TruncatedError] or a [*LostExitError], or one that wraps
-// [ErrWaitDelay]. Where the context ended the command, the error wraps the
+// It returns nil if the command exited by itself, with code 0, and no byte of output is
+// missing. Otherwise it returns the error of a Writer or the Reader that failed, an
+// [*OutputLimitError], an [*ExitError], a [*TruncatedError], a [*LostExitError], or one
+// that wraps [ErrWaitDelay]. If the context ended the command, the error wraps the
 // context's too, even though the command may have exited with code 0.
 //
-// Read the pipes of StdoutPipe and StderrPipe to the end first, as with os/exec:
-// a command whose output nobody reads does not end, and what a pipe still holds
-// when Wait returns is lost.
+// Read the pipes of StdoutPipe and StderrPipe to the end first, or close them, as with
+// os/exec. A command whose output nobody reads does not end. Output that a pipe still holds
+// when Wait returns is lost, and Wait's error is then a [*TruncatedError], unless there is
+// another one.
 func (c *Cmd) Wait() error {
 	if c.stopWatch == nil {
 		return errors.New("client: not started")
@@ -97,7 +98,7 @@ func (p *patience) begin() {
 func (p *patience) dropPipes() {
 	for _, pipe := range p.cmd.pipes {
 		if pipe.unread() {
-			_ = pipe.Close()
+			pipe.drop()
 		}
 	}
 }
@@ -213,11 +214,10 @@ func (c *Cmd) verdict(x *wire.Exited) error {
 		}
 	}
 	for _, p := range c.pipes {
-		if !p.ended.Load() {
-			continue // the caller did not want all of it
-		}
-		if err := c.account(x, p.name, p.n.Load()); err != nil {
-			return err
+		if p.ended.Load() { // its reader takes it for all there is
+			if err := c.account(x, p.name, p.n.Load()); err != nil {
+				return err
+			}
 		}
 	}
 	switch s := c.ProcessState; {
@@ -225,6 +225,13 @@ func (c *Cmd) verdict(x *wire.Exited) error {
 		return &ExitError{ProcessState: s, cause: c.ctx.Err()}
 	case !s.Success(), !s.byItself():
 		return &ExitError{ProcessState: s}
+	}
+	for _, p := range c.pipes {
+		if !p.closed.Load() { // nobody has said that the rest is not wanted
+			if err := c.account(x, p.name, p.n.Load()); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,8 +18,8 @@ import (
 // targetFlags name an agent.
 type targetFlags struct {
 	Target         string        `placeholder:"URL" env:"COCOON_AGENT_TARGET" help:"Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH. A unix:// socket must be served by root or the current user, or by UID with unix:///PATH?uid=UID."`
-	CID            *uint32       `name:"cid" placeholder:"N" help:"Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P. Overrides COCOON_AGENT_TARGET."`
-	Port           uint32        `default:"1024" help:"Vsock port of the agent, with --cid."`
+	CID            *word         `name:"cid" placeholder:"N" help:"Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P. Overrides COCOON_AGENT_TARGET."`
+	Port           word          `default:"1024" help:"Vsock port of the agent, with --cid."`
 	ConnectTimeout time.Duration `default:"10s" help:"Time limit for the connection and the agent's first message."`
 	Protocol       string        `default:"auto" enum:"auto,1,2" placeholder:"VERSION" help:"Protocol version: 1, 2 or auto. auto uses 2, and 1 if the agent does not support 2. Default: auto."`
 }
@@ -56,32 +57,61 @@ func given(k *kong.Context, name string) bool {
 	return false
 }
 
-// dial connects, and waits for the agent's greeting: what accepts and says
-// nothing is no agent, or its VM is paused. The caller closes the Client.
+// dial connects, and waits for the agent's greeting: a peer that accepts and says nothing is
+// not an agent, or its VM is paused. An agent that takes no more connections is asked again.
+// The caller closes the Client.
 func (f *targetFlags) dial(url string) (*client.Client, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), f.ConnectTimeout)
-	defer cancel()
-	c, err := client.DialProtocol(ctx, url, f.protocol())
-	if err == nil {
-		if err = c.Ready(ctx); err == nil {
-			return c, nil
-		}
-		_ = c.Close()
-		if _, ok := errors.AsType[*client.DialError](err); !ok {
-			err = &client.DialError{Target: url, Err: err}
-		}
+	full := func(err error) bool {
+		remote, ok := errors.AsType[*client.RemoteError](err)
+		return ok && remote.Kind == client.Limit
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	c, err := f.within(f.ConnectTimeout, url, client.WaitOptions{AttemptTimeout: f.ConnectTimeout, Retry: full})
+	if errors.Is(err, context.DeadlineExceeded) && !full(err) {
 		err = fmt.Errorf("connect to %s: no answer within %v: the VM is paused, or the server is not cocoon-agent", url, f.ConnectTimeout)
 	}
-	return nil, err
+	return c, err
+}
+
+// dialWaiting is dial for an agent that may not be there yet. Attempts have --connect-timeout.
+// A line on standard error tells the reason for waiting, unless the agent is there soon.
+func (f *targetFlags) dialWaiting(url string, limit time.Duration) (*client.Client, error) {
+	begun, told := time.Now(), ""
+	var last error
+	c, err := f.within(limit, url, client.WaitOptions{AttemptTimeout: f.ConnectTimeout, Waiting: func(err error) {
+		last = err
+		if text := err.Error(); time.Since(begun) >= quietTime && text != told {
+			told = text
+			fmt.Fprintf(os.Stderr, "cocoon-agent: waiting: %s\n", printable(text))
+		}
+	}})
+	switch {
+	case !errors.Is(err, context.DeadlineExceeded):
+		return c, err
+	case last == nil:
+		return nil, fmt.Errorf("connect to %s: no answer within %v", url, limit)
+	default:
+		return nil, fmt.Errorf("not ready within %v: %w", limit, last)
+	}
+}
+
+// quietTime is how long an agent is waited for in silence.
+const quietTime = time.Second
+
+func (f *targetFlags) within(limit time.Duration, url string, o client.WaitOptions) (*client.Client, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	o.Protocol = f.protocol()
+	return client.WaitReadyWith(ctx, url, o)
 }
 
 type clientCommand struct {
 	targetFlags
 	limitFlags
+	reportFlags
+	sizeFlags
 
-	Env     []string `short:"e" sep:"none" placeholder:"K=V" help:"Set an environment variable of the command. Repeatable."`
+	Env     []string `short:"e" sep:"none" placeholder:"K=V" help:"Set an environment variable of the command. K alone takes the value from this client's environment. Repeatable."`
+	EnvFile []string `name:"env-file" sep:"none" placeholder:"FILE" help:"Set the variables that FILE lists, one K=V or K per line; # begins a comment line. - is standard input, and the command's is then empty. --env overrides. Repeatable."`
 	Dir     string   `placeholder:"DIR" help:"Working directory of the command. Default: the user's home directory."`
 	NoStdin bool     `short:"n" help:"Do not read standard input; the command's standard input is empty."`
 
@@ -93,9 +123,12 @@ type clientCommand struct {
 	ClearEnv bool           `help:"Start with an empty environment. Add variables with --env."`
 	Timeout  time.Duration  `placeholder:"TIME" help:"Terminate the command and its descendants after TIME, such as 30s. The exit status is then 124."`
 	Linger   *time.Duration `placeholder:"TIME" help:"After the command has exited, read output that its background processes still write for at most TIME, or until nothing has come for 2s. 0: to its end, as ssh does. Default: 10s."`
+	Wait     time.Duration  `placeholder:"TIME" help:"Wait up to TIME for an agent that is not there yet, of a VM that is starting for example. --connect-timeout is then the limit of one attempt. Default: 0, do not wait."`
 	Keep     bool           `help:"Keep the command running if this client or its connection ends."`
 
-	Argv []string `arg:"" passthrough:"" name:"command" help:"The command and its arguments."`
+	sizes io.Reader // of --resize-fd; nil: there are none
+
+	Argv []string `arg:"" name:"command" help:"The command and its arguments."`
 }
 
 // Help is what --help says besides the flags.
@@ -136,36 +169,57 @@ SIGUSR1 and SIGUSR2 then terminates the command, and its exit status is unknown.
 }
 
 // Run runs the command. Its error is a clientError.
-func (c *clientCommand) Run(k *kong.Context) error {
-	if len(c.Argv) > 0 && c.Argv[0] == "--" {
-		c.Argv = c.Argv[1:]
-	}
-	if len(c.Argv) == 0 {
-		return &clientError{err: errors.New("no command given (see cocoon-agent client --help)")}
-	}
-	url, err := c.url(k)
+func (c *clientCommand) Run(k *kong.Context, line commandLine) error {
+	c.Argv = line.guest
+	report, err := c.reportFlags.open()
 	if err != nil {
 		return &clientError{err: err}
 	}
-	if _, err := escapeChar(c.Escape); err != nil {
-		return &clientError{err: err}
-	}
-	if c.Linger != nil && *c.Linger < 0 {
-		return &clientError{err: misuse("--linger %v is negative", *c.Linger)}
-	}
-	conn, err := c.dial(url)
+	defer report.close()
+	url, conn, err := c.connect(k)
 	if err != nil {
-		return &clientError{err: err}
+		err = &clientError{err: err}
+		report.ended(nil, err)
+		return err
 	}
 	defer conn.Close()
-	err = c.exec(conn)
-	if _, ok := errors.AsType[*client.DialError](err); ok { // of version 1; it names the agent
+	state, err := c.exec(conn, report)
+	if is[*client.DialError](err) { // of version 1; it names the agent
 		url = ""
 	}
 	if err != nil {
-		return &clientError{url, err}
+		err = &clientError{url, err}
 	}
-	return nil
+	report.ended(state, err)
+	return err
+}
+
+// connect checks the command line, and returns a Client of the agent and its URL.
+func (c *clientCommand) connect(k *kong.Context) (url string, conn *client.Client, err error) {
+	if url, err = c.url(k); err != nil {
+		return "", nil, err
+	}
+	if _, err := escapeChar(c.Escape); err != nil {
+		return "", nil, &usageError{err}
+	}
+	if c.Linger != nil && *c.Linger < 0 {
+		return "", nil, misuse("--linger %v is negative", *c.Linger)
+	}
+	if c.sizes, err = c.sizeFlags.open(c.TTY); err != nil {
+		return "", nil, err
+	}
+	if c.Wait < 0 {
+		return "", nil, misuse("--wait %v is negative", c.Wait)
+	}
+	if c.Env, err = c.environ(); err != nil {
+		return "", nil, err
+	}
+	if c.Wait > 0 {
+		conn, err = c.dialWaiting(url, c.Wait)
+	} else {
+		conn, err = c.dial(url)
+	}
+	return url, conn, err
 }
 
 // linger is the library's: 0 is the agent's own choice.
@@ -180,7 +234,7 @@ func (c *clientCommand) linger() time.Duration {
 	}
 }
 
-func (c *clientCommand) exec(conn *client.Client) error {
+func (c *clientCommand) exec(conn *client.Client, report *statusReport) (*client.ProcessState, error) {
 	ctx, end := context.WithCancel(context.Background())
 	defer end()
 	cmd := conn.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
@@ -193,15 +247,16 @@ func (c *clientCommand) exec(conn *client.Client) error {
 		l.limit(c.Timeout)
 		defer l.timer.Stop()
 	}
+	started := func(cmd *client.Cmd) { report.started(cmd, conn.Protocol()) }
 	var err error
 	if c.TTY {
-		err = c.interact(conn, cmd, l.end)
+		err = c.interact(conn, cmd, l.end, started)
 	} else {
 		cmd.Stderr = &consumer{to: os.Stderr, busy: &l.busy}
-		err = runRelayed(cmd, l)
+		err = runRelayed(cmd, l, started)
 	}
 	if reason := l.reason.Load(); reason != nil && (errors.Is(err, client.ErrClosed) || errors.Is(err, *reason)) {
-		return *reason // Wait may be under way: nobody looks at what it sets
+		return nil, *reason // Wait may be under way: nobody looks at what it sets
 	}
 	if cmd.ProcessState != nil && cmd.ProcessState.OutputCut() {
 		fmt.Fprintln(os.Stderr, "cocoon-agent: output truncated: background processes of the command still had it open")
@@ -209,12 +264,12 @@ func (c *clientCommand) exec(conn *client.Client) error {
 	if cmd.ProcessState != nil && cmd.ProcessState.OOMKilled() {
 		fmt.Fprintln(os.Stderr, "cocoon-agent: command killed: memory limit exceeded (out of memory)")
 	}
-	return err
+	return cmd.ProcessState, err
 }
 
 // runRelayed runs cmd, and passes signals on to it.
-func runRelayed(cmd *client.Cmd, l *leaver) error {
-	r := relaySignals(cmd, l.end, false)
+func runRelayed(cmd *client.Cmd, l *leaver, started func(*client.Cmd)) error {
+	r := relaySignals(cmd, l.end, started, false)
 	r.leave = func() { l.leave(errNotEnded) }
 	defer r.close()
 	go r.run()
@@ -294,9 +349,10 @@ func (c *consumer) Write(p []byte) (int, error) {
 	return c.to.Write(p)
 }
 
-// stdin is nil where there is none to read from: a closed descriptor is no reason to fail.
+// stdin is nil if there is none to read from. It is no reason to fail if the descriptor is
+// closed or, as nohup(1) has it, open for writing only.
 func (c *clientCommand) stdin() io.Reader {
-	if _, err := os.Stdin.Stat(); err != nil || c.NoStdin {
+	if c.NoStdin || slices.Contains(c.EnvFile, stdinName) || !canReadStdin() {
 		return nil
 	}
 	return os.Stdin

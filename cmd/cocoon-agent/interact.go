@@ -14,12 +14,13 @@ var errLeft = errors.New("left the session")
 
 // interact runs cmd in a terminal that is tied to ours. end ends the command and
 // does not wait for it.
-func (c *clientCommand) interact(conn *client.Client, cmd *client.Cmd, end func()) error {
+func (c *clientCommand) interact(conn *client.Client, cmd *client.Cmd, end func(), started func(*client.Cmd)) error {
 	local := openLocalTerminal()
 	defer local.restore()
 	changes, stopChanges := sizeChanges()
 	defer stopChanges()
 	cmd.TTY = local.tty()
+	c.set(cmd.TTY)
 
 	var left atomic.Bool
 	var typing *keyboard // nil: input is passed on as it is
@@ -36,7 +37,7 @@ func (c *clientCommand) interact(conn *client.Client, cmd *client.Cmd, end func(
 		typing = newKeyboard(keysOf(os.Stdin), char, help, leave)
 		cmd.Stdin = typing
 	}
-	r := relaySignals(cmd, end, true)
+	r := relaySignals(cmd, end, started, true)
 	defer r.close()
 	local.guarded(r.run)
 	if err := r.start(); err != nil {
@@ -49,6 +50,9 @@ func (c *clientCommand) interact(conn *client.Client, cmd *client.Cmd, end func(
 		local.guarded(typing.run)
 	}
 	local.guarded(func() { local.follow(cmd, changes, r.stop) })
+	if c.sizes != nil {
+		local.guarded(func() { resizeFrom(c.sizes, cmd) }) // ends with the program, or its input
+	}
 	err := cmd.Wait()
 	if left.Load() {
 		local.restore()

@@ -11,6 +11,21 @@ import (
 	"unicode/utf8"
 )
 
+// A checkedWriter remembers the first error, and writes nothing after it.
+type checkedWriter struct {
+	to  io.Writer
+	err error
+}
+
+func (w *checkedWriter) Write(p []byte) (int, error) {
+	if w.err != nil {
+		return 0, w.err
+	}
+	n, err := w.to.Write(p)
+	w.err = err
+	return n, err
+}
+
 // writeJSON writes one JSON value on a line of its own.
 func writeJSON(out io.Writer, value any) error {
 	var b bytes.Buffer

@@ -16,10 +16,14 @@ import (
 )
 
 // A logLevel is a level by its name. Empty, as an environment may have it, is info.
-type logLevel struct{ zerolog.Level }
+type logLevel struct {
+	zerolog.Level
+	bad error // the name is unknown. Only the name that counts in the end may fail
+}
 
-// UnmarshalText reads the name.
-func (l *logLevel) UnmarshalText(name []byte) error {
+// UnmarshalText reads the name. kong reads the environment's before the flag's.
+func (l *logLevel) UnmarshalText(name []byte) error { //nolint:unparam // encoding.TextUnmarshaler
+	*l = logLevel{}
 	switch string(name) {
 	case "", "info":
 		l.Level = zerolog.InfoLevel
@@ -30,7 +34,7 @@ func (l *logLevel) UnmarshalText(name []byte) error {
 	case "error":
 		l.Level = zerolog.ErrorLevel
 	default:
-		return fmt.Errorf("unknown level %q: want debug, info, warn or error", name)
+		l.bad = fmt.Errorf("--log-level: unknown level %q: want debug, info, warn or error", name)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -16,7 +17,8 @@ import (
 // grammar is the command line.
 type grammar struct {
 	Serve   serveCommand   `cmd:"" help:"Run the agent, in the guest."`
-	Client  clientCommand  `cmd:"" help:"Run a command in a guest."`
+	Client  clientCommand  `cmd:"" aliases:"exec" help:"Run a command in a guest."`
+	Wait    waitCommand    `cmd:"" help:"Wait until an agent is ready."`
 	Ping    pingCommand    `cmd:"" help:"Measure the round-trip time to an agent."`
 	Info    infoCommand    `cmd:"" help:"Print information about an agent and its guest."`
 	Execs   execsCommand   `cmd:"" help:"List the commands running in a guest."`
@@ -42,15 +44,24 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 		return statusUsage
 	}
 	defer func() {
-		if shown, ok := recover().(helpShown); ok {
-			status = shown.code
+		switch p := recover().(type) {
+		case nil:
+		case helpShown:
+			status = p.code
+		default:
+			panic(p)
 		}
 	}()
-	ctx, err := parser.Parse(args)
-	if err != nil {
-		fmt.Fprintf(stderr, "cocoon-agent: %v (see %s --help)\n", err, usageOf(err))
-		return usageStatus(args)
+	line, err := readLine(parser.Model.Node, args)
+	var ctx *kong.Context
+	if err == nil {
+		ctx, err = parser.Parse(line.words)
 	}
+	if err != nil {
+		fmt.Fprintf(stderr, "cocoon-agent: %s (see %s --help)\n", printable(err.Error()), usageOf(err))
+		return usageStatus(err)
+	}
+	ctx.Bind(line)
 	if err := ctx.Run(); err != nil {
 		status, line := statusOf(err)
 		if line != "" {
@@ -64,11 +75,17 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 // newParser returns the parser of the command line. It panics with [helpShown] after
 // --help.
 func newParser(stdout, stderr io.Writer) (*kong.Kong, error) {
-	return kong.New(&grammar{},
+	return newParserOf(new(grammar), stdout, stderr)
+}
+
+func newParserOf(g *grammar, stdout, stderr io.Writer) (*kong.Kong, error) {
+	return kong.New(g,
 		kong.Name("cocoon-agent"),
 		kong.Description(description),
 		kong.Writers(stdout, stderr),
 		serveVars(),
+		kong.KindMapper(reflect.String, kong.MapperFunc(asGiven)),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(asDuration)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Exit(func(code int) { panic(helpShown{code}) }),
 	)
@@ -100,11 +117,21 @@ type helpShown struct{ code int }
 
 // usageOf names the command whose help tells what went wrong.
 func usageOf(err error) string {
-	var parse *kong.ParseError
-	if errors.As(err, &parse) && parse.Context != nil {
-		if c := parse.Context.Selected(); c != nil {
-			return "cocoon-agent " + c.Name
-		}
+	if name := commandOf(err); name != "" {
+		return "cocoon-agent " + name
 	}
 	return "cocoon-agent"
+}
+
+// commandOf returns the command that a command line names, or "".
+func commandOf(err error) string {
+	if line, ok := errors.AsType[*lineError](err); ok {
+		return line.command
+	}
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil {
+		if c := parse.Context.Selected(); c != nil {
+			return c.Name
+		}
+	}
+	return ""
 }

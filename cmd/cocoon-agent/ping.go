@@ -21,6 +21,7 @@ type pingCommand struct {
 	Count    int           `short:"c" placeholder:"N" help:"Stop after N pings. Default: run until interrupted."`
 	Interval time.Duration `short:"i" default:"1s" help:"Time between two pings."`
 	Timeout  time.Duration `short:"W" default:"2s" help:"Time limit for each answer."`
+	JSON     bool          `name:"json" help:"Print one JSON object at the end, and nothing else."`
 }
 
 // Help is what --help says besides the flags.
@@ -57,13 +58,23 @@ func (p *pingCommand) Run(k *kong.Context) error {
 	defer c.Close()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	fmt.Fprintf(k.Stdout, "PING %s\n", url)
+	out := &checkedWriter{to: k.Stdout}
+	if p.JSON {
+		out.to = io.Discard
+	}
+	fmt.Fprintf(out, "PING %s\n", url)
 	var s pingStatistics
-	err = p.pings(ctx, c, k.Stdout, &s)
-	fmt.Fprintf(k.Stdout, "\n--- %s ---\n", url)
-	s.print(k.Stdout)
-	if err != nil {
+	err = p.pings(ctx, c, out, &s)
+	fmt.Fprintf(out, "\n--- %s ---\n", url)
+	s.print(out)
+	if p.JSON {
+		out.err = s.printJSON(k.Stdout)
+	}
+	switch {
+	case err != nil:
 		return fmt.Errorf("%s: %w", url, err)
+	case out.err != nil:
+		return out.err
 	}
 	if len(s.trips) == 0 && s.sent > 0 {
 		return fmt.Errorf("%s: no ping was answered", url)
@@ -72,7 +83,7 @@ func (p *pingCommand) Run(k *kong.Context) error {
 }
 
 // pings returns an error where the connection has failed.
-func (p *pingCommand) pings(ctx context.Context, c *client.Client, out io.Writer, s *pingStatistics) error {
+func (p *pingCommand) pings(ctx context.Context, c *client.Client, out *checkedWriter, s *pingStatistics) error {
 	next := time.NewTicker(max(p.Interval, time.Nanosecond))
 	defer next.Stop()
 	for ctx.Err() == nil {
@@ -90,7 +101,7 @@ func (p *pingCommand) pings(ctx context.Context, c *client.Client, out io.Writer
 		default:
 			return err
 		}
-		if s.sent == p.Count {
+		if s.sent == p.Count || out.err != nil {
 			return nil
 		}
 		select {
@@ -119,10 +130,30 @@ func (s *pingStatistics) print(out io.Writer) {
 	if len(s.trips) == 0 {
 		return
 	}
-	slices.Sort(s.trips)
+	least, median, most := s.summary()
+	fmt.Fprintf(out, "round trip min/median/max: %s/%s/%s\n", milliseconds(least), milliseconds(median), milliseconds(most))
+}
+
+// summary returns the shortest, the median and the longest trip, 0 if there was none.
+func (s *pingStatistics) summary() (least, median, most time.Duration) {
 	n := len(s.trips)
-	median := (s.trips[(n-1)/2] + s.trips[n/2]) / 2
-	fmt.Fprintf(out, "round trip min/median/max: %s/%s/%s\n", milliseconds(s.trips[0]), milliseconds(median), milliseconds(s.trips[n-1]))
+	if n == 0 {
+		return 0, 0, 0
+	}
+	slices.Sort(s.trips)
+	return s.trips[0], (s.trips[(n-1)/2] + s.trips[n/2]) / 2, s.trips[n-1]
+}
+
+// printJSON is a contract: names and units stay.
+func (s *pingStatistics) printJSON(out io.Writer) error {
+	least, median, most := s.summary()
+	return writeJSON(out, struct {
+		Sent     int     `json:"sent"`
+		Answered int     `json:"answered"`
+		Least    float64 `json:"round_trip_min_seconds"`
+		Median   float64 `json:"round_trip_median_seconds"`
+		Most     float64 `json:"round_trip_max_seconds"`
+	}{s.sent, len(s.trips), least.Seconds(), median.Seconds(), most.Seconds()})
 }
 
 func milliseconds(d time.Duration) string {

@@ -27,9 +27,10 @@ const (
 // command has ended.
 type relay struct {
 	cmd         *client.Cmd
-	end         func() // ends the command, or a Start that waits
-	leave       func() // ends the program's connection to it
-	interactive bool   // SIGHUP and SIGTERM say that the user is gone
+	end         func()            // ends the command, or a Start that waits
+	leave       func()            // ends the program's connection to it
+	interactive bool              // SIGHUP and SIGTERM say that the user is gone
+	report      func(*client.Cmd) // is called once the command has started
 
 	signals chan os.Signal
 	started chan struct{} // closed once the command has
@@ -39,15 +40,18 @@ type relay struct {
 }
 
 // An interruptedError says that a signal came before the command had started.
-type interruptedError struct{ sig syscall.Signal }
+type interruptedError struct {
+	sig syscall.Signal
+	err error // of Start
+}
 
 func (e *interruptedError) Error() string { return "interrupted: " + e.sig.String() }
 
 // relaySignals catches signals from now on, but for those that whoever started
 // the program, nohup(1) say, wants to be ignored.
-func relaySignals(cmd *client.Cmd, end func(), interactive bool) *relay {
+func relaySignals(cmd *client.Cmd, end func(), report func(*client.Cmd), interactive bool) *relay {
 	r := &relay{
-		cmd: cmd, end: end, leave: end, interactive: interactive,
+		cmd: cmd, end: end, leave: end, interactive: interactive, report: report,
 		signals: make(chan os.Signal, 16), started: make(chan struct{}), stop: make(chan struct{}),
 	}
 	for sig := range relayed {
@@ -62,9 +66,10 @@ func relaySignals(cmd *client.Cmd, end func(), interactive bool) *relay {
 func (r *relay) start() error {
 	err := r.cmd.Start()
 	if sig := r.early.Load(); sig != nil && err != nil {
-		return &interruptedError{*sig}
+		return &interruptedError{*sig, err}
 	}
 	if err == nil {
+		r.report(r.cmd)
 		close(r.started)
 	}
 	return err

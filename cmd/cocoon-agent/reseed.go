@@ -23,6 +23,7 @@ type reseedCommand struct {
 	Hostname  string        `placeholder:"NAME" help:"Set the guest's hostname."`
 	SSHKeys   bool          `name:"ssh-keys" help:"Generate new SSH host keys, if sshd is installed."`
 	Timeout   time.Duration `short:"W" default:"2m" help:"Time limit for the answer."`
+	JSON      bool          `name:"json" help:"Print one JSON object."`
 }
 
 // Help is what --help says besides the flags.
@@ -33,7 +34,8 @@ add further steps. Run it right after a VM was restored, before any other comman
 Repeating it is harmless. Running programs keep the random numbers and settings that
 they have already read.
 
-Each step is reported in one line. If a step fails, the others still run. An agent
+Each step is reported in one line. In JSON each has "name", "changed", "note",
+"error_kind" and "error"; the last two are empty if it succeeded. If a step fails, the others still run. An agent
 that supports only protocol version 1 accepts only --machine-id. Exit status:
 
   0  all steps succeeded
@@ -68,7 +70,11 @@ func (r *reseedCommand) Run(k *kong.Context) error {
 		Clock: r.Clock || r.Resume, ClockBack: r.ClockBack,
 	})
 	if report != nil {
-		if err := printSteps(k.Stdout, report.Steps); err != nil {
+		printed := printSteps
+		if r.JSON {
+			printed = printStepsJSON
+		}
+		if err := printed(k.Stdout, report.Steps); err != nil {
 			return err
 		}
 	}
@@ -111,6 +117,28 @@ func printSteps(out io.Writer, steps []client.ResumeStep) error {
 	}
 	_, err := fmt.Fprintf(out, "… and %d more\n", len(steps)-maxSteps)
 	return err
+}
+
+// printStepsJSON is a contract: names stay.
+func printStepsJSON(out io.Writer, steps []client.ResumeStep) error {
+	type step struct {
+		Name    string `json:"name"`
+		Changed bool   `json:"changed"`
+		Note    string `json:"note"`
+		Kind    string `json:"error_kind"`
+		Error   string `json:"error"`
+	}
+	all := make([]step, 0, len(steps))
+	for _, s := range steps[:min(len(steps), maxSteps)] {
+		one := step{Name: s.Name, Changed: s.Changed, Note: s.Note}
+		if s.Err != nil {
+			one.Kind, one.Error = string(s.Err.Kind), s.Err.Message
+		}
+		all = append(all, one)
+	}
+	return writeJSON(out, struct {
+		Steps []step `json:"steps"`
+	}{all})
 }
 
 // cutText returns the beginning of text that is long.

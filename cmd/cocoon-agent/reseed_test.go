@@ -22,3 +22,18 @@ func TestStepsOfAHostileGuestArePrintedShort(t *testing.T) {
 		t.Errorf("%d lines, %d bytes, the last is %q", len(lines), out.Len(), lines[len(lines)-1])
 	}
 }
+
+func TestStepsAsJSON(t *testing.T) {
+	var out strings.Builder
+	if err := printStepsJSON(&out, []client.ResumeStep{
+		{Name: "entropy", Changed: true},
+		{Name: "hostname", Note: "n", Err: &client.RemoteError{Kind: client.Internal, Message: "m\u202e"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"steps":[{"name":"entropy","changed":true,"note":"","error_kind":"","error":""},` +
+		`{"name":"hostname","changed":false,"note":"n","error_kind":"internal","error":"m\u202e"}]}` + "\n"
+	if out.String() != want {
+		t.Errorf("%s, want %s", out.String(), want)
+	}
+}

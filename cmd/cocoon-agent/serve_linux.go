@@ -23,9 +23,9 @@ import (
 )
 
 type serveCommand struct {
-	Port          *uint32       `xor:"listen" placeholder:"N" help:"Listen on this vsock port, on every CID of the guest. Default: 1024, unless systemd passes sockets."`
+	Port          *word         `xor:"listen" placeholder:"N" help:"Listen on this vsock port, on every CID of the guest. Default: 1024, unless systemd passes sockets."`
 	Listen        []string      `xor:"listen" sep:"none" placeholder:"URL" help:"Listen on vsock://:PORT or unix:///PATH instead. Sockets passed by systemd are used too. Repeatable."`
-	AllowCID      []uint32      `name:"allow-cid" placeholder:"N" help:"Accept vsock peers with CID N, in addition to the host (2). Repeatable. CID 1 gives every process in the guest the agent's privileges."`
+	AllowCID      []word        `name:"allow-cid" placeholder:"N" help:"Accept vsock peers with CID N, in addition to the host (2). Repeatable. CID 1 gives every process in the guest the agent's privileges."`
 	ShutdownGrace time.Duration `default:"5s" help:"On shutdown, time between SIGTERM and SIGKILL for running commands."`
 	DisableV1     bool          `name:"disable-v1" help:"Refuse hosts that use protocol version 1 (JSON lines, one connection per command)."`
 	LogLevel      logLevel      `default:"info" placeholder:"LEVEL" env:"AGENT_LOG_LEVEL" help:"Log level: debug, info, warn or error. Default: info."`
@@ -74,7 +74,7 @@ func (s *serveCommand) Run() error {
 		log.Warn().Err(err).Msg("sd_notify disabled")
 	}
 	var server *session.Server // which listeners do not need before it serves them
-	policy := transport.Policy{CIDs: s.AllowCID, Refused: func(p transport.Peer, err error) { server.Refused(peerOf(p), err) }}
+	policy := transport.Policy{CIDs: s.allowed(), Refused: func(p transport.Peer, err error) { server.Refused(peerOf(p), err) }}
 	bind := binder{log.Logger, policy}
 	endpoints, err := bind.inherit()
 	if err != nil {
@@ -129,6 +129,9 @@ func (s *serveCommand) config() (c session.Config, err error) {
 		ShutdownGrace: s.ShutdownGrace,
 		LogArgs:       s.LogArgs,
 		DisableV1:     s.DisableV1,
+	}
+	if s.LogLevel.bad != nil {
+		return c, s.LogLevel.bad
 	}
 	if s.ShutdownGrace < 0 {
 		return c, fmt.Errorf("--shutdown-grace %v is negative", s.ShutdownGrace)
@@ -190,6 +193,14 @@ func (s *serveCommand) warn(log zerolog.Logger, spawner *proc.Spawner) {
 	if !allowed(wire.TypeExec) && allowed(wire.TypeForward) && policy.Forward == nil {
 		log.Warn().Msg("exec is denied but forward is allowed: hosts can still run commands through a local service such as a container runtime; restrict --forward, or deny forward")
 	}
+}
+
+func (s *serveCommand) allowed() []uint32 {
+	var cids []uint32
+	for _, cid := range s.AllowCID {
+		cids = append(cids, uint32(cid))
+	}
+	return cids
 }
 
 // addresses are those to listen on, besides the sockets that were passed.

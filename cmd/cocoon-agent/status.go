@@ -20,8 +20,8 @@ const (
 
 // usageStatus is the status of a command line that makes no sense. client's
 // must not be taken for the command's own.
-func usageStatus(args []string) int {
-	if len(args) > 0 && args[0] == "client" {
+func usageStatus(err error) int {
+	if commandOf(err) == clientName {
 		return statusTransport
 	}
 	return statusUsage

@@ -93,8 +93,12 @@ func (t *localTerminal) follow(cmd *client.Cmd, changes <-chan os.Signal, stop <
 	for {
 		select {
 		case <-changes:
-			if size := t.size(); size.Rows > 0 && size.Cols > 0 {
-				_ = cmd.ResizeTo(size) // the command's end is Wait's to tell
+			// The command's end is Wait's to tell.
+			switch size := t.size(); {
+			case size.Rows > 0 && size.Cols > 0:
+				_ = cmd.ResizeTo(size)
+			case t.out < 0: // whoever sent it to this program means the command
+				_ = cmd.Signal(client.SignalName("WINCH"))
 			}
 		case <-stop:
 			return

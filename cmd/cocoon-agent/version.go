@@ -40,11 +40,30 @@ func versionOf(info *debug.BuildInfo) (v, r string) {
 	return cmp.Or(version, built, "dev"), cmp.Or(revision, vcs, "unknown")
 }
 
-type versionCommand struct{}
+type versionCommand struct {
+	JSON bool `name:"json" help:"Print one JSON object."`
+}
 
 // Run prints.
-func (versionCommand) Run(k *kong.Kong) error {
+func (v *versionCommand) Run(k *kong.Kong) error {
+	if v.JSON {
+		return printVersionJSON(k.Stdout)
+	}
 	return printVersion(k.Stdout)
+}
+
+// printVersionJSON is a contract: names stay.
+func printVersionJSON(w io.Writer) error {
+	v, r := programVersion()
+	return writeJSON(w, struct {
+		Version     string `json:"version"`
+		Revision    string `json:"revision"`
+		ProtocolMin int    `json:"protocol_min"`
+		ProtocolMax int    `json:"protocol_max"`
+		Go          string `json:"go"`
+		OS          string `json:"os"`
+		Arch        string `json:"arch"`
+	}{v, r, int(client.ProtocolMin), int(client.ProtocolMax), runtime.Version(), runtime.GOOS, runtime.GOARCH})
 }
 
 func printVersion(w io.Writer) error {

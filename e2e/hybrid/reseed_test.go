@@ -29,7 +29,7 @@ func TestClonesAreMadeMachinesOfTheirOwn(t *testing.T) {
 		}
 		t.Logf("%s:\n%s", name, out)
 
-		vm.wantClock(t, 5*time.Millisecond)
+		vm.wantClock(t, 25*time.Millisecond)
 		for what, script := range map[string]string{
 			"machine-id": "cat /etc/machine-id", "hostname": "hostname; cat /etc/hostname",
 			"random": "head -c 16 /dev/urandom | od -An -tx1", "ssh": "cat /etc/ssh/ssh_host_*_key.pub 2>/dev/null || echo none of " + name,

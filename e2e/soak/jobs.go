@@ -96,7 +96,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 }
 
 // exited checks how a command has ended.
-func exited(err error, status int, reason string) error {
+func exited(err error, status int, reason client.Reason) error {
 	exit, ok := errors.AsType[*client.ExitError](err)
 	switch {
 	case err == nil && status == 0:

@@ -54,6 +54,7 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/sysmon", "internal/systemd", "internal/transport", "internal/ttymode", "internal/wire"},
 		"internal/hangtest":    {},
 		"internal/loadtest":    {},
+		"client/agenttest":     {"client", "internal/agenttest", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/ttymode", "internal/wire"},
 		"internal/agenttest":   {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/ttymode", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
@@ -110,7 +111,7 @@ func TestHostCommandsBringNoAgentAlong(t *testing.T) {
 }
 
 func TestNothingShipsTheTestAgent(t *testing.T) {
-	for _, pkg := range []string{"internal/agenttest", "internal/hangtest", "internal/loadtest"} {
+	for _, pkg := range []string{"client/agenttest", "internal/agenttest", "internal/hangtest", "internal/loadtest"} {
 		if slices.Contains(list(t, "-deps", module+"cmd/cocoon-agent"), module+pkg) {
 			t.Errorf("cmd/cocoon-agent links %s", pkg)
 		}

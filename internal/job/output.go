@@ -21,6 +21,9 @@ type output struct {
 	left bool           // and nobody will be
 }
 
+// A resettable watcher's stream can be reset by its reader, who then wants no more output.
+type resettable interface{ OnReset(f func()) }
+
 // start has o carry from's bytes to to, on a goroutine of pumps. from may be nil:
 // there is nothing to do.
 func (o *output) start(pumps *sync.WaitGroup, from *proc.Output, to io.WriteCloser) {
@@ -33,6 +36,9 @@ func (o *output) start(pumps *sync.WaitGroup, from *proc.Output, to io.WriteClos
 		o.to = to
 	}
 	o.mu.Unlock()
+	if r, ok := to.(resettable); ok {
+		r.OnReset(from.HangUp)
+	}
 	pumps.Go(o.run) // stopped by the end of the output, or proc.Process.Drain
 }
 

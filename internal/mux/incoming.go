@@ -137,10 +137,17 @@ func (s *Stream) finish() bool {
 
 // lose takes the end of both directions: with the session, or by a reset.
 func (s *Stream) lose(reset bool) {
+	if f := s.loseQuietly(reset); f != nil {
+		f()
+	}
+}
+
+// loseQuietly is lose, but for what is to be called after a reset.
+func (s *Stream) loseQuietly(reset bool) (call func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if reset {
-		s.reset = true
+		s.reset, call = true, s.onReset
 	} else {
 		s.lost = true
 	}
@@ -149,4 +156,5 @@ func (s *Stream) lose(reset bool) {
 	s.writeBy.stop()
 	s.readable.Broadcast()
 	s.writable.Broadcast()
+	return call
 }

@@ -54,6 +54,7 @@ type Stream struct {
 	refused   bool // it is one too many, and has been discarded; never changes
 	overran   bool // it has lost what it held, and has been discarded
 	onOverrun func()
+	onReset   func()
 }
 
 func newStream(s *Session, id uint32) *Stream {
@@ -368,6 +369,18 @@ func (s *Stream) OnOverrun(f func()) {
 	overran := s.overran
 	s.mu.Unlock()
 	if overran {
+		f()
+	}
+}
+
+// OnReset has f called, once, when the peer resets the stream, or at once if it has. f may
+// be called from any goroutine, and must not block.
+func (s *Stream) OnReset(f func()) {
+	s.mu.Lock()
+	s.onReset = f
+	reset := s.reset
+	s.mu.Unlock()
+	if reset {
 		f()
 	}
 }

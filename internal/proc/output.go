@@ -17,6 +17,7 @@ type Output struct {
 	file     *os.File
 	raw      syscall.RawConn
 	draining atomic.Bool // the main process has exited
+	unwanted atomic.Bool // HangUp was called
 
 	mu    sync.Mutex
 	until time.Time // when it is cut once it is drained; zero: never
@@ -46,6 +47,15 @@ func (o *Output) CopyTo(w io.Writer) (n int64, cut bool, err error) {
 			n += int64(wrote)
 		}
 		r.lane.Release()
+	}
+}
+
+// HangUp closes the reading end of a pipe, as if its reader had gone: CopyTo ends, and whoever
+// writes to the pipe gets SIGPIPE. It leaves a terminal as it is. It does not wait.
+func (o *Output) HangUp() {
+	if o.exited == nil {
+		o.unwanted.Store(true)
+		_ = o.file.SetReadDeadline(time.Unix(1, 0)) // wakes a reader
 	}
 }
 
@@ -90,6 +100,9 @@ type reader struct {
 // os.ErrDeadlineExceeded if the output is cut, or the pipe's.
 func (r *reader) next() ([]byte, error) {
 	for {
+		if r.output.unwanted.Load() {
+			return nil, io.EOF
+		}
 		b, err := r.read()
 		switch {
 		case errors.Is(err, errAgain), errors.Is(err, syscall.EIO) && r.awaitReopening():
@@ -119,7 +132,7 @@ func (r *reader) read() ([]byte, error) {
 	until := r.output.over()
 	if until.IsZero() {
 		_ = r.output.file.SetReadDeadline(time.Time{})
-		if !r.output.over().IsZero() { // drain's may have come before this one
+		if !r.output.over().IsZero() || r.output.unwanted.Load() { // their deadlines may have come before this one
 			return nil, errAgain
 		}
 		b, err := r.lane.Next()
@@ -135,6 +148,9 @@ func (r *reader) read() ([]byte, error) {
 	}
 	if patience > 0 {
 		_ = r.output.file.SetReadDeadline(begun.Add(patience))
+		if r.output.unwanted.Load() { // HangUp's deadline may have come before this one
+			return nil, errAgain
+		}
 		b, err := r.lane.Next()
 		switch {
 		case !errors.Is(err, os.ErrDeadlineExceeded):

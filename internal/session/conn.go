@@ -159,7 +159,7 @@ func (c *conn) hello() error {
 		Version: c.server.Version,
 		OS:      runtime.GOOS, Arch: runtime.GOARCH,
 		BootID: guest.BootID(), Resumes: c.server.resumes.Load(), AgentID: *c.server.agentID.Load(),
-		Features: []string{wire.FeatureExecs, wire.FeatureLinger, wire.FeatureTTYModes},
+		Features: []string{wire.FeatureExecs, wire.FeatureLinger, wire.FeatureStreamClose, wire.FeatureTTYModes},
 	})
 }
 

@@ -85,6 +85,9 @@ func connectHybrid(conn net.Conn, port uint32) error {
 	if err != nil {
 		return err
 	}
+	if strings.HasPrefix(reply, "{") {
+		return errNoVMM
+	}
 	n, ok := strings.CutPrefix(reply, "OK ")
 	if _, err := strconv.ParseUint(strings.TrimSpace(n), 10, 32); !ok || err != nil {
 		return fmt.Errorf("the VMM answered %q instead of OK", reply)
@@ -124,7 +127,7 @@ func readLine(r io.Reader) (string, error) {
 }
 
 // errNoVMM is what it means that a JSON object answers CONNECT.
-var errNoVMM = errors.New("an agent answered, not a VMM: use unix:// instead of hvsock://")
+var errNoVMM = permanent(errors.New("an agent answered, not a VMM: use unix:// instead of hvsock://"))
 
 func noAnswer(line []byte) error {
 	if len(line) > 0 {

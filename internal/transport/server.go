@@ -27,11 +27,11 @@ func checkServer(conn net.Conn, t Target) error {
 		return nil
 	case t.UID != 0:
 		if uid != t.UID {
-			return fmt.Errorf("uid %d serves %s, want uid %d: nothing was sent", uid, t.Path, t.UID)
+			return permanent(fmt.Errorf("uid %d serves %s, want uid %d: nothing was sent", uid, t.Path, t.UID))
 		}
 	case uid != 0 && int64(uid) != int64(own):
-		return fmt.Errorf("uid %d serves %s, want root or the current user (uid %d): nothing was sent; if that user runs the agent, use %s",
-			uid, t.Path, own, Target{Scheme: schemeUnix, Path: t.Path, UID: uid})
+		return permanent(fmt.Errorf("uid %d serves %s, want root or the current user (uid %d): nothing was sent; if that user runs the agent, use %s",
+			uid, t.Path, own, Target{Scheme: schemeUnix, Path: t.Path, UID: uid}))
 	}
 	return nil
 }

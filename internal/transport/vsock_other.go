@@ -8,7 +8,7 @@ import (
 	"net"
 )
 
-var errNoVsock = errors.New("vsock:// needs Linux: use hvsock:// or unix:// on this system")
+var errNoVsock = permanent(errors.New("vsock:// needs Linux: use hvsock:// or unix:// on this system"))
 
 func dialVsock(context.Context, uint32, uint32) (net.Conn, error) { return nil, errNoVsock }
 

@@ -144,7 +144,7 @@ func TestCommandsAtOnceOnANewClientAllFindOutTogether(t *testing.T) {
 func TestCommandIsEndedByClosingItsConnection(t *testing.T) {
 	for name, tc := range map[string]struct {
 		end    func(cmd *client.Cmd, cancel func())
-		reason string
+		reason client.Reason
 	}{
 		"context": {func(_ *client.Cmd, cancel func()) { cancel() }, "killed"},
 		"kill":    {func(cmd *client.Cmd, _ func()) { _ = cmd.Kill() }, "killed"},

@@ -79,6 +79,9 @@ const (
 	// FeatureLinger is LingerMS of [Exec].
 	FeatureLinger = "linger"
 
+	// FeatureStreamClose is the meaning of a reset of an output: its reader is gone.
+	FeatureStreamClose = "stream-close"
+
 	// FeatureTTYModes are Modes, WidthPX and HeightPX of [TTY] and [Resize].
 	FeatureTTYModes = "tty-modes"
 )
