@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/cocoonstack/cocoon-agent/client"
+	vmtest "github.com/cocoonstack/cocoon-agent/client/agenttest"
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 )
@@ -90,9 +91,9 @@ var recordedAgents = map[string]recorded{
 }
 
 // byHand connects to port 1024 of a VM as a program does that has only the VMM's socket.
-func byHand(t *testing.T, v *vmm) io.ReadWriteCloser {
+func byHand(t *testing.T, v *vmtest.VM) io.ReadWriteCloser {
 	t.Helper()
-	conn, err := net.Dial("unix", strings.TrimSuffix(strings.TrimPrefix(v.target, "hvsock://"), ":1024"))
+	conn, err := net.Dial("unix", strings.TrimSuffix(strings.TrimPrefix(v.Target, "hvsock://"), ":1024"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,10 +213,10 @@ func TestRunOverAVMMsSocket(t *testing.T) {
 var startLine = []string{"sh", "-c", "echo $$; exec sleep 1000"}
 
 func TestRunThatIsCutOffEndsItsCommand(t *testing.T) {
-	for name, cut := range map[string]func(v *vmm, conn io.Closer, cancel func()){
-		"VMM":        func(v *vmm, _ io.Closer, _ func()) { v.cut() },
-		"connection": func(_ *vmm, conn io.Closer, _ func()) { _ = conn.Close() },
-		"context":    func(_ *vmm, _ io.Closer, cancel func()) { cancel() },
+	for name, cut := range map[string]func(v *vmtest.VM, conn io.Closer, cancel func()){
+		"VMM":        func(v *vmtest.VM, _ io.Closer, _ func()) { v.Cut() },
+		"connection": func(_ *vmtest.VM, conn io.Closer, _ func()) { _ = conn.Close() },
+		"context":    func(_ *vmtest.VM, _ io.Closer, cancel func()) { cancel() },
 	} {
 		for _, p := range []client.Protocol{client.ProtocolAuto, client.Protocol2} {
 			t.Run(fmt.Sprintf("%s/%d", name, p), func(t *testing.T) {
