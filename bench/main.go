@@ -62,7 +62,7 @@ func main() {
 	flag.StringVar(&o.document, "doc", "", "Markdown `file` to put results and charts into")
 	flag.BoolVar(&o.strict, "strict", false, "exit status 1 where a goal is not met")
 	flag.BoolVar(&o.gate, "gate", false,
-		"with -against: few samples; exit status 1 where a goal for CPU time or a count is missed by more than a half of its limit")
+		"with -against: few samples; exit status 1 where a goal for CPU time is missed by more than a half of its limit")
 	flag.StringVar(&o.against, "against", "",
 		"compare agent and client with those of the revision that is checked out in `dir`, or built there by -build; or another agent, a program")
 	flag.StringVar(&o.build, "build", "",

@@ -56,11 +56,18 @@ func (o *outputCopy) run() {
 }
 
 // Write hands p to the caller's Writer.
-func (o *outputCopy) Write(p []byte) (int, error) {
+func (o *outputCopy) Write(p []byte) (int, error) { return o.writeIf(p, nil) }
+
+// writeIf is Write, and writes nothing if ready is not nil and returns false. ready may
+// look at the Writer.
+func (o *outputCopy) writeIf(p []byte, ready func() bool) (int, error) {
 	if !o.state.CompareAndSwap(idle, writing) {
 		return 0, os.ErrClosed
 	}
 	defer o.state.CompareAndSwap(writing, idle)
+	if ready != nil && !ready() {
+		return 0, nil
+	}
 	allowed, limit := o.cmd.allowance.take(len(p))
 	if allowed == 0 && limit != nil {
 		o.writeErr.Store(&limit)

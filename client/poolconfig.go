@@ -73,7 +73,8 @@ type PoolConfig struct {
 	// WindowMemory bounds, in bytes, what a guest can make one connection keep because
 	// its output was read fast. Each output that is not read keeps up to 1 MiB, whatever
 	// WindowMemory is. One that is read fast may keep 2 MiB and then 4 MiB from then on, as
-	// long as all outputs of the connection together may keep no more than WindowMemory.
+	// long as all streams of the connection, stdin's included, may keep no more than
+	// WindowMemory together. Buffers add a sixteenth to that, and 64 KiB for each stream.
 	// 0: 64 MiB. Below 0: 1 MiB each.
 	WindowMemory int
 

@@ -48,10 +48,7 @@ const quickMove = 256 << 10
 
 // TryWrite is Write, unless more than quickMove would have to be moved.
 func (o growingOutput) TryWrite(p []byte) (int, error) {
-	if o.memory.Available() < len(p) && o.memory.Cap() > quickMove {
-		return 0, nil
-	}
-	return o.Write(p)
+	return o.writeIf(p, func() bool { return o.memory.Available() >= len(p) || o.memory.Cap() <= quickMove })
 }
 
 // A builder is a strings.Builder that says how much room there is.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"os"
 
 	"github.com/cocoonstack/cocoon-agent/internal/ttymode"
@@ -32,8 +33,13 @@ type TerminalModes map[uint8]uint32
 // They are to be read before the terminal is made raw. The error wraps
 // [errors.ErrUnsupported] on Windows, and is the system's if f is not a terminal.
 func ModesOf(f *os.File) (TerminalModes, error) {
-	m, err := ttymode.Of(int(f.Fd()))
-	return TerminalModes(m), err
+	raw, err := f.SyscallConn() // Fd would have f block
+	if err != nil {
+		return nil, err
+	}
+	var m ttymode.Modes
+	controlErr := raw.Control(func(fd uintptr) { m, err = ttymode.Of(int(fd)) })
+	return TerminalModes(m), errors.Join(controlErr, err)
 }
 
 // wire returns nil for nil.

@@ -61,15 +61,23 @@ func given(k *kong.Context, name string) bool {
 // not an agent, or its VM is paused. An agent that takes no more connections is asked again.
 // The caller closes the Client.
 func (f *targetFlags) dial(url string) (*client.Client, error) {
-	full := func(err error) bool {
-		remote, ok := errors.AsType[*client.RemoteError](err)
-		return ok && remote.Kind == client.Limit
+	var last error // that the agent takes no more
+	c, err := f.within(f.ConnectTimeout, url, client.WaitOptions{
+		AttemptTimeout: f.ConnectTimeout,
+		Retry: func(err error) bool {
+			remote, ok := errors.AsType[*client.RemoteError](err)
+			return ok && remote.Kind == client.Limit
+		},
+		Waiting: func(err error) { last = err },
+	})
+	switch {
+	case !errors.Is(err, context.DeadlineExceeded):
+		return c, err
+	case last != nil:
+		return nil, last
+	default:
+		return nil, fmt.Errorf("connect to %s: no answer within %v: the VM is paused, or the server is not cocoon-agent", url, f.ConnectTimeout)
 	}
-	c, err := f.within(f.ConnectTimeout, url, client.WaitOptions{AttemptTimeout: f.ConnectTimeout, Retry: full})
-	if errors.Is(err, context.DeadlineExceeded) && !full(err) {
-		err = fmt.Errorf("connect to %s: no answer within %v: the VM is paused, or the server is not cocoon-agent", url, f.ConnectTimeout)
-	}
-	return c, err
 }
 
 // dialWaiting is dial for an agent that may not be there yet. Attempts have --connect-timeout.

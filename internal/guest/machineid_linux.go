@@ -24,11 +24,29 @@ func newMachineID(root string, entropy []byte) (changed bool, note string, err e
 
 	path := root + "/etc/machine-id"
 	err = replaceFile(path, text, 0o444)
-	if transient := root + "/run/machine-id"; errors.Is(err, unix.EROFS) && sameFile(path, transient) {
-		err = overwrite(transient, text)
+	if errors.Is(err, unix.EROFS) {
+		err = mountMachineID(root+"/run/machine-id", path, text)
 		note = "until the next boot: /etc is read-only"
 	}
 	return err == nil, note, err
+}
+
+// mountMachineID has a file on a read-only file system read as the text, as systemd does:
+// the text is written to the file transient, which is mounted on it.
+func mountMachineID(transient, path, text string) error {
+	if sameFile(path, transient) {
+		return overwrite(transient, text)
+	}
+	if err := renameOnto(transient, text, 0o444); err != nil {
+		return err
+	}
+	if err := unix.Mount(transient, path, "", unix.MS_BIND, ""); err != nil {
+		return &os.PathError{Op: "mount", Path: path, Err: err}
+	}
+	if err := unix.Mount("", path, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		return &os.PathError{Op: "remount", Path: path, Err: err}
+	}
+	return nil
 }
 
 // stir returns a hash of key and entropy: clones that differ in either get

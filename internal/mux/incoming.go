@@ -38,9 +38,12 @@ func (s *Stream) receive(in *inlet, n int) error {
 	return nil
 }
 
-// fill takes at most n bytes. Short bodies are packed, so that a stream takes no
-// more memory than four times its window, however the peer cuts its frames.
+// fill takes at most n bytes. Chunks are filled up, so that a stream takes little more
+// memory than its window, however the peer cuts its frames.
 func (s *Stream) fill(in *inlet, n int) (int, error) {
+	if room := s.room(); room >= worthFilling {
+		n = min(n, room, packed)
+	}
 	if n <= packed {
 		return n, s.pack(in, n)
 	}
@@ -64,16 +67,33 @@ func (s *Stream) fill(in *inlet, n int) (int, error) {
 	return n, nil
 }
 
-// packed is the longest body that goes behind the one before it, in bytes.
-const packed = inletSize / 2
+const (
+	// packed is how much of a body goes through the inlet's buffer, in bytes, rather than
+	// straight into a chunk of its own.
+	packed = inletSize / 2
 
-// pack takes a body to the last chunk where it fits, else to a new one.
+	// worthFilling is how much room in the last chunk the beginning of a long body goes
+	// to, in bytes: a sixteenth of the largest chunk.
+	worthFilling = largeChunk / 16
+)
+
+// room returns how much room the last chunk has, in bytes.
+func (s *Stream) room() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.received) == 0 {
+		return 0
+	}
+	return len(s.received[len(s.received)-1].room())
+}
+
+// pack takes a body to the last chunk, as far as that has room, and else to a new one.
 func (s *Stream) pack(in *inlet, n int) error {
 	body, err := in.gather(n)
 	if err != nil {
 		return err
 	}
-	if body = s.offer(body); len(body) == 0 || s.top(body) {
+	if body = s.top(s.offer(body)); len(body) == 0 {
 		return nil
 	}
 	c, err := s.newChunk(len(body))
@@ -87,20 +107,21 @@ func (s *Stream) pack(in *inlet, n int) error {
 	return nil
 }
 
-// top takes a body to the last chunk, where it fits.
-func (s *Stream) top(body []byte) bool {
+// top takes the beginning of a body to the last chunk, and returns the rest.
+func (s *Stream) top(body []byte) (rest []byte) {
+	if len(body) == 0 {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.received) == 0 {
-		return false
+		return body
 	}
 	last := &s.received[len(s.received)-1]
-	if len(last.room()) < len(body) {
-		return false
-	}
-	last.next += copy(last.room(), body)
+	n := copy(last.room(), body)
+	last.next += n
 	s.readable.Broadcast()
-	return true
+	return body[n:]
 }
 
 // keep adds a chunk. It is called with mu held.

@@ -4,6 +4,7 @@ package session_test
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -140,8 +141,12 @@ func TestFloodOfSilentConnectionsIsBounded(t *testing.T) {
 		a.Dial(t)
 	}
 	_ = first.SetReadDeadline(time.Now().Add(agenttest.Patience))
-	if _, err := first.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+	line, err := io.ReadAll(first)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("the oldest has not given way")
+	}
+	if kind, message, ok := wire.ParseRefusal(bytes.TrimSuffix(line, []byte("\n"))); !ok || kind != wire.Limit || message == "" {
+		t.Errorf("it was told %q, want a limit", line)
 	}
 }
 

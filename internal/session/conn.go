@@ -364,3 +364,15 @@ func (c *conn) cut() {
 		m.Abort() // which may be waiting for memory, and not for the connection
 	}
 }
+
+// turnAwayTime is how long turnAway may take. Nothing has been written before, so that the
+// socket has room.
+const turnAwayTime = time.Millisecond
+
+// turnAway cuts a connection of which nothing has been heard. Its host may have spoken, and
+// this agent have had no time to listen: it is told that it may try again.
+func (c *conn) turnAway() {
+	_ = c.net.SetWriteDeadline(time.Now().Add(turnAwayTime))
+	_, _ = c.net.Write(wire.AppendRefusal(nil, wire.Limit, "too many connections wait to be greeted"))
+	c.cut()
+}

@@ -69,7 +69,7 @@ func (s *Server) arrive(c *conn) {
 	if s.count(arrived) >= s.caps.Greetings {
 		silent := s.oldest(arrived)
 		silent.stage = departed
-		silent.cut()
+		silent.turnAway()
 	}
 	s.arrivals++
 	c.arrival = s.arrivals

@@ -168,6 +168,9 @@ func move(pid, cgroup int) error {
 // user it is a thread with a session keyring of its own, which is not used again.
 func (f *forking) forkExec(path string, attr *syscall.ProcAttr) (pid int, err error) {
 	if f.User == nil && f.thread.plain() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		f.thread.setSlack()
 		return syscall.ForkExec(path, f.Argv, attr)
 	}
 	children := make(chan forked)
@@ -193,6 +196,7 @@ func (f *forking) forkAlone(path string, attr *syscall.ProcAttr, to chan<- forke
 }
 
 func (f *forking) prepareThread() error {
+	f.thread.setSlack()
 	if f.thread.inherits() {
 		own := f.thread.withoutInheritable()
 		_ = unix.Capset(capabilityHeader(), &own[0])

@@ -25,7 +25,7 @@ type table struct {
 	paths  []string
 }
 
-const stepsBesidePaths = 24
+const stepsBesidePaths = 25
 
 func roomFor(r *Request) int { return stepsBesidePaths + 3*len(r.Paths) }
 

@@ -7,16 +7,28 @@ import (
 )
 
 // A thread is what a child inherits of the thread that makes it, and shall not have. All
-// threads of this program are alike in this.
+// threads of this program are alike in this, but for the timer slack.
 type thread struct {
 	blocked      unix.Sigset_t
 	capabilities [2]unix.CapUserData
+
+	// slack is the timer slack that a child is to have, in ns; 0: not known. A thread
+	// that the runtime's monitor has made has the monitor's (package sysmon).
+	slack int
 }
 
 func currentThread() (t thread) {
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, nil, &t.blocked)
 	_ = unix.Capget(capabilityHeader(), &t.capabilities[0])
+	t.slack, _ = unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
 	return t
+}
+
+// setSlack gives the calling thread the timer slack.
+func (t *thread) setSlack() {
+	if t.slack > 0 {
+		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(t.slack), 0, 0, 0)
+	}
 }
 
 func capabilityHeader() *unix.CapUserHeader {
@@ -39,8 +51,11 @@ func (t *thread) withoutInheritable() [2]unix.CapUserData {
 // plain says whether there is nothing that a child must not have.
 func (t *thread) plain() bool { return t.blocked == unix.Sigset_t{} && !t.inherits() }
 
-// shed adds the step that does away with inheritable capabilities.
+// shed adds the steps that do away with inheritable capabilities and another timer slack.
 func (t *thread) shed(s *slot) {
+	if t.slack > 0 {
+		s.add(name{step: "prctl(PR_SET_TIMERSLACK)"}, anyErrno, unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, uintptr(t.slack), 0, 0, 0)
+	}
 	if !t.inherits() {
 		return
 	}
