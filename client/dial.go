@@ -53,7 +53,7 @@ func DialWith(ctx context.Context, dial func(context.Context) (net.Conn, error))
 // then owns, and closes on failure too. Close of conn must end a Read and a
 // Write that are blocked, as a net.Conn's does. ctx is as for [Dial]. An agent that
 // speaks version 1 only is [ErrNotSpoken]: it has closed the connection, and there
-// is no other. For one that is known to, see [Version1].
+// is no other. [Run], [RunWith] and [Reseed] speak version 1 over a connection.
 func NewClient(ctx context.Context, conn io.ReadWriteCloser) (*Client, error) {
 	return newClientWithin(ctx, conn, nil)
 }

@@ -10,8 +10,8 @@
 //
 // A [Client] is one connection. It carries any number of commands at the same
 // time, none of which delays another, and is meant to be kept. A [Pool] keeps
-// one for each of many VMs. [Run] is one command over a connection that the
-// caller has.
+// one for each of many VMs. [Run] and [RunWith] are one command over a connection that
+// the caller has.
 //
 // # What is promised
 //
@@ -62,7 +62,8 @@
 // # Version 1
 //
 // Agents that speak version 1 of the protocol only are found out and spoken to
-// in it, except by what has but one connection: see [Client.Protocol].
+// in it, except by [NewClient], which has but one connection: see [Client.Protocol]. [Run]
+// and [Reseed] speak version 1 to every agent, and [RunWith] the version that it is told.
 //
 // # Clones
 //

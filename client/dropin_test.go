@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -45,6 +46,34 @@ func heldConn(t *testing.T, a *agenttest.Agent) *closed {
 	return c
 }
 
+// dropIns are the ways to run a command over a connection that the caller has.
+var dropIns = map[string]func(context.Context, io.ReadWriteCloser, client.RunOptions) (int, error){
+	"Run": func(ctx context.Context, conn io.ReadWriteCloser, o client.RunOptions) (int, error) {
+		return client.Run(ctx, conn, o.Args, o.Env, o.Stdin, o.Stdout, o.Stderr)
+	},
+	"RunWith version 1": runWith(client.Protocol1),
+	"RunWith version 2": runWith(client.Protocol2),
+}
+
+// runWith is RunWith in the shape of Run.
+func runWith(p client.Protocol) func(context.Context, io.ReadWriteCloser, client.RunOptions) (int, error) {
+	return func(ctx context.Context, conn io.ReadWriteCloser, o client.RunOptions) (int, error) {
+		o.Protocol = p
+		state, err := client.RunWith(ctx, conn, o)
+		if state == nil {
+			return -1, err
+		}
+		if exit, ok := errors.AsType[*client.ExitError](err); ok {
+			if exit.ProcessState != state {
+				err = fmt.Errorf("%w, and a state of %v", err, state)
+			} else {
+				err = exit.Unwrap()
+			}
+		}
+		return state.ExitCode(), err
+	}
+}
+
 func TestRunIsOneCommandOnOneConnection(t *testing.T) {
 	a := agenttest.Start(t)
 	for name, test := range map[string]struct {
@@ -60,17 +89,24 @@ func TestRunIsOneCommandOnOneConnection(t *testing.T) {
 		"environment":  {argv: []string{"sh", "-c", "echo $A,$B,${PATH:+path}"}, stdout: "1,two,path\n"},
 		"not the last": {argv: []string{"sh", "-c", "echo tail"}, stdin: neverEnding{}, stdout: "tail\n"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			var stdout, stderr bytes.Buffer
-			env := map[string]string{"A": "1", "B": "two"}
-			code, err := client.Run(patiently(t), heldConn(t, a), test.argv, env, test.stdin, &stdout, &stderr)
-			if code != test.code || err != nil {
-				t.Errorf("code %d, %v", code, err)
-			}
-			if stdout.String() != test.stdout || stderr.String() != test.stderr {
-				t.Errorf("stdout %q, stderr %q", stdout.String(), stderr.String())
-			}
-		})
+		for way, run := range dropIns {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				var stdout, stderr bytes.Buffer
+				if s, ok := test.stdin.(*strings.Reader); ok {
+					_, _ = s.Seek(0, io.SeekStart)
+				}
+				code, err := run(patiently(t), heldConn(t, a), client.RunOptions{
+					Args: test.argv, Env: map[string]string{"A": "1", "B": "two"},
+					Stdin: test.stdin, Stdout: &stdout, Stderr: &stderr,
+				})
+				if code != test.code || err != nil {
+					t.Errorf("code %d, %v; want %d", code, err, test.code)
+				}
+				if stdout.String() != test.stdout || stderr.String() != test.stderr {
+					t.Errorf("stdout %q, stderr %q", stdout.String(), stderr.String())
+				}
+			})
+		}
 	}
 	t.Run("output that nobody wants", func(t *testing.T) {
 		code, err := client.Run(patiently(t), heldConn(t, a), []string{"sh", "-c", "yes | head -c 1000000"}, nil, nil, nil, nil)
@@ -87,40 +123,60 @@ func (neverEnding) Read(b []byte) (int, error) { return len(b), nil }
 
 func TestRunFails(t *testing.T) {
 	a := agenttest.Start(t)
-	t.Run("no argv", func(t *testing.T) {
-		if code, err := client.Run(patiently(t), heldConn(t, a), nil, nil, nil, nil, nil); code != -1 || err == nil {
-			t.Errorf("code %d, %v", code, err)
-		}
-	})
-	t.Run("no such command", func(t *testing.T) {
-		code, err := client.Run(patiently(t), heldConn(t, a), []string{"/no/such"}, nil, nil, nil, nil)
-		if code != -1 {
-			t.Errorf("code %d", code)
-		}
-		wantKind(t, err, client.NotFound)
-	})
-	t.Run("context", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(patiently(t))
-		stdout := &cancelling{cancel: cancel}
-		code, err := client.Run(ctx, heldConn(t, a), []string{"sh", "-c", "echo; sleep 1000"}, nil, nil, stdout, nil)
-		if code != -1 || !errors.Is(err, context.Canceled) {
-			t.Errorf("code %d, %v", code, err)
-		}
-	})
-	t.Run("output that cannot be written, input that does not end", func(t *testing.T) {
-		r, w := io.Pipe()
-		defer w.Close()
-		code, err := client.Run(patiently(t), heldConn(t, a), []string{"yes"}, nil, r, brokenPipe{}, nil)
-		if code != -1 || !errors.Is(err, syscall.EPIPE) {
-			t.Errorf("code %d, %v", code, err)
-		}
-	})
-	t.Run("connection", func(t *testing.T) {
-		near, far := socketpair(t)
-		_ = far.Close()
-		code, err := client.Run(patiently(t), near, []string{"true"}, nil, nil, nil, nil)
-		if code != -1 || err == nil {
-			t.Errorf("code %d, %v", code, err)
+	for way, run := range dropIns {
+		t.Run("no argv/"+way, func(t *testing.T) {
+			if code, err := run(patiently(t), heldConn(t, a), client.RunOptions{}); code != -1 || err == nil {
+				t.Errorf("code %d, %v", code, err)
+			}
+		})
+		t.Run("no such command/"+way, func(t *testing.T) {
+			code, err := run(patiently(t), heldConn(t, a), client.RunOptions{Args: []string{"/no/such"}})
+			if code != -1 {
+				t.Errorf("code %d", code)
+			}
+			want := client.Internal // version 1 tells no errors apart
+			if strings.HasSuffix(way, "2") {
+				want = client.NotFound
+			}
+			wantKind(t, err, want)
+		})
+		t.Run("context/"+way, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(patiently(t))
+			stdout := &cancelling{cancel: cancel}
+			code, err := run(ctx, heldConn(t, a), client.RunOptions{Args: []string{"sh", "-c", "echo; sleep 1000"}, Stdout: stdout})
+			if code != -1 || !errors.Is(err, context.Canceled) {
+				t.Errorf("code %d, %v", code, err)
+			}
+		})
+		t.Run("context that has ended/"+way, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			code, err := run(ctx, heldConn(t, a), client.RunOptions{Args: []string{"true"}})
+			if code != -1 || !errors.Is(err, context.Canceled) {
+				t.Errorf("code %d, %v", code, err)
+			}
+		})
+		t.Run("output that cannot be written, input that does not end/"+way, func(t *testing.T) {
+			r, w := io.Pipe()
+			defer w.Close()
+			code, err := run(patiently(t), heldConn(t, a), client.RunOptions{Args: []string{"yes"}, Stdin: r, Stdout: brokenPipe{}})
+			if code != -1 || !errors.Is(err, syscall.EPIPE) {
+				t.Errorf("code %d, %v", code, err)
+			}
+		})
+		t.Run("connection/"+way, func(t *testing.T) {
+			near, far := socketpair(t)
+			_ = far.Close()
+			code, err := run(patiently(t), near, client.RunOptions{Args: []string{"true"}})
+			if code != -1 || !errors.Is(err, client.ErrLost) {
+				t.Errorf("code %d, %v", code, err)
+			}
+		})
+	}
+	t.Run("no such version", func(t *testing.T) {
+		state, err := client.RunWith(patiently(t), heldConn(t, a), client.RunOptions{Args: []string{"true"}, Protocol: 3})
+		if state != nil || err == nil {
+			t.Errorf("RunWith = %v, %v, want an error", state, err)
 		}
 	})
 }
@@ -139,8 +195,8 @@ func (c *cancelling) Write(b []byte) (int, error) {
 }
 
 func TestReseedSaysWhatIsWrong(t *testing.T) {
-	a := agenttest.Start(t)
-	err := client.Reseed(patiently(t), heldConn(t, a), make([]byte, 8), false)
+	c, _ := dial(t)
+	err := c.Reseed(patiently(t), make([]byte, 8), false)
 	wantKind(t, err, client.BadRequest)
 	if !strings.Contains(err.Error(), "entropy of the wrong length: 8 bytes: want 16 to 512") {
 		t.Error(err)

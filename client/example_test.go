@@ -54,6 +54,34 @@ func ExampleCmd_Output() {
 	// not_found
 }
 
+// One command over a connection that the program has made, in version 2 if the agent
+// speaks it.
+func ExampleRunWith() {
+	ctx := context.Background()
+	t, err := client.ParseTarget(target)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, protocol := range []client.Protocol{client.Protocol2, client.Protocol1} {
+		conn, err := t.Dial(ctx)
+		if err != nil {
+			log.Fatal(err)
+		}
+		state, err := client.RunWith(ctx, conn, client.RunOptions{
+			Args: []string{"sh", "-c", "echo $WORD; exit 7"}, Env: map[string]string{"WORD": "hello"},
+			Stdout: os.Stdout, Protocol: protocol,
+		})
+		if errors.Is(err, client.ErrNotSpoken) { // nothing has run
+			continue
+		}
+		fmt.Println(state, err)
+		break
+	}
+	// Output:
+	// hello
+	// exit status 7 exit status 7
+}
+
 // Streams: what is written to the command comes back in capitals, line by line.
 func ExampleCmd_StdoutPipe() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

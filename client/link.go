@@ -53,9 +53,6 @@ const maxSending = 16
 
 // newLink makes a link over conn. The caller starts it.
 func newLink(conn io.ReadWriteCloser) (*link, error) {
-	if v, ok := conn.(*version1); ok {
-		conn = v.agent()
-	}
 	session, control, err := mux.Client(&answered{ReadWriteCloser: conn}, wire.Preface)
 	if err != nil {
 		return nil, beforeHello(err)

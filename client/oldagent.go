@@ -37,6 +37,8 @@ func (l *link) oldError(m *wire.Error) error {
 	switch m.Kind {
 	case v1.Undialed:
 		return &DialError{Target: l.old.target, Err: errors.New(printable(m.Message, maxMessage))}
+	case v1.NotSpoken:
+		return fmt.Errorf("%w: %s", ErrNotSpoken, printable(m.Message, maxMessage))
 	case v1.Superseded:
 		l.retire(v1.ErrSuperseded)
 		return fmt.Errorf("%w: %w", ErrLost, v1.ErrSuperseded)

@@ -154,16 +154,16 @@ func TestStartedWithoutAPIDIsNotStarted(t *testing.T) {
 }
 
 // A command that exits with 0 because it was ended has not succeeded.
-func TestRunOfACommandThatTheAgentEndsIsAnError(t *testing.T) {
+func TestRunWithOfACommandThatTheAgentEndsIsAnError(t *testing.T) {
 	near, far := socketpair(t)
 	type ran struct {
-		code int
-		err  error
+		state *client.ProcessState
+		err   error
 	}
 	result := make(chan ran, 1)
 	go func() { // ends by exited
-		code, err := client.Run(patiently(t), near, []string{"anything"}, nil, nil, nil, nil)
-		result <- ran{code, err}
+		state, err := client.RunWith(patiently(t), near, client.RunOptions{Args: []string{"anything"}, Protocol: client.Protocol2})
+		result <- ran{state, err}
 	}()
 	g, err := newGuest(t, far)
 	if err != nil {
@@ -175,8 +175,8 @@ func TestRunOfACommandThatTheAgentEndsIsAnError(t *testing.T) {
 	x.Reason = wire.ReasonShutdown
 	g.send(x)
 	got := <-result
-	if _, ok := errors.AsType[*client.ExitError](got.err); !ok || got.code != -1 {
-		t.Errorf("Run = %d, %v; want -1 and an ExitError", got.code, got.err)
+	if exit, ok := errors.AsType[*client.ExitError](got.err); !ok || got.state != exit.ProcessState {
+		t.Errorf("RunWith = %v, %v; want an ExitError and its state", got.state, got.err)
 	}
 }
 

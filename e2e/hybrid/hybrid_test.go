@@ -6,6 +6,7 @@
 package hybrid_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,9 +47,33 @@ func TestOverHybridVsock(t *testing.T) {
 		t.Run("vmm="+vmm, func(t *testing.T) {
 			vm := boot(t, vmm, uml)
 			checks.Run(t, vm.Agent)
+			t.Run("RunOverAConnectionOfTheCallers", vm.run)
 			t.Run("TransportResetIsAnErrorAndTheAgentGoesOn", vm.reset)
 			checks.Run(t, vm.Agent)
 		})
+	}
+}
+
+// run runs commands in version 1. The agent half-closes the connection behind the exit,
+// and no byte before that may be lost.
+func (vm *vm) run(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), checks.Patience)
+	defer cancel()
+	target, err := client.ParseTarget(vm.Target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	input := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	for range 20 {
+		conn, err := target.Dial(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		code, err := client.Run(ctx, conn, []string{"sh", "-c", "cat; exit 7"}, nil, bytes.NewReader(input), &out, nil)
+		if code != 7 || err != nil || !bytes.Equal(out.Bytes(), input) {
+			t.Fatalf("Run = %d, %v, %d bytes of %d", code, err, out.Len(), len(input))
+		}
 	}
 }
 

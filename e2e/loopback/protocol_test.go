@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -47,9 +48,9 @@ func TestVersion1OverLoopback(t *testing.T) {
 	all.Wait()
 }
 
-// A vsock that is closed says so behind what has been sent over it.
-func TestVersion1HostThatHangsUpBehindUnreadInputEndsItsCommand(t *testing.T) {
-	agent := checks.Serve(t, "--allow-cid", "1")
+// host1 connects as a version-1 host and sends its first lines.
+func host1(t *testing.T, says string) net.Conn {
+	t.Helper()
 	where, err := transport.ParseTarget(target)
 	if err != nil {
 		t.Fatal(err)
@@ -58,9 +59,57 @@ func TestVersion1HostThatHangsUpBehindUnreadInputEndsItsCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.WriteString(conn, `{"type":"exec","argv":["sleep","1000"]}`+"\n"); err != nil {
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := io.WriteString(conn, says); err != nil {
 		t.Error(err)
 	}
+	return conn
+}
+
+func halfClose(t *testing.T, conn net.Conn) {
+	t.Helper()
+	if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestVersion1HostReadsAnEndBehindTheExit(t *testing.T) {
+	checks.Serve(t, "--allow-cid", "1")
+	for _, closes := range []bool{false, true} {
+		conn := host1(t, `{"type":"exec","argv":["sh","-c","cat; sleep 2; echo x"]}`+"\n"+`{"type":"stdin","data":"eA=="}`+"\n")
+		if closes {
+			halfClose(t, conn)
+		} else if _, err := io.WriteString(conn, `{"type":"stdin_close"}`+"\n"); err != nil {
+			t.Error(err)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second)) // less than the agent waits for hosts to close
+		said, err := io.ReadAll(conn)
+		if err != nil || !strings.HasSuffix(string(said), `"data":"eAo="}`+"\n"+`{"type":"exit"}`+"\n") {
+			t.Errorf("half-closed %t: %q, %v", closes, said, err)
+		}
+	}
+}
+
+func TestVersion1HostThatGoesAfterHalfCloseEndsItsCommand(t *testing.T) {
+	agent := checks.Serve(t, "--allow-cid", "1")
+	conn := host1(t, `{"type":"exec","argv":["sleep","1000"]}`+"\n")
+	halfClose(t, conn)
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(1500 * time.Millisecond) //nolint:forbidigo // the agent has looked by then
+	if strings.Contains(agent.Log.String(), `"message":"exec ended"`) {
+		t.Error("a half-close has ended the command")
+	}
+	_ = conn.Close()
+	checks.Eventually(t, "the command's end", func() bool { return strings.Contains(agent.Log.String(), `"message":"exec ended"`) })
+}
+
+// A vsock that is closed says so behind what has been sent over it.
+func TestVersion1HostThatHangsUpBehindUnreadInputEndsItsCommand(t *testing.T) {
+	agent := checks.Serve(t, "--allow-cid", "1")
+	conn := host1(t, `{"type":"exec","argv":["sleep","1000"]}`+"\n")
+	var err error
 	line := `{"type":"stdin","data":"` + strings.Repeat("AAAA", 10_000) + `"}` + "\n"
 	for err == nil {
 		_ = conn.SetWriteDeadline(time.Now().Add(3 * time.Second)) // by when nothing more is taken

@@ -176,6 +176,40 @@ func TestHostOfVersion1ReseedsAndRenewsTheMachineID(t *testing.T) {
 	wantResumes(t, c, 1)
 }
 
+// Version 1 has no bounds of entropy.
+func TestHostOfVersion1ReseedsWithAnyEntropy(t *testing.T) {
+	state(t)
+	for n, want := range map[int]string{
+		0:    `ioctl\(\d+, RNDRESEEDCRNG.*?= 0`,
+		1:    `RNDADDENTROPY, \{entropy_count=8, buf_size=1, .*?= 0.*RNDRESEEDCRNG.*?= 0`,
+		1000: `RNDADDENTROPY, \{entropy_count=4096, buf_size=512, .*?= 0.*RNDRESEEDCRNG.*?= 0`,
+	} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			_, a, served := serve(t)
+			calls := follow(t, served.Process.Pid)
+			where, err := client.ParseTarget(a.Target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn, err := where.Dial(patiently(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := client.Reseed(patiently(t), conn, make([]byte, n), false); err != nil {
+				t.Fatal(err)
+			}
+			check := regexp.MustCompile("(?s)" + want)
+			if calls == nil {
+				return
+			}
+			checks.Eventually(t, "the calls", func() bool { return check.MatchString(calls.String()) })
+			if n == 0 && strings.Contains(calls.String(), "RNDADDENTROPY") {
+				t.Errorf("entropy of nobody's: %s", calls)
+			}
+		})
+	}
+}
+
 // A running sshd has read its keys when it began.
 func TestSSHDThatRunsShowsTheNewKeys(t *testing.T) {
 	if _, err := os.Stat("/usr/sbin/sshd"); err != nil {
@@ -206,13 +240,26 @@ func TestSSHDThatRunsShowsTheNewKeys(t *testing.T) {
 // kernel entropy and had it reseed.
 func trace(t *testing.T, pid int) (check func()) {
 	t.Helper()
+	log := follow(t, pid)
+	if log == nil {
+		return func() {}
+	}
+	return func() {
+		calls := regexp.MustCompile(`(?s)RNDADDENTROPY, \{entropy_count=256, buf_size=32, .*?= 0.*RNDRESEEDCRNG.*?= 0`)
+		checks.Eventually(t, "the kernel has taken entropy and is reseeded", func() bool { return calls.MatchString(log.String()) })
+	}
+}
+
+// follow has strace follow a process, and returns its ioctls; nil: there is no strace.
+func follow(t *testing.T, pid int) *checks.Log {
+	t.Helper()
 	path, err := exec.LookPath("strace")
 	if err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatal("no strace: apt-get install strace")
 		}
 		t.Log("no strace: the system calls are not looked at")
-		return func() {}
+		return nil
 	}
 	cmd := exec.Command(path, "-f", "-e", "trace=ioctl", "-e", "signal=none", "-p", fmt.Sprint(pid))
 	log := new(checks.Log)
@@ -222,10 +269,7 @@ func trace(t *testing.T, pid int) (check func()) {
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	checks.Eventually(t, "strace is attached", func() bool { return strings.Contains(log.String(), "attached") })
-	return func() {
-		calls := regexp.MustCompile(`(?s)RNDADDENTROPY, \{entropy_count=256, buf_size=32, .*?= 0.*RNDRESEEDCRNG.*?= 0`)
-		checks.Eventually(t, "the kernel has taken entropy and is reseeded", func() bool { return calls.MatchString(log.String()) })
-	}
+	return log
 }
 
 func TestClockIsSetToTheHosts(t *testing.T) {

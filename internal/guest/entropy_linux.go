@@ -19,21 +19,18 @@ const (
 // addEntropy does what a write to /dev/urandom does not: the bytes are credited,
 // and used at once. What getrandom(2) gives from then on is fresh, to this
 // process too: the kernel counts its reseedings, and both its per-CPU generators
-// and those of the vDSO compare the count at each call.
+// and those of the vDSO compare the count at each call. Without bytes the generator is
+// reseeded from what the kernel has collected.
 func addEntropy(entropy []byte) error {
 	f, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	// struct rand_pool_info: entropy_count in bits, buf_size in bytes, buf.
-	info := make([]byte, 8, 8+MaxEntropy)
-	binary.NativeEndian.PutUint32(info, uint32(8*len(entropy)))
-	binary.NativeEndian.PutUint32(info[4:], uint32(len(entropy)))
-	info = append(info, entropy...)
-	defer clear(info)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), rndAddEntropy, uintptr(unsafe.Pointer(&info[0]))); errno != 0 {
-		return privileged(os.NewSyscallError("ioctl(RNDADDENTROPY)", errno), errno)
+	if len(entropy) > 0 {
+		if err := credit(f, entropy); err != nil {
+			return err
+		}
 	}
 	switch _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), rndReseedCRNG, 0); errno {
 	case 0,
@@ -43,6 +40,20 @@ func addEntropy(entropy []byte) error {
 	default:
 		return privileged(os.NewSyscallError("ioctl(RNDRESEEDCRNG)", errno), errno)
 	}
+}
+
+// credit adds bytes to the kernel's entropy, and counts each of their bits.
+func credit(urandom *os.File, entropy []byte) error {
+	// struct rand_pool_info: entropy_count in bits, buf_size in bytes, buf.
+	info := make([]byte, 8, 8+MaxEntropy)
+	binary.NativeEndian.PutUint32(info, uint32(8*len(entropy)))
+	binary.NativeEndian.PutUint32(info[4:], uint32(len(entropy)))
+	info = append(info, entropy...)
+	defer clear(info)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, urandom.Fd(), rndAddEntropy, uintptr(unsafe.Pointer(&info[0]))); errno != 0 {
+		return privileged(os.NewSyscallError("ioctl(RNDADDENTROPY)", errno), errno)
+	}
+	return nil
 }
 
 // privileged says what is missing where the kernel has only said no.

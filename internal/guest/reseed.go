@@ -34,7 +34,8 @@ const (
 
 // A Seed is what makes a clone of a snapshot a machine of its own.
 type Seed struct {
-	Entropy []byte // for the kernel's random number generator; of this clone alone
+	Entropy   []byte // for the kernel's random number generator; of this clone alone
+	AnyLength bool   // fewer bytes than MinEntropy will do, or none
 
 	MachineID bool
 	Hostname  string // empty: leave it
@@ -60,7 +61,7 @@ type Step struct {
 // sense, and then none has been taken. It may take as long as new keys do, and
 // is not to be called again meanwhile.
 func Reseed(s Seed) ([]Step, error) {
-	if n := len(s.Entropy); n < MinEntropy || n > MaxEntropy {
+	if n := len(s.Entropy); n < MinEntropy && !s.AnyLength || n > MaxEntropy {
 		return nil, fmt.Errorf("%w: %d bytes: want %d to %d", ErrEntropy, n, MinEntropy, MaxEntropy)
 	}
 	if s.Hostname != "" {

@@ -15,6 +15,12 @@ func TestReseedWantsEnoughEntropyAndNotTooMuch(t *testing.T) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
+	// A bad hostname keeps this machine from being reseeded.
+	for n, want := range map[int]error{0: ErrHostname, 1: ErrHostname, MaxEntropy: ErrHostname, MaxEntropy + 1: ErrEntropy} {
+		if _, err := Reseed(Seed{Entropy: make([]byte, n), AnyLength: true, Hostname: "-"}); !errors.Is(err, want) {
+			t.Errorf("Reseed with %d bytes of any length = %v, want %v", n, err, want)
+		}
+	}
 }
 
 func TestReseedWithABadHostnameTakesNoStep(t *testing.T) {

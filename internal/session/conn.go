@@ -126,7 +126,7 @@ func (c *conn) greet() error {
 		refuse(c.net, err)
 		return err
 	}
-	nc := g.conn(c.net)
+	nc := g.conn(c)
 	if old, ok := nc.(*v1.Host); ok {
 		c.old = old
 		c.log = c.log.With().Int("protocol", v1.Version).Logger()

@@ -8,7 +8,8 @@ const hearTime = time.Second
 
 // A stage is how far a connection has come. It is guarded by the server's mu.
 //
-//	arrived → prefaced → greeted
+//	arrived → prefaced → greeted → departed
+//	arrived → greeted → served → departed: a version-1 host's
 //
 // One that is refused stays where it is until it is closed.
 type stage int
@@ -17,6 +18,7 @@ const (
 	arrived  stage = iota // nothing has been heard of it
 	prefaced              // it has sent the first line, and counts as a connection
 	greeted               // it has said hello
+	served                // it is a version-1 host's, which has its last frame
 	departed              // it has ended, or is being ended
 )
 
@@ -74,9 +76,9 @@ func (s *Server) arrive(c *conn) {
 	s.conns[c] = true
 }
 
-// preface counts c as a connection, which has come as far as to. Where there are
-// too many, the one that has not said hello for longest gives way; where all
-// have, c is refused.
+// preface counts c as a connection, which has come as far as to. If there are too
+// many, one gives way: the oldest of those that have been served, or else the oldest of
+// those that have not said hello. If there is neither, c is refused.
 func (s *Server) preface(c *conn, to stage) error {
 	defer s.hasMoved()
 	s.mu.Lock()
@@ -85,13 +87,16 @@ func (s *Server) preface(c *conn, to stage) error {
 	if !s.has(c.peer.Class) {
 		most += reserved(most) // one class of hosts does not lock out another
 	}
-	if s.count(prefaced)+s.count(greeted) >= most {
-		silent := s.oldest(prefaced)
-		if silent == nil {
+	if s.count(prefaced)+s.count(greeted)+s.count(served) >= most {
+		idle := s.oldest(served)
+		if idle == nil {
+			idle = s.oldest(prefaced)
+		}
+		if idle == nil {
 			return overLimit(most, "connections")
 		}
-		silent.stage = departed
-		silent.cut()
+		idle.stage = departed
+		idle.cut()
 	}
 	c.stage = to
 	return nil
@@ -107,7 +112,7 @@ func (s *Server) advance(c *conn, to stage) {
 // has says whether hosts of a class have a connection that counts.
 func (s *Server) has(class string) bool {
 	for c := range s.conns {
-		if c.peer.Class == class && (c.stage == prefaced || c.stage == greeted) {
+		if c.peer.Class == class && c.stage != arrived && c.stage != departed {
 			return true
 		}
 	}

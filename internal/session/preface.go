@@ -90,11 +90,11 @@ func (g *greeting) stage() stage {
 }
 
 // conn returns the connection that the session is served over.
-func (g *greeting) conn(nc net.Conn) io.ReadWriteCloser {
+func (g *greeting) conn(c *conn) io.ReadWriteCloser {
 	if g.first == nil {
-		return &prefixed{Conn: nc, prefix: g.behind}
+		return &prefixed{Conn: c.net, prefix: g.behind}
 	}
-	return v1.NewHost(nc, g.lines, g.first)
+	return v1.NewHost(c.net, g.lines, g.first, func() { c.server.advance(c, served) })
 }
 
 // prefixed is a connection of which something has been read already.
@@ -132,10 +132,14 @@ func refuse(nc net.Conn, err error) {
 
 // refusalKind is empty where the peer has not said what this agent speaks.
 func refusalKind(err error) wire.ErrorKind {
-	if errors.Is(err, errLimit) || errors.Is(err, v1.ErrMemory) {
+	switch {
+	case errors.Is(err, errLimit), errors.Is(err, v1.ErrMemory):
 		return wire.Limit
+	case errors.Is(err, errVersion1):
+		return wire.Unsupported
+	default:
+		return ""
 	}
-	return ""
 }
 
 func refusal(err error) string {

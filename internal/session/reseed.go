@@ -40,7 +40,7 @@ func (c *conn) takeSteps(m *wire.Reseed, received time.Time, err error) {
 	defer c.running.Done()
 	var steps []guest.Step
 	if err == nil {
-		steps, err = c.server.reseed(m, received)
+		steps, err = c.server.reseed(c.seed(m, received))
 	}
 	clear(m.Entropy)
 	c.server.reseeds.Add(-1)
@@ -53,19 +53,24 @@ func (c *conn) takeSteps(m *wire.Reseed, received time.Time, err error) {
 	}
 }
 
-// reseed takes the steps of one request after those of another, and wipes the
-// entropy.
-func (s *Server) reseed(m *wire.Reseed, received time.Time) ([]guest.Step, error) {
-	s.reseeding.Lock()
-	defer s.reseeding.Unlock()
-	defer clear(m.Entropy)
+// seed returns what m asks for. Version 1 has no least length of entropy.
+func (c *conn) seed(m *wire.Reseed, received time.Time) guest.Seed {
 	seed := guest.Seed{
-		Entropy: m.Entropy, MachineID: m.MachineID, Hostname: m.Hostname, SSHKeys: m.SSHKeys,
+		Entropy: m.Entropy, AnyLength: c.old != nil, MachineID: m.MachineID, Hostname: m.Hostname, SSHKeys: m.SSHKeys,
 		Received: received, ClockBack: m.ClockBack,
 	}
 	if m.ClockNS != 0 {
 		seed.Clock = time.Unix(0, int64(m.ClockNS))
 	}
+	return seed
+}
+
+// reseed takes the steps of one request after those of another, and wipes the
+// entropy.
+func (s *Server) reseed(seed guest.Seed) ([]guest.Step, error) {
+	s.reseeding.Lock()
+	defer s.reseeding.Unlock()
+	defer clear(seed.Entropy)
 	steps, err := guest.Reseed(seed)
 	failed := func(s guest.Step) bool { return s.Err != nil }
 	if err == nil && !slices.ContainsFunc(steps, failed) {

@@ -21,6 +21,7 @@ import (
 const (
 	Undialed   wire.ErrorKind = "undialed"   // there was none: nothing has been done
 	Superseded wire.ErrorKind = "superseded" // the agent speaks version 2 by now; nothing has been done
+	NotSpoken  wire.ErrorKind = "not_spoken" // the agent does not speak version 1; nothing has been done
 	Lost       wire.ErrorKind = "lost"       // it has ended: what has been asked for may have been done, or begun
 )
 
@@ -281,6 +282,8 @@ func (a *Agent) refused(ctx context.Context, id uint64, f *Frame) *wire.Error {
 		return refuse(id, f.Kind, f.Message)
 	case a.superseded(ctx): // and may not speak version 1
 		return refuse(id, Superseded, ErrSuperseded.Error())
+	case f.Kind == wire.Unsupported:
+		return refuse(id, NotSpoken, f.Message)
 	default:
 		return refuse(id, wire.Internal, f.Message)
 	}

@@ -39,7 +39,7 @@ func FuzzAgentBytes(f *testing.F) {
 		ctx, cancel := context.WithTimeout(context.Background(), agenttest.Patience)
 		defer cancel()
 		var out bytes.Buffer
-		code, err := client.Run(ctx, client.Version1(near), []string{"x"}, nil, strings.NewReader("input"), &out, io.Discard)
+		code, err := client.Run(ctx, near, []string{"x"}, nil, strings.NewReader("input"), &out, io.Discard)
 		<-answered
 		switch {
 		case ctx.Err() != nil:

@@ -18,14 +18,18 @@ import (
 )
 
 const (
-	// lingerTime is how long, once the last frame has been written, the host has
-	// to read it and close the connection. One that waits for the agent to close
-	// it, as version-1 agents do, then gets its end.
+	// lingerTime is how long the host has, once the last frame has been written, to
+	// read it and close the connection.
 	lingerTime = 30 * time.Second
 
-	// lookTime is how often a host whose input the process does not read is
-	// looked after: what it has sent keeps its end from being read.
+	// lookTime is how often the agent checks whether the host has gone, while no read
+	// can tell: the process does not read its input, or the host has half-closed the
+	// connection.
 	lookTime = time.Second
+
+	// maxEntropy is how many bytes of a reseed's entropy are used: as many as the
+	// agent takes (docs/protocol.md, section 8).
+	maxEntropy = 512
 
 	// hostLine is the size of the buffer for lines, in bytes.
 	hostLine = 16 << 10
@@ -42,38 +46,44 @@ const (
 //
 //	asked → started → ended: its last frame has been written → closed
 //
-// A host that goes away before the last frame closes the session's connection,
-// and so does one that has had it, or lingerTime later the Host.
+// A host that goes away before the last frame closes the session's connection. A host
+// that half-closes the connection before that has ended its input. After the last
+// frame the Host closes the session's connection when the host has closed or
+// half-closed its own, or after lingerTime.
 type Host struct {
 	net.Conn // the session's end
 
 	nc    net.Conn
 	lines *Reader
 	out   writer
+	ended func() // is called when the last frame has been written
 
 	mux     *mux.Session
 	control *mux.Stream
 	stdin   *mux.Stream // nil: of a reseed
 
 	started   chan struct{}         // closed when the host has been told so
-	over      chan struct{}         // closed when nothing more is written
+	over      chan struct{}         // closed when no more output is written
+	told      chan struct{}         // closed when nothing more is written
 	fed       chan struct{}         // closed when nothing more is read
 	done      chan struct{}         // closed when both goroutines have ended
 	violation atomic.Pointer[error] // what the host has done wrong
 
-	mu      sync.Mutex
-	feeding bool        // the process is being given input
-	look    *time.Timer // for the host's end meanwhile
+	mu       sync.Mutex
+	watching bool        // no read can tell whether the host has gone
+	look     *time.Timer // calls lookAfter meanwhile
 }
 
 // NewHost makes nc the connection of a version-1 host, of which lines has read
-// the first line. The caller closes the Host, and nc, and then waits for it.
-func NewHost(nc net.Conn, lines *Reader, first *Frame) *Host {
+// the first line. The Host calls ended once the last frame has been written to nc. The
+// caller closes the Host, and nc, and then waits for it.
+func NewHost(nc net.Conn, lines *Reader, first *Frame, ended func()) *Host {
 	near, far := net.Pipe()
 	h := &Host{
-		Conn: near, nc: nc, out: writer{to: nc},
+		Conn: near, nc: nc, out: writer{to: nc}, ended: ended,
 		lines:   lines.behind(nc, hostLine),
-		started: make(chan struct{}), over: make(chan struct{}), fed: make(chan struct{}), done: make(chan struct{}),
+		started: make(chan struct{}), over: make(chan struct{}), told: make(chan struct{}),
+		fed: make(chan struct{}), done: make(chan struct{}),
 	}
 	h.look = time.AfterFunc(never, h.lookAfter)
 	go h.run(far, lines, first) // stopped by the end of either connection; Wait waits for it
@@ -104,17 +114,27 @@ func (h *Host) run(far net.Conn, asked *Reader, first *Frame) {
 		last = failure((*v).Error())
 	}
 	close(h.over)
-	if last != nil && h.out.frames(last) == nil {
+	written := last != nil && h.out.frames(last) == nil
+	close(h.told)
+	if written {
 		h.linger()
 	}
 	_ = h.mux.Close()
 	<-h.fed
 }
 
-// linger lets the host read to the end. Closing a connection with unread input
-// may take that away from it, and a VMM may drop what a guest sends just before
-// it closes.
+// A halfCloser is a connection whose directions end one by one, such as a Unix socket
+// and a vsock.
+type halfCloser interface{ CloseWrite() error }
+
+// linger ends what the host reads, and lets it read that. Closing a connection with
+// unread input may take the end away from the host, and a VMM may drop what a guest
+// sends just before it closes.
 func (h *Host) linger() {
+	h.ended() // first: a host that reads the end may connect again at once
+	if nc, ok := h.nc.(halfCloser); ok {
+		_ = nc.CloseWrite() // an error says that the host has gone
+	}
 	if h.stdin != nil {
 		h.stdin.Discard()
 	}
@@ -133,7 +153,8 @@ func (h *Host) ask(first *Frame) *Frame {
 	switch {
 	case err != nil:
 	case first.Type == TypeReseed:
-		err = wire.Write(h.control, &wire.Reseed{Head: head, Entropy: first.Data, MachineID: first.RegenMachineID})
+		entropy := first.Data[:min(len(first.Data), maxEntropy)]
+		err = wire.Write(h.control, &wire.Reseed{Head: head, Entropy: entropy, MachineID: first.RegenMachineID})
 		clear(first.Data)
 	default:
 		m := &wire.Exec{Head: head, Argv: first.Argv}
@@ -242,15 +263,33 @@ func (h *Host) feed() {
 		h.violate(err)
 	}
 	if !errors.Is(err, errGone) {
-		_, _ = io.Copy(io.Discard, h.nc)
+		if _, err = io.Copy(io.Discard, h.nc); err == nil {
+			h.outlast()
+		}
 	}
 	_ = h.mux.Close() // a host that does not read may hold it up, until the session closes nc
 }
 
-// errGone says that the host has gone away, or been given up.
-var errGone = errors.New("the host closed the connection")
+// outlast waits until a host that sends nothing more has been told all, or has gone.
+func (h *Host) outlast() {
+	if _, ok := h.nc.(halfCloser); !ok {
+		return // it has gone
+	}
+	h.setWatching(true)
+	h.lookAfter()
+	<-h.told // or it has gone: then the session ends, and nothing more is written
+	h.setWatching(false)
+}
 
-// input passes on what the host sends until it may send nothing more.
+// Errors of input.
+var (
+	// errGone says that the host has gone, or been given up.
+	errGone = errors.New("the host closed the connection")
+
+	errIncomplete = fmt.Errorf("%w: the last line has no newline", ErrMalformed)
+)
+
+// input passes on what the host sends until it may send nothing more, or does not.
 func (h *Host) input() error {
 	if h.stdin == nil {
 		return nil
@@ -258,9 +297,15 @@ func (h *Host) input() error {
 	for {
 		f, err := h.lines.Next()
 		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			_ = h.stdin.Close()
+			return nil
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return errIncomplete
 		case errors.Is(err, ErrMalformed), errors.Is(err, ErrTooLong), errors.Is(err, ErrNotObject), errors.Is(err, ErrMemory):
 			return err
-		case err != nil:
+		default:
 			return errGone
 		}
 		switch f.Type {
@@ -277,31 +322,31 @@ func (h *Host) input() error {
 
 // give gives the process some input. It blocks while the process does not read.
 func (h *Host) give(p []byte) {
-	h.setFeeding(true)
+	h.setWatching(true)
 	_, _ = h.stdin.Write(p) // what becomes of it is the process's matter
-	h.setFeeding(false)
+	h.setWatching(false)
 }
 
-func (h *Host) setFeeding(is bool) {
+func (h *Host) setWatching(is bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.feeding = is; is {
+	if h.watching = is; is {
 		h.look.Reset(lookTime)
 	} else {
 		h.look.Stop()
 	}
 }
 
-// lookAfter ends the session where the host has gone away.
+// lookAfter ends the session if the host has gone.
 func (h *Host) lookAfter() {
 	gone := hungUp(h.nc)
 	h.mu.Lock()
-	feeding := h.feeding
-	if feeding && !gone {
+	watching := h.watching
+	if watching && !gone {
 		h.look.Reset(lookTime)
 	}
 	h.mu.Unlock()
-	if feeding && gone {
+	if watching && gone {
 		_ = h.mux.Close()
 	}
 }

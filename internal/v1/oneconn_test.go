@@ -3,7 +3,6 @@
 package v1_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -93,57 +92,22 @@ func TestResumeReportsTheStepsThatVersion1Has(t *testing.T) {
 	}
 }
 
-func TestOneConnectionIsEnoughWhereItIsKnownToBeVersion1s(t *testing.T) {
-	serve, _ := player(t, begun+`{"type":"stdout","data":"`+encode("out")+`"}`+"\n"+`{"type":"exit","exit_code":3}`+"\n")
-	a := startOld(t, serve)
-	conn, _ := a.dial(t.Context())
-	var out bytes.Buffer
-	code, err := client.Run(patiently(t), client.Version1(conn), []string{"x"}, nil, nil, &out, nil)
-	if code != 3 || err != nil || out.String() != "out" {
-		t.Errorf("%d, %v, %q", code, err, &out)
-	}
-	serve, said := player(t, `{"type":"exit"}`+"\n")
-	conn, _ = startOld(t, serve).dial(t.Context())
-	if err := client.Reseed(patiently(t), client.Version1(conn), []byte("entropy"), true); err != nil {
-		t.Error(err)
-	}
-	if got := (<-said).frames[0]; string(got.Data) != "entropy" || !got.RegenMachineID {
-		t.Errorf("%+v", got)
-	}
-}
-
-func TestBareConnectionToAnOldAgentIsNotSpoken(t *testing.T) {
-	serve, _ := player(t, "")
-	a := startOld(t, serve)
-	conn, _ := a.dial(t.Context())
-	code, err := client.Run(patiently(t), conn, []string{"x"}, nil, nil, nil, nil)
-	if _, ok := errors.AsType[*client.MaybeStartedError](err); ok || code != -1 || !errors.Is(err, client.ErrNotSpoken) {
-		t.Errorf("%d, %v", code, err)
-	}
-}
-
-func TestVersion1ConnectionCarriesOneCommandAndIsClosedWithItsClient(t *testing.T) {
-	near, far := socketpair(t)
-	c, err := client.NewClient(t.Context(), client.Version1(near))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Close(); err != nil {
-		t.Error(err)
-	}
-	if n, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		t.Errorf("%d, %v", n, err)
-	}
-	serve, _ := player(t, begun+`{"type":"exit"}`+"\n")
-	conn, _ := startOld(t, serve).dial(t.Context())
-	if c, err = client.NewClient(t.Context(), client.Version1(conn)); err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if err := c.CommandContext(patiently(t), "one").Run(); err != nil {
-		t.Error(err)
-	}
-	if _, ok := errors.AsType[*client.DialError](c.CommandContext(patiently(t), "two").Run()); !ok {
-		t.Error("a second command")
+func TestConnectionThatIsNotUsedIsClosed(t *testing.T) {
+	for name, run := range map[string]func(context.Context, net.Conn) error{
+		"run": func(ctx context.Context, nc net.Conn) error {
+			_, err := client.Run(ctx, nc, []string{"x"}, nil, nil, nil, nil)
+			return err
+		},
+		"reseed": func(ctx context.Context, nc net.Conn) error { return client.Reseed(ctx, nc, nil, false) },
+	} {
+		near, far := socketpair(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := run(ctx, near); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v, want context.Canceled", name, err)
+		}
+		if n, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: Read = %d, %v, want EOF", name, n, err)
+		}
 	}
 }
