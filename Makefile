@@ -148,7 +148,7 @@ bench-uml: bench-build ## Run bench over AF_VSOCK in a User-Mode Linux guest; it
 
 .PHONY: bench-qemu
 bench-qemu: bench-build ## Run bench-base over AF_VSOCK in a guest of QEMU with two CPUs
-	@FLAGS='-rows exec,rate,stdout,stdin,ping $(BENCH_FLAGS)' BASE='$(BASE)' e2e/qemu/bench.sh
+	@BENCH_FLAGS='-rows exec,rate,stdout,stdin,ping $(BENCH_FLAGS)' BASE='$(BASE)' e2e/qemu/bench.sh
 
 .PHONY: bench-base
 bench-base: bench-build ## Measure agent and client against those of an earlier commit, BASE

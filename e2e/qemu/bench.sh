@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # bench.sh compares bin/bench's agent and client with those of the commit BASE, over
-# AF_VSOCK in a guest of QEMU with two CPUs. FLAGS are bench's. `make bench-qemu` runs
+# AF_VSOCK in a guest of QEMU with two CPUs. BENCH_FLAGS are bench's. `make bench-qemu` runs
 # it. It needs Debian's archive, cpio and qemu-system-x86, and no KVM.
 set -euo pipefail
 
@@ -17,6 +17,6 @@ export GUEST=$PWD/bin/qemu/bench
 e2e/qemu/image.sh amd64 e2e/qemu/start.sh /usr/local/bin/start "$GUEST" \
 	bash coreutils dash libc-bin usr-is-merged util-linux
 rm -r "${dir:?}/$BASE"
-read -ra flags <<<"$FLAGS"
+read -ra flags <<<"${BENCH_FLAGS:-}"
 FILES=$dir e2e/qemu/exec.sh bin/bench -vsock -agent "$dir/head" -peer "$dir/bench-peer" -host "$dir/bench-host" \
 	-against "$dir/programs" "${flags[@]}"
