@@ -10,6 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// renewMachineID writes a new machine-id and has the journal read it.
+func renewMachineID(root string, entropy []byte) (changed bool, note string, err error) {
+	changed, note, err = newMachineID(root, entropy)
+	if err != nil {
+		return changed, note, err
+	}
+	journal := renewJournal(root)
+	if note != "" && journal != "" {
+		note += "; "
+	}
+	return changed, note + journal, nil
+}
+
 // newMachineID writes a random machine-id(5) below root: of the kernel's random
 // numbers and of entropy, so that it is new even where the kernel has not taken
 // the entropy. It owes nothing to the hardware, which a clone has in common with

@@ -25,7 +25,7 @@ func (s *Seed) take(root string) []Step {
 			return unseeded == nil, "", unseeded
 		}},
 		{"random_seed", true, func() (bool, string, error) { return dropRandomSeed(root) }},
-		{"machine_id", s.MachineID, func() (bool, string, error) { return newMachineID(root, s.Entropy) }},
+		{"machine_id", s.MachineID, func() (bool, string, error) { return renewMachineID(root, s.Entropy) }},
 		{"dbus_id", s.MachineID, func() (bool, string, error) { return dropBusID(root) }},
 		{"clock", !s.Clock.IsZero(), s.setClock},
 		{"hostname", s.Hostname != "", func() (bool, string, error) { return setHostname(root, s.Hostname) }},
