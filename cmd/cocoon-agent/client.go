@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"os/signal"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -35,6 +37,8 @@ func (f *targetFlags) url(k *kong.Context) (string, error) {
 		return "", misuse("--connect-timeout %v: want more than 0", f.ConnectTimeout)
 	case f.CID != nil && given(k, "target"):
 		return "", misuse("--cid and --target are mutually exclusive")
+	case f.CID == nil && given(k, "port"):
+		return "", misuse("--port needs --cid; the port of a target is part of its URL")
 	case f.CID != nil:
 		return fmt.Sprintf("vsock://%d:%d", *f.CID, f.Port), nil
 	case f.Target == "":
@@ -60,9 +64,9 @@ func given(k *kong.Context, name string) bool {
 // dial connects, and waits for the agent's greeting: a peer that accepts and says nothing is
 // not an agent, or its VM is paused. An agent that takes no more connections is asked again.
 // The caller closes the Client.
-func (f *targetFlags) dial(url string) (*client.Client, error) {
+func (f *targetFlags) dial(ctx context.Context, url string) (*client.Client, error) {
 	var last error // that the agent takes no more
-	c, err := f.within(f.ConnectTimeout, url, client.WaitOptions{
+	c, err := f.within(ctx, f.ConnectTimeout, url, client.WaitOptions{
 		AttemptTimeout: f.ConnectTimeout,
 		Retry: func(err error) bool {
 			remote, ok := errors.AsType[*client.RemoteError](err)
@@ -82,10 +86,10 @@ func (f *targetFlags) dial(url string) (*client.Client, error) {
 
 // dialWaiting is dial for an agent that may not be there yet. Attempts have --connect-timeout.
 // A line on standard error tells the reason for waiting, unless the agent is there soon.
-func (f *targetFlags) dialWaiting(url string, limit time.Duration) (*client.Client, error) {
+func (f *targetFlags) dialWaiting(ctx context.Context, url string, limit time.Duration) (*client.Client, error) {
 	begun, told := time.Now(), ""
 	var last error
-	c, err := f.within(limit, url, client.WaitOptions{AttemptTimeout: f.ConnectTimeout, Waiting: func(err error) {
+	c, err := f.within(ctx, limit, url, client.WaitOptions{AttemptTimeout: f.ConnectTimeout, Waiting: func(err error) {
 		last = err
 		if text := err.Error(); time.Since(begun) >= quietTime && text != told {
 			told = text
@@ -105,8 +109,8 @@ func (f *targetFlags) dialWaiting(url string, limit time.Duration) (*client.Clie
 // quietTime is how long an agent is waited for in silence.
 const quietTime = time.Second
 
-func (f *targetFlags) within(limit time.Duration, url string, o client.WaitOptions) (*client.Client, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+func (f *targetFlags) within(ctx context.Context, limit time.Duration, url string, o client.WaitOptions) (*client.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	o.Protocol = f.protocol()
 	return client.WaitReadyWith(ctx, url, o)
@@ -184,14 +188,21 @@ func (c *clientCommand) Run(k *kong.Context, line commandLine) error {
 		return &clientError{err: err}
 	}
 	defer report.close()
-	url, conn, err := c.connect(k)
+	signals := catchSignals()
+	defer signal.Stop(signals)
+	var url string
+	var conn *client.Client
+	err = untilSignal(signals, func(ctx context.Context) (err error) {
+		url, conn, err = c.connect(ctx, k)
+		return err
+	})
 	if err != nil {
 		err = &clientError{err: err}
 		report.ended(nil, err)
 		return err
 	}
 	defer conn.Close()
-	state, err := c.exec(conn, report)
+	state, err := c.exec(signals, conn, report)
 	if is[*client.DialError](err) { // of version 1; it names the agent
 		url = ""
 	}
@@ -203,12 +214,15 @@ func (c *clientCommand) Run(k *kong.Context, line commandLine) error {
 }
 
 // connect checks the command line, and returns a Client of the agent and its URL.
-func (c *clientCommand) connect(k *kong.Context) (url string, conn *client.Client, err error) {
+func (c *clientCommand) connect(ctx context.Context, k *kong.Context) (url string, conn *client.Client, err error) {
 	if url, err = c.url(k); err != nil {
 		return "", nil, err
 	}
 	if _, err := escapeChar(c.Escape); err != nil {
 		return "", nil, &usageError{err}
+	}
+	if c.Timeout < 0 {
+		return "", nil, misuse("--timeout %v is negative", c.Timeout)
 	}
 	if c.Linger != nil && *c.Linger < 0 {
 		return "", nil, misuse("--linger %v is negative", *c.Linger)
@@ -223,9 +237,9 @@ func (c *clientCommand) connect(k *kong.Context) (url string, conn *client.Clien
 		return "", nil, err
 	}
 	if c.Wait > 0 {
-		conn, err = c.dialWaiting(url, c.Wait)
+		conn, err = c.dialWaiting(ctx, url, c.Wait)
 	} else {
-		conn, err = c.dial(url)
+		conn, err = c.dial(ctx, url)
 	}
 	return url, conn, err
 }
@@ -242,7 +256,7 @@ func (c *clientCommand) linger() time.Duration {
 	}
 }
 
-func (c *clientCommand) exec(conn *client.Client, report *statusReport) (*client.ProcessState, error) {
+func (c *clientCommand) exec(signals chan os.Signal, conn *client.Client, report *statusReport) (*client.ProcessState, error) {
 	ctx, end := context.WithCancel(context.Background())
 	defer end()
 	cmd := conn.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
@@ -258,10 +272,10 @@ func (c *clientCommand) exec(conn *client.Client, report *statusReport) (*client
 	started := func(cmd *client.Cmd) { report.started(cmd, conn.Protocol()) }
 	var err error
 	if c.TTY {
-		err = c.interact(conn, cmd, l.end, started)
+		err = c.interact(signals, conn, cmd, l.end, started)
 	} else {
 		cmd.Stderr = &consumer{to: os.Stderr, busy: &l.busy}
-		err = runRelayed(cmd, l, started)
+		err = runRelayed(signals, cmd, l, started)
 	}
 	if reason := l.reason.Load(); reason != nil && (errors.Is(err, client.ErrClosed) || errors.Is(err, *reason)) {
 		return nil, *reason // Wait may be under way: nobody looks at what it sets
@@ -276,8 +290,8 @@ func (c *clientCommand) exec(conn *client.Client, report *statusReport) (*client
 }
 
 // runRelayed runs cmd, and passes signals on to it.
-func runRelayed(cmd *client.Cmd, l *leaver, started func(*client.Cmd)) error {
-	r := relaySignals(cmd, l.end, started, false)
+func runRelayed(signals chan os.Signal, cmd *client.Cmd, l *leaver, started func(*client.Cmd)) error {
+	r := relaySignals(signals, cmd, l.end, started, false)
 	r.leave = func() { l.leave(errNotEnded) }
 	defer r.close()
 	go r.run()
@@ -342,7 +356,7 @@ func (l *leaver) limit(timeout time.Duration) {
 		}
 		l.leave(fmt.Errorf("%w: --timeout %v expired", errNotEnded, timeout))
 	}
-	l.timer = time.AfterFunc(timeout+timeoutSlack, look)
+	l.timer = time.AfterFunc(timeout+min(timeoutSlack, math.MaxInt64-timeout), look)
 }
 
 // A consumer is our output.

@@ -171,7 +171,7 @@ func (a *arrangement) flag(word string, args []string) (left []string, err error
 func (a *arrangement) value(f *kong.Flag, same string, args []string) (left []string, err error) {
 	value := strings.TrimPrefix(same, "=")
 	if same == "" {
-		if len(args) == 0 {
+		if len(args) == 0 || args[0] == "--" {
 			return nil, fmt.Errorf("--%s: missing value", f.Name)
 		}
 		value, args = args[0], args[1:]

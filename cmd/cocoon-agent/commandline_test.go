@@ -92,7 +92,7 @@ func TestSizes(t *testing.T) {
 func TestTimes(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"5": 5 * time.Second, "1.5": 1500 * time.Millisecond, "0": 0, "500ms": 500 * time.Millisecond, "1m30s": 90 * time.Second,
-		"-1": -time.Second, ".1": 100 * time.Millisecond,
+		"1e-10": 1, "-1": -time.Second, ".1": 100 * time.Millisecond,
 	} {
 		if got, err := readDuration(text); err != nil || got != want {
 			t.Errorf("%q is %v, %v, want %v", text, got, err, want)

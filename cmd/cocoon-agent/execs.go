@@ -52,7 +52,7 @@ func (e *execsCommand) Run(k *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := e.dial(url)
+	c, err := e.dial(context.Background(), url)
 	if err != nil {
 		return err
 	}

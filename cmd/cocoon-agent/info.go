@@ -46,7 +46,7 @@ func (i *infoCommand) Run(k *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := i.dial(url)
+	c, err := i.dial(context.Background(), url)
 	if err != nil {
 		return err
 	}

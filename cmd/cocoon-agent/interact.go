@@ -14,7 +14,7 @@ var errLeft = errors.New("left the session")
 
 // interact runs cmd in a terminal that is tied to ours. end ends the command and
 // does not wait for it.
-func (c *clientCommand) interact(conn *client.Client, cmd *client.Cmd, end func(), started func(*client.Cmd)) error {
+func (c *clientCommand) interact(signals chan os.Signal, conn *client.Client, cmd *client.Cmd, end func(), started func(*client.Cmd)) error {
 	local := openLocalTerminal()
 	defer local.restore()
 	changes, stopChanges := sizeChanges()
@@ -37,7 +37,7 @@ func (c *clientCommand) interact(conn *client.Client, cmd *client.Cmd, end func(
 		typing = newKeyboard(keysOf(os.Stdin), char, help, leave)
 		cmd.Stdin = typing
 	}
-	r := relaySignals(cmd, end, started, true)
+	r := relaySignals(signals, cmd, end, started, true)
 	defer r.close()
 	local.guarded(r.run)
 	if err := r.start(); err != nil {

@@ -58,7 +58,7 @@ func (c *killCommand) Run(k *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	conn, err := c.dial(url)
+	conn, err := c.dial(context.Background(), url)
 	if err != nil {
 		return err
 	}

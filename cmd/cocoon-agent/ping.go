@@ -51,7 +51,7 @@ func (p *pingCommand) Run(k *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := p.dial(url)
+	c, err := p.dial(context.Background(), url)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/signal"
@@ -47,19 +48,40 @@ type interruptedError struct {
 
 func (e *interruptedError) Error() string { return "interrupted: " + e.sig.String() }
 
-// relaySignals catches signals from now on, but for those that whoever started
-// the program, nohup(1) say, wants to be ignored.
-func relaySignals(cmd *client.Cmd, end func(), report func(*client.Cmd), interactive bool) *relay {
-	r := &relay{
-		cmd: cmd, end: end, leave: end, interactive: interactive, report: report,
-		signals: make(chan os.Signal, 16), started: make(chan struct{}), stop: make(chan struct{}),
-	}
+// catchSignals catches signals from now on, but for those that whoever started
+// the program, nohup(1) say, wants to be ignored. The caller stops that.
+func catchSignals() chan os.Signal {
+	signals := make(chan os.Signal, 16)
 	for sig := range relayed {
 		if !signal.Ignored(sig) {
-			signal.Notify(r.signals, sig)
+			signal.Notify(signals, sig)
 		}
 	}
-	return r
+	return signals
+}
+
+// untilSignal calls f with a context that the first signal ends. The error is an
+// [*interruptedError] then: nothing has been asked of an agent.
+func untilSignal(signals <-chan os.Signal, f func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- f(ctx) }() // ends soon after ctx
+	select {
+	case err := <-ended:
+		return err
+	case s := <-signals:
+		cancel()
+		return &interruptedError{s.(syscall.Signal), <-ended}
+	}
+}
+
+// relaySignals passes signals on from now on, those that are waiting, too.
+func relaySignals(signals chan os.Signal, cmd *client.Cmd, end func(), report func(*client.Cmd), interactive bool) *relay {
+	return &relay{
+		cmd: cmd, end: end, leave: end, interactive: interactive, report: report,
+		signals: signals, started: make(chan struct{}), stop: make(chan struct{}),
+	}
 }
 
 // start starts the command.

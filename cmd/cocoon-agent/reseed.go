@@ -58,7 +58,7 @@ func (r *reseedCommand) Run(k *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := r.dial(url)
+	c, err := r.dial(context.Background(), url)
 	if err != nil {
 		return err
 	}

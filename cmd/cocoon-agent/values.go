@@ -93,7 +93,11 @@ func readDuration(text string) (time.Duration, error) {
 		return d, nil
 	}
 	if seconds, err := strconv.ParseFloat(text, 64); err == nil && math.Abs(seconds) < math.MaxInt64/1e9 {
-		return time.Duration(seconds * float64(time.Second)), nil
+		d := time.Duration(seconds * float64(time.Second))
+		if d == 0 && seconds > 0 {
+			d = 1 // 0 may mean no limit
+		}
+		return d, nil
 	}
 	return 0, fmt.Errorf("%q: want a time, such as 30, 500ms, 1m30s or 2h", text)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -37,7 +38,7 @@ func (w *waitCommand) Run(k *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := w.dialWaiting(url, w.Timeout)
+	c, err := w.dialWaiting(context.Background(), url, w.Timeout)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ type Flag struct {
 // A Variable is an environment variable, and the command that reads it.
 type Variable struct{ Name, Command, Help string }
 
-// shared is how many commands have a flag that is documented only once.
+// shared is how many commands must have the flags that are documented only once.
 const shared = 3
 
 // Markdown returns the whole document.
@@ -61,19 +61,24 @@ func Markdown(p Program) string {
 	return b.String()
 }
 
-// commonFlags returns the flags that many commands have, in the order of the first.
+// commonFlags returns the flags that most commands have, in their order: those that connect
+// to an agent.
 func commonFlags(commands []Command) []Flag {
 	count := make(map[Flag]int)
-	var common []Flag
+	var all []Flag
 	for _, c := range commands {
 		for _, f := range c.Flags {
 			count[f]++
-			if count[f] == shared {
-				common = append(common, f)
+			if count[f] == 1 {
+				all = append(all, f)
 			}
 		}
 	}
-	return common
+	most := shared
+	for _, n := range count {
+		most = max(most, n)
+	}
+	return slices.DeleteFunc(all, func(f Flag) bool { return count[f] < most })
 }
 
 func writeCommand(b *strings.Builder, program string, c Command, common []Flag) {
