@@ -188,12 +188,17 @@ func (c *clientCommand) Run(k *kong.Context, line commandLine) error {
 		return &clientError{err: err}
 	}
 	defer report.close()
+	url, err := c.check(k)
+	if err != nil {
+		err = &clientError{err: err}
+		report.ended(nil, err)
+		return err
+	}
 	signals := catchSignals()
 	defer signal.Stop(signals)
-	var url string
 	var conn *client.Client
 	err = untilSignal(signals, func(ctx context.Context) (err error) {
-		url, conn, err = c.connect(ctx, k)
+		conn, err = c.connect(ctx, url)
 		return err
 	})
 	if err != nil {
@@ -213,35 +218,35 @@ func (c *clientCommand) Run(k *kong.Context, line commandLine) error {
 	return err
 }
 
-// connect checks the command line, and returns a Client of the agent and its URL.
-func (c *clientCommand) connect(ctx context.Context, k *kong.Context) (url string, conn *client.Client, err error) {
+// check checks the command line, reads what it names, and returns the agent's URL.
+func (c *clientCommand) check(k *kong.Context) (url string, err error) {
 	if url, err = c.url(k); err != nil {
-		return "", nil, err
+		return "", err
 	}
 	if _, err := escapeChar(c.Escape); err != nil {
-		return "", nil, &usageError{err}
+		return "", &usageError{err}
 	}
 	if c.Timeout < 0 {
-		return "", nil, misuse("--timeout %v is negative", c.Timeout)
+		return "", misuse("--timeout %v is negative", c.Timeout)
 	}
 	if c.Linger != nil && *c.Linger < 0 {
-		return "", nil, misuse("--linger %v is negative", *c.Linger)
-	}
-	if c.sizes, err = c.sizeFlags.open(c.TTY); err != nil {
-		return "", nil, err
+		return "", misuse("--linger %v is negative", *c.Linger)
 	}
 	if c.Wait < 0 {
-		return "", nil, misuse("--wait %v is negative", c.Wait)
+		return "", misuse("--wait %v is negative", c.Wait)
 	}
-	if c.Env, err = c.environ(); err != nil {
-		return "", nil, err
+	if c.sizes, err = c.sizeFlags.open(c.TTY); err != nil {
+		return "", err
 	}
+	c.Env, err = c.environ()
+	return url, err
+}
+
+func (c *clientCommand) connect(ctx context.Context, url string) (*client.Client, error) {
 	if c.Wait > 0 {
-		conn, err = c.dialWaiting(ctx, url, c.Wait)
-	} else {
-		conn, err = c.dial(ctx, url)
+		return c.dialWaiting(ctx, url, c.Wait)
 	}
-	return url, conn, err
+	return c.dial(ctx, url)
 }
 
 // linger is the library's: 0 is the agent's own choice.
@@ -371,8 +376,8 @@ func (c *consumer) Write(p []byte) (int, error) {
 	return c.to.Write(p)
 }
 
-// stdin is nil if there is none to read from. It is no reason to fail if the descriptor is
-// closed or, as nohup(1) has it, open for writing only.
+// stdin is nil if there is nothing to read from: the descriptor is closed or, as nohup(1)
+// has it, open for writing only.
 func (c *clientCommand) stdin() io.Reader {
 	if c.NoStdin || slices.Contains(c.EnvFile, stdinName) || !canReadStdin() {
 		return nil

@@ -22,8 +22,8 @@ type Build struct {
 // `go build -overlay` shows it to the compiler.
 const hostPackage = "bench-host"
 
-// Built returns the build that BuildRevision has put into a folder, and false if there
-// is none in it.
+// Built returns the build that BuildRevision has put into a folder, and whether it is
+// there.
 func Built(folder string) (Build, bool) {
 	b := buildIn(folder)
 	for _, program := range []string{b.Agent, b.Host} {
