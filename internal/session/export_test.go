@@ -2,7 +2,10 @@
 
 package session
 
-import "weak"
+import (
+	"time"
+	"weak"
+)
 
 // WaitingAnswers returns how many answers wait for hosts to read them.
 func WaitingAnswers(s *Server) int {
@@ -27,3 +30,10 @@ func Collected(s *Server) (all []func() bool) {
 
 // Connections returns how many connections the server has.
 func Connections(s *Server) int { return len(s.connections()) }
+
+// SetReportTime sets how long hosts have at a shutdown, until restore.
+func SetReportTime(d time.Duration) (restore func()) {
+	usual := reportTime
+	reportTime = d
+	return func() { reportTime = usual }
+}

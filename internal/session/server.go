@@ -29,7 +29,7 @@ import (
 
 // reportTime is how long, at shutdown, hosts have to take what is left of the
 // output and the exit of a process that has ended.
-const reportTime = 2 * time.Second
+var reportTime = 2 * time.Second
 
 // cutTime is how long connections may take to end that have been cut.
 const cutTime = 10 * time.Second
