@@ -12,8 +12,13 @@ import (
 // [Target] has one: bytes both ways, until the console or the caller ends. The
 // end of the caller's input is not the console's. A console has no size.
 func (p *Pods) AttachToContainer(ctx context.Context, namespace, pod, container string, attach api.AttachIO) error {
+	ctx, done, err := p.calls.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	c := newCaller(ctx, attach, p.heartbeat())
-	return c.release(p.attach(c, namespace, pod, container))
+	return c.release(p.calls.await(func() error { return p.attach(c, namespace, pod, container) }))
 }
 
 func (p *Pods) attach(c *caller, namespace, pod, container string) error {

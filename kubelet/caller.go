@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -59,12 +60,15 @@ func (e *goneError) Unwrap() error { return e.err }
 
 func (c *caller) gone(err error) { c.end(&goneError{err}) }
 
-// left returns an error if the caller has gone.
+// left returns an error if the caller has gone, or is to go.
 func (c *caller) left() error {
 	switch cause := context.Cause(c.ctx); cause.(type) { //nolint:errorlint // made here, not wrapped
 	case nil, *goneError:
 		return cause
 	default:
+		if errors.Is(cause, ErrShutdown) {
+			return cause
+		}
 		return &goneError{cause}
 	}
 }

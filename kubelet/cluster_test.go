@@ -52,6 +52,16 @@ func newClusterWith(tb testing.TB, change func(*api.PodHandlerConfig)) *cluster 
 	tb.Helper()
 	c := &cluster{pods: map[string]*kubelet.Target{"vm": {Agent: shared}}}
 	c.Pods = kubelet.New(newPool(tb), c.resolve)
+	virtual := httptest.NewServer(c.handler(change))
+	tb.Cleanup(virtual.Close)
+	server := httptest.NewServer(apiServer(virtual.URL))
+	tb.Cleanup(server.Close)
+	c.URL = server.URL
+	return c
+}
+
+// handler is virtual-kubelet's.
+func (c *cluster) handler(change func(*api.PodHandlerConfig)) http.Handler {
 	mux := http.NewServeMux()
 	config := api.PodHandlerConfig{
 		RunInContainer:        c.Pods.RunInContainer,
@@ -63,12 +73,7 @@ func newClusterWith(tb testing.TB, change func(*api.PodHandlerConfig)) *cluster 
 	}
 	change(&config)
 	api.AttachPodRoutes(config, mux, false)
-	virtual := httptest.NewServer(mux)
-	tb.Cleanup(virtual.Close)
-	server := httptest.NewServer(apiServer(virtual.URL))
-	tb.Cleanup(server.Close)
-	c.URL = server.URL
-	return c
+	return mux
 }
 
 func (c *cluster) resolve(_ context.Context, namespace, pod, _ string) (*kubelet.Target, error) {

@@ -12,8 +12,13 @@ import (
 // be executed, and else what has gone wrong. See the package's documentation for
 // the statuses. When the caller goes, the command ends, with all that it has started.
 func (p *Pods) RunInContainer(ctx context.Context, namespace, pod, container string, argv []string, attach api.AttachIO) error {
+	ctx, done, err := p.calls.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	c := newCaller(ctx, attach, p.heartbeat())
-	return c.release(p.run(c, namespace, pod, container, argv))
+	return c.release(p.calls.await(func() error { return p.run(c, namespace, pod, container, argv) }))
 }
 
 func (p *Pods) run(c *caller, namespace, pod, container string, argv []string) error {

@@ -15,6 +15,11 @@ import (
 // each way by itself. It returns when both have ended, or one has failed. When
 // the caller goes, so does the connection in the guest.
 func (p *Pods) PortForward(ctx context.Context, namespace, pod string, port int32, stream io.ReadWriteCloser) error {
+	ctx, done, err := p.calls.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	out := &output{to: stream, failed: func(err error) { end(&goneError{err}) }}
@@ -24,8 +29,8 @@ func (p *Pods) PortForward(ctx context.Context, namespace, pod string, port int3
 		err = forward(ctx, guest, stream, out)
 	}
 	discard(stream)
-	if gone := (*goneError)(nil); errors.As(context.Cause(ctx), &gone) {
-		return gone
+	if cause := context.Cause(ctx); errors.Is(cause, ErrShutdown) || errors.As(cause, new(*goneError)) {
+		return cause
 	}
 	return err
 }

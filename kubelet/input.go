@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"context"
 	"errors"
 	"io"
 	"sync/atomic"
@@ -106,6 +107,10 @@ func (i *input) settle() {
 	limit, silence := time.NewTimer(settleTime), time.NewTimer(i.quiet())
 	defer limit.Stop()
 	defer silence.Stop()
+	gone := i.caller.ctx.Done()
+	if errors.Is(context.Cause(i.caller.ctx), ErrShutdown) {
+		gone = nil // it is there, and to be told
+	}
 	for {
 		select {
 		case <-i.heard:
@@ -116,7 +121,7 @@ func (i *input) settle() {
 			return
 		case <-i.ended:
 			return
-		case <-i.caller.ctx.Done():
+		case <-gone:
 			return
 		}
 	}

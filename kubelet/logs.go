@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"unicode"
 
 	"github.com/virtual-kubelet/virtual-kubelet/errdefs"
@@ -24,6 +25,10 @@ import (
 func (p *Pods) GetContainerLogs(
 	ctx context.Context, namespace, pod, container string, opts api.ContainerLogOpts,
 ) (io.ReadCloser, error) {
+	ctx, done, err := p.calls.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var argv []string
 	_, agent, err := p.reach(ctx, namespace, pod, container, func(t *Target) (err error) {
 		if t.Logs == nil {
@@ -33,9 +38,10 @@ func (p *Pods) GetContainerLogs(
 		return errdefs.AsInvalidInput(err)
 	})
 	if err != nil {
+		done()
 		return nil, err
 	}
-	return openLog(ctx, agent, argv, opts.LimitBytes)
+	return openLog(ctx, done, agent, argv, opts.LimitBytes)
 }
 
 // A logReader is the output of a command that prints a log. Its methods are not
@@ -46,14 +52,14 @@ type logReader struct {
 	stdout io.ReadCloser
 	unlink func() bool // stdout from ctx
 	stderr complaint
-	left   int                // bytes; below 0: no limit
-	end    context.CancelFunc // of the context
+	left   int    // bytes; below 0: no limit
+	end    func() // of the context and the call
 	waited bool
 	err    error // how it has ended
 }
 
-func openLog(ctx context.Context, agent *client.Client, argv []string, limit int) (*logReader, error) {
-	ctx, end := context.WithCancel(ctx)
+func openLog(ctx context.Context, done func(), agent *client.Client, argv []string, limit int) (*logReader, error) {
+	end := sync.OnceFunc(done)
 	l := &logReader{cmd: newCommand(ctx, agent, argv), ctx: ctx, left: -1, end: end}
 	if limit > 0 {
 		l.left = limit

@@ -31,6 +31,7 @@ type Pods struct {
 	pool       *client.Pool
 	resolve    Resolver
 	identities *identities
+	calls      *calls
 }
 
 // The signatures are virtual-kubelet's.
@@ -44,7 +45,7 @@ var (
 // New returns a Pods that reaches the agents in the VMs through pool, which
 // stays the caller's to close.
 func New(pool *client.Pool, resolve Resolver) *Pods {
-	return &Pods{pool: pool, resolve: resolve, identities: new(identities)}
+	return &Pods{pool: pool, resolve: resolve, identities: new(identities), calls: newCalls()}
 }
 
 func (p *Pods) heartbeat() time.Duration {

@@ -19,14 +19,11 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/kubelet"
 )
 
 const (
-	// streamIdle is the kubelet's own. virtual-kubelet's 30 seconds end a
-	// kubectl port-forward that nobody uses just then.
-	streamIdle = 4 * time.Hour
-
-	// leaveTime is how long taking leave of the cluster may take.
+	// leaveTime is how long taking leave of callers may take, and of the cluster.
 	leaveTime = 10 * time.Second
 
 	taint = "virtual-kubelet.io/provider" // keeps other pods away
@@ -45,29 +42,29 @@ func serve(ctx context.Context, cluster kubernetes.Interface, o *options) error 
 	pool := client.NewPool(client.PoolConfig{})
 	defer pool.Close()
 
-	routes := http.NewServeMux()
+	p, routes := newProvider(pool, targets, o.address), http.NewServeMux()
 	n, err := nodeutil.NewNode(o.node,
 		func(c nodeutil.ProviderConfig) (nodeutil.Provider, node.NodeProvider, error) {
 			o.describe(c.Node)
-			return newProvider(pool, targets, o.address), nil, nil
+			return p, nil, nil
 		},
 		nodeutil.WithClient(cluster),
 		func(c *nodeutil.NodeConfig) error {
-			c.HTTPListenAddr, c.TLSConfig, c.Handler = o.listen, config, routes
-			c.StreamIdleTimeout, c.StreamCreationTimeout = streamIdle, streamIdle
+			c.HTTPListenAddr, c.TLSConfig, c.Handler = o.listen, config, p.Handler(routes)
 			return nil
 		},
 		nodeutil.AttachProviderRoutes(routes),
+		kubelet.Configure,
 	)
 	if err != nil {
 		return err
 	}
-	running, stop := context.WithCancel(ctx)
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(running) }() // stopped by stop; waited for below
-	if err = n.WaitReady(running, time.Minute); err == nil {
-		err = createPods(running, cluster, o.node, targets)
+	if err = n.WaitReady(ctx, time.Minute); err == nil {
+		err = createPods(ctx, cluster, o.node, targets)
 	}
 	if err == nil {
 		fmt.Fprintf(os.Stderr, "node %s serves on %s\n", o.node, o.listen)
@@ -77,7 +74,8 @@ func serve(ctx context.Context, cluster kubernetes.Interface, o *options) error 
 			ended <- err
 		}
 	}
-	leave(cluster, o.node, targets) //nolint:contextcheck // ctx has ended
+	shutDown(p.Pods)                //nolint:contextcheck // ctx has ended
+	leave(cluster, o.node, targets) //nolint:contextcheck // likewise
 	stop()
 	if failed := <-ended; err == nil && ctx.Err() == nil {
 		err = failed
@@ -123,6 +121,15 @@ func createPods(ctx context.Context, cluster kubernetes.Interface, name string, 
 		}
 	}
 	return nil
+}
+
+// shutDown ends the calls of kubectl, for which the node still serves.
+func shutDown(pods *kubelet.Pods) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
+	defer cancel()
+	if err := pods.Shutdown(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "example: calls are still under way:", err)
+	}
 }
 
 // leave removes the pods and the node from the cluster, as far as it can.
