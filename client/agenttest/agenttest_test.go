@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a test waits for what should happen at once.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func within(t *testing.T) context.Context {
 	t.Helper()

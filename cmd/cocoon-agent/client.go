@@ -316,6 +316,9 @@ func runRelayed(signals chan os.Signal, cmd *client.Cmd, l *leaver, started func
 // errNotEnded says that the program ends before the command has.
 var errNotEnded = errors.New("the agent did not terminate the command")
 
+// errNotRead says so of a command that may have ended long ago: our output holds us up.
+var errNotRead = errors.New("stopped with output that nobody has read: how the command ended is not known")
+
 // timeoutSlack is how long after --timeout the agent has to report the command's end:
 // it needs 5 seconds from SIGTERM to SIGKILL, and 5 more to give that up.
 const timeoutSlack = 10 * time.Second
@@ -343,6 +346,9 @@ func (l *leaver) end() {
 
 // leave closes the connection: the agent need not answer.
 func (l *leaver) leave(reason error) {
+	if l.busy.Load() > 0 {
+		reason = errNotRead
+	}
 	if l.reason.CompareAndSwap(nil, &reason) {
 		_ = l.conn.Close()
 		close(l.left)

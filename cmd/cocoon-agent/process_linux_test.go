@@ -16,7 +16,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/e2e/checks"
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // program is this program, run by a test.
 func program(t *testing.T, args ...string) *exec.Cmd {

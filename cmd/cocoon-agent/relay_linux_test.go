@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // relayed starts "client" with a script that says "ready", and returns what the
@@ -209,6 +211,33 @@ func TestSecondSIGTERMEndsTheClient(t *testing.T) {
 		}
 	}
 	wantLeft(t, host, complaint, 10*time.Second)
+}
+
+func TestSecondSIGTERMTellsOfOutputThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	target, _ := agent(t)
+	host := program(t, "client", "--target", target, "--", "yes")
+	var complaint strings.Builder
+	host.Stderr = &complaint
+	out, err := host.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, host)
+	const full = 60 << 10 // of 64 KiB
+	eventually(t, "the client's output is full", func() bool {
+		n, err := unix.IoctlGetInt(int(out.(*os.File).Fd()), unix.TIOCINQ)
+		return err == nil && n > full
+	})
+	for range 2 {
+		if err := host.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = host.Wait()
+	if got := host.ProcessState.ExitCode(); got != 255 || !strings.Contains(complaint.String(), "nobody has read") {
+		t.Errorf("exit status %d, %q, want 255 and a word on the output", got, &complaint)
+	}
 }
 
 func TestSecondSIGHUPIsTheCommands(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 
 // Patience is how long a test waits for what should happen at once, on a
 // machine that may be busy.
-const Patience = 30 * time.Second
+const Patience = 2 * time.Minute
 
 // Eventually waits until done says that something has happened.
 func Eventually(tb testing.TB, what string, done func() bool) {
