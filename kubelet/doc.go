@@ -21,16 +21,18 @@
 //
 // # What must be set
 //
-// In nodeutil.NodeConfig, or in api.PodHandlerConfig:
+//	what                        by                      or else
+//	TLSConfig.ClientAuth        [Configure]             an open port is a root shell in every VM
+//	TLSConfig.ClientCAs         nodeutil.WithCAFromPath the same; Configure refuses it
+//	TLSConfig.VerifyConnection  the provider            other clients of the same authority get in
+//	StreamIdleTimeout           [Configure]             a port-forward over which nothing goes is ended after 30 s
+//	StreamCreationTimeout       [Configure]             the same: virtual-kubelet swaps the two for port-forward
+//	Handler                     [Pods.Handler]          a caller that never stops sending may lose its exit status
+//	[Pods.Shutdown]             the provider's SIGTERM  kubectl exits with 0 under commands that were cut off
 //
-//   - TLSConfig with ClientAuth tls.RequireAndVerifyClientCert and the authority
-//     of the API server's client certificate. nodeutil.WithTLSConfig alone asks for
-//     a certificate and does not verify it: an open port is a root shell in every VM
-//     for anybody.
-//   - StreamIdleTimeout and StreamCreationTimeout, both: 4 hours, as the kubelet
-//     has it. virtual-kubelet's 30 seconds end a port-forward over which nothing
-//     goes; the two are swapped there for port-forward. The heartbeat keeps execs,
-//     attaches and forwarded connections that are silent from being taken for idle.
+// nodeutil.WithTLSConfig alone asks for a certificate and does not verify it. Who has an
+// api.PodHandlerConfig of its own sets the same there. The heartbeat keeps execs, attaches and
+// forwarded connections that are silent from being taken for idle.
 //
 // # What is promised
 //
@@ -51,8 +53,7 @@
 // terminal, says why: it begins with "cocoon-agent: ".
 //
 // What a command has started ends with its caller. When kubectl goes, by the
-// context (which virtual-kubelet ends since 1.13, over SPDY), a Write that
-// fails, or a heartbeat, an empty Write every half second ([Pods.Heartbeat]), the
+// context (which virtual-kubelet ends since 1.13), a Write that fails, or a heartbeat, an empty Write every half second ([Pods.Heartbeat]), the
 // command gets SIGTERM (with a terminal SIGHUP), and SIGKILL 2 seconds later. The
 // end of a caller is not passed on as the end of its input, so that half an upload
 // is not taken for a whole one. For that an end of input is 20 ms late.
@@ -80,7 +81,12 @@
 //     are full of input that the command does not read: that kubectl has gone then
 //     is seen by nobody until the command reads, or ends.
 //   - A caller that goes on sending without a pause for 3 seconds after the command
-//     has ended may lose the status over SPDY.
+//     has ended may lose the status over SPDY, without [Pods.Handler].
+//   - A provider that is killed tells nobody: kubectl exits with 0 (1.37, over both
+//     transports), as if the command had ended well and its output were complete.
+//     [Pods.Shutdown] is for an end in order.
+//   - kubectl cp of a file that grows exits with 0 beside tar's "file changed as we read
+//     it": the status is kubectl's own doing.
 //   - Where neither stdout nor stderr is asked for there is no heartbeat, and only
 //     the context tells that the caller has gone.
 //   - kubectl cannot say a user, a directory or an environment. A pod's annotations

@@ -305,15 +305,19 @@ func TestClockIsSetToTheHosts(t *testing.T) {
 	}
 }
 
-// On a read-only /etc all is done that can be done, for this boot.
-func TestReadOnlyEtc(t *testing.T) {
-	state(t)
+// On a read-only root all is done that can be done, for this boot.
+func TestReadOnlyRoot(t *testing.T) {
+	prepare(t, `
+		mount -t tmpfs tmpfs /var/lib && mkdir /var/lib/systemd /var/lib/dbus
+		echo seed >/var/lib/systemd/random-seed; cp /etc/machine-id /var/lib/dbus; mount -o remount,ro /var/lib`,
+		"umount /var/lib/dbus/machine-id 2>/dev/null || true; umount /var/lib")
 	c, a, _ := serve(t)
 	before := read(t, "/etc/machine-id")
 	t.Cleanup(func() { sh(t, "umount /etc/machine-id; rm -f /run/machine-id") })
 	got := reseed(t, a, "--machine-id", "--hostname", "clone-8")
 	for _, line := range []string{
-		`entropy +changed`, `machine_id +changed: until the next boot: /etc is read-only`, `dbus_id +`,
+		`entropy +changed`, `random_seed +unchanged: it stays: read-only file system`,
+		`machine_id +changed: until the next boot: /etc is read-only`, `dbus_id +changed: until the next boot: /var/lib/dbus is read-only`,
 		`hostname +changed: for this boot: /etc/hostname could not be written: read-only file system`,
 	} {
 		if !regexp.MustCompile(`(?m)^` + line).MatchString(got.Stdout) {
@@ -332,6 +336,9 @@ func TestReadOnlyEtc(t *testing.T) {
 		t.Errorf("Reseed: %v", err)
 	}
 	wantNewMachineID(t, before)
+	if own, id := read(t, "/var/lib/dbus/machine-id"), read(t, "/etc/machine-id"); own != id {
+		t.Errorf("D-Bus reads the machine-id %q, and others %q", own, id)
+	}
 	wantResumes(t, c, 2)
 }
 

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -67,5 +68,9 @@ func privileged(err error, errno syscall.Errno) error {
 // dropRandomSeed removes what systemd has kept of the random state at shutdown,
 // to give it to the kernel at the next boot: it is every clone's.
 func dropRandomSeed(root string) (changed bool, note string, err error) {
-	return remove(root + "/var/lib/systemd/random-seed")
+	changed, note, err = remove(root + "/var/lib/systemd/random-seed")
+	if errors.Is(err, unix.EROFS) {
+		return false, "it stays: read-only file system", nil
+	}
+	return changed, note, err
 }

@@ -53,7 +53,12 @@ func mountMachineID(transient, path, text string) error {
 	if err := renameOnto(transient, text, 0o444); err != nil {
 		return err
 	}
-	if err := unix.Mount(transient, path, "", unix.MS_BIND, ""); err != nil {
+	return bindReadOnly(transient, path)
+}
+
+// bindReadOnly has a path read as a file.
+func bindReadOnly(file, path string) error {
+	if err := unix.Mount(file, path, "", unix.MS_BIND, ""); err != nil {
 		return &os.PathError{Op: "mount", Path: path, Err: err}
 	}
 	if err := unix.Mount("", path, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
@@ -78,11 +83,20 @@ func sameFile(path, transient string) bool {
 }
 
 // dropBusID removes D-Bus's own copy of the machine-id, without which it reads
-// the original. A symbolic link to that stays.
+// the original. A symbolic link to that stays. A copy on a read-only file system is
+// read as the original.
 func dropBusID(root string) (changed bool, note string, err error) {
 	path := root + "/var/lib/dbus/machine-id"
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
 		return false, "not a regular file", nil
 	}
-	return remove(path)
+	changed, note, err = remove(path)
+	if errors.Is(err, unix.EROFS) {
+		original := root + "/etc/machine-id"
+		if err = nil; !sameFile(path, original) {
+			err = bindReadOnly(original, path)
+		}
+		return err == nil, "until the next boot: /var/lib/dbus is read-only", err
+	}
+	return changed, note, err
 }

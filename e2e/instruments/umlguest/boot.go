@@ -20,13 +20,17 @@ import (
 // graceful is how long a guest may take to power off after SIGTERM.
 const graceful = 2 * time.Second
 
-// run runs the command in a guest, and returns its exit status.
+// run runs the command in a guest, and returns its exit status; without one, it runs
+// the guest until that powers off.
 func (o options) run() (status int, err error) {
 	dir, err := os.MkdirTemp("", "umlguest-")
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
+	if o.disk != "" {
+		return 0, o.runKernel(dir)
+	}
 	p, err := o.plan(dir)
 	if err != nil {
 		return 0, err

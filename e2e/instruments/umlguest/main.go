@@ -2,7 +2,8 @@
 
 // Command umlguest boots User-Mode Linux on the host's root file system, read-only,
 // runs one command in the guest, and powers it off. The same program is the
-// guest's init.
+// guest's init. With --disk it boots a file system of its own instead, with the init
+// that is there, and without a command: until that powers off.
 //
 // Its exit status is the command's: 128+n if signal n ended the command, and 125
 // if the guest ended without a status. SIGTERM ends the guest.
@@ -24,6 +25,7 @@ const (
 // options are the command line.
 type options struct {
 	kernel, modules string
+	disk            string
 	vsock           string
 	mem             string
 	console         string
@@ -51,7 +53,7 @@ func main() {
 	var o options
 	o.define()
 	flag.Parse()
-	if o.command = flag.Args(); len(o.command) == 0 {
+	if o.command = flag.Args(); (len(o.command) == 0) != (o.disk != "") {
 		flag.Usage()
 		os.Exit(statusUsage)
 	}
@@ -66,6 +68,7 @@ func main() {
 func (o *options) define() {
 	flag.StringVar(&o.kernel, "kernel", "/usr/bin/linux.uml", "UML `binary`")
 	flag.StringVar(&o.modules, "modules", "/usr/lib/uml/modules", "`directory` with a directory of modules for each kernel release")
+	flag.StringVar(&o.disk, "disk", "", "ext4 `image` with a system to boot in the place of a command; it stays as it is")
 	flag.StringVar(&o.vsock, "vsock", "", "vhost-user `socket` of hybridvsock; none: no virtio-vsock device")
 	flag.BoolVar(&o.loopback, "loopback", false, "load vsock_loopback too: CID 1 reaches the guest itself")
 	flag.StringVar(&o.mem, "mem", "1G", "memory of the guest")
@@ -80,7 +83,7 @@ func (o *options) define() {
 	flag.Var(&o.karg, "karg", "further kernel `argument`, repeatable")
 	flag.StringVar(&o.pidFile, "pidfile", "", "`file` to write the UML process id to")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: umlguest [flags] -- command [argument ...]\nExit status: that of the command; 125 if there is none.")
+		fmt.Fprintln(os.Stderr, "usage: umlguest [flags] -- command [argument ...]\n       umlguest [flags] --disk image\nExit status: that of the command; 125 if there is none.")
 		flag.PrintDefaults()
 	}
 }

@@ -96,15 +96,23 @@ func (o options) kernelArgs(runDir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range []string{self, device, runDir} {
+	disk, err := filepath.Abs(o.disk)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range []string{self, device, disk, runDir} {
 		if strings.ContainsAny(path, " \t\n\",") {
 			return nil, fmt.Errorf("%q cannot go on a kernel command line", path)
 		}
 	}
 	args := []string{
-		"mem=" + o.mem, "rootfstype=hostfs", "rootflags=/", "ro", "init=" + self,
-		"con=null", "con0=null,fd:1", "uml_dir=" + runDir + "/", "umid=guest", "panic=1",
-		planVariable + "=" + filepath.Join(runDir, planName),
+		"mem=" + o.mem, "con=null", "con0=null,fd:1", "uml_dir=" + runDir + "/", "umid=guest", "panic=1",
+	}
+	if o.disk != "" {
+		args = append(args, "ubd0="+filepath.Join(runDir, "written")+","+disk, "root=/dev/ubda", "rw")
+	} else {
+		args = append(args, "rootfstype=hostfs", "rootflags=/", "ro", "init="+self,
+			planVariable+"="+filepath.Join(runDir, planName))
 	}
 	if o.vsock != "" {
 		args = append(args, "virtio_uml.device="+device+":19") // 19: a vsock device

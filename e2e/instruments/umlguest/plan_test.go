@@ -66,10 +66,22 @@ func TestKernelArgs(t *testing.T) {
 	}
 }
 
+func TestKernelArgsOfADisk(t *testing.T) {
+	args, err := options{mem: "1G", disk: "/srv/debian.ext4"}.kernelArgs("/tmp/dir")
+	if err != nil || !slices.Contains(args, "ubd0=/tmp/dir/written,/srv/debian.ext4") || !slices.Contains(args, "root=/dev/ubda") {
+		t.Errorf("kernelArgs() = %q, %v, want the disk and what is written in its place", args, err)
+	}
+	if text := strings.Join(args, " "); strings.Contains(text, "hostfs") || strings.Contains(text, "init=") {
+		t.Errorf("kernelArgs() = %q, want nothing of the host's root", args)
+	}
+}
+
 func TestKernelArgsRejectsPathsThatWouldSplit(t *testing.T) {
 	for _, path := range []string{"/tmp/a b", "/tmp/a,b", `/tmp/"a"`, "/tmp/a\nb"} {
-		if args, err := (options{vsock: path}).kernelArgs("/tmp/dir"); err == nil {
-			t.Errorf("kernelArgs() with %q = %q, want an error", path, args)
+		for _, o := range []options{{vsock: path}, {disk: path}} {
+			if args, err := o.kernelArgs("/tmp/dir"); err == nil {
+				t.Errorf("kernelArgs() with %q = %q, want an error", path, args)
+			}
 		}
 	}
 }
