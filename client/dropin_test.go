@@ -229,8 +229,40 @@ func TestInfoSaysWhatTheGuestIs(t *testing.T) {
 		i.Uptime <= 0 || i.CPUs <= 0 || i.MemoryTotal == 0 || i.MemoryAvailable == 0 || i.RoundTrip <= 0 {
 		t.Errorf("%+v", i)
 	}
+	if a := i.Agent; i.CPUTime <= 0 || a.Uptime < 0 || a.RSS == 0 || a.Connections != 1 || a.ExecsStarted != 0 || a.ExecsRunning != 0 {
+		t.Errorf("CPU time %v, the agent %+v", i.CPUTime, a)
+	}
 	if off := i.ClockOffset.Abs(); off > i.RoundTrip {
 		t.Errorf("this machine's clock is %v off its own, with %v for the round trip", off, i.RoundTrip)
+	}
+}
+
+func TestInfoCountsWhatTheAgentHasDone(t *testing.T) {
+	c, _ := dial(t)
+	for _, script := range []string{"echo hello", "echo oops >&2; exit 3"} {
+		_, _ = c.Command("sh", "-c", script).Output() // what became of it is counted
+	}
+	if err := c.Command("/no/such/program").Run(); err == nil {
+		t.Fatal("a program that is not there has run")
+	}
+	running := c.Command("cat")
+	stdin, err := running.StdinPipe()
+	if err == nil {
+		err = running.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := c.Info(patiently(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := i.Agent; a.ExecsStarted != 3 || a.ExecsFailed != 1 || a.ExecsRunning != 1 || a.StdoutBytes != 6 || a.StderrBytes != 5 {
+		t.Errorf("%+v", a)
+	}
+	_ = stdin.Close()
+	if err := running.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -27,6 +27,7 @@ type Info struct {
 
 	Uptime          time.Duration // since boot
 	CPUs            int           // online
+	CPUTime         time.Duration // of all CPUs since boot, without what they idled or other VMs took; 0: not told
 	MemoryTotal     uint64        // bytes
 	MemoryAvailable uint64        // bytes, for new processes without swapping
 	Load            [3]float64    // averages over 1, 5 and 15 minutes
@@ -41,6 +42,24 @@ type Info struct {
 	Clock       time.Time
 	ClockOffset time.Duration
 	RoundTrip   time.Duration
+
+	Agent AgentInfo // zero: not told
+}
+
+// AgentInfo is what an agent says of itself, since it has begun.
+type AgentInfo struct {
+	Uptime      time.Duration
+	RSS         uint64 // bytes
+	Connections uint64 // open, that of the question included
+	Refused     uint64 // peers that may not connect
+
+	ExecsStarted uint64
+	ExecsFailed  uint64 // did not start
+	ExecsRunning uint64
+
+	// Bytes that hosts have taken, of execs that have ended.
+	StdoutBytes uint64
+	StderrBytes uint64
 }
 
 // Info asks the agent what it and its guest are. One that speaks protocol version
@@ -60,6 +79,9 @@ func (c *Client) Info(ctx context.Context) (*Info, error) {
 	if err := checkGuest(g); err != nil {
 		return nil, err
 	}
+	if err := checkAgent(done.Agent); err != nil {
+		return nil, err
+	}
 	var clock time.Time
 	var offset time.Duration
 	if g.ClockNS != 0 {
@@ -73,6 +95,7 @@ func (c *Client) Info(ctx context.Context) (*Info, error) {
 		BootID: printable(g.BootID, maxInfoText), Resumes: g.Resumes,
 		Uptime:      time.Duration(g.UptimeMS) * time.Millisecond,
 		CPUs:        int(g.CPUs),
+		CPUTime:     time.Duration(g.CPUNS),
 		MemoryTotal: g.MemoryTotal, MemoryAvailable: g.MemoryAvailable,
 		Load:        [3]float64{float64(g.Load1) / 100, float64(g.Load5) / 100, float64(g.Load15) / 100},
 		Start:       printable(g.Start, maxInfoText),
@@ -80,7 +103,20 @@ func (c *Client) Info(ctx context.Context) (*Info, error) {
 		Clock:       clock,
 		ClockOffset: offset,
 		RoundTrip:   trip,
+		Agent:       agentInfo(done.Agent),
 	}, nil
+}
+
+func agentInfo(a *wire.Agent) AgentInfo {
+	if a == nil {
+		return AgentInfo{}
+	}
+	return AgentInfo{
+		Uptime: time.Duration(a.UptimeMS) * time.Millisecond, RSS: a.RSS,
+		Connections: a.Connections, Refused: a.Refused,
+		ExecsStarted: a.ExecsStarted, ExecsFailed: a.ExecsFailed, ExecsRunning: a.ExecsRunning,
+		StdoutBytes: a.StdoutBytes, StderrBytes: a.StderrBytes,
+	}
 }
 
 // Bounds of what a guest may say of itself.
@@ -92,12 +128,34 @@ const (
 	maxStuck    = 1 << 16 // an agent has 64 at most
 )
 
-// checkGuest returns an error that wraps ErrProtocol if g says what makes no sense.
+// A figure is a number of an answer to info, and the most that makes sense.
+type figure struct {
+	name       string
+	said, most uint64
+}
+
+// checkFigures returns an error that wraps ErrProtocol if one of them makes no sense.
+func checkFigures(all []figure) error {
+	for _, x := range all {
+		if x.said > x.most {
+			return fmt.Errorf("%w: %s of %d in the answer to info: want at most %d", ErrProtocol, x.name, x.said, x.most)
+		}
+	}
+	return nil
+}
+
+func checkAgent(a *wire.Agent) error {
+	if a == nil {
+		return nil
+	}
+	return checkFigures([]figure{
+		{"agent.uptime_ms", a.UptimeMS, uint64(math.MaxInt64 / time.Millisecond)},
+		{"agent.rss", a.RSS, math.MaxInt64},
+	})
+}
+
 func checkGuest(g *wire.Guest) error {
-	for _, x := range []struct {
-		what       string
-		said, most uint64
-	}{
+	return checkFigures([]figure{
 		{"cpus", g.CPUs, maxCPUs},
 		{"uptime_ms", g.UptimeMS, uint64(math.MaxInt64 / time.Millisecond)},
 		{"clock_ns", g.ClockNS, math.MaxInt64},
@@ -108,10 +166,6 @@ func checkGuest(g *wire.Guest) error {
 		{"load15", g.Load15, 100 * maxLoad},
 		{"resumes", g.Resumes, maxResumes},
 		{"starts_stuck", g.StartsStuck, maxStuck},
-	} {
-		if x.said > x.most {
-			return fmt.Errorf("%w: %s of %d in the answer to info: want at most %d", ErrProtocol, x.what, x.said, x.most)
-		}
-	}
-	return nil
+		{"cpu_ns", g.CPUNS, math.MaxInt64},
+	})
 }

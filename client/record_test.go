@@ -189,6 +189,7 @@ func TestInfoThatMakesNoSenseIsAnError(t *testing.T) {
 		"clock_ns":         {ClockNS: 1 << 63},
 		"memory_total":     {MemoryTotal: 1 << 63},
 		"memory_available": {MemoryAvailable: math.MaxUint64},
+		"cpu_ns":           {CPUNS: 1 << 63},
 	} {
 		_, err := informed(t, &g)
 		if !errors.Is(err, client.ErrProtocol) || !strings.Contains(err.Error(), name+" of ") {

@@ -50,14 +50,34 @@ func newCluster(tb testing.TB) *cluster {
 // newClusterWith is newCluster with a virtual-kubelet that change has changed.
 func newClusterWith(tb testing.TB, change func(*api.PodHandlerConfig)) *cluster {
 	tb.Helper()
+	c := unserved(tb)
+	c.serve(tb, c.Pods.Handler(c.handler(change)))
+	return c
+}
+
+// newBareCluster is newCluster without [kubelet.Pods.Handler].
+func newBareCluster(tb testing.TB) *cluster {
+	tb.Helper()
+	c := unserved(tb)
+	c.serve(tb, c.handler(func(*api.PodHandlerConfig) {}))
+	return c
+}
+
+func unserved(tb testing.TB) *cluster {
+	tb.Helper()
 	c := &cluster{pods: map[string]*kubelet.Target{"vm": {Agent: shared}}}
 	c.Pods = kubelet.New(newPool(tb), c.resolve)
-	virtual := httptest.NewServer(c.handler(change))
+	return c
+}
+
+// serve has c served by virtual-kubelet's handler.
+func (c *cluster) serve(tb testing.TB, h http.Handler) {
+	tb.Helper()
+	virtual := httptest.NewServer(h)
 	tb.Cleanup(virtual.Close)
 	server := httptest.NewServer(apiServer(virtual.URL))
 	tb.Cleanup(server.Close)
 	c.URL = server.URL
-	return c
 }
 
 // handler is virtual-kubelet's.

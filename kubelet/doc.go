@@ -1,10 +1,10 @@
 // Package kubelet lets a virtual-kubelet provider whose pods are microVMs with a
-// cocoon-agent serve kubectl exec, cp, attach, port-forward and logs. A [Pods] has
-// the four methods for them; it is made of the pool that the provider has, and of
+// cocoon-agent serve kubectl exec, cp, attach, port-forward, logs and top. A [Pods] has
+// the six methods for them; it is made of the pool that the provider has, and of
 // a function that says which VM a pod is:
 //
 //	type provider struct {
-//		*kubelet.Pods // RunInContainer, AttachToContainer, PortForward, GetContainerLogs
+//		*kubelet.Pods // RunInContainer, AttachToContainer, PortForward, GetContainerLogs, GetStatsSummary, GetMetricsResource
 //		…
 //	}
 //
@@ -71,6 +71,13 @@
 // answer is out of date: the Resolver is asked again, twice at most, and then the call
 // fails and nothing is started. An answer that was out of date when it was asked for
 // takes the address over: the Resolver must not answer from a cache that lags behind.
+//
+// Statistics are the VM's own, from its agent's info: the CPU time and the memory of its
+// kernel ([Pods.GetStatsSummary]). Set [Pods.Usage] for them. A VM is asked at most every 5
+// seconds, for 2 seconds; 32 are at a time. One that is paused keeps its last figures, and
+// their time.
+//
+// [Pods.Probe] carries out a pod's probe, and [Pods.Ready] is a ping.
 //
 // A terminal has its caller's size from the start, if that comes within half a
 // second.

@@ -60,7 +60,7 @@ type logReader struct {
 
 func openLog(ctx context.Context, done func(), agent *client.Client, argv []string, limit int) (*logReader, error) {
 	end := sync.OnceFunc(done)
-	l := &logReader{cmd: newCommand(ctx, agent, argv), ctx: ctx, left: -1, end: end}
+	l := &logReader{cmd: newCommand(ctx, agent, argv), ctx: ctx, stderr: complaint{most: maxComplaint}, left: -1, end: end}
 	if limit > 0 {
 		l.left = limit
 	}
@@ -128,6 +128,7 @@ func (l *logReader) wait() error {
 
 // A complaint keeps the beginning of what a command has to complain of.
 type complaint struct {
+	most int // bytes
 	said strings.Builder
 	cut  bool
 }
@@ -135,7 +136,7 @@ type complaint struct {
 const maxComplaint = 1 << 10 // bytes
 
 func (c *complaint) Write(p []byte) (int, error) {
-	n := min(len(p), maxComplaint-c.said.Len())
+	n := min(len(p), c.most-c.said.Len())
 	c.said.Write(p[:n])
 	c.cut = c.cut || n < len(p)
 	return len(p), nil

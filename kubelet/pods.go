@@ -28,10 +28,14 @@ type Pods struct {
 	// whether it is still there. 0: [DefaultHeartbeat]. It is set before use.
 	Heartbeat time.Duration
 
+	// Usage is for [Pods.GetStatsSummary] and [Pods.GetMetricsResource].
+	Usage Usage
+
 	pool       *client.Pool
 	resolve    Resolver
 	identities *identities
 	calls      *calls
+	meter      *meter
 }
 
 // The signatures are virtual-kubelet's.
@@ -45,7 +49,7 @@ var (
 // New returns a Pods that reaches the agents in the VMs through pool, which
 // stays the caller's to close.
 func New(pool *client.Pool, resolve Resolver) *Pods {
-	return &Pods{pool: pool, resolve: resolve, identities: new(identities), calls: newCalls()}
+	return &Pods{pool: pool, resolve: resolve, identities: new(identities), calls: newCalls(), meter: newMeter()}
 }
 
 func (p *Pods) heartbeat() time.Duration {

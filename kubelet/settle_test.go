@@ -13,8 +13,14 @@ import (
 // closed with input arriving, TCP resets it, and over SPDY the status is lost
 // in one of 10 cases, which kubectl takes for success. It takes many to show.
 func TestStatusOfACommandThatEndsBeforeItsInputIsNotLost(t *testing.T) {
+	for name, c := range map[string]*cluster{"with Handler": newCluster(t), "bare": newBareCluster(t)} {
+		t.Run(name, func(t *testing.T) { loseNoStatus(t, c) })
+	}
+}
+
+func loseNoStatus(t *testing.T, c *cluster) {
+	t.Helper()
 	const atOnce = 6
-	c := newCluster(t)
 	overAll(t, func(t *testing.T, over string) {
 		times := 300
 		if over != overSPDY { // where it has never been seen

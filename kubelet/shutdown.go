@@ -111,7 +111,7 @@ func (c *calls) closeForwards() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for conn := range c.forwards {
-		go conn.Close() // ends within lingerTime; answers tells
+		go conn.Close() // which takes the lock; answers tells of its end
 	}
 }
 
@@ -167,11 +167,12 @@ func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // take counts a connection until it is closed. Its request is counted already.
 func (c *calls) take(nc net.Conn, r *http.Request) *answerConn {
-	conn := &answerConn{Conn: nc, calls: c, lingers: strings.HasPrefix(strings.ToUpper(r.Header.Get("Upgrade")), "SPDY/")}
+	forward := strings.HasPrefix(r.URL.Path, "/portForward/")
+	conn := &answerConn{Conn: nc, calls: c, lingers: !forward && strings.HasPrefix(strings.ToUpper(r.Header.Get("Upgrade")), "SPDY/")}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.answers.Add(1)
-	if strings.HasPrefix(r.URL.Path, "/portForward/") {
+	if forward {
 		c.forwards[conn] = struct{}{}
 	}
 	return conn

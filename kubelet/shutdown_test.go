@@ -154,6 +154,29 @@ func TestShutdownRefusesCallsAndEndsThoseOfAPausedVM(t *testing.T) {
 	}
 }
 
+func TestShutdownEndsPortForwards(t *testing.T) {
+	overAll(t, func(t *testing.T, over string) {
+		c := newCluster(t)
+		port := service(t, func(conn *net.TCPConn) { _, _ = io.Copy(conn, conn) })
+		local, _ := forwarding(t, c, over, "vm", port)
+		conn, err := net.Dial("tcp", local)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "x")
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Pods.Shutdown(patiently(t)); err != nil {
+			t.Error(err)
+		}
+		if n, err := io.ReadFull(conn, make([]byte, 1)); err == nil {
+			t.Errorf("%d bytes after the end", n)
+		}
+	})
+}
+
 func TestShutdownEndsWithItsContext(t *testing.T) {
 	c := newCluster(t)
 	c.add("logs", &kubelet.Target{Agent: shared, Logs: kubelet.LogCommand(sh("sleep 1000"), nil)})

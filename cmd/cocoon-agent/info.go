@@ -82,8 +82,12 @@ func printInfo(out io.Writer, i *client.Info) error {
 		{"uptime", known(i.Uptime != 0, i.Uptime.Truncate(time.Second))},
 		{"CPUs", known(i.CPUs != 0, i.CPUs)},
 		{"memory", known(i.MemoryTotal != 0, mebibytes(i.MemoryAvailable)+" of "+mebibytes(i.MemoryTotal)+" available")},
+		{"CPU time", known(i.CPUTime != 0, i.CPUTime)},
 		{"load", fmt.Sprintf("%.2f %.2f %.2f", i.Load[0], i.Load[1], i.Load[2])},
 		{"start", startOf(i)},
+		{"agent's execs", execsOf(&i.Agent)},
+		{"agent's memory", known(i.Agent.RSS != 0, mebibytes(i.Agent.RSS))},
+		{"agent's uptime", known(i.Agent.Uptime != 0, i.Agent.Uptime.Truncate(time.Second))},
 		{"clock", i.Clock.UTC().Format("2006-01-02 15:04:05.000 MST")},
 		{"clock offset", fmt.Sprintf("%+.3f ms ± %s", float64(i.ClockOffset)/float64(time.Millisecond), milliseconds(i.RoundTrip/2))},
 	} {
@@ -100,6 +104,13 @@ func startOf(i *client.Info) string {
 		return i.Start
 	}
 	return fmt.Sprintf("%s, %d stuck", i.Start, i.StartsStuck)
+}
+
+func execsOf(a *client.AgentInfo) string {
+	if a.Connections == 0 {
+		return "" // it does not tell
+	}
+	return fmt.Sprintf("%d running, %d started, %d failed, on %d connections", a.ExecsRunning, a.ExecsStarted, a.ExecsFailed, a.Connections)
 }
 
 // known is value for people, and empty where it is not known.
@@ -122,29 +133,49 @@ func printable(text string) string {
 
 func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
-// printJSON is a contract: names and units stay.
+// infoJSON is a contract: names and units stay.
+type infoJSON struct {
+	Version         string     `json:"version"`
+	Protocol        int        `json:"protocol"`
+	Hostname        string     `json:"hostname"`
+	OS              string     `json:"os"`
+	Kernel          string     `json:"kernel"`
+	Arch            string     `json:"arch"`
+	BootID          string     `json:"boot_id"`
+	Resumes         uint64     `json:"resumes"`
+	Uptime          float64    `json:"uptime_seconds"`
+	CPUs            int        `json:"cpus"`
+	CPUTime         float64    `json:"cpu_seconds"`
+	MemoryTotal     uint64     `json:"memory_total"`
+	MemoryAvailable uint64     `json:"memory_available"`
+	Load            [3]float64 `json:"load"`
+	Start           string     `json:"start"`
+	StartsStuck     uint64     `json:"starts_stuck"`
+	Clock           time.Time  `json:"clock"`
+	ClockOffset     float64    `json:"clock_offset_seconds"`
+	RoundTrip       float64    `json:"round_trip_seconds"`
+	Agent           agentJSON  `json:"agent"`
+}
+
+type agentJSON struct {
+	Uptime       float64 `json:"uptime_seconds"`
+	RSS          uint64  `json:"rss"`
+	Connections  uint64  `json:"connections"`
+	Refused      uint64  `json:"refused"`
+	ExecsStarted uint64  `json:"execs_started"`
+	ExecsFailed  uint64  `json:"execs_failed"`
+	ExecsRunning uint64  `json:"execs_running"`
+	StdoutBytes  uint64  `json:"stdout_bytes"`
+	StderrBytes  uint64  `json:"stderr_bytes"`
+}
+
 func printJSON(out io.Writer, i *client.Info) error {
-	return writeJSON(out, struct {
-		Version         string     `json:"version"`
-		Protocol        int        `json:"protocol"`
-		Hostname        string     `json:"hostname"`
-		OS              string     `json:"os"`
-		Kernel          string     `json:"kernel"`
-		Arch            string     `json:"arch"`
-		BootID          string     `json:"boot_id"`
-		Resumes         uint64     `json:"resumes"`
-		Uptime          float64    `json:"uptime_seconds"`
-		CPUs            int        `json:"cpus"`
-		MemoryTotal     uint64     `json:"memory_total"`
-		MemoryAvailable uint64     `json:"memory_available"`
-		Load            [3]float64 `json:"load"`
-		Start           string     `json:"start"`
-		StartsStuck     uint64     `json:"starts_stuck"`
-		Clock           time.Time  `json:"clock"`
-		ClockOffset     float64    `json:"clock_offset_seconds"`
-		RoundTrip       float64    `json:"round_trip_seconds"`
-	}{
-		i.Version, i.Protocol, i.Hostname, i.OS, i.Kernel, i.Arch, i.BootID, i.Resumes, i.Uptime.Seconds(), i.CPUs,
+	a := &i.Agent
+	return writeJSON(out, infoJSON{
+		i.Version, i.Protocol, i.Hostname, i.OS, i.Kernel, i.Arch, i.BootID, i.Resumes, i.Uptime.Seconds(), i.CPUs, i.CPUTime.Seconds(),
 		i.MemoryTotal, i.MemoryAvailable, i.Load, i.Start, i.StartsStuck, i.Clock.UTC(), i.ClockOffset.Seconds(), i.RoundTrip.Seconds(),
+		agentJSON{
+			a.Uptime.Seconds(), a.RSS, a.Connections, a.Refused, a.ExecsStarted, a.ExecsFailed, a.ExecsRunning, a.StdoutBytes, a.StderrBytes,
+		},
 	})
 }

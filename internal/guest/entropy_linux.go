@@ -1,8 +1,8 @@
 package guest
 
 import (
-	"errors"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"syscall"

@@ -16,3 +16,5 @@ func look() Info {
 }
 
 func reseed(Seed) ([]Step, error) { return nil, ErrUnsupported }
+
+func rss() uint64 { return 0 }

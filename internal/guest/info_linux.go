@@ -12,7 +12,7 @@ import (
 )
 
 func look() Info {
-	i := Info{OS: osName(), BootID: BootID(), CPUs: onlineCPUs(), Load: load()}
+	i := Info{OS: osName(), BootID: BootID(), CPUs: onlineCPUs(), CPUTime: cpuTime(), Load: load()}
 	i.Hostname, _ = os.Hostname()
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {
@@ -68,6 +68,32 @@ func load() (hundredths [3]uint64) {
 		hundredths[i], _ = strconv.ParseUint(whole+part, 10, 64)
 	}
 	return hundredths
+}
+
+// tick is the unit of proc_stat(5), USER_HZ, which Linux has on all that Go runs on.
+const tick = 10 * time.Millisecond
+
+func cpuTime() time.Duration {
+	text, _ := os.ReadFile("/proc/stat") // cpu  user nice system idle iowait irq softirq steal guest guest_nice
+	line, _, _ := strings.Cut(string(text), "\n")
+	fields := strings.Fields(line)
+	var ticks uint64
+	for _, i := range []int{1, 2, 3, 6, 7} {
+		if i < len(fields) {
+			n, _ := strconv.ParseUint(fields[i], 10, 64)
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * tick
+}
+
+func rss() uint64 {
+	text, _ := os.ReadFile("/proc/self/statm") // size resident …, in pages
+	if fields := strings.Fields(string(text)); len(fields) > 1 {
+		n, _ := strconv.ParseUint(fields[1], 10, 64)
+		return n * uint64(os.Getpagesize())
+	}
+	return 0
 }
 
 func kibibytes(text string) uint64 {

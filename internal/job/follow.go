@@ -64,6 +64,7 @@ func (j *Job) finish(waitErr error) *Exit {
 	case exit.Signal != 0:
 		x.Reason = Signaled
 	}
+	j.table.counters.add(x)
 	return x
 }
 

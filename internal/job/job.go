@@ -152,12 +152,14 @@ func (j *Job) Refuse() {
 	if j.timer != nil {
 		j.timer.Stop()
 	}
+	j.table.counters.failed.Add(1)
 	j.settle(nil)
 	j.table.jobs.Done()
 }
 
 // Announce makes the job known: the table has it, and what has waited for it is called.
 func (j *Job) Announce() {
+	j.table.counters.started.Add(1)
 	j.table.add(j)
 	j.settle(j.process)
 }

@@ -38,6 +38,8 @@ type Table struct {
 	waiting atomic.Int64   // requests that wait for a job to start
 	jobs    sync.WaitGroup // and what feeds them
 
+	counters counters
+
 	mu        sync.Mutex
 	announced map[Handle]*Job
 }

@@ -125,17 +125,29 @@ func listOf(jobs []job.State) *wire.ExecList {
 func (c *conn) info(m *wire.Info) error {
 	g := guest.Look()
 	way, _ := c.server.Spawner.StartWay()
-	return c.answer(&wire.Done{Head: m.Head, Guest: &wire.Guest{
+	return c.answer(&wire.Done{Head: m.Head, Agent: c.server.account(), Guest: &wire.Guest{
 		Version:  c.server.Version,
 		Hostname: g.Hostname, OS: g.OS, Kernel: g.Kernel, Arch: runtime.GOARCH, BootID: g.BootID,
 		Resumes:     c.server.resumes.Load(),
 		UptimeMS:    uint64(g.Uptime.Milliseconds()),
 		CPUs:        uint64(g.CPUs),
+		CPUNS:       uint64(g.CPUTime),
 		MemoryTotal: g.MemoryTotal, MemoryAvailable: g.MemoryAvailable,
 		Load1: g.Load[0], Load5: g.Load[1], Load15: g.Load[2],
 		ClockNS: uint64(max(g.Clock.UnixNano(), 0)),
 		Start:   way, StartsStuck: uint64(c.server.Spawner.StartsStuck()),
 	}})
+}
+
+// account returns what the agent says of itself.
+func (s *Server) account() *wire.Agent {
+	jobs := s.jobs.Counts()
+	return &wire.Agent{
+		UptimeMS: uint64(time.Since(s.begun).Milliseconds()), RSS: guest.RSS(),
+		Connections: uint64(len(s.connections())), Refused: s.refused.Load(),
+		ExecsStarted: jobs.Started, ExecsFailed: jobs.Failed, ExecsRunning: jobs.Running,
+		StdoutBytes: jobs.Stdout, StderrBytes: jobs.Stderr,
+	}
 }
 
 // done answers a request other than exec and forward.

@@ -88,6 +88,9 @@ type Server struct {
 	records tally // of what hosts may ask for as often as they like
 	peers   tally // that are not admitted
 
+	begun   time.Time
+	refused atomic.Uint64 // peers
+
 	stopping chan struct{} // closed with closing
 	moved    chan struct{} // has a token when a connection has got on
 
@@ -106,6 +109,7 @@ type Server struct {
 func NewServer(c Config) *Server {
 	s := &Server{
 		Config:    c,
+		begun:     time.Now(),
 		caps:      c.Caps.withDefaults(),
 		quota:     mux.NewQuota(c.Caps.Limits),
 		stopping:  make(chan struct{}),
@@ -208,6 +212,7 @@ func (s *Server) admit(nc net.Conn) {
 // Refused leaves a record of a peer that may not connect, or counts it. A
 // listener that refuses peers itself calls it.
 func (s *Server) Refused(peer Peer, err error) {
+	s.refused.Add(1)
 	if s.peers.count(peer.Class) {
 		s.Log.Warn().Str("peer", peer.Name).Err(err).Msg("peer refused")
 	}

@@ -88,6 +88,7 @@ const (
 type Done struct {
 	Head
 	Guest *Guest    // of [Info]
+	Agent *Agent    // likewise
 	Steps []Step    // of [Reseed], in the order in which they were taken
 	Execs *ExecList // of [Execs]
 }
@@ -97,6 +98,7 @@ func (*Done) kind() Type { return TypeDone }
 func (m *Done) fields(f *fields) {
 	m.Head.fields(f)
 	nested(f, "guest", &m.Guest, filled)
+	nested(f, "agent", &m.Agent, filled)
 	list(f, "steps", &m.Steps, maxSteps, filled)
 	nested(f, "execs", &m.Execs, filled)
 }
@@ -114,6 +116,7 @@ type Guest struct {
 
 	UptimeMS        uint64 // since boot, suspended time included
 	CPUs            uint64 // online
+	CPUNS           uint64 // of all CPUs since boot, without what they idled or other VMs took
 	MemoryTotal     uint64 // bytes
 	MemoryAvailable uint64 // bytes, for new processes without swapping
 
@@ -140,6 +143,7 @@ func (g *Guest) fields(f *fields) {
 	natural(f, "resumes", &g.Resumes, filled)
 	natural(f, "uptime_ms", &g.UptimeMS, filled)
 	natural(f, "cpus", &g.CPUs, filled)
+	natural(f, "cpu_ns", &g.CPUNS, filled)
 	natural(f, "memory_total", &g.MemoryTotal, filled)
 	natural(f, "memory_available", &g.MemoryAvailable, filled)
 	natural(f, "load1", &g.Load1, filled)
@@ -148,6 +152,34 @@ func (g *Guest) fields(f *fields) {
 	natural(f, "clock_ns", &g.ClockNS, filled)
 	text(f, "start", &g.Start, filled)
 	natural(f, "starts_stuck", &g.StartsStuck, filled)
+}
+
+// An Agent is what an agent says of itself, since it has begun.
+type Agent struct {
+	UptimeMS    uint64
+	RSS         uint64 // bytes
+	Connections uint64 // open, that of the request included
+	Refused     uint64 // peers that may not connect
+
+	ExecsStarted uint64
+	ExecsFailed  uint64 // did not start
+	ExecsRunning uint64
+
+	// Bytes that hosts have taken, of execs that have ended.
+	StdoutBytes uint64
+	StderrBytes uint64
+}
+
+func (a *Agent) fields(f *fields) {
+	natural(f, "uptime_ms", &a.UptimeMS, filled)
+	natural(f, "rss", &a.RSS, filled)
+	natural(f, "connections", &a.Connections, filled)
+	natural(f, "refused", &a.Refused, filled)
+	natural(f, "execs_started", &a.ExecsStarted, filled)
+	natural(f, "execs_failed", &a.ExecsFailed, filled)
+	natural(f, "execs_running", &a.ExecsRunning, filled)
+	natural(f, "stdout_bytes", &a.StdoutBytes, filled)
+	natural(f, "stderr_bytes", &a.StderrBytes, filled)
 }
 
 // Error says that a request was not carried out, or that a [Forward] that has

@@ -181,7 +181,11 @@ func goldenEvents() []goldenMessage {
 			Arch: "amd64", BootID: "7d0e3b7e-6a55-4c0b-9c7f-0a4b7a0d8a11", Resumes: 2,
 			UptimeMS: 86_400_123, CPUs: 2, MemoryTotal: 128 << 20, MemoryAvailable: 61 << 20,
 			Load1: 142, Load5: 70, Load15: 5, ClockNS: 1_790_000_000_123_456_789,
-			Start: "clone3", StartsStuck: 1,
+			Start: "clone3", StartsStuck: 1, CPUNS: 12_340_000_000,
+		}}},
+		{name: "done-agent", about: "done of an info: what the agent says of itself", message: &wire.Done{Head: head(15), Guest: &wire.Guest{}, Agent: &wire.Agent{
+			UptimeMS: 3_600_123, RSS: 12 << 20, Connections: 3, Refused: 1,
+			ExecsStarted: 1000, ExecsFailed: 7, ExecsRunning: 2, StdoutBytes: 5 << 30, StderrBytes: 17,
 		}}},
 		{name: "done-guest-unknown", about: "done of an info that could find out nothing: an empty map", message: &wire.Done{
 			Head: head(15), Guest: &wire.Guest{},

@@ -42,7 +42,7 @@ func serve(ctx context.Context, cluster kubernetes.Interface, o *options) error 
 	pool := client.NewPool(client.PoolConfig{})
 	defer pool.Close()
 
-	p, routes := newProvider(pool, targets, o.address), http.NewServeMux()
+	p, routes := newProvider(pool, targets, o.node, o.address), http.NewServeMux()
 	n, err := nodeutil.NewNode(o.node,
 		func(c nodeutil.ProviderConfig) (nodeutil.Provider, node.NodeProvider, error) {
 			o.describe(c.Node)

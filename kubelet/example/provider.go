@@ -6,12 +6,10 @@ import (
 	"slices"
 	"sync"
 
-	dto "github.com/prometheus/client_model/go"
 	"github.com/virtual-kubelet/virtual-kubelet/errdefs"
 	"github.com/virtual-kubelet/virtual-kubelet/node/nodeutil"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
 	"github.com/cocoonstack/cocoon-agent/client"
 	"github.com/cocoonstack/cocoon-agent/kubelet"
@@ -19,7 +17,7 @@ import (
 
 // A provider is virtual-kubelet's view of the VMs. They run already, and go on.
 type provider struct {
-	*kubelet.Pods // exec, attach, port-forward, logs
+	*kubelet.Pods // exec, attach, port-forward, logs, metrics
 
 	address string
 	targets map[string]*target
@@ -30,12 +28,13 @@ type provider struct {
 
 var _ nodeutil.Provider = (*provider)(nil)
 
-func newProvider(pool *client.Pool, targets []target, address string) *provider {
+func newProvider(pool *client.Pool, targets []target, node, address string) *provider {
 	p := &provider{address: address, targets: make(map[string]*target), pods: make(map[string]*corev1.Pod)}
 	for i := range targets {
 		p.targets[targets[i].key()] = &targets[i]
 	}
 	p.Pods = kubelet.New(pool, p.resolve)
+	p.Usage = kubelet.Usage{Node: node, Pods: p.GetPods}
 	return p
 }
 
@@ -104,16 +103,6 @@ func (p *provider) GetPods(context.Context) ([]*corev1.Pod, error) {
 		all = append(all, p.pods[key].DeepCopy())
 	}
 	return all, nil
-}
-
-// GetStatsSummary is not there.
-func (p *provider) GetStatsSummary(context.Context) (*stats.Summary, error) {
-	return nil, errdefs.NotFound("no statistics")
-}
-
-// GetMetricsResource is not there.
-func (p *provider) GetMetricsResource(context.Context) ([]*dto.MetricFamily, error) {
-	return nil, errdefs.NotFound("no metrics")
 }
 
 // status is that of a VM that runs.

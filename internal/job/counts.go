@@ -1,0 +1,31 @@
+package job
+
+import "sync/atomic"
+
+// Counts are what has become of a table's jobs since it was made.
+type Counts struct {
+	Started uint64
+	Failed  uint64 // did not start
+	Running uint64
+
+	Stdout, Stderr uint64 // bytes that hosts have taken, of jobs that have ended
+}
+
+type counters struct{ started, failed, stdout, stderr atomic.Uint64 }
+
+func (c *counters) add(x *Exit) {
+	c.stdout.Add(x.Stdout)
+	c.stderr.Add(x.Stderr)
+}
+
+// Counts returns them as they are now.
+func (t *Table) Counts() Counts {
+	t.mu.Lock()
+	running := len(t.announced)
+	t.mu.Unlock()
+	c := &t.counters
+	return Counts{
+		Started: c.started.Load(), Failed: c.failed.Load(), Running: uint64(running),
+		Stdout: c.stdout.Load(), Stderr: c.stderr.Load(),
+	}
+}

@@ -1,0 +1,77 @@
+//go:build linux
+
+package kubelet_test
+
+import (
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cocoonstack/cocoon-agent/kubelet"
+)
+
+func execProbe(seconds int32, script string) *corev1.Probe {
+	return &corev1.Probe{
+		TimeoutSeconds: seconds,
+		ProbeHandler:   corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: sh(script)}},
+	}
+}
+
+func TestProbeIsWellIfItsCommandIs(t *testing.T) {
+	c := newCluster(t)
+	for _, test := range []struct {
+		name  string
+		probe *corev1.Probe
+		well  bool
+		why   string
+	}{
+		{"well", execProbe(30, "echo fine"), true, ""},
+		{"ill", execProbe(30, "echo out of order; exit 3"), false, "exit status 3: out of order"},
+		{"talkative", execProbe(30, "head -c 20000 /dev/zero | tr '\\0' x; exit 3"), false, "x…"},
+		{"not there", execProbe(30, "exec /no/such/program"), false, "exit status 127"},
+		{"ping", nil, true, ""},
+	} {
+		well, why, err := c.Pods.Probe(patiently(t), "default", "vm", "main", test.probe)
+		if well != test.well || !strings.Contains(why, test.why) || len(why) > 11<<10 || err != nil {
+			t.Errorf("%s: %v, %.100q, %v", test.name, well, why, err)
+		}
+	}
+	if well, why, err := c.Pods.Probe(patiently(t), "default", "vm", "main", &corev1.Probe{}); well || err == nil {
+		t.Errorf("a probe by nothing: %v, %q, %v", well, why, err)
+	}
+	if well, _, err := c.Pods.Probe(patiently(t), "default", "other", "main", nil); well || err == nil {
+		t.Errorf("no such pod: %v, %v", well, err)
+	}
+}
+
+func TestProbeEndsWithItsTime(t *testing.T) {
+	agent, target := ownAgent(t)
+	c := newCluster(t)
+	c.add("own", &kubelet.Target{Agent: target})
+	file := filepath.Join(t.TempDir(), "pids")
+	well, why, err := c.Pods.Probe(patiently(t), "default", "own", "main", execProbe(2, strings.ReplaceAll(tree+"wait", "$0", file)))
+	if well || why != "no end within 2s" || err != nil {
+		t.Errorf("%v, %q, %v", well, why, err)
+	}
+	for _, pid := range pidsOf(t, file) {
+		eventually(t, patience, "process "+pid+" is gone", func() bool { return gone(pid) })
+	}
+
+	if err := agent.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = agent.Process.Signal(syscall.SIGCONT) })
+	for _, probe := range []*corev1.Probe{nil, execProbe(1, "true")} {
+		begun := time.Now()
+		if well, why, err := c.Pods.Probe(patiently(t), "default", "own", "main", probe); well || why != "no end within 1s" || err != nil {
+			t.Errorf("paused: %v, %q, %v", well, why, err)
+		}
+		if took := time.Since(begun); took < time.Second || took > patience {
+			t.Errorf("the probe took %v", took)
+		}
+	}
+}

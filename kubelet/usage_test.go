@@ -1,0 +1,114 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+)
+
+func podOf(name, uid string) *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(uid)}}
+}
+
+func TestReadingsAreKeptWhileFreshAndWhileAVMIsPaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, pods := newMeter(), []*corev1.Pod{podOf("vm", "1")}
+		asked, cpu, paused := 0, time.Second, false
+		ask := func(ctx context.Context, _ *corev1.Pod) (*client.Info, error) {
+			asked++
+			if paused {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return &client.Info{MemoryTotal: 100, MemoryAvailable: 60, CPUTime: cpu, Uptime: time.Hour}, nil
+		}
+		first := m.gather(t.Context(), pods, ask)[0]
+		if first.used != 40 || first.free != 60 || first.cpu != cpu || first.cores >= 0 || !first.at.Equal(time.Now()) || !first.booted.Equal(time.Now().Add(-time.Hour)) {
+			t.Errorf("first reading %+v", first)
+		}
+		time.Sleep(freshTime)
+		if again := m.gather(t.Context(), pods, ask)[0]; again != first || asked != 1 {
+			t.Errorf("asked %d times, reading %+v, want the one that is fresh", asked, again)
+		}
+		time.Sleep(5 * time.Second)
+		cpu += 20 * time.Second
+		if next := m.gather(t.Context(), pods, ask)[0]; next.cores != 2 {
+			t.Errorf("20 s of CPU in 10 s: %v cores", next.cores)
+		}
+
+		paused = true
+		time.Sleep(time.Minute)
+		begun, last := time.Now(), m.gather(t.Context(), pods, ask)[0]
+		if took := time.Since(begun); took > gatherTime || last.cpu != cpu || time.Since(last.at) < time.Minute {
+			t.Errorf("paused: %+v after %v, want the last reading", last, took)
+		}
+
+		paused, cpu = false, time.Second // another boot
+		time.Sleep(time.Minute)
+		m.gather(t.Context(), pods, ask)
+		if spent, used, _, _ := m.total(m.gather(t.Context(), pods, ask)); spent != 21*time.Second || used != 40 {
+			t.Errorf("the node's VMs have used %v and %d bytes, want 21 s since it began, and 40", spent, used)
+		}
+		if m.gather(t.Context(), []*corev1.Pod{podOf("vm", "2")}, ask); len(m.known) != 1 {
+			t.Errorf("%d pods are known, want the one that is there", len(m.known))
+		}
+		synctest.Wait()
+	})
+}
+
+func TestPausedVMsDelayNoScrapeForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMeter()
+		var pods []*corev1.Pod
+		for i := range 200 {
+			pods = append(pods, podOf(fmt.Sprint(i), ""))
+		}
+		var under, most atomic.Int32
+		ask := func(ctx context.Context, pod *corev1.Pod) (*client.Info, error) {
+			most.Store(max(most.Load(), under.Add(1)))
+			defer under.Add(-1)
+			if pod.Name < "105" && pod.Name > "1" && len(pod.Name) == 3 { // 100 to 104
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			time.Sleep(time.Millisecond)
+			return &client.Info{MemoryTotal: 1}, nil
+		}
+		begun := time.Now()
+		told := 0
+		for _, r := range m.gather(t.Context(), pods, ask) {
+			if !r.at.IsZero() {
+				told++
+			}
+		}
+		if took := time.Since(begun); took > gatherTime || told != 195 || most.Load() > maxPolls {
+			t.Errorf("%d VMs have told in %v, at most %d at a time; want 195 within %v", told, took, most.Load(), gatherTime)
+		}
+		synctest.Wait()
+	})
+}
+
+func TestVMThatDoesNotTellHasNoReading(t *testing.T) {
+	m := newMeter()
+	for name, answer := range map[string]*client.Info{"protocol version 1": {}, "an error": nil} {
+		ask := func(context.Context, *corev1.Pod) (*client.Info, error) {
+			if answer == nil {
+				return nil, errors.New("no agent")
+			}
+			return answer, nil
+		}
+		if got := m.gather(t.Context(), []*corev1.Pod{podOf("vm", name)}, ask)[0]; !got.at.IsZero() {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
