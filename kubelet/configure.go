@@ -14,9 +14,9 @@ const StreamTimeout = 4 * time.Hour
 
 var _ nodeutil.NodeOpt = Configure
 
-// Configure is the last option of nodeutil.NewNode. It has the server ask its callers, who
-// are root in all VMs, for a certificate that one of TLSConfig.ClientCAs has signed, and
-// sets the two time-outs of streams to [StreamTimeout] if they are not set. A
+// Configure is the last option of nodeutil.NewNode. Callers are root in all VMs: it has the
+// server ask them for a certificate that one of TLSConfig.ClientCAs has signed. It sets
+// the two time-outs of streams to [StreamTimeout] if they are not set. A
 // configuration that lets in whoever finds the port is an error: without TLSConfig, a
 // certificate to serve with, or ClientCAs. Which of the authority's clients may call, only
 // TLSConfig.VerifyConnection can say.

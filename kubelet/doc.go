@@ -30,8 +30,8 @@
 //	Handler                     [Pods.Handler]          a caller that never stops sending may lose its exit status
 //	[Pods.Shutdown]             the provider's SIGTERM  kubectl exits with 0 under commands that were cut off
 //
-// nodeutil.WithTLSConfig alone asks for a certificate and does not verify it. Who has an
-// api.PodHandlerConfig of its own sets the same there. The heartbeat keeps execs, attaches and
+// nodeutil.WithTLSConfig alone asks for a certificate and does not verify it. A provider with
+// an api.PodHandlerConfig of its own sets the same there. The heartbeat keeps execs, attaches and
 // forwarded connections that are silent from being taken for idle.
 //
 // # What is promised

@@ -27,7 +27,7 @@ type Usage struct {
 
 // GetStatsSummary returns the CPU time and memory of each VM, as its kernel counts them, for
 // /stats/summary. A figure's time is that of the VM's answer: at most 5 seconds ago, or,
-// where a VM does not answer (it is paused, say), that of its last one. VMs that have never
+// if a VM does not answer (it is paused, say), that of its last one. VMs that have never
 // answered, or have an agent of protocol version 1, are left out. The node's figures are the
 // sums of its VMs', its CPU time since the program began. It returns within 4 seconds.
 // Without [Pods.Usage] it is an errdefs.NotFound.

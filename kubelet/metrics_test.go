@@ -39,7 +39,7 @@ func podsOf(names ...string) []*corev1.Pod {
 
 func get(t *testing.T, url string) []byte {
 	t.Helper()
-	r, err := http.NewRequestWithContext(patiently(t), http.MethodGet, url, nil)
+	r, err := http.NewRequestWithContext(patiently(t), http.MethodGet, url, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestNodeWithoutUsageHasNoStatistics(t *testing.T) {
 	}
 }
 
-// 200 pods, 5 of which are paused, while others run commands.
+// 200 pods, 5 of them paused, while others run commands.
 func TestScrapeOfPausedVMsDelaysNoExec(t *testing.T) {
 	agent, target := ownAgent(t)
 	c := newCluster(t)

@@ -90,10 +90,10 @@ func (c *calls) await(f func() error) error {
 
 // Shutdown ends all calls and refuses new ones, with [ErrShutdown]: none of their callers
 // takes what it has got for all. Commands are ended as if their callers had gone. It
-// returns when the calls have, after 3 seconds at most, and when the callers have their
-// answers, where the server's handler is a [Pods.Handler]; or with ctx's error, if that ends
-// first. Then end the server, the pool and the program: a program that ends with calls under
-// way lets kubectl exit with 0. It may be called more than once.
+// returns when the calls have, after 3 seconds at most, and, behind a [Pods.Handler], when the
+// callers have their answers. If ctx ends first, it returns its error. Then end the
+// server, the pool and the program. (kubectl exits with 0 under a program that ends with
+// calls under way.) It may be called more than once.
 func (p *Pods) Shutdown(ctx context.Context) error {
 	c := p.calls
 	c.mu.Lock()
@@ -188,8 +188,8 @@ type answerConn struct {
 	err  error
 }
 
-// Close waits for the caller's end, where the caller ends by itself: if a connection is
-// closed as something arrives, TCP resets it, and an answer may be lost.
+// Close waits for a caller that ends by itself: if a connection is closed as something
+// arrives, TCP resets it, and an answer may be lost.
 func (c *answerConn) Close() error {
 	c.once.Do(func() {
 		if c.lingers {

@@ -42,7 +42,7 @@ func nodeMain() int {
 	defer stop()
 	server := &http.Server{Handler: c.Pods.Handler(c.handler(func(*api.PodHandlerConfig) {}))}
 	go func() { _ = server.Serve(ln) }() // ends with the process
-	fmt.Println("http://" + ln.Addr().String())
+	fmt.Fprintln(os.Stdout, "http://"+ln.Addr().String())
 	<-ended.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -76,8 +76,7 @@ func startNode(t *testing.T, agent string) (node *exec.Cmd, url string) {
 	return node, server.URL
 }
 
-// What kubectl takes for success is an exit status of 0, which it has when the provider
-// ends under it without a word.
+// kubectl exits with 0 when the provider ends under it without a word.
 func TestNoCallerTakesTheEndOfItsNodeForSuccess(t *testing.T) {
 	node, url := startNode(t, shared)
 	dir := t.TempDir()

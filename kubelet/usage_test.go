@@ -36,30 +36,31 @@ func TestReadingsAreKeptWhileFreshAndWhileAVMIsPaused(t *testing.T) {
 		if first.used != 40 || first.free != 60 || first.cpu != cpu || first.cores >= 0 || !first.at.Equal(time.Now()) || !first.booted.Equal(time.Now().Add(-time.Hour)) {
 			t.Errorf("first reading %+v", first)
 		}
-		time.Sleep(freshTime)
+		time.Sleep(freshTime) //nolint:forbidigo // of synctest
 		if again := m.gather(t.Context(), pods, ask)[0]; again != first || asked != 1 {
 			t.Errorf("asked %d times, reading %+v, want the one that is fresh", asked, again)
 		}
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) //nolint:forbidigo // of synctest
 		cpu += 20 * time.Second
 		if next := m.gather(t.Context(), pods, ask)[0]; next.cores != 2 {
 			t.Errorf("20 s of CPU in 10 s: %v cores", next.cores)
 		}
 
 		paused = true
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) //nolint:forbidigo // of synctest
 		begun, last := time.Now(), m.gather(t.Context(), pods, ask)[0]
 		if took := time.Since(begun); took > gatherTime || last.cpu != cpu || time.Since(last.at) < time.Minute {
 			t.Errorf("paused: %+v after %v, want the last reading", last, took)
 		}
 
 		paused, cpu = false, time.Second // another boot
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute)          //nolint:forbidigo // of synctest
 		m.gather(t.Context(), pods, ask)
 		if spent, used, _, _ := m.total(m.gather(t.Context(), pods, ask)); spent != 21*time.Second || used != 40 {
 			t.Errorf("the node's VMs have used %v and %d bytes, want 21 s since it began, and 40", spent, used)
 		}
-		if m.gather(t.Context(), []*corev1.Pod{podOf("vm", "2")}, ask); len(m.known) != 1 {
+		m.gather(t.Context(), []*corev1.Pod{podOf("vm", "2")}, ask)
+		if len(m.known) != 1 {
 			t.Errorf("%d pods are known, want the one that is there", len(m.known))
 		}
 		synctest.Wait()
@@ -81,7 +82,7 @@ func TestPausedVMsDelayNoScrapeForLong(t *testing.T) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) //nolint:forbidigo // of synctest
 			return &client.Info{MemoryTotal: 1}, nil
 		}
 		begun := time.Now()
