@@ -316,7 +316,7 @@ func runRelayed(signals chan os.Signal, cmd *client.Cmd, l *leaver, started func
 // errNotEnded says that the program ends before the command has.
 var errNotEnded = errors.New("the agent did not terminate the command")
 
-// errNotRead says so of a command that may have ended long ago: our output holds us up.
+// errNotRead is for a command that may have ended long ago: our output holds us up.
 var errNotRead = errors.New("stopped with output that nobody has read: how the command ended is not known")
 
 // timeoutSlack is how long after --timeout the agent has to report the command's end:

@@ -12,7 +12,7 @@ import (
 
 const (
 	debianImages   = "DEBIAN_IMAGES"   // names a folder with RELEASE.ext4, of e2e/debian/image.sh
-	debianReleases = "DEBIAN_RELEASES" // of which there are these, with spaces between
+	debianReleases = "DEBIAN_RELEASES" // names the releases, with spaces between
 )
 
 // debian boots a whole Debian, whose systemd starts the agent.
@@ -69,7 +69,7 @@ func (vm *vm) journal(t *testing.T, line string) {
 	}
 }
 
-// wantNew wants another machine-id than the image's, also where systemd reads it.
+// wantNew wants another machine-id than the image's, also as systemd reads it.
 func (vm *vm) wantNew(t *testing.T) {
 	t.Helper()
 	const image = "0123456789abcdef0123456789abcdef"
