@@ -18,15 +18,20 @@ func (p *Pods) AttachToContainer(ctx context.Context, namespace, pod, container 
 	}
 	defer done()
 	c := newCaller(ctx, attach, p.heartbeat())
-	return c.release(p.calls.await(func() error { return p.attach(c, namespace, pod, container) }))
+	return c.release(p.calls.await(func() error { return p.attach(c, namespace, pod, container, attach) }))
 }
 
-func (p *Pods) attach(c *caller, namespace, pod, container string) error {
+func (p *Pods) attach(c *caller, namespace, pod, container string, attach api.AttachIO) error {
 	t, err := p.resolve(c.ctx, namespace, pod, container)
 	if err != nil {
 		return err
 	}
-	if t.Console == nil {
+	switch {
+	case t.Fallback != nil:
+		return t.Fallback.AttachToContainer(c.ctx, namespace, pod, container, c.io(attach))
+	case t.Attach != nil:
+		return t.Attach(c.ctx, c.io(attach))
+	case t.Console == nil:
 		return fmt.Errorf("attach is not supported for pod %s/%s: its VM has no console here; use kubectl exec", namespace, pod)
 	}
 	console, err := t.Console(c.ctx)

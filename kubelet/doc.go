@@ -79,6 +79,10 @@
 //
 // [Pods.Probe] carries out a pod's probe, and [Pods.Ready] is a ping.
 //
+// A pod may have a log and an attach of the provider's own ([Target.OpenLog],
+// [Target.Attach]), or be served by other means altogether ([Target.Fallback]): a guest
+// of another system, for example.
+//
 // A terminal has its caller's size from the start, if that comes within half a
 // second.
 //
@@ -102,7 +106,7 @@
 //   - A log in a file ([LogFile]) that a user of the guest replaces by a symbolic
 //     link while --follow runs is followed by tail(1), as root.
 //   - An attach is to the VM's console ([Target.Console]), which has no size and no
-//     exit status. There is no attaching to a command that was started before.
+//     exit status, unless the provider has its own. There is no attaching to a command that was started before.
 //   - A service in the guest that breaks off a forwarded connection is reported to
 //     kubectl as an error, as container runtimes do, and kubectl then gives up the whole
 //     port-forward.

@@ -18,11 +18,14 @@ func (p *Pods) RunInContainer(ctx context.Context, namespace, pod, container str
 	}
 	defer done()
 	c := newCaller(ctx, attach, p.heartbeat())
-	return c.release(p.calls.await(func() error { return p.run(c, namespace, pod, container, argv) }))
+	return c.release(p.calls.await(func() error { return p.run(c, namespace, pod, container, argv, attach) }))
 }
 
-func (p *Pods) run(c *caller, namespace, pod, container string, argv []string) error {
+func (p *Pods) run(c *caller, namespace, pod, container string, argv []string, attach api.AttachIO) error {
 	t, agent, err := p.reach(c.ctx, namespace, pod, container, nil)
+	if t != nil && t.Fallback != nil {
+		return t.Fallback.RunInContainer(c.ctx, namespace, pod, container, argv, c.io(attach))
+	}
 	if err != nil {
 		return err
 	}

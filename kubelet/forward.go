@@ -24,9 +24,12 @@ func (p *Pods) PortForward(ctx context.Context, namespace, pod string, port int3
 	defer end(nil)
 	out := &output{to: stream, failed: func(err error) { end(&goneError{err}) }}
 	go out.watch(ctx, p.heartbeat()) // stopped by end; its Write by the end of the connection
-	guest, err := p.dialGuest(ctx, namespace, pod, port)
-	if err == nil {
+	t, guest, err := p.dialGuest(ctx, namespace, pod, port)
+	switch {
+	case err == nil:
 		err = forward(ctx, guest, stream, out)
+	case t != nil && t.Fallback != nil:
+		err = t.Fallback.PortForward(ctx, namespace, pod, port, outputStream{stream, out})
 	}
 	discard(stream)
 	if cause := context.Cause(ctx); errors.Is(cause, ErrShutdown) || errors.As(cause, new(*goneError)) {
@@ -35,16 +38,22 @@ func (p *Pods) PortForward(ctx context.Context, namespace, pod string, port int3
 	return err
 }
 
-func (p *Pods) dialGuest(ctx context.Context, namespace, pod string, port int32) (net.Conn, error) {
-	_, agent, err := p.reach(ctx, namespace, pod, "", nil)
+func (p *Pods) dialGuest(ctx context.Context, namespace, pod string, port int32) (*Target, net.Conn, error) {
+	t, agent, err := p.reach(ctx, namespace, pod, "", nil)
 	if err != nil {
-		return nil, err
+		return t, nil, err
 	}
 	guest, err := agent.DialGuest(ctx, "tcp", net.JoinHostPort("localhost", strconv.Itoa(int(port))))
 	if remote, ok := errors.AsType[*client.RemoteError](err); ok {
-		return nil, remote // virtual-kubelet names the port
+		return t, nil, remote // virtual-kubelet names the port
 	}
-	return guest, err
+	return t, guest, err
+}
+
+// An outputStream is a caller's stream whose Writes tell whether the caller is there.
+type outputStream struct {
+	io.Reader
+	io.WriteCloser
 }
 
 // forward carries bytes both ways until both have ended.

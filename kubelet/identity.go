@@ -43,7 +43,8 @@ var errStale = errors.New("leads to another VM by now: nothing was started")
 // reach returns the VM of a pod, and the connection to its agent. An answer of the
 // Resolver's takes an address over from another VM only if that had it when the
 // Resolver was asked: answers may come in another order than they were made. usable
-// returns an error if the VM cannot be used for what was asked; nil: it can be.
+// returns an error if the VM cannot be used for what was asked; nil: it can be. The error is
+// errElsewhere if the pod has a Fallback.
 func (p *Pods) reach(
 	ctx context.Context, namespace, pod, container string, usable func(*Target) error,
 ) (*Target, *client.Client, error) {
@@ -53,9 +54,12 @@ func (p *Pods) reach(
 		if err != nil {
 			return nil, nil, err
 		}
+		if t.Fallback != nil {
+			return t, nil, errElsewhere
+		}
 		if usable != nil {
 			if err := usable(t); err != nil {
-				return nil, nil, err
+				return t, nil, err
 			}
 		}
 		agent, err := p.agent(ctx, t, asked)

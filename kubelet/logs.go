@@ -30,13 +30,24 @@ func (p *Pods) GetContainerLogs(
 		return nil, err
 	}
 	var argv []string
-	_, agent, err := p.reach(ctx, namespace, pod, container, func(t *Target) (err error) {
+	t, agent, err := p.reach(ctx, namespace, pod, container, func(t *Target) (err error) {
+		if t.OpenLog != nil {
+			return errElsewhere
+		}
 		if t.Logs == nil {
 			return errdefs.NotFoundf("pod %s/%s has no log", namespace, pod)
 		}
 		argv, err = t.Logs(opts)
 		return errdefs.AsInvalidInput(err)
 	})
+	if errors.Is(err, errElsewhere) {
+		return openForeign(ctx, done, func(ctx context.Context) (io.ReadCloser, error) {
+			if t.Fallback != nil {
+				return t.Fallback.GetContainerLogs(ctx, namespace, pod, container, opts)
+			}
+			return t.OpenLog(ctx, opts)
+		})
+	}
 	if err != nil {
 		done()
 		return nil, err

@@ -5,10 +5,12 @@ import (
 	"io"
 	"time"
 
+	"github.com/virtual-kubelet/virtual-kubelet/node/api"
+
 	"github.com/cocoonstack/cocoon-agent/client"
 )
 
-// A Target is the VM that a pod is. Agent is needed for all but attach, the
+// A Target is the VM that a pod is. Agent is needed for all but attach, or Fallback; the
 // rest may be left out.
 type Target struct {
 	// Agent is where the VM's agent is, as client.ParseTarget has it, or as the
@@ -40,8 +42,21 @@ type Target struct {
 	// and is called once; EOF says that the VM has ended.
 	Console func(context.Context) (io.ReadWriteCloser, error)
 
+	// Attach serves kubectl attach in Console's place. It returns when ctx ends.
+	Attach func(ctx context.Context, attach api.AttachIO) error
+
 	// Logs is what kubectl logs shows. nil: nothing, it is refused.
 	Logs LogSource
+
+	// OpenLog opens what kubectl logs shows in Logs' place: a hypervisor's log file, say. An
+	// option that it cannot honour is an errdefs.InvalidInput. Close ends a Read that
+	// is under way, and is called once.
+	OpenLog func(ctx context.Context, opts api.ContainerLogOpts) (io.ReadCloser, error)
+
+	// Fallback serves the pod instead of an agent: one of another system, for example. The
+	// other fields do not matter then. Callers are watched, and [Pods.Shutdown] ends the
+	// calls, by their contexts. There are no statistics and probes of such a pod.
+	Fallback Backend
 }
 
 // prepare has cmd run as t says.
