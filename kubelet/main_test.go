@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -123,6 +124,25 @@ func ownAgent(t *testing.T) (cmd *exec.Cmd, target string) {
 		_ = cmd.Wait()
 	})
 	return cmd, target
+}
+
+// pause stops an agent until the end of the test, as a VMM stops its VM.
+func pause(t *testing.T, agent *exec.Cmd) {
+	t.Helper()
+	if err := agent.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = agent.Process.Signal(syscall.SIGCONT) })
+	eventually(t, patience, "all threads have stopped", func() bool {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", agent.Process.Pid))
+		for _, thread := range threads {
+			stat, _ := os.ReadFile(thread)
+			if !strings.Contains(string(stat), ") T ") {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func newPool(tb testing.TB) *client.Pool {

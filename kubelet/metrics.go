@@ -79,7 +79,7 @@ func natural(d time.Duration) *uint64 {
 }
 
 func nano(cores float64) *uint64 {
-	n := uint64(cores * 1e9)
+	n := uint64(min(cores, 1e9) * 1e9)
 	return &n
 }
 
@@ -91,7 +91,20 @@ func (p *Pods) readings(ctx context.Context) ([]*corev1.Pod, []reading, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	pods = distinct(pods)
 	return pods, p.meter.gather(ctx, pods, p.ask), nil
+}
+
+// distinct leaves out pods that come twice.
+func distinct(pods []*corev1.Pod) (once []*corev1.Pod) {
+	seen := make(map[podKey]bool)
+	for _, pod := range pods {
+		if key := keyOf(pod); !seen[key] {
+			seen[key] = true
+			once = append(once, pod)
+		}
+	}
+	return once
 }
 
 // ask asks a pod's agent.

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -156,10 +155,7 @@ func TestScrapeOfPausedVMsDelaysNoExec(t *testing.T) {
 		}
 	}
 	c.Pods.Usage.Pods = func(context.Context) ([]*corev1.Pod, error) { return podsOf(names...), nil }
-	if err := agent.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = agent.Process.Signal(syscall.SIGCONT) })
+	pause(t, agent)
 	ended := make(chan int, 1)
 	go func() {
 		s, err := c.Pods.GetStatsSummary(t.Context())

@@ -89,5 +89,9 @@ func (p *Pods) runProbe(ctx context.Context, namespace, pod, container string, a
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	return cmd.Wait()
+	err = cmd.Wait()
+	if ended := context.Cause(ctx); ended != nil {
+		return ended // and so was the command
+	}
+	return err
 }

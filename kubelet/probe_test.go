@@ -3,9 +3,9 @@
 package kubelet_test
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -61,10 +61,7 @@ func TestProbeEndsWithItsTime(t *testing.T) {
 		eventually(t, patience, "process "+pid+" is gone", func() bool { return gone(pid) })
 	}
 
-	if err := agent.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = agent.Process.Signal(syscall.SIGCONT) })
+	pause(t, agent)
 	for _, probe := range []*corev1.Probe{nil, execProbe(1, "true")} {
 		begun := time.Now()
 		if well, why, err := c.Pods.Probe(patiently(t), "default", "own", "main", probe); well || why != "no end within 1s" || err != nil {
@@ -73,5 +70,25 @@ func TestProbeEndsWithItsTime(t *testing.T) {
 		if took := time.Since(begun); took < time.Second || took > patience {
 			t.Errorf("the probe took %v", took)
 		}
+	}
+}
+
+func TestProbeThatAShutdownEndsIsNotCarriedOut(t *testing.T) {
+	c := newCluster(t)
+	file := filepath.Join(t.TempDir(), "pids")
+	ended := make(chan error, 1)
+	go func() {
+		well, why, err := c.Pods.Probe(patiently(t), "default", "vm", "main", execProbe(100, "echo $$ >"+file+".new; mv "+file+".new "+file+"; sleep 1000"))
+		if well || why != "" {
+			t.Errorf("%v, %q", well, why)
+		}
+		ended <- err
+	}()
+	pidsOf(t, file)
+	if err := c.Pods.Shutdown(patiently(t)); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, kubelet.ErrShutdown) {
+		t.Errorf("Probe() = %v, want %v", err, kubelet.ErrShutdown)
 	}
 }

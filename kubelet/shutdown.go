@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,14 +32,14 @@ type calls struct {
 	quit context.Context // ends with shutdown
 	shut context.CancelFunc
 
-	mu       sync.Mutex // no work begins after shutdown
-	work     sync.WaitGroup
-	answers  sync.WaitGroup // requests that Handler sees, and their connections
-	forwards map[*answerConn]struct{}
+	mu      sync.Mutex // no work begins after shutdown
+	work    sync.WaitGroup
+	answers sync.WaitGroup // requests that Handler sees, or the connections that they have become
+	conns   map[*answerConn]struct{}
 }
 
 func newCalls() *calls {
-	c := &calls{forwards: make(map[*answerConn]struct{})}
+	c := &calls{conns: make(map[*answerConn]struct{})}
 	c.quit, c.shut = context.WithCancel(context.Background())
 	return c
 }
@@ -101,17 +102,24 @@ func (p *Pods) Shutdown(ctx context.Context) error {
 	c.mu.Unlock()
 	return during(ctx, func() {
 		c.work.Wait()
-		c.closeForwards()
+		c.closeConns(func(conn *answerConn) bool { return conn.forward })
+		rest := time.AfterFunc(lingerTime+time.Second, func() {
+			c.closeConns(func(*answerConn) bool { return true })
+		})
+		defer rest.Stop()
 		c.answers.Wait()
 	})
 }
 
-// closeForwards closes connections of port-forwards, which their callers keep otherwise.
-func (c *calls) closeForwards() {
+// closeConns closes connections: callers keep those of port-forwards, and over some nothing
+// was ever asked for.
+func (c *calls) closeConns(which func(*answerConn) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for conn := range c.forwards {
-		go conn.Close() // which takes the lock; answers tells of its end
+	for conn := range c.conns {
+		if which(conn) {
+			go conn.Close() // which takes the lock; answers tells of its end
+		}
 	}
 }
 
@@ -129,8 +137,8 @@ func during(ctx context.Context, f func()) error {
 
 // Handler returns h, virtual-kubelet's routes, for a server. Callers over SPDY get their
 // answers also if they go on sending: their connection is closed once they have closed
-// it, or 3 seconds later. [Pods.Shutdown] waits for that, and refuses further requests
-// with status 503.
+// it, or 3 seconds later. [Pods.Shutdown] waits for that, refuses further requests
+// with status 503, and breaks off logs, so that they are not taken for whole.
 func (p *Pods) Handler(h http.Handler) http.Handler {
 	c := p.calls
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -138,16 +146,25 @@ func (p *Pods) Handler(h http.Handler) http.Handler {
 			http.Error(w, ErrShutdown.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		defer c.answers.Done()
-		h.ServeHTTP(&answerWriter{w, r, c}, r)
+		a := &answerWriter{ResponseWriter: w, request: r, calls: c}
+		defer func() {
+			if !a.hijacked.Load() {
+				c.answers.Done()
+			}
+		}()
+		h.ServeHTTP(a, r)
+		if c.quit.Err() != nil && strings.HasPrefix(r.URL.Path, "/containerLogs/") {
+			panic(http.ErrAbortHandler)
+		}
 	})
 }
 
 // An answerWriter tells of a connection that is taken over.
 type answerWriter struct {
 	http.ResponseWriter
-	request *http.Request
-	calls   *calls
+	request  *http.Request
+	calls    *calls
+	hijacked atomic.Bool
 }
 
 // Unwrap is for http.ResponseController.
@@ -162,18 +179,20 @@ func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	w.hijacked.Store(true)
 	return w.calls.take(nc, w.request), rw, nil
 }
 
-// take counts a connection until it is closed. Its request is counted already.
+// take has a connection counted until it is closed, in its request's place: virtual-kubelet
+// may wait for hours for what a caller never asks for.
 func (c *calls) take(nc net.Conn, r *http.Request) *answerConn {
 	forward := strings.HasPrefix(r.URL.Path, "/portForward/")
-	conn := &answerConn{Conn: nc, calls: c, lingers: !forward && strings.HasPrefix(strings.ToUpper(r.Header.Get("Upgrade")), "SPDY/")}
+	conn := &answerConn{Conn: nc, calls: c, forward: forward, lingers: !forward && strings.HasPrefix(strings.ToUpper(r.Header.Get("Upgrade")), "SPDY/")}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.answers.Add(1)
-	if forward {
-		c.forwards[conn] = struct{}{}
+	c.conns[conn] = struct{}{}
+	if forward && c.quit.Err() != nil {
+		go conn.Close() // likewise
 	}
 	return conn
 }
@@ -182,6 +201,7 @@ func (c *calls) take(nc net.Conn, r *http.Request) *answerConn {
 type answerConn struct {
 	net.Conn
 	calls   *calls
+	forward bool // a port-forward's
 	lingers bool // its caller closes it when it has the answer
 
 	once sync.Once
@@ -198,7 +218,7 @@ func (c *answerConn) Close() error {
 		}
 		c.err = c.Conn.Close()
 		c.calls.mu.Lock()
-		delete(c.calls.forwards, c)
+		delete(c.calls.conns, c)
 		c.calls.mu.Unlock()
 		c.calls.answers.Done()
 	})

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -20,6 +21,8 @@ import (
 	"testing"
 
 	"github.com/virtual-kubelet/virtual-kubelet/node/api"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport/spdy"
 
 	"github.com/cocoonstack/cocoon-agent/client"
 	"github.com/cocoonstack/cocoon-agent/kubelet"
@@ -53,7 +56,7 @@ func nodeMain() int {
 }
 
 // startNode starts a node, and returns the URL of the API server in front of it too.
-func startNode(t *testing.T, agent string) (node *exec.Cmd, url string) {
+func startNode(t *testing.T, agent string) (node *exec.Cmd, address string) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -78,7 +81,7 @@ func startNode(t *testing.T, agent string) (node *exec.Cmd, url string) {
 
 // kubectl exits with 0 when the provider ends under it without a word.
 func TestNoCallerTakesTheEndOfItsNodeForSuccess(t *testing.T) {
-	node, url := startNode(t, shared)
+	node, server := startNode(t, shared)
 	dir := t.TempDir()
 	var calls sync.WaitGroup
 	var begun []string
@@ -103,7 +106,7 @@ func TestNoCallerTakesTheEndOfItsNodeForSuccess(t *testing.T) {
 				x.stdin = zeros{}
 			}
 			calls.Go(func() {
-				if err := x.run(patiently(t), url); err == nil {
+				if err := x.run(patiently(t), server); err == nil {
 					t.Errorf("%s: success", what)
 				} else {
 					t.Logf("%s: %v", what, err)
@@ -132,10 +135,7 @@ func TestShutdownRefusesCallsAndEndsThoseOfAPausedVM(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- x.run(patiently(t), c.URL) }()
 	eventually(t, patience, "the command has begun", func() bool { _, err := os.Stat(file); return err == nil })
-	if err := agent.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = agent.Process.Signal(syscall.SIGCONT) })
+	pause(t, agent)
 	for range 2 {
 		if err := c.Pods.Shutdown(patiently(t)); err != nil {
 			t.Error(err)
@@ -174,6 +174,48 @@ func TestShutdownEndsPortForwards(t *testing.T) {
 			t.Errorf("%d bytes after the end", n)
 		}
 	})
+}
+
+// Their callers have a connection and ask for nothing over it, or for a log.
+func TestShutdownEndsWhatHasNoCall(t *testing.T) {
+	c := newCluster(t)
+	dialed, _, err := dialerOf(t, c, overSPDY, "vm").Dial("portforward.k8s.io")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dialed.Close()
+	transport, upgrader, err := spdy.RoundTripperFor(&rest.Config{Host: c.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := url.Parse(c.URL + "/exec/default/vm/main?command=true&output=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent, _, err := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, "POST", at).Dial("v4.channel.k8s.io")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	c.add("logs", &kubelet.Target{Agent: shared, Logs: kubelet.LogCommand(sh("echo line; sleep 1000"), nil)})
+	r, err := http.NewRequestWithContext(patiently(t), http.MethodGet, c.URL+"/containerLogs/default/logs/main", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if _, err := io.ReadFull(answer.Body, make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Pods.Shutdown(patiently(t)); err != nil {
+		t.Error(err)
+	}
+	if text, err := io.ReadAll(answer.Body); err == nil {
+		t.Errorf("a log that was broken off ends as a whole one, with %q", text)
+	}
 }
 
 func TestShutdownEndsWithItsContext(t *testing.T) {

@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -20,13 +21,14 @@ const (
 	gatherTime = 4 * time.Second
 
 	// maxPolls is how many VMs are asked at a time.
-	maxPolls = 32
+	maxPolls = 32 // and as many that did not answer the last time
 )
 
 // A reading is what a VM has told.
 type reading struct {
 	at     time.Time // by this host's clock; zero: it has told nothing yet
 	booted time.Time
+	bootID string
 	cpu    time.Duration // since boot
 	cores  float64       // CPUs' worth of time since the reading before; below 0: not known
 	free   uint64        // bytes, for new processes
@@ -35,7 +37,8 @@ type reading struct {
 
 // A meter has the latest reading of each VM. It is safe for concurrent use.
 type meter struct {
-	slots chan struct{} // polls under way
+	slots     chan struct{} // polls under way
+	deafSlots chan struct{} // of VMs that did not answer the last time
 
 	mu    sync.Mutex
 	begun time.Time
@@ -52,14 +55,16 @@ func keyOf(pod *corev1.Pod) podKey { return podKey{pod.Namespace, pod.Name, stri
 type gauge struct {
 	last  reading
 	asked chan struct{} // closed at the end of the poll that is under way; nil: none is
+	deaf  bool          // it did not answer the last one
 }
 
 func newMeter() *meter {
-	return &meter{slots: make(chan struct{}, maxPolls), begun: time.Now(), known: make(map[podKey]*gauge)}
+	return &meter{slots: make(chan struct{}, maxPolls), deafSlots: make(chan struct{}, maxPolls), begun: time.Now(), known: make(map[podKey]*gauge)}
 }
 
 // gather returns the latest reading of each pod, in their order. VMs whose reading is not fresh
-// are asked, for gatherTime at most: one that does not answer has its last reading.
+// are asked, for gatherTime at most: one that does not answer has its last reading. Nobody
+// waits for one that did not answer the last time: it is asked for the next gather.
 func (m *meter) gather(ctx context.Context, pods []*corev1.Pod, ask func(context.Context, *corev1.Pod) (*client.Info, error)) []reading {
 	ctx, cancel := context.WithTimeout(ctx, gatherTime)
 	defer cancel()
@@ -94,9 +99,13 @@ func (m *meter) poll(pods []*corev1.Pod, ask func(context.Context, *corev1.Pod) 
 		present[keyOf(pod)] = g
 		if g.asked == nil && time.Since(g.last.at) > freshTime {
 			g.asked = make(chan struct{})
-			go m.read(g, func(ctx context.Context) (*client.Info, error) { return ask(ctx, pod) }) // ends within pollTime of its turn
+			slots := m.slots
+			if g.deaf {
+				slots = m.deafSlots
+			}
+			go m.read(g, slots, func(ctx context.Context) (*client.Info, error) { return ask(ctx, pod) }) // ends within pollTime of its turn
 		}
-		if g.asked != nil {
+		if g.asked != nil && !g.deaf {
 			under = append(under, g.asked)
 		}
 	}
@@ -105,14 +114,15 @@ func (m *meter) poll(pods []*corev1.Pod, ask func(context.Context, *corev1.Pod) 
 }
 
 // read asks a VM when it is its turn.
-func (m *meter) read(g *gauge, ask func(context.Context) (*client.Info, error)) {
-	m.slots <- struct{}{}
+func (m *meter) read(g *gauge, slots chan struct{}, ask func(context.Context) (*client.Info, error)) {
+	slots <- struct{}{}
 	ctx, cancel := context.WithTimeout(context.Background(), pollTime)
 	info, err := ask(ctx)
 	cancel()
-	<-m.slots
+	<-slots
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	g.deaf = err != nil
 	if err == nil && info.MemoryTotal != 0 { // an agent of protocol version 1 does not tell
 		m.note(g, info, time.Now())
 	}
@@ -124,18 +134,23 @@ func (m *meter) read(g *gauge, ask func(context.Context) (*client.Info, error)) 
 func (m *meter) note(g *gauge, i *client.Info, now time.Time) {
 	before := g.last
 	g.last = reading{
-		at: now, booted: now.Add(-i.Uptime), cpu: i.CPUTime, cores: -1,
+		at: now, booted: now.Add(-i.Uptime), bootID: i.BootID, cpu: i.CPUTime, cores: -1,
 		free: min(i.MemoryAvailable, i.MemoryTotal), used: i.MemoryTotal - min(i.MemoryAvailable, i.MemoryTotal),
 	}
 	if before.at.IsZero() {
 		return // what was used before is nobody's
 	}
-	spent := i.CPUTime - before.cpu
-	if spent < 0 { // another boot
+	spent, took := i.CPUTime-before.cpu, now.Sub(before.at)
+	switch {
+	case i.BootID != before.bootID:
 		spent = i.CPUTime
+	case spent < 0: // restored from a snapshot
+		return
 	}
-	m.spent += spent
-	if took := now.Sub(before.at); took > 0 {
+	// A guest may say anything.
+	spent = time.Duration(min(float64(spent), float64(took)*float64(max(i.CPUs, 1))))
+	m.spent += min(spent, math.MaxInt64-m.spent)
+	if took > 0 {
 		g.last.cores = float64(spent) / float64(took)
 	}
 }
@@ -145,8 +160,8 @@ func (m *meter) total(all []reading) (spent time.Duration, used, free uint64, co
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i := range all {
-		used += all[i].used
-		free += all[i].free
+		used += min(all[i].used, math.MaxUint64-used)
+		free += min(all[i].free, math.MaxUint64-free)
 		cores += max(all[i].cores, 0)
 	}
 	return m.spent, used, free, cores

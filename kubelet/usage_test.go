@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -23,14 +24,14 @@ func podOf(name, uid string) *corev1.Pod {
 func TestReadingsAreKeptWhileFreshAndWhileAVMIsPaused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, pods := newMeter(), []*corev1.Pod{podOf("vm", "1")}
-		asked, cpu, paused := 0, time.Second, false
+		asked, cpu, paused, boot := 0, time.Second, false, "first"
 		ask := func(ctx context.Context, _ *corev1.Pod) (*client.Info, error) {
 			asked++
 			if paused {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
-			return &client.Info{MemoryTotal: 100, MemoryAvailable: 60, CPUTime: cpu, Uptime: time.Hour}, nil
+			return &client.Info{MemoryTotal: 100, MemoryAvailable: 60, CPUs: 4, CPUTime: cpu, Uptime: time.Hour, BootID: boot}, nil
 		}
 		first := m.gather(t.Context(), pods, ask)[0]
 		if first.used != 40 || first.free != 60 || first.cpu != cpu || first.cores >= 0 || !first.at.Equal(time.Now()) || !first.booted.Equal(time.Now().Add(-time.Hour)) {
@@ -53,9 +54,17 @@ func TestReadingsAreKeptWhileFreshAndWhileAVMIsPaused(t *testing.T) {
 			t.Errorf("paused: %+v after %v, want the last reading", last, took)
 		}
 
-		paused, cpu = false, time.Second // another boot
-		time.Sleep(time.Minute)          //nolint:forbidigo // of synctest
+		begun = time.Now()
 		m.gather(t.Context(), pods, ask)
+		if time.Since(begun) > 0 {
+			t.Error("a VM that did not answer is waited for again")
+		}
+
+		synctest.Wait()
+		time.Sleep(time.Minute) //nolint:forbidigo // of synctest
+		paused, cpu, boot = false, time.Second, "second"
+		m.gather(t.Context(), pods, ask)
+		synctest.Wait() // it answers, but is not waited for
 		if spent, used, _, _ := m.total(m.gather(t.Context(), pods, ask)); spent != 21*time.Second || used != 40 {
 			t.Errorf("the node's VMs have used %v and %d bytes, want 21 s since it began, and 40", spent, used)
 		}
@@ -111,5 +120,31 @@ func TestVMThatDoesNotTellHasNoReading(t *testing.T) {
 		if got := m.gather(t.Context(), []*corev1.Pod{podOf("vm", name)}, ask)[0]; !got.at.IsZero() {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+func TestFiguresOfAGuestThatLiesAreBounded(t *testing.T) {
+	m, g := newMeter(), &gauge{}
+	now := time.Now()
+	say := func(cpu time.Duration, memory uint64) {
+		now = now.Add(10 * time.Second)
+		m.note(g, &client.Info{CPUs: 2, CPUTime: cpu, MemoryTotal: memory}, now)
+	}
+	say(time.Hour, 1)
+	say(time.Minute, 1) // a snapshot of it was restored
+	if m.spent != 0 || g.last.cores >= 0 {
+		t.Errorf("a restored VM has spent %v, %v cores", m.spent, g.last.cores)
+	}
+	for range 3 {
+		say(math.MaxInt64, math.MaxInt64)
+		say(0, 0)
+	}
+	say(math.MaxInt64, math.MaxInt64)
+	if m.spent != 4*20*time.Second || g.last.cores != 2 {
+		t.Errorf("2 CPUs have spent %v, %v cores; want 20 s of each 10 s", m.spent, g.last.cores)
+	}
+	all := []reading{g.last, g.last, g.last, {cores: 1e300}}
+	if _, used, _, cores := m.total(all); used != math.MaxUint64 || *nano(cores) != 1e18 {
+		t.Errorf("used %d bytes and %v cores", used, cores)
 	}
 }
