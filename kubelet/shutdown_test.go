@@ -130,11 +130,11 @@ func TestShutdownRefusesCallsAndEndsThoseOfAPausedVM(t *testing.T) {
 	agent, target := ownAgent(t)
 	c := newCluster(t)
 	c.add("paused", &kubelet.Target{Agent: target})
-	file := filepath.Join(t.TempDir(), "begun")
-	x := call{over: overSPDY, pod: "paused", command: sh(": >" + file + "; sleep 1000"), stdout: io.Discard}
+	file := filepath.Join(t.TempDir(), "pid")
+	x := call{over: overSPDY, pod: "paused", command: sh(strings.ReplaceAll(tree+"wait", "$0", file)), stdout: io.Discard}
 	ended := make(chan error, 1)
 	go func() { ended <- x.run(patiently(t), c.URL) }()
-	eventually(t, patience, "the command has begun", func() bool { _, err := os.Stat(file); return err == nil })
+	pids := pidsOf(t, file)
 	pause(t, agent)
 	for range 2 {
 		if err := c.Pods.Shutdown(patiently(t)); err != nil {
@@ -150,6 +150,12 @@ func TestShutdownRefusesCallsAndEndsThoseOfAPausedVM(t *testing.T) {
 	x = call{over: overSPDY, command: sh("true"), stdout: io.Discard}
 	if err := x.run(patiently(t), c.URL); err == nil {
 		t.Error("a new call is served")
+	}
+	if err := agent.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range pids {
+		eventually(t, patience, "process "+pid+" is gone", func() bool { return gone(pid) })
 	}
 }
 
