@@ -30,9 +30,9 @@
 //	Handler                     [Pods.Handler]          a caller that never stops sending may lose its exit status
 //	[Pods.Shutdown]             the provider's SIGTERM  kubectl exits with 0 under commands that were cut off
 //
-// nodeutil.WithTLSConfig alone asks for a certificate and does not verify it. A provider with
-// an api.PodHandlerConfig of its own sets the same there. The heartbeat keeps execs, attaches and
-// forwarded connections that are silent from being taken for idle.
+// nodeutil.WithTLSConfig alone asks for a certificate and does not verify it. A provider
+// that fills in an api.PodHandlerConfig sets these there. Silent execs, attaches and
+// forwarded connections are not ended as idle: the heartbeat counts as traffic.
 //
 // # What is promised
 //
@@ -53,7 +53,8 @@
 // terminal, says why: it begins with "cocoon-agent: ".
 //
 // What a command has started ends with its caller. When kubectl goes, by the
-// context (which virtual-kubelet ends since 1.13), a Write that fails, or a heartbeat, an empty Write every half second ([Pods.Heartbeat]), the
+// context (which virtual-kubelet ends since 1.13), a Write that fails, or a heartbeat, an
+// empty Write every half second ([Pods.Heartbeat]), the
 // command gets SIGTERM (with a terminal SIGHUP), and SIGKILL 2 seconds later. The
 // end of a caller is not passed on as the end of its input, so that half an upload
 // is not taken for a whole one. For that an end of input is 20 ms late.

@@ -139,7 +139,7 @@ func (p *Pods) GetMetricsResource(ctx context.Context) ([]*dto.MetricFamily, err
 	started := gaugeOf("container_start_time_seconds", "Boot of the VM, seconds since 1970-01-01 UTC")
 	podCPU := counter("pod_cpu_usage_seconds_total", cpu.GetHelp())
 	podMemory := gaugeOf("pod_memory_working_set_bytes", memory.GetHelp())
-	failed := gaugeOf("resource_scrape_error", "1 if some VM has never answered, 0 otherwise")
+	failed := gaugeOf("resource_scrape_error", "1 if some pod has no figures: its VM has never answered, or has no agent that tells them")
 	missing := 0.0
 	for i, pod := range pods {
 		r := &all[i]

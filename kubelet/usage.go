@@ -13,7 +13,7 @@ import (
 
 const (
 	// freshTime is how long a reading is not taken anew: metrics-server asks every 15 s,
-	// and others besides.
+	// and other programs may ask too.
 	freshTime = 5 * time.Second
 
 	// pollTime is how long a VM has to answer, and gatherTime how long all have.

@@ -20,8 +20,8 @@ import (
 // graceful is how long a guest may take to power off after SIGTERM.
 const graceful = 2 * time.Second
 
-// run runs the command in a guest, and returns its exit status; without one, it runs
-// the guest until that powers off.
+// run runs the command in a guest, and returns its exit status. With a disk
+// there is no command: it runs the guest until that powers off.
 func (o options) run() (status int, err error) {
 	dir, err := os.MkdirTemp("", "umlguest-")
 	if err != nil {

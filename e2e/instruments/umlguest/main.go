@@ -2,8 +2,8 @@
 
 // Command umlguest boots User-Mode Linux on the host's root file system, read-only,
 // runs one command in the guest, and powers it off. The same program is the
-// guest's init. With --disk it boots a file system of its own instead, with the init
-// that is there, and without a command: until that powers off.
+// guest's init. With --disk it boots the system on an image instead, runs no command,
+// and ends when that system powers off.
 //
 // Its exit status is the command's: 128+n if signal n ended the command, and 125
 // if the guest ended without a status. SIGTERM ends the guest.
@@ -68,7 +68,7 @@ func main() {
 func (o *options) define() {
 	flag.StringVar(&o.kernel, "kernel", "/usr/bin/linux.uml", "UML `binary`")
 	flag.StringVar(&o.modules, "modules", "/usr/lib/uml/modules", "`directory` with a directory of modules for each kernel release")
-	flag.StringVar(&o.disk, "disk", "", "ext4 `image` with a system to boot in the place of a command; it stays as it is")
+	flag.StringVar(&o.disk, "disk", "", "ext4 `image` with a system to boot instead of running a command; it is not changed")
 	flag.StringVar(&o.vsock, "vsock", "", "vhost-user `socket` of hybridvsock; none: no virtio-vsock device")
 	flag.BoolVar(&o.loopback, "loopback", false, "load vsock_loopback too: CID 1 reaches the guest itself")
 	flag.StringVar(&o.mem, "mem", "1G", "memory of the guest")
