@@ -102,7 +102,7 @@ func TestExecThatFailsSaysWhy(t *testing.T) {
 
 func TestExecRunsAsTheTargetSays(t *testing.T) {
 	c := newCluster(t)
-	c.add("set", &kubelet.Target{Agent: shared, Dir: "/usr", Env: []string{"A=1", "PATH=/usr/bin:/bin"}, ClearEnv: true, Timeout: 300 * time.Millisecond})
+	c.add("set", &kubelet.Target{Agent: shared, Dir: "/usr", Env: []string{"A=1", "PATH=/usr/bin:/bin"}, ClearEnv: true, Timeout: 2 * time.Second})
 	var stdout, stderr bytes.Buffer
 	x := call{pod: "set", command: sh("pwd; env; exec sleep 60"), stdout: &stdout, stderr: &stderr}
 	wantStatus(t, x.run(patiently(t), c.URL), kubelet.StatusTimeout)
@@ -117,7 +117,7 @@ func TestExecRunsAsTheTargetSays(t *testing.T) {
 // The status of a command that catches the signal is 0, and it is no success.
 func TestCommandThatExitsWith0BecauseItsTimeIsOverIsNoSuccess(t *testing.T) {
 	c := newCluster(t)
-	c.add("brief", &kubelet.Target{Agent: shared, Timeout: 300 * time.Millisecond})
+	c.add("brief", &kubelet.Target{Agent: shared, Timeout: 2 * time.Second})
 	x := call{pod: "brief", command: sh(`trap "exit 0" TERM; while :; do sleep 0.05; done`), stdout: io.Discard, stderr: io.Discard}
 	wantStatus(t, x.run(patiently(t), c.URL), kubelet.StatusTimeout)
 }

@@ -57,7 +57,7 @@ func TestClientsOfStartsThatHangEnd(t *testing.T) {
 	target, agent := agent(t)
 	holding(t, target)
 	p := hangtest.NewProgram(t)
-	const timeout = 2 * time.Second
+	const timeout = 4 * time.Second
 	begun := time.Now()
 	timed := holdClient(t, p, target, "--timeout", timeout.String())
 	told := []*heldClient{}

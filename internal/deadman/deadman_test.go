@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -242,8 +243,8 @@ func TestStoppedWorldIsEndedWithItsStacks(t *testing.T) {
 		t.Run(part, func(t *testing.T) {
 			p := play(t, part)
 			wantSignal(t, p, syscall.SIGABRT)
-			for _, want := range []string{"SIGABRT", "runtime.GC", function} {
-				if !strings.Contains(p.stderr.String(), want) {
+			for _, want := range []string{"SIGABRT", `runtime\.(GC|stopTheWorld)`, function} { // Go does not always print the callers
+				if !regexp.MustCompile(want).MatchString(p.stderr.String()) {
 					t.Errorf("no %s in the stacks:\n%s", want, &p.stderr)
 				}
 			}

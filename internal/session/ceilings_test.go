@@ -39,7 +39,7 @@ func TestCeilingBoundsWhatIsAskedFor(t *testing.T) {
 
 func TestCeilingOfTimeEndsAnExecThatAsksForNone(t *testing.T) {
 	h := connect(t, agenttest.StartWith(t, func(c *session.Config) {
-		c.Ceilings.Time = 50 * time.Millisecond
+		c.Ceilings.Time = 2 * time.Second
 	}))
 	h.exec(1, "sleep", "1000")
 	if x, ok := h.receive().(*wire.Exited); !ok || x.Reason != wire.ReasonTimeout {

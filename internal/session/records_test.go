@@ -144,7 +144,7 @@ func TestKillIsRecordedBehindAFloodOfOthers(t *testing.T) {
 
 // Nothing that an exec leaves behind outlives its time by holding its output open.
 func TestTimeoutHoldsAfterTheMainProcessHasExited(t *testing.T) {
-	h := connect(t, agenttest.StartWith(t, func(c *session.Config) { c.Ceilings.Time = 300 * time.Millisecond }))
+	h := connect(t, agenttest.StartWith(t, func(c *session.Config) { c.Ceilings.Time = 2 * time.Second }))
 	out := h.open()
 	h.send(&wire.Exec{
 		Head: wire.Head{ID: 1}, Argv: []string{"sh", "-c", "(while :; do echo tick; sleep 0.1; done) & exit 0"}, Stdout: out.ID(),

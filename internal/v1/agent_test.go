@@ -160,7 +160,7 @@ func TestCommandIsEndedByClosingItsConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			if name == "timeout" {
-				cmd.Timeout = 50 * time.Millisecond
+				cmd.Timeout = time.Second
 			}
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
