@@ -136,7 +136,7 @@ func (p *Pods) GetMetricsResource(ctx context.Context) ([]*dto.MetricFamily, err
 	nodeMemory.add(float64(used), now)
 	cpu := counter("container_cpu_usage_seconds_total", "CPU time of the VM since its boot, seconds")
 	memory := gaugeOf("container_memory_working_set_bytes", "Memory of the VM that is not available to new processes, bytes")
-	started := gaugeOf("container_start_time_seconds", "Boot of the VM, seconds since 1970-01-01 UTC")
+	started := gaugeOf("container_start_time_seconds", "Boot of the VM, or its restoration from a snapshot, seconds since 1970-01-01 UTC")
 	podCPU := counter("pod_cpu_usage_seconds_total", cpu.GetHelp())
 	podMemory := gaugeOf("pod_memory_working_set_bytes", memory.GetHelp())
 	failed := gaugeOf("resource_scrape_error", "1 if some pod has no figures: its VM has never answered, or has no agent that tells them")

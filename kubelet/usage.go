@@ -27,7 +27,7 @@ const (
 // A reading is what a VM has told.
 type reading struct {
 	at     time.Time // by this host's clock; zero: it has told nothing yet
-	booted time.Time
+	booted time.Time // or restored from a snapshot: since then cpu has not become less
 	bootID string
 	cpu    time.Duration // since boot
 	cores  float64       // CPUs' worth of time since the reading before; below 0: not known
@@ -141,6 +141,12 @@ func (m *meter) note(g *gauge, i *client.Info, now time.Time) {
 		return // what was used before is nobody's
 	}
 	spent, took := i.CPUTime-before.cpu, now.Sub(before.at)
+	switch {
+	case i.BootID == before.bootID && spent >= 0:
+		g.last.booted = before.booted // metrics-server drops a container whose start moves
+	case g.last.booted.Before(before.at): // a clone that was booted long ago, or a VM that was restored
+		g.last.booted = before.at
+	}
 	switch {
 	case i.BootID != before.bootID:
 		spent = i.CPUTime

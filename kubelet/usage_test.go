@@ -76,6 +76,39 @@ func TestReadingsAreKeptWhileFreshAndWhileAVMIsPaused(t *testing.T) {
 	})
 }
 
+// metrics-server takes a start that moves back for an error, and one that is later than its
+// last figures for a restart.
+func TestStartMovesOnlyWhenTheCountersBeginAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, pods := newMeter(), []*corev1.Pod{podOf("vm", "1")}
+		info := client.Info{MemoryTotal: 1, CPUTime: time.Hour, Uptime: time.Hour, BootID: "first"}
+		ask := func(context.Context, *corev1.Pod) (*client.Info, error) { return new(info), nil }
+		first := m.gather(t.Context(), pods, ask)[0]
+		next := func() (now reading, before time.Time) {
+			before = m.gather(t.Context(), pods, ask)[0].at // it is fresh
+			time.Sleep(2 * freshTime)                       //nolint:forbidigo // of synctest
+			return m.gather(t.Context(), pods, ask)[0], before
+		}
+		info.Uptime += time.Second // the clocks of host and guest drift, and the VM was paused
+		if r, _ := next(); !r.booted.Equal(first.booted) {
+			t.Errorf("booted %v, and before that %v", r.booted, first.booted)
+		}
+		info.CPUTime = time.Minute
+		if r, before := next(); !r.booted.Equal(before) {
+			t.Errorf("a VM that was restored has begun at %v, want the time of its last answer, %v", r.booted, before)
+		}
+		info.BootID, info.Uptime = "second", 2*time.Second
+		if r, _ := next(); !r.booted.Equal(r.at.Add(-2 * time.Second)) {
+			t.Errorf("a VM that was booted 2 s ago has begun at %v, at %v", r.booted, r.at)
+		}
+		info.BootID, info.Uptime = "third", time.Hour
+		if r, before := next(); !r.booted.Equal(before) {
+			t.Errorf("a clone that was booted an hour ago has begun at %v, want %v", r.booted, before)
+		}
+		synctest.Wait()
+	})
+}
+
 func TestPausedVMsDelayNoScrapeForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMeter()
