@@ -18,19 +18,38 @@ func (m *member) dial(ctx context.Context) (*link, error) {
 	if err := p.reserve(); err != nil {
 		return nil, err
 	}
+	begun := time.Now()
 	l, err := m.connect(ctx)
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if err != nil {
-		p.dialing--
-		if ctx.Err() == nil {
-			p.counts.DialErrors++
-			m.backing.failed(&p.config, err)
-		}
+		m.dialFailed(err, ctx.Err() != nil)
 		return nil, err
 	}
+	p.mu.Lock()
 	m.backing.made(&p.config, l)
+	m.warned = false
+	p.mu.Unlock()
+	m.logConnected(l, time.Since(begun))
 	return l, nil
+}
+
+// dialFailed takes note of an attempt that has failed. unwanted: nobody waits for it any
+// more, and it may be why.
+func (m *member) dialFailed(err error, unwanted bool) {
+	p := m.pool
+	p.mu.Lock()
+	p.dialing--
+	if unwanted {
+		p.mu.Unlock()
+		return
+	}
+	first := !m.warned
+	m.warned = true
+	p.counts.DialErrors++
+	p.counts.LastError, p.counts.LastErrorAt = err.Error(), time.Now()
+	m.backing.failed(&p.config, err)
+	failures, wait := m.backing.failures, m.backing.wait()
+	p.mu.Unlock()
+	m.logFailure(err, first, failures, wait)
 }
 
 func (m *member) backOff(ctx context.Context) error {
@@ -76,7 +95,7 @@ func (m *member) connect(ctx context.Context) (*link, error) {
 		}
 		l.mux.LimitWindows(config.WindowMemory)
 		l.used = time.Now()
-		c.another = m.another
+		c.another, c.commands = m.another, &m.pool.commands
 		return l, nil
 	}
 	if dial, ok := errors.AsType[*DialError](err); ok {

@@ -1,6 +1,9 @@
 package client
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // A backing says how long the attempts to reach a target wait. A connection counts
 // as a failure from the moment it is made until it was of use: a caller that dials
@@ -17,6 +20,14 @@ type backing struct {
 
 // wait returns how long the next attempt is to wait.
 func (b *backing) wait() time.Duration { return time.Until(b.retryAt) }
+
+// lastError is the text of failure, without the target.
+func (b *backing) lastError() string {
+	if dial, ok := errors.AsType[*DialError](b.failure); ok {
+		return dial.Err.Error()
+	}
+	return ""
+}
 
 // failed counts an attempt that has failed.
 func (b *backing) failed(config *PoolConfig, err error) {

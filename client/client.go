@@ -24,6 +24,8 @@ type Client struct {
 	// another; nil: there never is one.
 	another func(context.Context, *link) (*link, error)
 
+	commands *commandCounts // a Pool's; nil: nobody counts
+
 	// older returns an agent that speaks version 1, in case the one at the other end
 	// speaks no other version. nil: there is none. Only fallBack changes it.
 	older func() *oldAgent

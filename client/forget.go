@@ -1,9 +1,6 @@
 package client
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // Forget says that the VM of target is gone, and that another one may have its
 // address. It closes the connections to it: what runs over them fails with
@@ -32,10 +29,7 @@ func (p *Pool) Forget(target string) {
 	if m.search != nil {
 		m.search.cancel(ErrForgotten)
 	}
-	for _, l := range append(slices.Clone(m.retired), m.current) {
-		if l == nil {
-			continue
-		}
+	for _, l := range m.links() {
 		l.setEnding(fmt.Errorf("%w: %w", ErrLost, ErrForgotten))
 		p.forget(l)
 		p.counts.Forgotten++

@@ -14,24 +14,25 @@ import (
 // An agent that speaks version 1 says nothing: its Hello has Protocol 1 and
 // nothing else.
 type Hello struct {
-	Protocol Protocol // that is spoken on this connection
-	Version  string   // of the agent
-	OS, Arch string   // as GOOS and GOARCH have them
+	Protocol Protocol `json:"protocol"` // that is spoken on this connection
+	Version  string   `json:"version"`  // of the agent
+	OS       string   `json:"os"`       // as GOOS has it
+	Arch     string   `json:"arch"`     // as GOARCH has it
 
 	// BootID is the guest kernel's: another one after each boot. A clone has its
 	// original's.
-	BootID string
+	BootID string `json:"boot_id"`
 
 	// AgentID is 32 hexadecimal digits, or empty for an agent that has no id yet.
 	// It is another one after each start of the agent and each Resume or Reseed
 	// that has succeeded.
-	AgentID string
+	AgentID string `json:"agent_id"`
 
 	// Resumes is how many times a Resume or Reseed has succeeded since the agent
 	// started. A clone begins with its original's.
-	Resumes uint64
+	Resumes uint64 `json:"resumes"`
 
-	Features []string // what the agent can do beyond the base protocol
+	Features []string `json:"features,omitempty"` // what the agent can do beyond the base protocol
 }
 
 // What a Hello keeps of what an agent says.

@@ -19,6 +19,8 @@ type member struct {
 	current *link     // nil: none
 	retired []*link   // replaced, and kept for the commands that run over them
 	search  *search   // under way, or nil
+	silent  bool      // a probe of the current one was not answered
+	warned  bool      // the log has been told that attempts fail
 	used    time.Time // by Get
 	timer   *time.Timer
 
@@ -121,6 +123,15 @@ func (m *member) boundRetired() {
 	}
 }
 
+// links returns those that the target has. It is called with mu held.
+func (m *member) links() []*link {
+	all := slices.Clone(m.retired)
+	if m.current != nil {
+		all = append(all, m.current)
+	}
+	return all
+}
+
 // watch waits for the end of l.
 func (m *member) watch(l *link) {
 	p := m.pool
@@ -129,9 +140,15 @@ func (m *member) watch(l *link) {
 	case <-p.ctx.Done():
 		l.end(context.Cause(p.ctx))
 	}
+	m.logEnd(l)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.forget(l)
+	p.counts.addTraffic(l)
+	delete(p.watched, l)
+	if l.wasLost() {
+		p.counts.Lost++
+	}
 }
 
 // judge gives a connection that has not answered a probe another ProbeTimeout,

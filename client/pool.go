@@ -54,7 +54,8 @@ type Pool struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
 
-	memory v1.Memory // for long lines of agents that speak version 1
+	memory   v1.Memory // for long lines of agents that speak version 1
+	commands commandCounts
 
 	running sync.WaitGroup // goroutines; counted under mu while not closed, or by one of them
 
@@ -62,15 +63,16 @@ type Pool struct {
 	closed  bool
 	members map[string]*member
 	open    map[*link]*member
+	watched map[*link]bool // those whose traffic counts does not have yet
 	dialing int
 	forgets uint64    // calls of Forget
-	counts  PoolStats // the counters of it
+	counts  PoolStats // the counters, and the last error
 }
 
 // NewPool returns an empty Pool. The caller closes it.
 func NewPool(config PoolConfig) *Pool {
 	config.setDefaults()
-	p := &Pool{config: config, members: make(map[string]*member), open: make(map[*link]*member)}
+	p := &Pool{config: config, members: make(map[string]*member), open: make(map[*link]*member), watched: make(map[*link]bool)}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p
 }

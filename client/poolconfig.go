@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"time"
@@ -78,6 +79,13 @@ type PoolConfig struct {
 	// 0: 64 MiB. Below 0: 1 MiB each.
 	WindowMemory int
 
+	// Logger is told about connections that begin, fail, fall silent and end, and about
+	// commands that are tried again: what needs attention is a warning, of attempts that
+	// fail only the first in a row. Each record has the target; errors may have a guest's
+	// words in them, printable and bounded. A Handler that blocks holds up what it is told
+	// about, and no other target. nil: nobody is told.
+	Logger *slog.Logger
+
 	// Protocol is the version to speak with all agents. [ProtocolAuto], which is
 	// 0, finds out by connecting, again when a connection is replaced, and every
 	// ProbeAfter or so of an agent that speaks version 1 and is in use.
@@ -96,6 +104,9 @@ func (c *PoolConfig) setDefaults() {
 		if *d <= 0 {
 			*d = value
 		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	c.MaxBackoff = max(c.MaxBackoff, c.MinBackoff)
 }

@@ -25,6 +25,7 @@ func (m *member) another(ctx context.Context, l *link) (*link, error) {
 		}
 		next := c.current()
 		if err := next.hello.checkSame(l.hello, m.target); err != nil {
+			m.log().Warn("nothing was tried again", "error", err)
 			return nil, err
 		}
 		if next.use() != nil {
@@ -39,6 +40,7 @@ func (m *member) another(ctx context.Context, l *link) (*link, error) {
 			next.release()
 			return nil, err
 		}
+		m.log().Info("tried again over another connection", "because", l.lost())
 		return next, nil
 	}
 }

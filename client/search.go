@@ -45,8 +45,10 @@ func (m *member) look(ctx context.Context, old *link) (*link, error) {
 	if old != nil && !old.hasEnded() {
 		var ok bool
 		if pong, ok = m.probe(within, old); ok {
+			m.setSilent(false)
 			return old, nil
 		}
+		m.setSilent(pong != nil)
 	}
 	type result struct {
 		link *link
@@ -63,6 +65,7 @@ func (m *member) look(ctx context.Context, old *link) (*link, error) {
 			if pong = nil; err != nil {
 				continue // it has ended
 			}
+			m.setSilent(false)
 			cancel()
 			p.running.Go(func() {
 				if r := <-dialed; r.link != nil {
@@ -88,6 +91,20 @@ func (m *member) look(ctx context.Context, old *link) (*link, error) {
 			}
 			return r.link, nil
 		}
+	}
+}
+
+// setSilent notes whether the current connection has left a probe without an answer.
+func (m *member) setSilent(silent bool) {
+	m.pool.mu.Lock()
+	changed := m.silent != silent
+	m.silent = silent
+	m.pool.mu.Unlock()
+	switch {
+	case changed && silent:
+		m.log().Warn("agent does not answer: its VM may be paused, or the connection dead")
+	case changed:
+		m.log().Info("agent answers again")
 	}
 }
 
@@ -136,7 +153,8 @@ func (m *member) replace(old, l *link) bool {
 	}
 	m.retire(old)
 	p.dialing--
-	p.open[l], m.current = m, l
+	p.open[l], p.watched[l] = m, true
+	m.current, m.silent = l, false
 	p.running.Go(func() { m.watch(l) })
 	if old != nil && !old.hasEnded() && old.old == nil {
 		p.running.Go(func() { m.judge(old, l) })

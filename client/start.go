@@ -23,12 +23,8 @@ func (c *Cmd) Start() error {
 		c.allowance.limit = c.MaxOutput
 	}
 	c.findPipes()
-	if c.Linger != 0 {
-		if err := c.client.needs(c.ctx, wire.FeatureLinger); err != nil {
-			return err
-		}
-	}
-	if err := c.client.withRetry(c.ctx, c.startOn); err != nil {
+	if err := c.ask(); err != nil {
+		c.client.commands.count(startOutcome(err))
 		return err
 	}
 	c.copyStreams()
@@ -58,6 +54,16 @@ func (c *Cmd) checkStart() error {
 		return fmt.Errorf("client: %w", err)
 	}
 	return c.ctx.Err()
+}
+
+// ask has the agent start the command.
+func (c *Cmd) ask() error {
+	if c.Linger != 0 {
+		if err := c.client.needs(c.ctx, wire.FeatureLinger); err != nil {
+			return err
+		}
+	}
+	return c.client.withRetry(c.ctx, c.startOn)
 }
 
 // startOn starts the command over a link, which is then the command's. The link is

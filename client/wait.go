@@ -31,8 +31,14 @@ func (c *Cmd) Wait() error {
 		return errors.New("client: Wait was already called")
 	}
 	c.waited = true
-	defer c.finish()
+	err := c.wait()
+	c.client.commands.count(waitOutcome(err))
+	return err
+}
 
+// wait is Wait, once.
+func (c *Cmd) wait() error {
+	defer c.finish()
 	p := &patience{cmd: c, ending: c.ending}
 	exited, err := c.awaitExit(p)
 	if err == nil && exited.Reason != wire.ReasonLost {

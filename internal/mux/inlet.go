@@ -11,12 +11,14 @@ import (
 // bytes. Longer bodies are read to where they belong.
 const inletSize = 16 << 10
 
-// An inlet reads the connection. Only the receiving goroutine uses it, but for heard.
+// An inlet reads the connection. Only the receiving goroutine uses it, but for heard and
+// received.
 type inlet struct {
-	conn  io.Reader
-	buf   []byte
-	have  []byte       // of buf: read, and not yet taken
-	heard atomic.Int64 // when bytes last came, as since began
+	conn     io.Reader
+	buf      []byte
+	have     []byte        // of buf: read, and not yet taken
+	heard    atomic.Int64  // when bytes last came, as since began
+	received atomic.Uint64 // bytes
 }
 
 // began is an instant of the monotonic clock, which stands still while the host
@@ -25,11 +27,15 @@ var began = time.Now()
 
 func newInlet(conn io.Reader) *inlet {
 	in := &inlet{conn: conn, buf: make([]byte, inletSize)}
-	in.hear()
+	in.hear(0)
 	return in
 }
 
-func (in *inlet) hear() { in.heard.Store(int64(time.Since(began))) }
+// hear notes that n bytes have come.
+func (in *inlet) hear(n int) {
+	in.heard.Store(int64(time.Since(began)))
+	in.received.Add(uint64(n))
+}
 
 // header reads the next frame's. It returns io.EOF where the connection ends
 // between frames.
@@ -50,7 +56,7 @@ func (in *inlet) more() error {
 	n, err := in.conn.Read(in.buf[kept:])
 	in.have = in.buf[:kept+n]
 	if n > 0 {
-		in.hear()
+		in.hear(n)
 		return nil
 	}
 	if kept > 0 {
@@ -87,7 +93,7 @@ func (in *inlet) body(p []byte) error {
 	for n < len(p) {
 		m, err := in.conn.Read(p[n:])
 		if n += m; m > 0 {
-			in.hear()
+			in.hear(m)
 			continue
 		}
 		if err != nil {

@@ -72,6 +72,7 @@ type outlet struct {
 	queue  []chan struct{} // who waits for it; each has room for its token
 	broken error           // the connection's
 	closed bool
+	sent   uint64 // bytes
 }
 
 var joinedBuffers = sync.Pool{New: func() any {
@@ -130,8 +131,8 @@ func (o *outlet) write(h header, body []byte, urgent bool) error {
 	if err != nil {
 		return err
 	}
-	err = o.emit(h.appendTo(head), body)
-	o.endTurn(head, err)
+	n, err := o.emit(h.appendTo(head), body)
+	o.endTurn(head, n, err)
 	if err != nil {
 		return errOutletEnded
 	}
@@ -232,8 +233,8 @@ func (o *outlet) run() {
 		o.taken = true
 		head := o.takeSmall()
 		o.mu.Unlock()
-		_, err := o.conn.Write(head)
-		o.endTurn(head, err)
+		n, err := o.conn.Write(head)
+		o.endTurn(head, int64(n), err)
 	}
 }
 
@@ -281,10 +282,12 @@ func (o *outlet) awaitTurn(urgent bool) {
 	o.mu.Lock()
 }
 
-// endTurn hands the turn to the next in the queue. head is takeSmall's.
-func (o *outlet) endTurn(head []byte, err error) {
+// endTurn hands the turn to the next in the queue. head is takeSmall's. n bytes have been
+// written, and then err was the result.
+func (o *outlet) endTurn(head []byte, n int64, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.sent += uint64(max(n, 0))
 	if cap(head) <= 64<<10 {
 		o.spare = head
 	}
@@ -319,24 +322,26 @@ func (o *outlet) dismiss() {
 	}
 }
 
-// emit writes head and body by one call. The caller has the turn.
-func (o *outlet) emit(head, body []byte) error {
-	var err error
+// emit writes head and body by one call. The caller has the turn. It returns how many bytes
+// were written.
+func (o *outlet) emit(head, body []byte) (int64, error) {
 	switch {
 	case len(body) > joinedBody && o.vectors != nil:
 		o.two = [2][]byte{head, body}
 		o.buffers = o.two[:]
-		_, err = o.buffers.WriteTo(o.vectors)
+		n, err := o.buffers.WriteTo(o.vectors)
 		o.two = [2][]byte{}
+		return n, err
 	case len(head)+len(body) > cap(head):
 		joined := joinedBuffers.Get().(*[]byte)
 		*joined = append(append((*joined)[:0], head...), body...)
-		_, err = o.conn.Write(*joined)
+		n, err := o.conn.Write(*joined)
 		joinedBuffers.Put(joined)
+		return int64(n), err
 	default:
-		_, err = o.conn.Write(append(head, body...))
+		n, err := o.conn.Write(append(head, body...))
+		return int64(n), err
 	}
-	return err
 }
 
 // flush waits until everything has been written, the connection has failed, or
@@ -367,6 +372,13 @@ func (o *outlet) failure() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.broken
+}
+
+// written returns how many bytes have been written.
+func (o *outlet) written() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.sent
 }
 
 // close closes the connection, which fails a write that is under way. It does

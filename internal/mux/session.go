@@ -342,6 +342,12 @@ func (s *Session) NumStreams() int {
 // the session began.
 func (s *Session) Heard() time.Time { return began.Add(time.Duration(s.in.heard.Load())) }
 
+// Traffic returns how many bytes of the connection have been read and written, headers
+// included. A write counts when it has returned.
+func (s *Session) Traffic() (received, sent uint64) {
+	return s.in.received.Load(), s.out.written()
+}
+
 // Done is closed when the connection has ended.
 func (s *Session) Done() <-chan struct{} { return s.ended }
 

@@ -1,0 +1,374 @@
+//go:build linux
+
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// execs greets, and answers each exec by what answers returns. No answer ends the
+// connection.
+func (g *guest) execs(answers func(e *wire.Exec) []wire.Message) {
+	g.offend(greeting("boot", "agent-of-16-byte"))
+	for {
+		m, err := wire.Read(g.in)
+		if err != nil {
+			return // the connection has ended
+		}
+		e, ok := m.(*wire.Exec)
+		if !ok {
+			g.offend(&wire.Done{Head: wire.Head{ID: mustID(m)}})
+			continue
+		}
+		all := answers(e)
+		for _, m := range all {
+			g.offend(m)
+		}
+		if last := slices.IndexFunc(all, func(m wire.Message) bool { _, ok := m.(*wire.Started); return !ok }); last < 0 {
+			_ = g.mux.Close()
+			return
+		}
+	}
+}
+
+func mustID(m wire.Message) uint64 {
+	_, id := wire.About(m)
+	return id
+}
+
+// Each command is counted once, whatever has become of it.
+func TestPoolCountsHowCommandsEnd(t *testing.T) {
+	started := func(e *wire.Exec) wire.Message { return &wire.Started{Head: e.Head, PID: 42} }
+	ended := func(x wire.Exited) func(e *wire.Exec) []wire.Message {
+		return func(e *wire.Exec) []wire.Message {
+			x.Head = e.Head
+			return []wire.Message{started(e), &x}
+		}
+	}
+	refused := func(kind wire.ErrorKind) func(e *wire.Exec) []wire.Message {
+		return func(e *wire.Exec) []wire.Message {
+			return []wire.Message{&wire.Error{Head: e.Head, Kind: kind, Message: "no"}}
+		}
+	}
+	term := wire.Exited{Code: -1, SignalNumber: 15, Signal: "TERM"}
+	by := func(x wire.Exited, reason wire.Reason) wire.Exited {
+		x.Reason = reason
+		return x
+	}
+	for name, test := range map[string]struct {
+		answers func(*wire.Exec) []wire.Message
+		want    client.CommandStats
+	}{
+		"exit 0":              {ended(wire.Exited{Reason: wire.ReasonExit}), client.CommandStats{Succeeded: 1}},
+		"exit 3":              {ended(wire.Exited{Reason: wire.ReasonExit, Code: 3}), client.CommandStats{Failed: 1}},
+		"a signal":            {ended(by(term, wire.ReasonSignal)), client.CommandStats{Signaled: 1}},
+		"a timeout":           {ended(by(term, wire.ReasonTimeout)), client.CommandStats{TimedOut: 1}},
+		"timeout, exit 0":     {ended(wire.Exited{Reason: wire.ReasonTimeout}), client.CommandStats{TimedOut: 1}},
+		"killed":              {ended(by(term, wire.ReasonKilled)), client.CommandStats{Ended: 1}},
+		"shutdown":            {ended(by(term, wire.ReasonShutdown)), client.CommandStats{Ended: 1}},
+		"a reason of 2030":    {ended(wire.Exited{Reason: "moved"}), client.CommandStats{Ended: 1}},
+		"output is missing":   {ended(wire.Exited{Reason: wire.ReasonExit, StdoutBytes: 9}), client.CommandStats{Incomplete: 1}},
+		"not known to agent":  {ended(wire.Exited{Reason: wire.ReasonLost}), client.CommandStats{Lost: 1}},
+		"lost":                {func(e *wire.Exec) []wire.Message { return []wire.Message{started(e)} }, client.CommandStats{Lost: 1}},
+		"lost before started": {func(*wire.Exec) []wire.Message { return nil }, client.CommandStats{MaybeStarted: 1}},
+		"no such command":     {refused(wire.NotFound), client.CommandStats{Refused: 1}},
+		"a limit":             {refused(wire.Limit), client.CommandStats{Limited: 1}},
+		"going down":          {refused(wire.ShuttingDown), client.CommandStats{NotStarted: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, _ := fakePool(t, client.PoolConfig{}, func(_ int, g *guest) { g.execs(test.answers) })
+			cmd := get(t, p, "the VM").CommandContext(patiently(t), "anything")
+			cmd.Stdout = io.Discard
+			err := cmd.Run()
+			if diff := cmp.Diff(test.want, p.Stats().Commands); diff != "" {
+				t.Errorf("%v (%T): -want +got:\n%s", err, err, diff)
+			}
+		})
+	}
+}
+
+func TestPoolCountsNoCommandThatItWasNotAskedFor(t *testing.T) {
+	a := agenttest.Start(t)
+	p := newPool(t, client.PoolConfig{})
+	c := get(t, p, a.Target)
+	cmd := c.Command("true")
+	cmd.Timeout = -1
+	if err := cmd.Run(); err == nil {
+		t.Fatal("a negative timeout is no error")
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("Wait of a command that was not started is no error")
+	}
+	if got := p.Stats().Commands; got != (client.CommandStats{}) {
+		t.Errorf("%+v", got)
+	}
+	if err := connect(t, a.Target).Command("true").Run(); err != nil { // of no pool
+		t.Error(err)
+	}
+}
+
+func states(p *client.Pool) client.PoolStates { return p.Stats().States }
+
+func TestPoolKnowsTheStatesOfItsTargets(t *testing.T) {
+	a := agenttest.Start(t)
+	v := startVMM(t, a.Path)
+	config := soon()
+	config.DialTimeout, config.MinBackoff, config.MaxBackoff = time.Hour, time.Hour, time.Hour
+	p := newPool(t, config)
+	v.Pause()
+	asked, stop := context.WithCancel(t.Context())
+	got := make(chan error)
+	go func() {
+		_, err := p.Get(asked, v.Target)
+		got <- err
+	}()
+	agenttest.Eventually(t, "connecting", func() bool { return states(p) == client.PoolStates{Connecting: 1} })
+	v.Resume()
+	if err := <-got; err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	cmd, talk := talker(t, get(t, p, v.Target))
+	if s := states(p); s != (client.PoolStates{Connected: 1}) {
+		t.Errorf("%+v, want one that is connected", s)
+	}
+	v.Pause()
+	agenttest.Eventually(t, "silent", func() bool { return states(p) == client.PoolStates{Silent: 1} })
+	v.Resume()
+	agenttest.Eventually(t, "connected", func() bool { return states(p) == client.PoolStates{Connected: 1} })
+	talk("")
+	_ = cmd.Wait()
+
+	const nowhere = "unix:///no/such/agent"
+	if _, err := p.Get(patiently(t), nowhere); err == nil {
+		t.Fatal("an agent that is not there answers")
+	}
+	v.Boot("/no/such/agent")
+	v.Cut()
+	agenttest.Eventually(t, "idle and failing", func() bool { return states(p) == client.PoolStates{Idle: 1, Failing: 1} })
+
+	s, all := p.Stats(), p.Targets()
+	if want := "connect to unix:///no/such/agent: connect: no such file or directory"; s.LastError != want || time.Since(s.LastErrorAt) > agenttest.Patience {
+		t.Errorf("last error %q at %v, want %q", s.LastError, s.LastErrorAt, want)
+	}
+	if s.Lost != 1 {
+		t.Errorf("%d connections were lost, want 1", s.Lost)
+	}
+	if len(all) != 2 || all[0].Target != v.Target || all[1].Target != nowhere {
+		t.Fatalf("%+v", all)
+	}
+	failing := all[1]
+	if time.Until(failing.RetryAt) < time.Minute {
+		t.Errorf("the next attempt is at %v", failing.RetryAt)
+	}
+	failing.RetryAt = time.Time{}
+	want := client.TargetStats{Target: nowhere, State: client.TargetFailing, Failures: 1, LastError: "connect: no such file or directory"}
+	if diff := cmp.Diff(want, failing); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestPoolTellsOfATarget(t *testing.T) {
+	a := agenttest.Start(t)
+	p := newPool(t, client.PoolConfig{})
+	cmd, talk := talker(t, get(t, p, a.Target))
+	hello, err := connect(t, a.Target).Hello(patiently(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := p.Targets()
+	if len(got) != 1 {
+		t.Fatalf("%+v", got)
+	}
+	got[0].Failures, got[0].RetryAt = 0, time.Time{} // it is young: whether it is of use is not known yet
+	want := client.TargetStats{Target: a.Target, State: client.TargetConnected, Conns: 1, InUse: 1, Hello: &hello}
+	if diff := cmp.Diff(want, got[0]); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	talk("")
+	wantExit(t, cmd.Wait(), 7)
+}
+
+// Bytes are counted while a connection is open, and stay when it has ended.
+func TestPoolCountsBytes(t *testing.T) {
+	const megabyte = 1 << 20
+	a := agenttest.Start(t)
+	p := newPool(t, client.PoolConfig{})
+	cmd := get(t, p, a.Target).Command("cat")
+	cmd.Stdin, cmd.Stdout = strings.NewReader(strings.Repeat("x", megabyte)), io.Discard
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	open := p.Stats()
+	for what, n := range map[string]uint64{"received": open.ReceivedBytes, "sent": open.SentBytes} {
+		if n < megabyte || n > megabyte+megabyte/16 {
+			t.Errorf("%d bytes %s, want 1 MiB and some headers", n, what)
+		}
+	}
+	p.Forget(a.Target)
+	agenttest.Eventually(t, "its end", func() bool { return p.Stats().Conns == 0 })
+	if ended := p.Stats(); ended.ReceivedBytes < open.ReceivedBytes || ended.SentBytes < open.SentBytes {
+		t.Errorf("%+v, and before that %+v", ended, open)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if closed := p.Stats(); closed.ReceivedBytes < open.ReceivedBytes || closed.SentBytes < open.SentBytes {
+		t.Errorf("%+v, and before that %+v", closed, open)
+	}
+}
+
+func TestPoolStatsAsJSON(t *testing.T) {
+	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	for want, value := range map[string]any{
+		`{"targets":1,"conns":2,"in_use":3,"dialing":4,` +
+			`"states":{"connected":1,"silent":2,"connecting":3,"failing":4,"idle":5},` +
+			`"dials":5,"dial_errors":6,"probes":7,"probe_timeouts":8,"stale":9,"evicted":10,"lost":11,"retries":12,"forgotten":13,` +
+			`"received_bytes":14,"sent_bytes":15,` +
+			`"commands":{"succeeded":1,"failed":2,"signaled":3,"timed_out":4,"ended":5,"incomplete":6,"lost":7,"maybe_started":8,"not_started":9,"limited":10,"refused":11},` +
+			`"last_error":"no","last_error_at":"2030-01-02T03:04:05Z"}`: client.PoolStats{
+			Targets: 1, Conns: 2, InUse: 3, Dialing: 4,
+			States: client.PoolStates{Connected: 1, Silent: 2, Connecting: 3, Failing: 4, Idle: 5},
+			Dials:  5, DialErrors: 6, Probes: 7, ProbeTimeouts: 8, Stale: 9, Evicted: 10, Lost: 11, Retries: 12, Forgotten: 13,
+			ReceivedBytes: 14, SentBytes: 15,
+			Commands:  client.CommandStats{Succeeded: 1, Failed: 2, Signaled: 3, TimedOut: 4, Ended: 5, Incomplete: 6, Lost: 7, MaybeStarted: 8, NotStarted: 9, Limited: 10, Refused: 11},
+			LastError: "no", LastErrorAt: at,
+		},
+		`{"target":"vsock://3:1024","state":"idle","conns":1,"in_use":0,` +
+			`"hello":{"protocol":2,"version":"v1","os":"linux","arch":"amd64","boot_id":"b","agent_id":"a","resumes":1,"features":["linger"]},` +
+			`"failures":2}`: client.TargetStats{
+			Target: "vsock://3:1024", State: client.TargetIdle, Conns: 1, Failures: 2,
+			Hello: &client.Hello{Protocol: 2, Version: "v1", OS: "linux", Arch: "amd64", BootID: "b", AgentID: "a", Resumes: 1, Features: []string{"linger"}},
+		},
+		`{"target":"vsock://3:1024","state":"failing","conns":0,"in_use":0,"failures":2,"last_error":"no","retry_at":"2030-01-02T03:04:05Z"}`: client.TargetStats{
+			Target: "vsock://3:1024", State: client.TargetFailing, Failures: 2, LastError: "no", RetryAt: at,
+		},
+	} {
+		if got, err := json.Marshal(value); err != nil || string(got) != want {
+			t.Errorf("got  %s, %v\nwant %s", got, err, want)
+		}
+	}
+}
+
+// A pryingLog keeps what it is told. For each record it asks the pool for its statistics,
+// which waits for as long as the pool's lock is held.
+type pryingLog struct {
+	slog.Handler
+	pool func() *client.Pool
+
+	mu      sync.Mutex
+	records []string
+}
+
+func (*pryingLog) Enabled(context.Context, slog.Level) bool { return true }
+func (l *pryingLog) WithAttrs([]slog.Attr) slog.Handler     { return l }
+
+func (l *pryingLog) Handle(_ context.Context, r slog.Record) error {
+	_, _ = l.pool().Stats(), l.pool().Targets()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.records = append(l.records, r.Level.String()+" "+r.Message)
+	return nil
+}
+
+func (l *pryingLog) has(record string) bool { return l.count(record) > 0 }
+
+func (l *pryingLog) count(record string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, r := range l.records {
+		if r == record {
+			n++
+		}
+	}
+	return n
+}
+
+func TestPoolTellsItsLogger(t *testing.T) {
+	a := agenttest.Start(t)
+	v := startVMM(t, a.Path)
+	var p *client.Pool
+	log := &pryingLog{pool: func() *client.Pool { return p }}
+	config := soon()
+	config.Logger = slog.New(log)
+	p = newPool(t, config)
+	cmd, talk := talker(t, get(t, p, v.Target))
+	expect := func(record string) {
+		t.Helper()
+		agenttest.Eventually(t, record, func() bool { return log.has(record) })
+	}
+	expect("DEBUG connected")
+	v.Pause()
+	expect("WARN agent does not answer: its VM may be paused, or the connection dead")
+	v.Resume()
+	expect("INFO agent answers again")
+	talk("")
+	_ = cmd.Wait()
+
+	c := get(t, p, v.Target)
+	v.Cut()
+	expect("INFO connection ended")
+	if err := c.Command("true").Run(); err != nil {
+		t.Error(err)
+	}
+	expect("INFO tried again over another connection")
+
+	v.Boot("/no/such/agent")
+	v.Cut()
+	for range 3 {
+		agenttest.Eventually(t, "failure", func() bool {
+			_, err := p.Get(patiently(t), v.Target)
+			return err != nil
+		})
+	}
+	agenttest.Eventually(t, "two failures", func() bool { return log.count("DEBUG attempt failed") >= 2 })
+	if n := log.count("WARN attempt failed"); n != 1 {
+		t.Errorf("%d warnings for one row of failures: %q", n, log.records)
+	}
+	v.Boot(a.Path)
+	agenttest.Eventually(t, "a connection", func() bool {
+		_, err := p.Get(patiently(t), v.Target)
+		return err == nil
+	})
+	p.Forget(v.Target)
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPoolTellsItsLoggerOfAnotherAgent(t *testing.T) {
+	var p *client.Pool
+	log := &pryingLog{pool: func() *client.Pool { return p }}
+	p, _ = fakePool(t, client.PoolConfig{Logger: slog.New(log)}, func(dial int, g *guest) {
+		if dial == 1 {
+			g.offend(greeting("first boot", "agent-of-16-byte"))
+			_ = g.mux.Close()
+			return
+		}
+		g.serve(greeting("second boot", "agent-of-16-byte"))
+	})
+	c := get(t, p, "the VM")
+	<-c.Done()
+	if err := c.CommandContext(patiently(t), "true").Run(); !errors.Is(err, client.ErrAnotherAgent) {
+		t.Fatalf("error %v, want one of another agent", err)
+	}
+	if !log.has("WARN nothing was tried again") {
+		t.Errorf("%q", log.records)
+	}
+}
