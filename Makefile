@@ -23,9 +23,9 @@ LINT_RUN := LOG_LEVEL=error "$$lint" run
 VET_FOR  := linux/amd64 linux/arm64 linux/riscv64 darwin/arm64 windows/amd64
 LINT_FOR := linux darwin windows
 # Other modules than that of agent and client. They are linted for Linux only.
-LINUX_MODULES := bench kubelet e2e/instruments examples
+LINUX_MODULES := bench kubelet e2e/instruments e2e/metrics examples client/poolmetrics
 MODULES       := . $(LINUX_MODULES)
-SHELL_SCRIPTS := .ci/run e2e/vmm/run .ci/nightly .ci/steps.bash demo/demo.sh bench/openssh.sh e2e/run.sh e2e/compat/run.sh e2e/qemu/bench.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh \
+SHELL_SCRIPTS := .ci/run e2e/vmm/run .ci/nightly .ci/steps.bash demo/demo.sh bench/openssh.sh e2e/run.sh e2e/compat/run.sh e2e/qemu/bench.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh packaging/modules.sh \
                  $(wildcard findings/*.sh)
 
 # The race detector needs cgo, and so a C compiler. Released programs are built
@@ -45,7 +45,7 @@ build: ## Build bin/cocoon-agent, statically linked; set GOOS and GOARCH to cros
 	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cocoon-agent
 
 .PHONY: all
-all: tidy-check fmt-check lint test test-kubelet test-instruments build ## Check, test and build everything except e2e
+all: tidy-check fmt-check lint test test-kubelet test-metrics test-modules test-instruments build ## Check, test and build everything except e2e
 
 .PHONY: demo
 demo: ## Start an agent on a Unix socket and run commands through it
@@ -86,6 +86,16 @@ ifneq ($(HAVE_CC),)
 else
 	cd kubelet && $(GO) test -timeout $(TIMEOUT) ./...
 endif
+
+# The collector for Prometheus, and what programs of a cluster make of a node's metrics.
+.PHONY: test-metrics
+test-metrics: ## Run the tests of client/poolmetrics, and those against metrics-server and Prometheus' engine
+	cd client/poolmetrics && $(GO) test -timeout $(TIMEOUT) ./...
+	cd e2e/metrics && $(GO) test -timeout $(TIMEOUT) ./...
+
+.PHONY: test-modules
+test-modules: ## Build a program outside the tree that depends on all modules, as after a release
+	@packaging/modules.sh --test
 
 .PHONY: race
 race: ## Run all tests with the race detector, the program's and those of much work too, nightly
