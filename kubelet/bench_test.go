@@ -3,11 +3,18 @@
 package kubelet_test
 
 import (
+	"context"
+	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cocoonstack/cocoon-agent/kubelet"
 )
 
 // BenchmarkOverhead runs a command by client.Cmd and by RunInContainer, one after
@@ -73,6 +80,64 @@ func compare(b *testing.B, argv []string, stdin func() io.Reader) {
 	b.ReportMetric(median(times[1]), "adapter-µs")
 	b.ReportMetric(median(ratios), "ratio")
 	b.ReportMetric(0, "ns/op") // of both
+}
+
+// BenchmarkExecDuringScrape runs commands while the figures of 200 VMs are gathered, and as
+// many afterwards. 5 of the VMs do not answer. It compares the medians.
+func BenchmarkExecDuringScrape(b *testing.B) {
+	ln, err := net.Listen("unix", b.TempDir()+"/silent")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer ln.Close()
+	pool := newPool(b)
+	resolve := func(_ context.Context, _, pod, _ string) (*kubelet.Target, error) {
+		if strings.HasPrefix(pod, "silent") {
+			return &kubelet.Target{Agent: "unix://" + ln.Addr().String()}, nil
+		}
+		return &kubelet.Target{Agent: shared}, nil
+	}
+	var names []string
+	for i := range 200 {
+		kind := "vm"
+		if i%40 == 0 {
+			kind = "silent"
+		}
+		names = append(names, fmt.Sprint(kind, i))
+	}
+	exec := func(p *kubelet.Pods) float64 {
+		began := time.Now()
+		if err := p.RunInContainer(b.Context(), "default", "vm", "main", []string{"true"}, &attachIO{stdout: nothing{}, stderr: nothing{}}); err != nil {
+			b.Fatal(err)
+		}
+		return float64(time.Since(began).Microseconds())
+	}
+	var quiet, during, ratios []float64
+	for b.Loop() {
+		p := kubelet.New(pool, resolve)
+		p.Usage.Pods = func(context.Context) ([]*corev1.Pod, error) { return podsOf(names...), nil }
+		ended := make(chan error, 1)
+		go func() {
+			_, err := p.GetStatsSummary(b.Context())
+			ended <- err
+		}()
+		var now, then []float64
+		for len(ended) == 0 {
+			now = append(now, exec(p))
+		}
+		if err := <-ended; err != nil {
+			b.Fatal(err)
+		}
+		for range now {
+			then = append(then, exec(p))
+		}
+		during, quiet = append(during, now...), append(quiet, then...)
+		ratios = append(ratios, median(now)/median(then))
+	}
+	b.ReportMetric(median(quiet), "quiet-µs")
+	b.ReportMetric(median(during), "scrape-µs")
+	b.ReportMetric(median(ratios), "ratio")
+	b.ReportMetric(0, "ns/op") // of all
 }
 
 func median(all []float64) float64 {

@@ -28,7 +28,7 @@ type Usage struct {
 // GetStatsSummary returns the CPU time and memory of each VM, as its kernel counts them, for
 // /stats/summary. A figure's time is that of the VM's answer: at most 5 seconds ago, or,
 // if a VM does not answer (it is paused, say), that of its last one. VMs that have never
-// answered, or have an agent of protocol version 1, are left out. The node's figures are the
+// answered, or have no agent or one of protocol version 1, are left out. The node's figures are the
 // sums of its VMs', its CPU time since the program began. It returns within 4 seconds.
 // Without [Pods.Usage] it is an errdefs.NotFound.
 func (p *Pods) GetStatsSummary(ctx context.Context) (*v1alpha1.Summary, error) {
@@ -139,12 +139,14 @@ func (p *Pods) GetMetricsResource(ctx context.Context) ([]*dto.MetricFamily, err
 	started := gaugeOf("container_start_time_seconds", "Boot of the VM, or its restoration from a snapshot, seconds since 1970-01-01 UTC")
 	podCPU := counter("pod_cpu_usage_seconds_total", cpu.GetHelp())
 	podMemory := gaugeOf("pod_memory_working_set_bytes", memory.GetHelp())
-	failed := gaugeOf("resource_scrape_error", "1 if some pod has no figures: its VM has never answered, or has no agent that tells them")
+	failed := gaugeOf("resource_scrape_error", "1 if the agent of some pod has never answered")
 	missing := 0.0
 	for i, pod := range pods {
 		r := &all[i]
 		if r.at.IsZero() {
-			missing = 1
+			if !r.none {
+				missing = 1
+			}
 			continue
 		}
 		labels := []string{"namespace", pod.Namespace, "pod", pod.Name}

@@ -131,6 +131,28 @@ func TestMetricsAreThoseOfTheKubelet(t *testing.T) {
 	}
 }
 
+// Nobody needs to be alarmed about a pod without an agent.
+func TestPodServedElsewhereIsNoScrapeError(t *testing.T) {
+	c := newCluster(t)
+	c.add("container", &kubelet.Target{Fallback: c.Pods})
+	for pods, want := range map[string]float64{"vm container": 0, "vm gone": 1} {
+		c.add("gone", &kubelet.Target{Agent: "unix:///nosuch/socket"})
+		c.Pods.Usage.Pods = func(context.Context) ([]*corev1.Pod, error) { return podsOf(strings.Fields(pods)...), nil }
+		families, err := c.Pods.GetMetricsResource(patiently(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if got := f.GetMetric()[0].GetGauge().GetValue(); f.GetName() == "resource_scrape_error" && got != want {
+				t.Errorf("%s: resource_scrape_error %v, want %v", pods, got, want)
+			}
+			if f.GetName() == "pod_memory_working_set_bytes" && len(f.GetMetric()) != 1 {
+				t.Errorf("%s: %d pods have figures, want 1", pods, len(f.GetMetric()))
+			}
+		}
+	}
+}
+
 func TestNodeWithoutUsageHasNoStatistics(t *testing.T) {
 	c := newCluster(t)
 	if s, err := c.Pods.GetStatsSummary(t.Context()); err == nil {

@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync"
 	"time"
@@ -20,6 +21,9 @@ const (
 	pollTime   = 2 * time.Second
 	gatherTime = 4 * time.Second
 
+	// noneTime is how long a pod that has no figures is not asked again.
+	noneTime = time.Minute
+
 	// maxPolls is how many VMs are asked at a time.
 	maxPolls = 32 // and as many that did not answer the last time
 )
@@ -33,6 +37,7 @@ type reading struct {
 	cores  float64       // CPUs' worth of time since the reading before; below 0: not known
 	free   uint64        // bytes, for new processes
 	used   uint64        // bytes
+	none   bool          // there are no figures: no agent, or one of protocol version 1
 }
 
 // A meter has the latest reading of each VM. It is safe for concurrent use.
@@ -53,9 +58,10 @@ func keyOf(pod *corev1.Pod) podKey { return podKey{pod.Namespace, pod.Name, stri
 
 // A gauge is a VM's place in a meter.
 type gauge struct {
-	last  reading
-	asked chan struct{} // closed at the end of the poll that is under way; nil: none is
-	deaf  bool          // it did not answer the last one
+	last   reading
+	noneAt time.Time     // when it was last found to have none
+	asked  chan struct{} // closed at the end of the poll that is under way; nil: none is
+	deaf   bool          // it did not answer the last one
 }
 
 func newMeter() *meter {
@@ -97,7 +103,7 @@ func (m *meter) poll(pods []*corev1.Pod, ask func(context.Context, *corev1.Pod) 
 			g = &gauge{}
 		}
 		present[keyOf(pod)] = g
-		if g.asked == nil && time.Since(g.last.at) > freshTime {
+		if g.asked == nil && time.Since(g.last.at) > freshTime && time.Since(g.noneAt) > noneTime {
 			g.asked = make(chan struct{})
 			slots := m.slots
 			if g.deaf {
@@ -122,8 +128,12 @@ func (m *meter) read(g *gauge, slots chan struct{}, ask func(context.Context) (*
 	<-slots
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	g.deaf = err != nil
-	if err == nil && info.MemoryTotal != 0 { // an agent of protocol version 1 does not tell
+	elsewhere := errors.Is(err, errElsewhere)
+	g.deaf = err != nil && !elsewhere
+	switch {
+	case elsewhere, err == nil && info.MemoryTotal == 0: // an agent of protocol version 1 does not tell
+		g.last, g.noneAt = reading{none: true}, time.Now()
+	case err == nil:
 		m.note(g, info, time.Now())
 	}
 	close(g.asked)

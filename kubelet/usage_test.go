@@ -141,18 +141,46 @@ func TestPausedVMsDelayNoScrapeForLong(t *testing.T) {
 	})
 }
 
-func TestVMThatDoesNotTellHasNoReading(t *testing.T) {
-	m := newMeter()
-	for name, answer := range map[string]*client.Info{"protocol version 1": {}, "an error": nil} {
-		ask := func(context.Context, *corev1.Pod) (*client.Info, error) {
-			if answer == nil {
-				return nil, errors.New("no agent")
-			}
-			return answer, nil
-		}
-		if got := m.gather(t.Context(), []*corev1.Pod{podOf("vm", name)}, ask)[0]; !got.at.IsZero() {
-			t.Errorf("%s: %+v", name, got)
-		}
+func TestPodWithoutFiguresHasNoReading(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer *client.Info
+		err    error
+		none   bool          // it is known that there are none
+		again  time.Duration // when it is asked again
+	}{
+		"protocol version 1": {&client.Info{}, nil, true, time.Minute},
+		"no agent":           {nil, fmt.Errorf("exec: %w", errElsewhere), true, time.Minute},
+		"an error":           {nil, errors.New("no answer"), false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, pods := newMeter(), []*corev1.Pod{podOf("vm", name)}
+				asked := 0
+				gather := func() reading {
+					r := m.gather(t.Context(), pods, func(context.Context, *corev1.Pod) (*client.Info, error) {
+						asked++
+						return test.answer, test.err
+					})[0]
+					synctest.Wait()
+					return r
+				}
+				if got := gather(); got != (reading{none: test.none}) {
+					t.Errorf("%+v", got)
+				}
+				if test.again > 0 {
+					time.Sleep(test.again) //nolint:forbidigo // of synctest
+					gather()
+					if asked != 1 {
+						t.Errorf("asked %d times within %v", asked, test.again)
+					}
+					time.Sleep(time.Nanosecond) //nolint:forbidigo // of synctest
+				}
+				gather()
+				if asked != 2 {
+					t.Errorf("asked %d times, want again after %v", asked, test.again)
+				}
+			})
+		})
 	}
 }
 
