@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -253,17 +254,48 @@ func TestInfoCountsWhatTheAgentHasDone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	fed := c.Command("sh", "-c", "read line")
+	fed.Stdin = strings.NewReader("12345")
+	_ = fed.Run()
+	agenttest.Eventually(t, "the input is counted", func() bool {
+		i, err := c.Info(patiently(t))
+		return err == nil && i.Agent.StdinBytes == 5
+	})
 	i, err := c.Info(patiently(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := i.Agent; a.ExecsStarted != 3 || a.ExecsFailed != 1 || a.ExecsRunning != 1 || a.StdoutBytes != 6 || a.StderrBytes != 5 {
+	if a := i.Agent; a.ExecsStarted != 4 || a.ExecsFailed != 1 || a.ExecsRunning != 1 || a.StdoutBytes != 6 || a.StderrBytes != 5 {
 		t.Errorf("%+v", a)
 	}
 	_ = stdin.Close()
 	if err := running.Wait(); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestInfoCountsTheCgroupsOfWhatCommandsLeaveBehind(t *testing.T) {
+	c, _ := dial(t)
+	left, err := c.CommandContext(patiently(t), "sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := strings.TrimSpace(string(left))
+	if cgroup, err := os.ReadFile("/proc/" + pid + "/cgroup"); err != nil || !strings.Contains(string(cgroup), "cocoon-agent") {
+		_ = c.Command("kill", pid).Run()
+		t.Skipf("the agent has no cgroups: %s %v", cgroup, err)
+	}
+	kept := func(want uint64) func() bool {
+		return func() bool {
+			i, err := c.Info(patiently(t))
+			return err == nil && i.Agent.CgroupsKept == want
+		}
+	}
+	agenttest.Eventually(t, "a cgroup is kept", kept(1))
+	if err := c.Command("kill", pid).Run(); err != nil {
+		t.Error(err)
+	}
+	agenttest.Eventually(t, "it is removed", kept(0))
 }
 
 func TestInfoSaysHowFarTheClockIsOff(t *testing.T) {

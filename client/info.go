@@ -57,9 +57,13 @@ type AgentInfo struct {
 	ExecsFailed  uint64 // did not start
 	ExecsRunning uint64
 
+	StdinBytes uint64 // that commands were given, of inputs that have ended
+
 	// Bytes that hosts have taken, of execs that have ended.
 	StdoutBytes uint64
 	StderrBytes uint64
+
+	CgroupsKept uint64 // of execs that have ended: something that they left is in them
 }
 
 // Info asks the agent what it and its guest are. One that speaks protocol version
@@ -115,7 +119,8 @@ func agentInfo(a *wire.Agent) AgentInfo {
 		Uptime: time.Duration(a.UptimeMS) * time.Millisecond, RSS: a.RSS,
 		Connections: a.Connections, Refused: a.Refused,
 		ExecsStarted: a.ExecsStarted, ExecsFailed: a.ExecsFailed, ExecsRunning: a.ExecsRunning,
-		StdoutBytes: a.StdoutBytes, StderrBytes: a.StderrBytes,
+		StdinBytes: a.StdinBytes, StdoutBytes: a.StdoutBytes, StderrBytes: a.StderrBytes,
+		CgroupsKept: a.CgroupsKept,
 	}
 }
 

@@ -165,8 +165,10 @@ type agentJSON struct {
 	ExecsStarted uint64  `json:"execs_started"`
 	ExecsFailed  uint64  `json:"execs_failed"`
 	ExecsRunning uint64  `json:"execs_running"`
+	StdinBytes   uint64  `json:"stdin_bytes"`
 	StdoutBytes  uint64  `json:"stdout_bytes"`
 	StderrBytes  uint64  `json:"stderr_bytes"`
+	CgroupsKept  uint64  `json:"cgroups_kept"`
 }
 
 func printJSON(out io.Writer, i *client.Info) error {
@@ -175,7 +177,8 @@ func printJSON(out io.Writer, i *client.Info) error {
 		i.Version, i.Protocol, i.Hostname, i.OS, i.Kernel, i.Arch, i.BootID, i.Resumes, i.Uptime.Seconds(), i.CPUs, i.CPUTime.Seconds(),
 		i.MemoryTotal, i.MemoryAvailable, i.Load, i.Start, i.StartsStuck, i.Clock.UTC(), i.ClockOffset.Seconds(), i.RoundTrip.Seconds(),
 		agentJSON{
-			a.Uptime.Seconds(), a.RSS, a.Connections, a.Refused, a.ExecsStarted, a.ExecsFailed, a.ExecsRunning, a.StdoutBytes, a.StderrBytes,
+			a.Uptime.Seconds(), a.RSS, a.Connections, a.Refused, a.ExecsStarted, a.ExecsFailed, a.ExecsRunning,
+			a.StdinBytes, a.StdoutBytes, a.StderrBytes, a.CgroupsKept,
 		},
 	})
 }

@@ -8,10 +8,11 @@ type Counts struct {
 	Failed  uint64 // did not start
 	Running uint64
 
+	Stdin          uint64 // bytes that processes were given, of inputs that have ended
 	Stdout, Stderr uint64 // bytes that hosts have taken, of jobs that have ended
 }
 
-type counters struct{ started, failed, stdout, stderr atomic.Uint64 }
+type counters struct{ started, failed, stdin, stdout, stderr atomic.Uint64 }
 
 func (c *counters) add(x *Exit) {
 	c.stdout.Add(x.Stdout)
@@ -26,6 +27,6 @@ func (t *Table) Counts() Counts {
 	c := &t.counters
 	return Counts{
 		Started: c.started.Load(), Failed: c.failed.Load(), Running: uint64(running),
-		Stdout: c.stdout.Load(), Stderr: c.stderr.Load(),
+		Stdin: c.stdin.Load(), Stdout: c.stdout.Load(), Stderr: c.stderr.Load(),
 	}
 }

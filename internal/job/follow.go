@@ -73,5 +73,6 @@ func (j *Job) finish(waitErr error) *Exit {
 // process's input stays open: whoever watches the job decides what becomes of it.
 func (j *Job) feed(stdin io.WriterTo) {
 	defer j.table.jobs.Done()
-	_ = j.process.Stdin().CopyFrom(stdin)
+	n, _ := j.process.Stdin().CopyFrom(stdin)
+	j.table.counters.stdin.Add(uint64(n))
 }

@@ -39,7 +39,7 @@ func TestStreamsBelongToTheUser(t *testing.T) {
 		}
 	}
 	c := start(t, s, proc.Spec{Argv: []string{"/bin/sh", "/dev/stdin"}, User: nobody, Stdin: true, Stdout: true})
-	if err := c.Stdin().CopyFrom(strings.NewReader("echo in\n")); err != nil {
+	if _, err := c.Stdin().CopyFrom(strings.NewReader("echo in\n")); err != nil {
 		t.Error(err)
 	}
 	if r := c.finish(t); r.stdout != "in\n" {

@@ -48,7 +48,7 @@ func TestHangUpLeavesATerminal(t *testing.T) {
 	s := newSpawner(t)
 	c := start(t, s, proc.Spec{Argv: shell("read line; echo got $line"), Stdin: true, Stdout: true, Terminal: &proc.Terminal{}})
 	c.Stdout().HangUp()
-	go func() { _ = c.Stdin().CopyFrom(strings.NewReader("hello\n")) }() // ends with the process
+	go func() { _, _ = c.Stdin().CopyFrom(strings.NewReader("hello\n")) }() // ends with the process
 	if got := c.finish(t); got.Code != 0 || got.stdout != "hello\r\ngot hello\r\n" {
 		t.Errorf("%q, %+v", got.stdout, got.Exit)
 	}

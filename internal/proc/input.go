@@ -21,28 +21,30 @@ type Input struct {
 // [Process.Reap], when CopyFrom returns.) An error of src's is returned, and the
 // pipe stays open until Reap: a process must not take input that was cut off for
 // input that has ended. What the process does not read, because it has closed
-// its stdin or has exited, is thrown away.
-func (in *Input) CopyFrom(src io.WriterTo) error {
+// its stdin or has exited, is thrown away. n is how many bytes it was given.
+func (in *Input) CopyFrom(src io.WriterTo) (n int64, err error) {
 	w := inputWriter{input: in, lane: lane.Lane{Raw: in.raw}, wanted: true, afterLine: true}
 	defer w.lane.Close()
 	if _, err := src.WriteTo(&w); err != nil {
-		return err
+		return w.given, err
 	}
 	in.end(w.afterLine)
-	return nil
+	return w.given, nil
 }
 
 // An inputWriter writes for one CopyFrom. It never fails.
 type inputWriter struct {
 	input     *Input
 	lane      lane.Lane
-	wanted    bool // the process may read on
-	afterLine bool // nothing has been written, or a whole line
+	given     int64 // bytes that were written
+	wanted    bool  // the process may read on
+	afterLine bool  // nothing has been written, or a whole line
 }
 
 func (w *inputWriter) Write(p []byte) (int, error) {
 	if w.wanted {
-		_, err := w.input.file.Write(p)
+		n, err := w.input.file.Write(p)
+		w.given += int64(n)
 		w.wanted = err == nil
 	}
 	if len(p) > 0 {

@@ -21,6 +21,7 @@ func (*spawner) canLimit() error            { return errSystem }
 func (*spawner) start(context.Context, Spec, launch) (*Process, error) { return nil, errSystem }
 func (*spawner) startWay() (string, error)                             { return "", errSystem }
 func (*spawner) startsStuck() int                                      { return 0 }
+func (*spawner) cgroupsKept() int                                      { return 0 }
 func (*spawner) account(string) (account, error)                       { return account{}, errSystem }
 
 func (*spawner) identity(string) (account, error) { return account{}, errSystem }

@@ -80,7 +80,7 @@ func TestSignalStopsAndContinues(t *testing.T) {
 		}
 		eventually(t, "state "+test.state, func() bool { return statOf(c.PID()).state == test.state })
 	}
-	if err := c.Stdin().CopyFrom(text("\n")); err != nil {
+	if _, err := c.Stdin().CopyFrom(text("\n")); err != nil {
 		t.Error(err)
 	}
 	if got := c.finish(t); got.Code != 3 {

@@ -41,6 +41,10 @@ func (s *Spawner) StartWay() (way string, why error) { return s.startWay() }
 // StartsStuck returns how many starts hang that could not be ended.
 func (s *Spawner) StartsStuck() int { return s.startsStuck() }
 
+// CgroupsKept returns how many cgroups of processes that were reaped are still there, because
+// something is in them. 0 without cgroups.
+func (s *Spawner) CgroupsKept() int { return s.cgroupsKept() }
+
 // Close frees what the Spawner holds. Its processes must have been reaped.
 // Cgroups in which daemons live on are left to them.
 func (s *Spawner) Close() error { return s.close() }

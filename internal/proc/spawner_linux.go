@@ -38,6 +38,13 @@ func (s *Spawner) useCgroups(full func(left int)) error {
 	return nil
 }
 
+func (s *spawner) cgroupsKept() int {
+	if s.cgroups == nil {
+		return 0
+	}
+	return s.cgroups.Left()
+}
+
 func (s *Spawner) close() error {
 	err := errors.Join(s.engine.Close(), s.null.close(), s.terminals.close())
 	if s.cgroups != nil {

@@ -54,13 +54,18 @@ func checksum(tb testing.TB, r io.Reader) string {
 
 const bulk = 16 << 20
 
+func feed(in *proc.Input, src io.WriterTo) error {
+	_, err := in.CopyFrom(src)
+	return err
+}
+
 func TestInputReachesTheProcessWhole(t *testing.T) {
 	s := newSpawner(t)
 	for _, size := range []int{0, 1, 65536, 65537, bulk} {
 		t.Run(fmt.Sprintf("bytes=%d", size), func(t *testing.T) {
 			c := start(t, s, proc.Spec{Argv: []string{"sha256sum"}, Stdin: true, Stdout: true})
-			if err := c.Stdin().CopyFrom(newSource(newNoise(1, size))); err != nil {
-				t.Error(err)
+			if n, err := c.Stdin().CopyFrom(newSource(newNoise(1, size))); err != nil || n != int64(size) {
+				t.Errorf("the process was given %d of %d bytes, %v", n, size, err)
 			}
 			_, want, _ := strings.Cut(checksum(t, newNoise(1, size)), ", ")
 			if got := c.finish(t); got.stdout != want+"  -\n" || got.Code != 0 {
@@ -72,7 +77,7 @@ func TestInputReachesTheProcessWhole(t *testing.T) {
 
 func TestInputComesBackThroughCat(t *testing.T) {
 	c := start(t, newSpawner(t), proc.Spec{Argv: []string{"cat"}, Stdin: true, Stdout: true})
-	if err := c.Stdin().CopyFrom(newSource(newNoise(2, bulk))); err != nil {
+	if _, err := c.Stdin().CopyFrom(newSource(newNoise(2, bulk))); err != nil {
 		t.Error(err)
 	}
 	got := checksum(t, strings.NewReader(c.finish(t).stdout))
@@ -93,7 +98,7 @@ func TestInputThatTheProcessDoesNotWantIsThrownAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := start(t, s, proc.Spec{Argv: shell(script), Stdin: true, Stdout: true})
 			from := newNoise(3, bulk)
-			if err := c.Stdin().CopyFrom(newSource(from)); err != nil || from.left != 0 {
+			if _, err := c.Stdin().CopyFrom(newSource(from)); err != nil || from.left != 0 {
 				t.Errorf("%v, %d bytes left", err, from.left)
 			}
 			if strings.HasSuffix(script, live) {
@@ -118,7 +123,7 @@ func TestProcessThatNeverReadsItsInputEndsAllTheSame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := start(t, s, proc.Spec{Argv: shell("exec 3<&0; " + script), Stdin: true, Stdout: true})
 			copied := make(chan error, 1)
-			go func() { copied <- c.Stdin().CopyFrom(newSource(newNoise(4, bulk))) }() // ended by Reap
+			go func() { copied <- feed(c.Stdin(), newSource(newNoise(4, bulk))) }() // ended by Reap
 			if name == "with a daemon" {
 				defer kill(t, c.stdout.pid(t, 2))
 			}
@@ -138,7 +143,7 @@ func TestInputThatIsCutOffDoesNotEnd(t *testing.T) {
 	})
 	lost := errors.New("lost")
 	from := io.MultiReader(strings.NewReader("hello\n"), iotest.ErrReader(lost))
-	if err := c.Stdin().CopyFrom(newSource(from)); !errors.Is(err, lost) {
+	if _, err := c.Stdin().CopyFrom(newSource(from)); !errors.Is(err, lost) {
 		t.Errorf("got %v", err)
 	}
 	c.stdout.await(t, 1)
@@ -152,7 +157,7 @@ func TestInputIsBrokenOffByReap(t *testing.T) {
 	c := start(t, newSpawner(t), proc.Spec{Argv: []string{"/bin/true"}, Stdin: true})
 	r, w := io.Pipe()
 	copied := make(chan error, 1)
-	go func() { copied <- c.Stdin().CopyFrom(newSource(r)) }() // ended by the end of r
+	go func() { copied <- feed(c.Stdin(), newSource(r)) }() // ended by the end of r
 	c.finish(t)
 	if _, err := w.Write([]byte("too late")); err != nil {
 		t.Error(err)

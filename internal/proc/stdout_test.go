@@ -74,7 +74,7 @@ func TestSlowReaderGetsAllOutput(t *testing.T) {
 	to := &slow{pace: time.NewTicker(2 * time.Millisecond)}
 	defer to.pace.Stop()
 	fed := make(chan error, 1)
-	go func() { fed <- p.Stdin().CopyFrom(newSource(newNoise(5, bulk/4))) }() // ended by its source
+	go func() { fed <- feed(p.Stdin(), newSource(newNoise(5, bulk/4))) }() // ended by its source
 	n, cut, err := p.Stdout().CopyTo(to)
 	if n != bulk/4 || cut || err != nil {
 		t.Errorf("%d bytes, cut: %v, %v", n, cut, err)

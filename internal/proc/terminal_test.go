@@ -29,7 +29,7 @@ func terminal(t *testing.T, s *proc.Spawner, spec proc.Spec) (*child, func(keys 
 	typed := make(chan struct{})
 	go func() { // ends with the test
 		defer close(typed)
-		_ = c.Stdin().CopyFrom(newSource(from))
+		_, _ = c.Stdin().CopyFrom(newSource(from))
 	}()
 	t.Cleanup(func() { _ = to.CloseWithError(os.ErrClosed); <-typed })
 	return c, func(keys string) { _, _ = io.WriteString(to, keys) }
@@ -203,7 +203,7 @@ func TestEndOfInputEndsEveryProgramThatReads(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := start(t, newSpawner(t), proc.Spec{Argv: test.argv, Env: []string{"PS1=", "HISTFILE="}, Terminal: &proc.Terminal{}})
 			fed := make(chan error)
-			go func() { fed <- c.Stdin().CopyFrom(text(test.input)) }() // ends with Reap
+			go func() { fed <- feed(c.Stdin(), text(test.input)) }() // ends with Reap
 			r := c.finish(t)
 			if err := <-fed; err != nil {
 				t.Error(err)

@@ -146,7 +146,8 @@ func (s *Server) account() *wire.Agent {
 		UptimeMS: uint64(time.Since(s.begun).Milliseconds()), RSS: guest.RSS(),
 		Connections: uint64(len(s.connections())), Refused: s.refused.Load(),
 		ExecsStarted: jobs.Started, ExecsFailed: jobs.Failed, ExecsRunning: jobs.Running,
-		StdoutBytes: jobs.Stdout, StderrBytes: jobs.Stderr,
+		StdinBytes: jobs.Stdin, StdoutBytes: jobs.Stdout, StderrBytes: jobs.Stderr,
+		CgroupsKept: uint64(s.Spawner.CgroupsKept()),
 	}
 }
 

@@ -165,9 +165,13 @@ type Agent struct {
 	ExecsFailed  uint64 // did not start
 	ExecsRunning uint64
 
+	StdinBytes uint64 // that commands were given, of inputs that have ended
+
 	// Bytes that hosts have taken, of execs that have ended.
 	StdoutBytes uint64
 	StderrBytes uint64
+
+	CgroupsKept uint64 // of execs that have ended: something is in them
 }
 
 func (a *Agent) fields(f *fields) {
@@ -178,8 +182,10 @@ func (a *Agent) fields(f *fields) {
 	natural(f, "execs_started", &a.ExecsStarted, filled)
 	natural(f, "execs_failed", &a.ExecsFailed, filled)
 	natural(f, "execs_running", &a.ExecsRunning, filled)
+	natural(f, "stdin_bytes", &a.StdinBytes, filled)
 	natural(f, "stdout_bytes", &a.StdoutBytes, filled)
 	natural(f, "stderr_bytes", &a.StderrBytes, filled)
+	natural(f, "cgroups_kept", &a.CgroupsKept, filled)
 }
 
 // Error says that a request was not carried out, or that a [Forward] that has
