@@ -140,15 +140,15 @@ func (m *member) watch(l *link) {
 	case <-p.ctx.Done():
 		l.end(context.Cause(p.ctx))
 	}
-	m.logEnd(l)
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.forget(l)
 	p.counts.addTraffic(l)
 	delete(p.watched, l)
 	if l.wasLost() {
 		p.counts.Lost++
 	}
+	p.mu.Unlock()
+	m.logEnd(l)
 }
 
 // judge gives a connection that has not answered a probe another ProbeTimeout,

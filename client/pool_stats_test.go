@@ -144,9 +144,7 @@ func TestPoolKnowsTheStatesOfItsTargets(t *testing.T) {
 	}
 	stop()
 	cmd, talk := talker(t, get(t, p, v.Target))
-	if s := states(p); s != (client.PoolStates{Connected: 1}) {
-		t.Errorf("%+v, want one that is connected", s)
-	}
+	agenttest.Eventually(t, "connected", func() bool { return states(p) == client.PoolStates{Connected: 1} })
 	v.Pause()
 	agenttest.Eventually(t, "silent", func() bool { return states(p) == client.PoolStates{Silent: 1} })
 	v.Resume()
@@ -154,6 +152,9 @@ func TestPoolKnowsTheStatesOfItsTargets(t *testing.T) {
 	talk("")
 	_ = cmd.Wait()
 
+	// A pool that does not probe, and so does not look for another connection by itself.
+	p = newPool(t, client.PoolConfig{MinBackoff: time.Hour, MaxBackoff: time.Hour})
+	get(t, p, v.Target)
 	const nowhere = "unix:///no/such/agent"
 	if _, err := p.Get(patiently(t), nowhere); err == nil {
 		t.Fatal("an agent that is not there answers")

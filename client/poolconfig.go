@@ -82,8 +82,8 @@ type PoolConfig struct {
 	// Logger is told about connections that begin, fail, fall silent and end, and about
 	// commands that are tried again: what needs attention is a warning, of attempts that
 	// fail only the first in a row. Each record has the target; errors may have a guest's
-	// words in them, printable and bounded. A Handler that blocks holds up what it is told
-	// about, and no other target. nil: nobody is told.
+	// words in them, printable and bounded. A Handler that blocks holds up the target that it
+	// is told about, and Close. nil: nobody is told.
 	Logger *slog.Logger
 
 	// Protocol is the version to speak with all agents. [ProtocolAuto], which is

@@ -72,8 +72,7 @@ type TargetStats struct {
 	RetryAt   time.Time `json:"retry_at,omitzero"`    // before which there is no other
 }
 
-// Stats returns a snapshot. It may be called often: it costs some microseconds for each
-// thousand targets.
+// Stats returns a snapshot. Its cost grows with the number of targets; it asks none of them.
 func (p *Pool) Stats() PoolStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -48,7 +48,9 @@ func (m *member) look(ctx context.Context, old *link) (*link, error) {
 			m.setSilent(false)
 			return old, nil
 		}
-		m.setSilent(pong != nil)
+		if pong != nil { // else it has ended
+			m.setSilent(true)
+		}
 	}
 	type result struct {
 		link *link
