@@ -2,6 +2,8 @@ module github.com/cocoonstack/cocoon-agent
 
 go 1.26.0
 
+ignore ./bin
+
 require (
 	github.com/alecthomas/kong v1.17.0
 	github.com/creack/pty v1.1.24

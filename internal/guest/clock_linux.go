@@ -1,27 +1,13 @@
 package guest
 
 import (
-	"fmt"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// setClock sets the wall clock, back only where that is asked for: programs
-// take time that goes back badly.
-func (s *Seed) setClock() (changed bool, note string, err error) {
-	now := s.Clock.Add(time.Since(s.Received)) // without a monotonic reading, as s.Clock is
-	ahead := time.Until(now)
-	if ahead <= 0 && !s.ClockBack {
-		return false, fmt.Sprintf("%v ahead, not set back", -ahead), nil
-	}
+func writeClock(now time.Time) error {
 	to := unix.NsecToTimespec(now.UnixNano())
-	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &to); err != nil {
-		return false, "", os.NewSyscallError("clock_settime", err)
-	}
-	if ahead < 0 {
-		return true, fmt.Sprintf("%v back", -ahead), nil
-	}
-	return true, fmt.Sprintf("%v forward", ahead), nil
+	return os.NewSyscallError("clock_settime", unix.ClockSettime(unix.CLOCK_REALTIME, &to))
 }

@@ -1,0 +1,4 @@
+package guest
+
+// ReadBootID reads it again.
+var ReadBootID = readBootID
