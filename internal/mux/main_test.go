@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// socketpair returns the ends of a Unix socket's connection.
+// socketpair returns the ends of a Unix socket's connection, or of a TCP connection in Windows:
+// Wine has no Unix sockets.
 func socketpair(tb testing.TB) (net.Conn, net.Conn) {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "mux") // a Unix socket's path is short
@@ -24,12 +26,16 @@ func socketpair(tb testing.TB) (net.Conn, net.Conn) {
 		tb.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	ln, err := net.Listen("unix", filepath.Join(dir, "s"))
+	network, address := "unix", filepath.Join(dir, "s")
+	if runtime.GOOS == "windows" {
+		network, address = "tcp", "127.0.0.1:0"
+	}
+	ln, err := net.Listen(network, address)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	defer ln.Close()
-	near, err := net.Dial("unix", ln.Addr().String())
+	near, err := net.Dial(network, ln.Addr().String())
 	if err != nil {
 		tb.Fatal(err)
 	}
