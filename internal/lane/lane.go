@@ -45,6 +45,12 @@ type Lane struct {
 // Bulk is how many copies have large buffers at the moment.
 func Bulk() int { return int(bulk.Load()) }
 
+// HungUp says whether a socket has ended in both directions.
+func HungUp(raw syscall.RawConn) (ended bool) {
+	err := raw.Control(func(fd uintptr) { ended = hungUp(fd) })
+	return err == nil && ended
+}
+
 // Next waits until there is something to read, and returns it, until Release. The
 // error is io.EOF, read(2)'s, or that of the descriptor's poller, such as
 // os.ErrDeadlineExceeded; no buffer is then held.

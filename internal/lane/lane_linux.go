@@ -16,5 +16,14 @@ func readFD(fd uintptr, p []byte) (n int, ready bool, err error) {
 	}
 }
 
+func hungUp(fd uintptr) bool {
+	fds := [1]unix.PollFd{{Fd: int32(fd)}}
+	for {
+		if _, err := unix.Poll(fds[:], 0); !errors.Is(err, unix.EINTR) {
+			return err == nil && fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+		}
+	}
+}
+
 // enlarge gives a pipe room for largePipe bytes.
 func enlarge(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, largePipe) }

@@ -67,7 +67,7 @@ func (c *Conn) CopyTo(w io.Writer) (n int64, err error) {
 // kernel tells of a reset once: if a write was told, reading finds an end. Such a
 // socket has hung up, and so no write is held up on it.
 func (c *Conn) endError() error {
-	if !hungUp(c.raw) {
+	if !lane.HungUp(c.raw) {
 		return nil
 	}
 	c.writing.Lock()
