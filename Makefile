@@ -23,7 +23,7 @@ LINT_RUN := LOG_LEVEL=error "$$lint" run
 VET_FOR  := linux/amd64 linux/arm64 linux/riscv64 darwin/arm64 windows/amd64
 LINT_FOR := linux darwin windows
 # Other modules than that of agent and client. They are linted for Linux only.
-LINUX_MODULES := bench kubelet e2e/instruments e2e/metrics examples client/poolmetrics
+LINUX_MODULES := bench kubelet e2e/instruments examples client/poolmetrics
 MODULES       := . $(LINUX_MODULES)
 SHELL_SCRIPTS := .ci/run e2e/vmm/run .ci/nightly .ci/steps.bash demo/demo.sh bench/openssh.sh e2e/run.sh e2e/compat/run.sh e2e/wine/exec e2e/wine/root.sh e2e/wine/run.sh e2e/qemu/bench.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh packaging/modules.sh \
                  $(wildcard findings/*.sh)
@@ -45,7 +45,7 @@ build: ## Build bin/cocoon-agent, statically linked; set GOOS and GOARCH to cros
 	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cocoon-agent
 
 .PHONY: all
-all: tidy-check fmt-check lint test test-kubelet test-metrics test-modules test-instruments build ## Check, test and build everything except e2e
+all: tidy-check fmt-check lint test test-kubelet test-poolmetrics test-modules test-instruments build ## Check, test and build everything except e2e
 
 .PHONY: demo
 demo: ## Start an agent on a Unix socket and run commands through it
@@ -87,10 +87,15 @@ else
 	cd kubelet && $(GO) test -timeout $(TIMEOUT) ./...
 endif
 
-# The collector for Prometheus, and what programs of a cluster make of a node's metrics.
-.PHONY: test-metrics
-test-metrics: ## Run the tests of client/poolmetrics, and those against metrics-server and Prometheus' engine
+.PHONY: test-poolmetrics
+test-poolmetrics: ## Run the tests of client/poolmetrics, the collector for Prometheus
 	cd client/poolmetrics && $(GO) test -timeout $(TIMEOUT) ./...
+
+# What programs of a cluster make of a node's metrics. It depends on much, and so is not in
+# MODULES: it is checked and tested here alone, nightly.
+.PHONY: test-metrics
+test-metrics: ## Run the tests against metrics-server and Prometheus' engine, nightly
+	@$(LINT); cd e2e/metrics && $(GO) mod tidy -diff && "$$lint" fmt --diff ./... && $(LINT_RUN) ./...
 	cd e2e/metrics && $(GO) test -timeout $(TIMEOUT) ./...
 
 .PHONY: test-modules
