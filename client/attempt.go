@@ -16,6 +16,7 @@ func (m *member) dial(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	if err := p.reserve(); err != nil {
+		m.notMade(err)
 		return nil, err
 	}
 	begun := time.Now()
@@ -30,6 +31,21 @@ func (m *member) dial(ctx context.Context) (*link, error) {
 	p.mu.Unlock()
 	m.logConnected(l, time.Since(begun))
 	return l, nil
+}
+
+// notMade takes note of an attempt for which there is no room.
+func (m *member) notMade(err error) {
+	if !errors.Is(err, ErrPoolFull) {
+		return
+	}
+	p := m.pool
+	p.mu.Lock()
+	p.counts.Full++
+	p.counts.LastError, p.counts.LastErrorAt = (&DialError{Target: m.target, Err: err}).Error(), time.Now()
+	first := !m.warned
+	m.warned = true
+	p.mu.Unlock()
+	m.logFull(err, first)
 }
 
 // dialFailed takes note of an attempt that has failed. unwanted: nobody waits for it any

@@ -29,6 +29,15 @@ func (b *backing) lastError() string {
 	return ""
 }
 
+// inARow returns how many attempts have failed. A connection of which it is not known yet
+// whether it was of use is none of them.
+func (b *backing) inARow() int {
+	if b.latest != nil {
+		return b.failures - 1
+	}
+	return b.failures
+}
+
 // failed counts an attempt that has failed.
 func (b *backing) failed(config *PoolConfig, err error) {
 	b.retryAt = time.Now().Add(config.backOff(b.failures))

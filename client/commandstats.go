@@ -6,16 +6,16 @@ import (
 )
 
 // CommandStats is how many commands of a [Pool]'s Clients have ended in which way. Each
-// whose Start failed, and each whose Wait has returned, is counted once. One that Start
-// has refused without asking the agent is not.
+// whose Start failed, and each whose Wait has returned, is counted once. One whose fields
+// Start refuses is not, nor is a Get that fails.
 type CommandStats struct {
 	Succeeded    uint64 `json:"succeeded"`     // Wait returned nil
 	Failed       uint64 `json:"failed"`        // by an exit code other than 0
 	Signaled     uint64 `json:"signaled"`      // by a signal that was not sent to end it
 	TimedOut     uint64 `json:"timed_out"`     // by Cmd.Timeout
-	Ended        uint64 `json:"ended"`         // by its context, Kill, the agent's shutdown or its limits
-	Incomplete   uint64 `json:"incomplete"`    // output is missing, or a Writer, the Reader, MaxOutput or WaitDelay ended Wait
-	Lost         uint64 `json:"lost"`          // started, and how it ended is not known
+	Ended        uint64 `json:"ended"`         // by its context, Kill, Forget, Close, or the agent's shutdown or limits; WaitDelay may have been over first
+	Incomplete   uint64 `json:"incomplete"`    // output is missing, or a Writer, the Reader or MaxOutput ended Wait
+	Lost         uint64 `json:"lost"`          // started, and how it ended is not known: the connection ended
 	MaybeStarted uint64 `json:"maybe_started"` // it is not known whether it has started
 	NotStarted   uint64 `json:"not_started"`   // the connection, the agent or the context had ended first
 	Limited      uint64 `json:"limited"`       // refused, as a limit or a resource of the guest is used up
@@ -83,12 +83,22 @@ func waitOutcome(err error) outcome {
 		return succeeded
 	}
 	if _, ok := errors.AsType[*LostExitError](err); ok {
-		return lostExit
+		return lostOutcome(err)
 	}
 	if exit, ok := err.(*ExitError); ok { //nolint:errorlint // a Writer's error may wrap one of another command
 		return exitOutcome(exit)
 	}
 	return incomplete
+}
+
+// lostOutcome tells what this program has given up from what was taken from it.
+func lostOutcome(err error) outcome {
+	for _, ours := range []error{ErrWaitDelay, ErrForgotten, ErrPoolClosed, ErrClosed} {
+		if errors.Is(err, ours) {
+			return endedBy
+		}
+	}
+	return lostExit
 }
 
 func exitOutcome(e *ExitError) outcome {

@@ -30,9 +30,10 @@ func (p *Pool) Forget(target string) {
 		m.search.cancel(ErrForgotten)
 	}
 	for _, l := range m.links() {
-		l.setEnding(fmt.Errorf("%w: %w", ErrLost, ErrForgotten))
+		if l.setEnding(fmt.Errorf("%w: %w", ErrLost, ErrForgotten)) {
+			p.counts.Forgotten++
+		}
 		p.forget(l)
-		p.counts.Forgotten++
 		p.running.Go(func() { l.end(nil) })
 	}
 }

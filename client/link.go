@@ -149,11 +149,11 @@ func (l *link) end(reason error) {
 }
 
 // setEnding sets why the link ends, unless it is ending already. From then on nothing
-// begins over it. The caller ends it.
-func (l *link) setEnding(reason error) {
+// begins over it. The caller ends it. It reports whether reason is why the link ends.
+func (l *link) setEnding(reason error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.setEndingLocked(reason)
+	return l.setEndingLocked(reason)
 }
 
 // setEndingLocked is setEnding with mu held. It reports whether reason is why the link ends.

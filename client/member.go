@@ -19,7 +19,7 @@ type member struct {
 	current *link     // nil: none
 	retired []*link   // replaced, and kept for the commands that run over them
 	search  *search   // under way, or nil
-	silent  bool      // a probe of the current one was not answered
+	silent  time.Time // when a probe of the current one was not answered; zero: none was since it was heard
 	warned  bool      // the log has been told that attempts fail
 	used    time.Time // by Get
 	timer   *time.Timer
@@ -58,6 +58,9 @@ func (m *member) tend() {
 		return
 	}
 	if l := m.current; l != nil {
+		if !m.silent.IsZero() && l.mux.Heard().After(m.silent) {
+			p.running.Go(func() { m.setSilent(false) }) // without mu
+		}
 		inUse, last := l.usage()
 		switch {
 		case inUse && l.silence() >= p.config.ProbeAfter, m.mayHaveLearnt(l, inUse):
@@ -115,8 +118,9 @@ func (m *member) boundRetired() {
 	}
 	for len(m.retired) > maxRetired {
 		l := m.retired[0]
-		l.setEnding(errTooManyRetired)
-		p.counts.Stale++
+		if l.setEnding(errTooManyRetired) {
+			p.counts.Stale++
+		}
 		p.forget(l)
 		m.retired = slices.DeleteFunc(m.retired, func(r *link) bool { return r == l }) // if the pool had forgotten it
 		p.running.Go(func() { l.end(nil) })
@@ -180,8 +184,10 @@ func (m *member) judge(l, newer *link) {
 	select {
 	case <-answered:
 	default:
-		p.count(&p.counts.Stale)
-		l.end(errStale)
+		if l.setEnding(errStale) {
+			p.count(&p.counts.Stale)
+		}
+		l.end(nil)
 	}
 }
 

@@ -196,7 +196,7 @@ func TestPoolTellsOfATarget(t *testing.T) {
 	if len(got) != 1 {
 		t.Fatalf("%+v", got)
 	}
-	got[0].Failures, got[0].RetryAt = 0, time.Time{} // it is young: whether it is of use is not known yet
+	got[0].RetryAt = time.Time{} // it is young: whether it is of use is not known yet
 	want := client.TargetStats{Target: a.Target, State: client.TargetConnected, Conns: 1, InUse: 1, Hello: &hello}
 	if diff := cmp.Diff(want, got[0]); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -239,13 +239,13 @@ func TestPoolStatsAsJSON(t *testing.T) {
 	for want, value := range map[string]any{
 		`{"targets":1,"conns":2,"in_use":3,"dialing":4,` +
 			`"states":{"connected":1,"silent":2,"connecting":3,"failing":4,"idle":5},` +
-			`"dials":5,"dial_errors":6,"probes":7,"probe_timeouts":8,"stale":9,"evicted":10,"lost":11,"retries":12,"forgotten":13,` +
+			`"dials":5,"dial_errors":6,"probes":7,"probe_timeouts":8,"stale":9,"evicted":10,"lost":11,"full":17,"retries":12,"forgotten":13,` +
 			`"received_bytes":14,"sent_bytes":15,` +
 			`"commands":{"succeeded":1,"failed":2,"signaled":3,"timed_out":4,"ended":5,"incomplete":6,"lost":7,"maybe_started":8,"not_started":9,"limited":10,"refused":11},` +
 			`"last_error":"no","last_error_at":"2030-01-02T03:04:05Z"}`: client.PoolStats{
 			Targets: 1, Conns: 2, InUse: 3, Dialing: 4,
 			States: client.PoolStates{Connected: 1, Silent: 2, Connecting: 3, Failing: 4, Idle: 5},
-			Dials:  5, DialErrors: 6, Probes: 7, ProbeTimeouts: 8, Stale: 9, Evicted: 10, Lost: 11, Retries: 12, Forgotten: 13,
+			Dials:  5, DialErrors: 6, Probes: 7, ProbeTimeouts: 8, Stale: 9, Evicted: 10, Lost: 11, Full: 17, Retries: 12, Forgotten: 13,
 			ReceivedBytes: 14, SentBytes: 15,
 			Commands:  client.CommandStats{Succeeded: 1, Failed: 2, Signaled: 3, TimedOut: 4, Ended: 5, Incomplete: 6, Lost: 7, MaybeStarted: 8, NotStarted: 9, Limited: 10, Refused: 11},
 			LastError: "no", LastErrorAt: at,
@@ -372,4 +372,196 @@ func TestPoolTellsItsLoggerOfAnotherAgent(t *testing.T) {
 	if !log.has("WARN nothing was tried again") {
 		t.Errorf("%q", log.records)
 	}
+}
+
+// A VM that goes on is not silent, though its command leaves no time for a probe.
+func TestPoolHearsThatAVMGoesOn(t *testing.T) {
+	a := agenttest.Start(t)
+	v := startVMM(t, a.Path)
+	var p *client.Pool
+	log := &pryingLog{pool: func() *client.Pool { return p }}
+	p = newPool(t, client.PoolConfig{
+		MinBackoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond, ProbeAfter: 400 * time.Millisecond,
+		ProbeTimeout: 60 * time.Millisecond, DialTimeout: 60 * time.Millisecond, Logger: slog.New(log),
+	})
+	var c *client.Client
+	agenttest.Eventually(t, "a connection", func() (ok bool) { // 60 ms may be too few on a busy machine
+		var err error
+		c, err = p.Get(patiently(t), v.Target)
+		return err == nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := c.CommandContext(ctx, "sh", "-c", "while :; do echo tick; sleep 0.02; done")
+	cmd.Stdout = io.Discard
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	v.Pause()
+	agenttest.Eventually(t, "silent", func() bool { return states(p).Silent == 1 })
+	before := p.Stats().DialErrors
+	agenttest.Eventually(t, "the attempt is over", func() bool { return p.Stats().DialErrors > before })
+	v.Resume()
+	agenttest.Eventually(t, "not silent", func() bool { return states(p).Silent == 0 })
+	agenttest.Eventually(t, "the log has it", func() bool { return log.has("INFO agent answers again") })
+	cancel()
+	_ = cmd.Wait()
+}
+
+// What the program itself has given up is not lost.
+func TestPoolTellsWhatItGaveUpFromWhatWasLost(t *testing.T) {
+	deaf := func(_ int, g *guest) {
+		g.offend(greeting("boot", "agent-of-16-byte"))
+		for {
+			m, err := wire.Read(g.in)
+			if err != nil {
+				return // the connection has ended
+			}
+			if e, ok := m.(*wire.Exec); ok {
+				g.offend(&wire.Started{Head: e.Head, PID: 42})
+			}
+		}
+	}
+	for name, giveUp := range map[string]func(p *client.Pool, cancel func()){
+		"WaitDelay": func(_ *client.Pool, cancel func()) { cancel() },
+		"Forget":    func(p *client.Pool, _ func()) { p.Forget("the VM") },
+		"Close":     func(p *client.Pool, _ func()) { _ = p.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, _ := fakePool(t, client.PoolConfig{}, deaf)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			cmd := get(t, p, "the VM").CommandContext(ctx, "anything")
+			cmd.WaitDelay = time.Millisecond
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			giveUp(p, cancel)
+			err := cmd.Wait()
+			if got := p.Stats().Commands; got != (client.CommandStats{Ended: 1}) {
+				t.Errorf("%v (%T): %+v", err, err, got)
+			}
+		})
+	}
+}
+
+// A connection that has ended when its VM is forgotten ends for one reason.
+func TestPoolCountsTheEndOfAConnectionOnce(t *testing.T) {
+	for range 100 {
+		p, _ := fakePool(t, soon(), func(_ int, g *guest) {
+			g.offend(greeting("boot", "agent-of-16-byte"))
+			_, _ = wire.Read(g.in)
+			_ = g.mux.Close()
+		})
+		c, err := p.Get(patiently(t), "the VM")
+		if err != nil {
+			continue
+		}
+		_ = c.Ping(patiently(t))
+		<-c.Done()
+		p.Forget("the VM")
+		_ = p.Close()
+		if s := p.Stats(); s.Lost+s.Forgotten+s.Evicted+s.Stale != 1 {
+			t.Fatalf("%+v, want one connection to have ended", s)
+		}
+	}
+}
+
+func TestPoolForgivesFailuresOfATargetThatIsWell(t *testing.T) {
+	a := agenttest.Start(t)
+	v := startVMM(t, "/no/such/agent")
+	p := newPool(t, client.PoolConfig{MinBackoff: time.Millisecond, MaxBackoff: 2 * time.Millisecond})
+	for range 3 {
+		if _, err := p.Get(patiently(t), v.Target); err == nil {
+			t.Fatal("an agent that is not there answers")
+		}
+	}
+	if got := p.Targets()[0].Failures; got != 3 {
+		t.Errorf("%d failures, want 3", got)
+	}
+	v.Boot(a.Path)
+	agenttest.Eventually(t, "a command", func() bool { return say(patiently(t), p, v.Target, "hello") == nil })
+	agenttest.Eventually(t, "no failures", func() bool { return p.Targets()[0].Failures == 0 })
+}
+
+// An agent that speaks version 1 has no connection that could end.
+func TestPoolKnowsThatAVMOfVersion1Fails(t *testing.T) {
+	a := agenttest.Start(t)
+	v := startVMM(t, a.Path)
+	config := soon()
+	config.Protocol = client.Protocol1
+	p := newPool(t, config)
+	if err := say(patiently(t), p, v.Target, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if s := states(p); s.Failing != 0 {
+		t.Errorf("%+v", s)
+	}
+	v.Boot("/no/such/agent")
+	v.Cut()
+	agenttest.Eventually(t, "failing", func() bool {
+		_, _ = p.Get(patiently(t), v.Target)
+		return states(p) == client.PoolStates{Failing: 1}
+	})
+	v.Boot(a.Path)
+	agenttest.Eventually(t, "connected", func() bool {
+		_, _ = p.Get(patiently(t), v.Target)
+		return states(p) == client.PoolStates{Connected: 1}
+	})
+}
+
+func TestPoolTellsThatItIsFull(t *testing.T) {
+	a, b := agenttest.Start(t), agenttest.Start(t)
+	var p *client.Pool
+	log := &pryingLog{pool: func() *client.Pool { return p }}
+	p = newPool(t, client.PoolConfig{MaxConns: 1, Logger: slog.New(log)})
+	cmd, talk := talker(t, get(t, p, a.Target))
+	for range 3 {
+		if _, err := p.Get(patiently(t), b.Target); !errors.Is(err, client.ErrPoolFull) {
+			t.Fatal(err)
+		}
+	}
+	s := p.Stats()
+	if want := "connect to " + b.Target + ": " + client.ErrPoolFull.Error(); s.Full != 3 || s.Dials != 1 || s.LastError != want {
+		t.Errorf("%+v, want 3 attempts that were not made, and %q", s, want)
+	}
+	if w, d := log.count("WARN attempt not made"), log.count("DEBUG attempt not made"); w != 1 || d != 2 {
+		t.Errorf("%d warnings and %d other records, want 1 and 2", w, d)
+	}
+	talk("")
+	_ = cmd.Wait()
+}
+
+func TestPoolTellsItsLoggerWhyACommandIsTriedAgain(t *testing.T) {
+	var text lockedBuffer
+	p, _ := fakePool(t, client.PoolConfig{Logger: slog.New(slog.NewTextHandler(&text, nil))}, func(dial int, g *guest) {
+		if dial == 1 {
+			g.refuse(greeting("boot", "agent-of-16-byte"), wire.ShuttingDown)
+			return
+		}
+		g.serve(greeting("boot", "agent-of-16-byte"))
+	})
+	if err := get(t, p, "the VM").CommandContext(patiently(t), "true").Run(); err != nil {
+		t.Fatal(err)
+	}
+	if want := `msg="tried again over another connection" target="the VM" because="the agent is shutting down"`; !strings.Contains(text.String(), want) {
+		t.Errorf("%q\nwant %q", text.String(), want)
+	}
+}
+
+// A lockedBuffer is a buffer for several goroutines.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }

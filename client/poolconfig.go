@@ -83,7 +83,8 @@ type PoolConfig struct {
 	// commands that are tried again: what needs attention is a warning, of attempts that
 	// fail only the first in a row. Each record has the target; errors may have a guest's
 	// words in them, printable and bounded. A Handler that blocks holds up the target that it
-	// is told about, and Close. nil: nobody is told.
+	// is told about, and Close. It may call Stats, Targets and Forget of the Pool, and nothing
+	// else. nil: nobody is told.
 	Logger *slog.Logger
 
 	// Protocol is the version to speak with all agents. [ProtocolAuto], which is

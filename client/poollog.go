@@ -4,10 +4,12 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
 
 // Nothing here is called with the pool's mu held, nor a link's: a slog.Handler may block,
-// or ask the pool something.
+// or ask for Stats.
 
 func (m *member) log() *slog.Logger { return m.pool.config.Logger.With("target", m.target) }
 
@@ -18,14 +20,23 @@ func (m *member) logConnected(l *link, took time.Duration) {
 
 // logFailure tells of an attempt that has failed, the first in a row or another one.
 func (m *member) logFailure(err error, first bool, failures int, wait time.Duration) {
-	level := slog.LevelDebug
-	if first {
-		level = slog.LevelWarn
-	}
 	if dial, ok := errors.AsType[*DialError](err); ok {
 		err = dial.Err
 	}
-	m.log().Log(m.pool.ctx, level, "attempt failed", "error", err, "failures", failures, "next_after", wait)
+	m.log().Log(m.pool.ctx, levelOf(first), "attempt failed", "error", err, "failures", failures, "next_after", wait)
+}
+
+// logFull tells of an attempt that was not made, the first in a row or another one.
+func (m *member) logFull(err error, first bool) {
+	m.log().Log(m.pool.ctx, levelOf(first), "attempt not made", "error", err)
+}
+
+// levelOf is that of a failure: only the first in a row is a warning.
+func levelOf(first bool) slog.Level {
+	if first {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
 }
 
 // logEnd tells of the end of l, which has ended.
@@ -41,10 +52,20 @@ func (m *member) logEnd(l *link) {
 	}
 }
 
+// whyLeft returns why nothing can begin over l.
+func (l *link) whyLeft() error {
+	if l.hasEnded() {
+		return l.lost()
+	}
+	return errShutDown
+}
+
+var errShutDown = errors.New("the agent is shutting down")
+
 // wasLost reports whether l, which has ended, ended by no decision of the pool's.
 func (l *link) wasLost() bool {
 	err := l.lost()
-	for _, decided := range []error{errIdle, errStale, errTooManyRetired, ErrPoolClosed, ErrForgotten} {
+	for _, decided := range []error{errIdle, errStale, errTooManyRetired, ErrPoolClosed, ErrForgotten, v1.ErrSuperseded} {
 		if errors.Is(err, decided) {
 			return false
 		}

@@ -22,6 +22,7 @@ type PoolStats struct {
 	Stale         uint64 `json:"stale"`          // connections closed because a newer one was answered and they were not, or for too many newer ones
 	Evicted       uint64 `json:"evicted"`        // unused connections closed: idle, replaced, or for MaxConns
 	Lost          uint64 `json:"lost"`           // connections that ended otherwise: by the agent, the VMM, or an error
+	Full          uint64 `json:"full"`           // attempts that were not made, for MaxConns; none of Dials
 	Retries       uint64 `json:"retries"`        // commands, and guest connections, tried over another connection
 	Forgotten     uint64 `json:"forgotten"`      // connections closed by Forget
 
@@ -32,8 +33,8 @@ type PoolStats struct {
 
 	Commands CommandStats `json:"commands"`
 
-	// LastError is that of the latest attempt that failed, and names its target; "": none
-	// has. LastErrorAt is when.
+	// LastError is that of the latest attempt that failed, or was not made for MaxConns, and
+	// names its target; "": none has. LastErrorAt is when.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 }
@@ -108,7 +109,8 @@ func (p *Pool) Targets() []TargetStats {
 
 // stats is called with mu held.
 func (m *member) stats() TargetStats {
-	s := TargetStats{Target: m.target, State: m.state(), Failures: m.backing.failures, LastError: m.backing.lastError()}
+	m.backing.settle(&m.pool.config, m.target)
+	s := TargetStats{Target: m.target, State: m.state(), Failures: m.backing.inARow(), LastError: m.backing.lastError()}
 	if m.backing.wait() > 0 {
 		s.RetryAt = m.backing.retryAt
 	}
@@ -126,9 +128,12 @@ func (m *member) stats() TargetStats {
 
 // state is called with mu held.
 func (m *member) state() TargetState {
-	connected := m.current != nil && !m.current.hasEnded()
+	l := m.current
+	connected := l != nil && !l.hasEnded()
 	switch {
-	case connected && m.silent:
+	case connected && l.old != nil && m.backing.failure != nil: // version 1 has no connection that would end
+		return TargetFailing
+	case connected && !m.silent.IsZero() && !l.mux.Heard().After(m.silent):
 		return TargetSilent
 	case connected:
 		return TargetConnected

@@ -40,7 +40,7 @@ func (m *member) another(ctx context.Context, l *link) (*link, error) {
 			next.release()
 			return nil, err
 		}
-		m.log().Info("tried again over another connection", "because", l.lost())
+		m.log().Info("tried again over another connection", "because", l.whyLeft())
 		return next, nil
 	}
 }

@@ -99,8 +99,11 @@ func (m *member) look(ctx context.Context, old *link) (*link, error) {
 // setSilent notes whether the current connection has left a probe without an answer.
 func (m *member) setSilent(silent bool) {
 	m.pool.mu.Lock()
-	changed := m.silent != silent
-	m.silent = silent
+	changed := m.silent.IsZero() == silent
+	m.silent = time.Time{}
+	if silent {
+		m.silent = time.Now()
+	}
 	m.pool.mu.Unlock()
 	switch {
 	case changed && silent:
@@ -156,7 +159,7 @@ func (m *member) replace(old, l *link) bool {
 	m.retire(old)
 	p.dialing--
 	p.open[l], p.watched[l] = m, true
-	m.current, m.silent = l, false
+	m.current, m.silent = l, time.Time{}
 	p.running.Go(func() { m.watch(l) })
 	if old != nil && !old.hasEnded() && old.old == nil {
 		p.running.Go(func() { m.judge(old, l) })

@@ -16,11 +16,15 @@ usage() {
 	exit 2
 }
 
-# set_versions VERSION works in the current directory.
+# set_versions VERSION works in the current directory. e2e/metrics depends on all modules of
+# the tree, and Go wants it to require what they do.
 set_versions() {
 	local version=$1 module
-	for module in "${nested[@]}"; do
+	for module in "${nested[@]}" e2e/metrics; do
 		go -C "$module" mod edit -require="$root@$version"
+	done
+	for module in "${nested[@]}"; do
+		go -C e2e/metrics mod edit -require="$root/$module@$version"
 	done
 }
 
@@ -55,6 +59,7 @@ clean() {
 	local cache
 	cache=$(go env GOMODCACHE)
 	rm -rf "$work"
+	grep -rlF --include=list "$version" "$cache/cache/download/$root" | xargs -r rm -f || true
 	find "$cache/${root%/*}" "$cache/cache/download/$root" -depth -name "*$version*" -exec rm -rf {} + || true
 }
 
@@ -63,15 +68,20 @@ check() {
 	work=$(mktemp -d)
 	trap clean EXIT
 	git clone -q . "$work/tree"
+	find "$work/tree" -mindepth 1 -maxdepth 1 ! -name .git -exec rm -rf {} +
 	git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
 		if [ -e "$file" ]; then printf '%s\0' "$file"; fi
 	done | tar -c --null -T - | tar -x -C "$work/tree"
+	local module
 	(
 		cd "$work/tree"
 		set_versions "$version"
 		git add -A
 		git -c user.name=test -c user.email=test@example.org -c commit.gpgsign=false commit -q --allow-empty -m 'the tree as it is'
 		serve "$work/proxy" "$version"
+		for module in "${nested[@]}" e2e/metrics; do
+			go -C "$module" list -m all >/dev/null # fails if its go.mod lacks something
+		done
 	)
 
 	mkdir "$work/program"
@@ -128,7 +138,12 @@ case ${1-} in
 --test)
 	check
 	;;
-v[0-9]*.[0-9]*.[0-9]*)
+v*)
+	number='(0|[1-9][0-9]*)'
+	if ! [[ $1 =~ ^v[01]\.$number\.$number(-[0-9A-Za-z.-]+)?$ ]]; then
+		echo "modules.sh: version $1: want v0.N.N or v1.N.N, with or without -PRERELEASE" >&2
+		exit 2
+	fi
 	set_versions "$1"
 	git --no-pager diff --stat -- '*go.mod'
 	echo 'Commit this, and then tag the commit:'

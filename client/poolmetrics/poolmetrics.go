@@ -70,6 +70,7 @@ var families = []family{
 	gauge("dialing", "Attempts to connect that are under way.", func(s *client.PoolStats) int { return s.Dialing }),
 	counter("dials_total", "Attempts to connect.", func(s *client.PoolStats) uint64 { return s.Dials }),
 	counter("dial_failures_total", "Attempts to connect that have failed.", func(s *client.PoolStats) uint64 { return s.DialErrors }),
+	counter("full_total", "Attempts to connect that were not made, because all connections that the pool may have were in use.", func(s *client.PoolStats) uint64 { return s.Full }),
 	counter("probes_total", "Pings over connections that were silent.", func(s *client.PoolStats) uint64 { return s.Probes }),
 	counter("probe_timeouts_total", "Pings that were not answered in time.", func(s *client.PoolStats) uint64 { return s.ProbeTimeouts }),
 	{

@@ -117,8 +117,8 @@ func TestMetricsAreWellFormed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(families) != 13 {
-		t.Errorf("%d families, want 13", len(families))
+	if len(families) != 14 {
+		t.Errorf("%d families, want 14", len(families))
 	}
 	for name := range families {
 		if !strings.HasPrefix(name, "cocoon_pool_") {
