@@ -29,8 +29,8 @@ func (b *backing) lastError() string {
 	return ""
 }
 
-// inARow returns how many attempts have failed. A connection of which it is not known yet
-// whether it was of use is none of them.
+// inARow returns how many attempts have failed. A connection that may yet turn out to be of
+// use does not count.
 func (b *backing) inARow() int {
 	if b.latest != nil {
 		return b.failures - 1

@@ -407,7 +407,7 @@ func TestPoolHearsThatAVMGoesOn(t *testing.T) {
 	_ = cmd.Wait()
 }
 
-// What the program itself has given up is not lost.
+// A command that the program itself has given up is not lost.
 func TestPoolTellsWhatItGaveUpFromWhatWasLost(t *testing.T) {
 	deaf := func(_ int, g *guest) {
 		g.offend(greeting("boot", "agent-of-16-byte"))
