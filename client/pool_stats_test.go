@@ -447,7 +447,7 @@ func TestPoolTellsWhatItGaveUpFromWhatWasLost(t *testing.T) {
 // A connection that has ended when its VM is forgotten ends for one reason.
 func TestPoolCountsTheEndOfAConnectionOnce(t *testing.T) {
 	for range 100 {
-		p, _ := fakePool(t, soon(), func(_ int, g *guest) {
+		p, _ := fakePool(t, client.PoolConfig{}, func(_ int, g *guest) {
 			g.offend(greeting("boot", "agent-of-16-byte"))
 			_, _ = wire.Read(g.in)
 			_ = g.mux.Close()
