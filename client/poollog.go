@@ -18,6 +18,9 @@ func (m *member) logConnected(l *link, took time.Duration) {
 	m.log().Debug("connected", "protocol", int(h.Protocol), "version", h.Version, "boot_id", h.BootID, "agent_id", h.AgentID, "took", took)
 }
 
+// logAnswers tells that an agent answers that did not.
+func (m *member) logAnswers() { m.log().Info("agent answers again") }
+
 // logFailure tells of an attempt that has failed, the first in a row or another one.
 func (m *member) logFailure(err error, first bool, failures int, wait time.Duration) {
 	if dial, ok := errors.AsType[*DialError](err); ok {

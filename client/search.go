@@ -109,7 +109,7 @@ func (m *member) setSilent(silent bool) {
 	case changed && silent:
 		m.log().Warn("agent does not answer: its VM may be paused, or the connection dead")
 	case changed:
-		m.log().Info("agent answers again")
+		m.logAnswers()
 	}
 }
 
@@ -159,6 +159,9 @@ func (m *member) replace(old, l *link) bool {
 	m.retire(old)
 	p.dialing--
 	p.open[l], p.watched[l] = m, true
+	if !m.silent.IsZero() {
+		p.running.Go(m.logAnswers) // without mu
+	}
 	m.current, m.silent = l, time.Time{}
 	p.running.Go(func() { m.watch(l) })
 	if old != nil && !old.hasEnded() && old.old == nil {
