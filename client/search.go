@@ -45,7 +45,7 @@ func (m *member) look(ctx context.Context, old *link) (*link, error) {
 	if old != nil && !old.hasEnded() {
 		var ok bool
 		if pong, ok = m.probe(within, old); ok {
-			m.setSilent(false)
+			m.answers(old)
 			return old, nil
 		}
 		if pong != nil { // else it has ended
@@ -67,7 +67,7 @@ func (m *member) look(ctx context.Context, old *link) (*link, error) {
 			if pong = nil; err != nil {
 				continue // it has ended
 			}
-			m.setSilent(false)
+			m.answers(old)
 			cancel()
 			p.running.Go(func() {
 				if r := <-dialed; r.link != nil {
@@ -94,6 +94,17 @@ func (m *member) look(ctx context.Context, old *link) (*link, error) {
 			return r.link, nil
 		}
 	}
+}
+
+// answers notes that the current connection has answered a probe. Of version 1 that was a
+// connection of its own, and so the agent can be reached.
+func (m *member) answers(l *link) {
+	if l.old != nil {
+		m.pool.mu.Lock()
+		m.backing = backing{}
+		m.pool.mu.Unlock()
+	}
+	m.setSilent(false)
 }
 
 // setSilent notes whether the current connection has left a probe without an answer.
