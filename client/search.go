@@ -96,8 +96,8 @@ func (m *member) look(ctx context.Context, old *link) (*link, error) {
 	}
 }
 
-// answers notes that the current connection has answered a probe. Of version 1 that was a
-// connection of its own, and so the agent can be reached.
+// answers notes that the current connection has answered a probe. With version 1 the
+// probe was a new connection, and so the agent can be reached.
 func (m *member) answers(l *link) {
 	if l.old != nil {
 		m.pool.mu.Lock()

@@ -11,7 +11,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/client/poolmetrics"
 )
 
-// A host program serves the metrics of its pool on a port of its own.
+// A host program serves the metrics of its pool over HTTP.
 func Example() {
 	pool := client.NewPool(client.PoolConfig{})
 	defer pool.Close()

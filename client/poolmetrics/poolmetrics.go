@@ -2,11 +2,11 @@
 //
 //	prometheus.MustRegister(poolmetrics.New(pool))
 //
-// It is a module of its own, so that the client needs no library of Prometheus's. No label
+// It is a separate module, so that the client does not need Prometheus's libraries. No label
 // has a value that a guest or a target chooses: how many series there are does not depend on
 // how many VMs there are. The client's Pool.Targets tells of each target, for people.
 //
-// Of several pools of a program, each has a registry, or labels of its own:
+// A program with several pools gives each a registry, or labels:
 //
 //	prometheus.WrapRegistererWith(prometheus.Labels{"pool": "exec"}, registry).MustRegister(poolmetrics.New(pool))
 //
