@@ -208,6 +208,7 @@ func TestPoolsHTTPGoesOnAfterTheAgentWasReplaced(t *testing.T) {
 	var current atomic.Pointer[agenttest.Agent]
 	current.Store(agenttest.Start(t))
 	config := soon()
+	config.ProbeAfter = time.Minute // a probe could connect to the old agent once more, unseen by old.Done
 	config.Dial = func(ctx context.Context, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", current.Load().Path)
