@@ -32,7 +32,7 @@ var (
 // A Lane lends one copy its buffers, and makes it one of the few with large
 // ones when it fills small ones. Only the copy's goroutine uses it, which closes it.
 type Lane struct {
-	Raw syscall.RawConn // of the descriptor, which does not block
+	Raw syscall.RawConn // of a socket, or what Pipe returns; its descriptor does not block
 
 	bulk bool
 	held *[]byte // nil: none
@@ -41,6 +41,9 @@ type Lane struct {
 	n   int
 	err error
 }
+
+// Pipe returns what a Lane reads f by, a pipe that does not block.
+func Pipe(f *os.File) (syscall.RawConn, error) { return pipe(f) }
 
 // Bulk is how many copies have large buffers at the moment.
 func Bulk() int { return int(bulk.Load()) }
@@ -88,7 +91,7 @@ func (l *Lane) taken(err error) ([]byte, error) {
 func (l *Lane) read(fd uintptr) bool {
 	l.take()
 	var ready bool
-	if l.n, ready, l.err = readFD(fd, *l.held); !ready {
+	if l.n, ready, l.err = readFD(l.Raw, fd, *l.held); !ready {
 		l.Release()
 	}
 	return ready

@@ -2,12 +2,14 @@ package lane
 
 import (
 	"errors"
+	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // readFD is read(2). It is not ready if there is nothing to read yet.
-func readFD(fd uintptr, p []byte) (n int, ready bool, err error) {
+func readFD(_ syscall.RawConn, fd uintptr, p []byte) (n int, ready bool, err error) {
 	for {
 		n, err = unix.Read(int(fd), p)
 		if !errors.Is(err, unix.EINTR) {
@@ -27,3 +29,5 @@ func hungUp(fd uintptr) bool {
 
 // enlarge gives a pipe room for largePipe bytes.
 func enlarge(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, largePipe) }
+
+func pipe(f *os.File) (syscall.RawConn, error) { return f.SyscallConn() }

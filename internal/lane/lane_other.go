@@ -2,9 +2,17 @@
 
 package lane
 
-import "errors"
+import (
+	"errors"
+	"os"
+	"syscall"
+)
 
-func readFD(uintptr, []byte) (n int, ready bool, err error) { return 0, true, errors.ErrUnsupported }
+func readFD(syscall.RawConn, uintptr, []byte) (n int, ready bool, err error) {
+	return 0, true, errors.ErrUnsupported
+}
+
+func pipe(f *os.File) (syscall.RawConn, error) { return f.SyscallConn() }
 
 func hungUp(uintptr) bool { return false }
 

@@ -2,6 +2,7 @@ package lane
 
 import (
 	"os"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -28,9 +29,16 @@ func poll(fd uintptr, events int16) (int16, error) {
 	return p.revents, nil
 }
 
-// readFD reads a socket. It is not ready if there is nothing to read yet. It looks first: the
-// sockets of package net would block, as their own reads overlap.
-func readFD(fd uintptr, p []byte) (n int, ready bool, err error) {
+// readFD is not ready if there is nothing to read yet.
+func readFD(raw syscall.RawConn, fd uintptr, p []byte) (n int, ready bool, err error) {
+	if _, ok := raw.(*pipeConn); ok {
+		return readPipe(windows.Handle(fd), p)
+	}
+	return readSocket(fd, p)
+}
+
+// readSocket looks first: the sockets of package net would block, as their own reads overlap.
+func readSocket(fd uintptr, p []byte) (n int, ready bool, err error) {
 	if happened, err := poll(fd, pollRead); happened == 0 || err != nil {
 		return 0, err != nil, err
 	}

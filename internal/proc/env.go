@@ -5,9 +5,6 @@ import (
 	"strings"
 )
 
-// defaultPath is the PATH where the agent has none, as Debian's login gives root.
-const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 // private are variables that were put into the agent's environment for the agent
 // itself. TERM is of the agent's own terminal.
 var private = slices.Concat(
@@ -30,12 +27,12 @@ var private = slices.Concat(
 func baseEnv(own []string) []string {
 	var env []string
 	for _, entry := range own {
-		if key, _, ok := strings.Cut(entry, "="); ok && !slices.Contains(private, key) {
+		if key, _, ok := strings.Cut(entry, "="); ok && key != "" && !slices.Contains(private, envKey(key)) {
 			env = append(env, entry)
 		}
 	}
 	if _, ok := lookupEnv(env, "PATH"); !ok {
-		env = append(env, "PATH="+defaultPath)
+		env = append(env, "PATH="+defaultPath())
 	}
 	return env
 }
@@ -43,9 +40,9 @@ func baseEnv(own []string) []string {
 // environ is the environment of a process, each key once.
 func environ(base []string, user account, spec Spec) []string {
 	if spec.ClearEnv {
-		return unique(spec.Env)
+		return unique(slices.Concat(indispensable(base), spec.Env))
 	}
-	users := []string{"HOME=" + user.home, "USER=" + user.name, "LOGNAME=" + user.name, "SHELL=" + user.shell}
+	users := userEnv(user)
 	if spec.Terminal != nil {
 		users = append(users, "TERM="+spec.Terminal.term())
 	}
@@ -58,6 +55,7 @@ func unique(env []string) []string {
 	out := make([]string, 0, len(env))
 	for _, entry := range env {
 		key, _, _ := strings.Cut(entry, "=")
+		key = envKey(key)
 		if i, ok := at[key]; ok {
 			out[i] = entry
 			continue
@@ -70,7 +68,7 @@ func unique(env []string) []string {
 
 func lookupEnv(env []string, key string) (string, bool) {
 	for _, entry := range env {
-		if value, ok := strings.CutPrefix(entry, key+"="); ok {
+		if k, value, ok := strings.Cut(entry, "="); ok && envKey(k) == envKey(key) {
 			return value, true
 		}
 	}

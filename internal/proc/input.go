@@ -42,7 +42,7 @@ type inputWriter struct {
 }
 
 func (w *inputWriter) Write(p []byte) (int, error) {
-	if w.wanted {
+	if w.wanted && len(p) > 0 { // a write of nothing may end a pipe's reader
 		n, err := w.input.file.Write(p)
 		w.given += int64(n)
 		w.wanted = err == nil

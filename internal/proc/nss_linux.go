@@ -143,7 +143,7 @@ func (s *Spawner) run(l *lookup) error {
 
 // follow is a lookup's whole life.
 func (l *lookup) follow(s *Spawner) error {
-	p, err := s.Start(Spec{Argv: l.argv, ClearEnv: true, Env: []string{"PATH=" + defaultPath}, Dir: "/", Stdout: true})
+	p, err := s.Start(Spec{Argv: l.argv, ClearEnv: true, Env: []string{"PATH=" + defaultPath()}, Dir: "/", Stdout: true})
 	if err != nil {
 		return err
 	}

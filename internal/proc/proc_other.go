@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !windows
 
 package proc
 
@@ -29,6 +29,8 @@ func (*spawner) identity(string) (account, error) { return account{}, errSystem 
 func protect() error { return errSystem }
 
 func ownAccount() account { return account{} }
+
+func candidates(string, []string, string) ([]string, error) { return nil, errSystem }
 
 type process struct{}
 

@@ -3,6 +3,7 @@ package proc
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/cocoonstack/cocoon-agent/internal/ttymode"
@@ -13,6 +14,10 @@ type Spec struct {
 	// Argv is the command and its arguments. A command without a slash is
 	// looked up in the PATH of the process's own environment.
 	Argv []string
+
+	// Verbatim says that the arguments stand in a command line of Windows's as they are,
+	// with spaces between them. Elsewhere Start fails with [ErrUnsupported].
+	Verbatim bool
 
 	// Env lists KEY=VALUE on top of the base environment, or, with ClearEnv,
 	// is the whole of it. The last of equal keys counts.
@@ -87,7 +92,7 @@ func checkStrings(spec Spec) error {
 			return err
 		}
 	}
-	if spec.Dir != "" && !strings.HasPrefix(spec.Dir, "/") {
+	if spec.Dir != "" && !filepath.IsAbs(spec.Dir) {
 		return invalidError{fmt.Errorf("directory %.256q is not absolute", spec.Dir)}
 	}
 	return checkNUL("directory", spec.Dir)

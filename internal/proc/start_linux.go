@@ -11,6 +11,9 @@ import (
 )
 
 func (s *Spawner) start(ctx context.Context, spec Spec, l launch) (*Process, error) {
+	if spec.Verbatim {
+		return nil, fmt.Errorf("%w: arguments that stand verbatim in a command line: only Windows has command lines", ErrUnsupported)
+	}
 	credential, err := s.credential(l.user)
 	if err != nil {
 		return nil, err

@@ -47,7 +47,7 @@ func searchPath(env []string) string {
 	if path, ok := lookupEnv(env, "PATH"); ok {
 		return path
 	}
-	return defaultPath
+	return defaultPath()
 }
 
 func within(dir, path string) string {

@@ -1,0 +1,20 @@
+package proc
+
+import "fmt"
+
+// errUser says what a Windows agent does not do: it has nobody's password.
+var errUser = fmt.Errorf("%w: a user: on Windows each command runs as the agent does", ErrUnsupported)
+
+func ownAccount() account { return account{} }
+
+func (s *Spawner) account(user string) (account, error) {
+	if user != "" {
+		return account{}, errUser
+	}
+	return s.self, nil
+}
+
+func (s *Spawner) identity(user string) (account, error) { return s.account(user) }
+
+// protect: Windows has nothing that kills programs for want of memory.
+func protect() error { return nil }

@@ -1,0 +1,138 @@
+package proc
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode/utf16"
+
+	"golang.org/x/sys/windows"
+)
+
+// defaultExtensions are those of programs where there is no PATHEXT.
+const defaultExtensions = ".COM;.EXE;.BAT;.CMD"
+
+// candidates is the file that is a command's: it is looked up in the PATH of the process's own
+// environment, and by its extensions. A command with a separator is looked up in dir only.
+func candidates(name string, env []string, dir string) ([]string, error) {
+	extensions := extensionsOf(env)
+	if strings.ContainsAny(name, `\/:`) {
+		path := within(dir, filepath.FromSlash(name))
+		if file := program(path, extensions); file != "" {
+			return []string{file}, nil
+		}
+		if info, err := os.Stat(path); err == nil {
+			if info.IsDir() {
+				return nil, fmt.Errorf("%s: %w: it is a directory", clipPath(path), ErrNotExecutable)
+			}
+			return []string{path}, nil // CreateProcess says what it is
+		}
+		return nil, fmt.Errorf("%s: %w", clipPath(path), ErrNotFound)
+	}
+	path, _ := lookupEnv(env, "PATH")
+	for _, folder := range filepath.SplitList(path) {
+		if folder == "" {
+			continue
+		}
+		if file := program(within(dir, folder)+`\`+name, extensions); file != "" {
+			return []string{file}, nil
+		}
+	}
+	return nil, fmt.Errorf("%.256q: %w in PATH=%.1024s, with PATHEXT=%.256s", name, ErrNotFound, path, strings.Join(extensions, ";"))
+}
+
+// extensionsOf are those of programs, in the order in which they are tried.
+func extensionsOf(env []string) []string {
+	list, _ := lookupEnv(env, "PATHEXT")
+	if list == "" {
+		list = defaultExtensions
+	}
+	var extensions []string
+	for e := range strings.SplitSeq(list, ";") {
+		if e = strings.TrimSpace(e); e != "" && e != "." {
+			extensions = append(extensions, "."+strings.TrimPrefix(e, "."))
+		}
+	}
+	return extensions
+}
+
+// program returns the file that path names with one of the extensions, or as it is if it has
+// one; empty: there is none.
+func program(path string, extensions []string) string {
+	if filepath.Ext(path) != "" && isFile(path) {
+		return path
+	}
+	for _, e := range extensions {
+		if isFile(path + e) {
+			return path + e
+		}
+	}
+	return ""
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir()
+}
+
+// within is path as a process sees it that begins in dir.
+func within(dir, path string) string {
+	if dir == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+// startDir is where a process begins whose Spec gives no directory.
+func startDir(env []string) string {
+	if home, ok := lookupEnv(env, "USERPROFILE"); ok {
+		if info, err := os.Stat(home); err == nil && info.IsDir() {
+			return home
+		}
+	}
+	root, _ := windows.GetWindowsDirectory()
+	return filepath.VolumeName(root) + `\`
+}
+
+// batchSpecial is what cmd.exe takes from the arguments of a batch file for itself, however they
+// are quoted.
+const batchSpecial = "\"%!^&|<>()\r\n"
+
+// maxCommandLine is how long a command line may be, in UTF-16 units, without its NUL.
+const maxCommandLine = 32766
+
+// commandLine is what a process gets as its command line: as programs split it that do as the C
+// runtime and CommandLineToArgvW do, or verbatim.
+func commandLine(path string, spec Spec) (string, error) {
+	args := spec.Argv[1:]
+	line := windows.ComposeCommandLine(spec.Argv)
+	if spec.Verbatim {
+		line = strings.Join(append([]string{windows.EscapeArg(spec.Argv[0])}, args...), " ")
+	}
+	if n := len(utf16.Encode([]rune(line))); n > maxCommandLine {
+		return "", invalidError{fmt.Errorf("%s: a command line of %d characters: want at most %d", clipPath(path), n, maxCommandLine)}
+	}
+	if isBatch(path) && !spec.Verbatim {
+		for _, a := range args {
+			if strings.ContainsAny(a, batchSpecial) {
+				return "", invalidError{fmt.Errorf("argument %.64q of a batch file: cmd.exe would not take it as one argument: it has one of %.64q", a, batchSpecial)}
+			}
+		}
+	}
+	return line, nil
+}
+
+func isBatch(path string) bool {
+	ext := strings.ToLower(filepath.Ext(path))
+	return ext == ".bat" || ext == ".cmd"
+}
+
+// clipPath is how much of a path a message has.
+func clipPath(path string) string {
+	const most = 1024
+	if len(path) > most {
+		return path[:most] + "…"
+	}
+	return path
+}

@@ -1,0 +1,120 @@
+package proc
+
+import (
+	"errors"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/windows"
+
+	"github.com/cocoonstack/cocoon-agent/internal/lane"
+)
+
+// The size of a terminal whose Spec gives none.
+const (
+	defaultRows = 24
+	defaultCols = 80
+)
+
+// A terminal is a pseudo-console. It reads one pipe and writes another.
+type terminal struct {
+	input, output *os.File // the agent's ends
+
+	mu      sync.Mutex
+	console windows.Handle // 0: being closed, or closed
+	ending  sync.Once
+}
+
+// openTerminal makes a terminal. Its modes are a POSIX terminal's, and Windows has others.
+func openTerminal(t Terminal) (*pipes, error) {
+	size := t.Size
+	if size.Rows == 0 || size.Cols == 0 {
+		size.Rows, size.Cols = defaultRows, defaultCols
+	}
+	input, theirInput, err := openPipe("terminal", true)
+	if err != nil {
+		return nil, err
+	}
+	output, theirOutput, err := openPipe("terminal", false)
+	if err != nil {
+		return nil, errors.Join(err, input.Close(), windows.CloseHandle(theirInput))
+	}
+	x := &terminal{input: input, output: output}
+	p := &pipes{terminal: x, opened: []windows.Handle{theirInput, theirOutput}}
+	err = windows.CreatePseudoConsole(coord(size), theirInput, theirOutput, 0, &x.console)
+	if err != nil {
+		x.console = 0
+		p.close()
+		return nil, unsupportedConsole(err)
+	}
+	rawIn, err := lane.Pipe(input)
+	if err == nil {
+		p.stdin = &Input{file: input, raw: rawIn, terminal: x}
+		rawIn, err = lane.Pipe(output)
+		p.stdout = &Output{file: output, raw: rawIn, exited: make(chan struct{})}
+	}
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// unsupportedConsole: pseudo-consoles are there since Windows 10 1809 and Server 2019.
+func unsupportedConsole(err error) error {
+	if errors.Is(err, windows.ERROR_PROC_NOT_FOUND) {
+		return errors.Join(ErrUnsupported, err)
+	}
+	return startError(os.NewSyscallError("CreatePseudoConsole", err))
+}
+
+func coord(s Size) windows.Coord {
+	const most = 1<<15 - 1
+	return windows.Coord{X: int16(min(s.Cols, most)), Y: int16(min(s.Rows, most))}
+}
+
+func (t *terminal) resize(s Size) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.console == 0 {
+		return os.ErrClosed
+	}
+	return os.NewSyscallError("ResizePseudoConsole", windows.ResizePseudoConsole(t.console, coord(s)))
+}
+
+// interrupt types Ctrl-C.
+func (t *terminal) interrupt() error {
+	_, err := t.input.Write([]byte{3})
+	return err
+}
+
+// endInput types Ctrl-Z and Enter, which end the input of a program that reads lines. afterLine
+// says that the input ended with a line: within one, Enter comes first.
+func (t *terminal) endInput(afterLine bool) {
+	keys := "\x1a\r"
+	if !afterLine {
+		keys = "\r" + keys
+	}
+	_, _ = t.input.Write([]byte(keys))
+}
+
+// hangUp begins to close the console: what is left in it is told, and then its output ends. The
+// output must be read meanwhile: before Windows 11 24H2 ClosePseudoConsole waits for that.
+func (t *terminal) hangUp() {
+	t.ending.Do(func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		console := t.console
+		t.console = 0
+		if console != 0 {
+			go windows.ClosePseudoConsole(console) // ends when the output has been read, or is closed
+		}
+	})
+}
+
+// close closes all that the agent has of it.
+func (t *terminal) close() {
+	t.hangUp()
+	_ = t.input.Close()
+	_ = t.output.Close()
+}
