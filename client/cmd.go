@@ -56,6 +56,13 @@ type Cmd struct {
 	// the user; an explicit group is its primary one and takes no other away.
 	User string
 
+	// Verbatim has Windows guests take Args[1:] as the rest of the command line, with spaces between
+	// them and nothing quoted, for programs that split it in ways of their own, such as cmd /c.
+	// Otherwise the arguments come as they are to a program that splits its command line as
+	// CommandLineToArgvW does. The agent must have the feature "verbatim": a Linux guest has no
+	// command lines. Otherwise the error is a [*RemoteError] of kind [Unsupported].
+	Verbatim bool
+
 	// TTY gives the command a terminal of its own for its standard streams; nil
 	// is none. What it writes comes from Stdout; Stderr must be nil, or the same
 	// Writer. The end of Stdin is typed into the terminal (^D), whenever the

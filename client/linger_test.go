@@ -58,3 +58,13 @@ func TestLingerIsNotAskedOfAnAgentThatIsTooOld(t *testing.T) {
 	cmd.Linger = time.Second
 	wantKind(t, cmd.Run(), client.Unsupported)
 }
+
+func TestVerbatimArgumentsAreNotSentToAGuestWithoutCommandLines(t *testing.T) {
+	c, a := dial(t)
+	cmd := c.CommandContext(patiently(t), "cmd", "/c", "dir")
+	cmd.Verbatim = true
+	wantKind(t, cmd.Run(), client.Unsupported)
+	if strings.Contains(a.Log.String(), "exec") {
+		t.Error("the agent was asked")
+	}
+}

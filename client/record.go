@@ -31,6 +31,9 @@ func checkExited(m *wire.Exited, h Hello) error {
 		if signaled || m.Signal != "" || m.Reason == wire.ReasonSignal {
 			return fmt.Errorf("%w: exited by signal %d in a Windows guest", ErrProtocol, m.SignalNumber)
 		}
+		if m.Status != 0 && m.Status != uint32(m.Code) {
+			return fmt.Errorf("%w: exited with code %d and status %d, which contradict each other", ErrProtocol, m.Code, m.Status)
+		}
 		return nil
 	case m.Code < -1 || m.Code > maxExitCode:
 		return fmt.Errorf("%w: exited with code %d: want -1 to %d", ErrProtocol, m.Code, maxExitCode)

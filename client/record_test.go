@@ -87,7 +87,7 @@ func TestExitOfWindowsHasAnyCodeOf32Bits(t *testing.T) {
 		math.MinInt32:     {1 << 31, 1, "exit status 0x80000000"},
 		math.MaxInt32 - 1: {math.MaxInt32 - 1, 0xfe, "exit status 0x7ffffffe"},
 	} {
-		_, _, err := endsBy(t, "windows", wire.Exited{Code: code, Reason: wire.ReasonExit})
+		_, _, err := endsBy(t, "windows", wire.Exited{Code: code, Status: uint32(code), Reason: wire.ReasonExit})
 		exit, ok := errors.AsType[*client.ExitError](err)
 		if !ok || exit.ExitCode() != want.code || exit.ExitStatus() != want.status || exit.Error() != want.text || exit.Success() {
 			t.Errorf("code %d: Run = %v, code %d, status %d; want %+v", code, err, exit.ExitCode(), exit.ExitStatus(), want)
@@ -98,8 +98,11 @@ func TestExitOfWindowsHasAnyCodeOf32Bits(t *testing.T) {
 	}
 }
 
-func TestExitOfWindowsBySignalIsALostExit(t *testing.T) {
+func TestContradictoryExitOfWindowsIsALostExit(t *testing.T) {
 	for _, x := range []wire.Exited{
+		{Code: 5, Status: 6, Reason: wire.ReasonExit},
+		{Code: -1, Status: 1, Reason: wire.ReasonExit},
+		{Code: 0, Status: 1 << 31, Reason: wire.ReasonExit},
 		{Code: -1, SignalNumber: 9, Reason: wire.ReasonSignal},
 		{Signal: "KILL", Reason: wire.ReasonExit},
 		{Reason: wire.ReasonSignal},

@@ -63,6 +63,11 @@ func (c *Cmd) ask() error {
 			return err
 		}
 	}
+	if c.Verbatim {
+		if err := c.client.needs(c.ctx, wire.FeatureVerbatim); err != nil {
+			return err
+		}
+	}
 	return c.client.withRetry(c.ctx, c.startOn)
 }
 
@@ -136,6 +141,7 @@ func (c *Cmd) exec(id uint64) *wire.Exec {
 		TTY:       c.tty,
 		TimeoutMS: milliseconds(c.Timeout),
 		Limits:    c.Limits.request(),
+		Verbatim:  c.Verbatim,
 	}
 	switch {
 	case c.Linger > 0:

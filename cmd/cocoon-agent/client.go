@@ -132,6 +132,7 @@ type clientCommand struct {
 	Escape string `default:"~" placeholder:"CHAR" help:"Escape character of -t. CHAR and a dot, typed at the start of a line, leave the session. One character, ^X for a control character, or none. Default: ~."`
 
 	User     string         `short:"u" placeholder:"USER" help:"Run the command as USER: name, uid, name:group or uid:gid. The command has all groups of the user. Default: serve's --user, or the agent's user."`
+	Verbatim bool           `help:"Windows guests: put ARGs into the command line as they are, unquoted, with spaces between them. For cmd /c, for example."`
 	ClearEnv bool           `help:"Start with an empty environment. Add variables with --env."`
 	Timeout  time.Duration  `placeholder:"TIME" help:"Terminate the command and its descendants after TIME, such as 30s. The exit status is then 124."`
 	Linger   *time.Duration `placeholder:"TIME" help:"After the command has exited, read output that its background processes still write for at most TIME, or until nothing has come for 2s. 0: to its end, as ssh does. Default: 10s."`
@@ -267,7 +268,7 @@ func (c *clientCommand) exec(signals chan os.Signal, conn *client.Client, report
 	cmd := conn.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Env, cmd.ClearEnv, cmd.Dir, cmd.User = c.Env, c.ClearEnv, c.Dir, c.User
 	cmd.Timeout, cmd.Keep, cmd.Limits = c.Timeout, c.Keep, c.limits()
-	cmd.Linger = c.linger()
+	cmd.Linger, cmd.Verbatim = c.linger(), c.Verbatim
 	l := &leaver{conn: conn, cancel: end, left: make(chan struct{})}
 	cmd.Stdin, cmd.Stdout = c.stdin(), &consumer{to: os.Stdout, busy: &l.busy}
 	if c.Timeout > 0 {

@@ -88,8 +88,8 @@ func finish(tb testing.TB, p *proc.Process, stdin io.WriterTo) finished {
 func TestExitCodesHave32Bits(t *testing.T) {
 	s := newSpawner(t)
 	for _, want := range []uint32{0, 7, 259, 0xC0000005, 0xFFFFFFFF} {
-		if got := run(t, s, proc.Spec{Argv: as("exit", strconv.FormatUint(uint64(want), 10))}, nil); uint32(got.Code) != want || got.Code < 0 {
-			t.Errorf("exit code %d, want %d", got.Code, want)
+		if got := run(t, s, proc.Spec{Argv: as("exit", strconv.FormatUint(uint64(want), 10))}, nil); got.Status != want || got.Code != int(int32(want)) {
+			t.Errorf("status %d, code %d, want %d", got.Status, got.Code, want)
 		}
 	}
 }

@@ -77,7 +77,7 @@ func (p *Process) exit() (Exit, error) {
 	if err := windows.GetExitCodeProcess(p.handle, &code); err != nil {
 		return Exit{}, os.NewSyscallError("GetExitCodeProcess", err)
 	}
-	e := Exit{Code: int(code), MaxRSS: peakOf(p.handle)}
+	e := Exit{Code: int(int32(code)), Status: code, MaxRSS: peakOf(p.handle)}
 	var created, exited, kernel, user windows.Filetime
 	if err := windows.GetProcessTimes(p.handle, &created, &exited, &kernel, &user); err == nil {
 		e.SystemTime, e.UserTime = duration(kernel), duration(user)

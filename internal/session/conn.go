@@ -159,8 +159,16 @@ func (c *conn) hello() error {
 		Version: c.server.Version,
 		OS:      runtime.GOOS, Arch: runtime.GOARCH,
 		BootID: guest.BootID(), Resumes: c.server.resumes.Load(), AgentID: *c.server.agentID.Load(),
-		Features: []string{wire.FeatureExecs, wire.FeatureLinger, wire.FeatureStreamClose, wire.FeatureTTYModes},
+		Features: features(),
 	})
+}
+
+// features are those of an agent on this system.
+func features() []string {
+	if runtime.GOOS == "windows" { // its terminals have no modes, but it has command lines
+		return []string{wire.FeatureExecs, wire.FeatureLinger, wire.FeatureStreamClose, wire.FeatureVerbatim}
+	}
+	return []string{wire.FeatureExecs, wire.FeatureLinger, wire.FeatureStreamClose, wire.FeatureTTYModes}
 }
 
 // Why a connection ends on this side.

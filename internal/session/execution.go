@@ -141,6 +141,7 @@ func (e *execution) spec() proc.Spec {
 		Merge:    e.merged(),
 		Terminal: terminal(e.req.TTY),
 		Limits:   e.limits,
+		Verbatim: e.req.Verbatim,
 	}
 }
 
@@ -218,7 +219,7 @@ func exitedOf(id uint64, exit *job.Exit) *wire.Exited {
 
 		OOMKilled:   exit.OOMKilled,
 		StdoutBytes: exit.Stdout, StderrBytes: exit.Stderr,
-		Cut: exit.Cut,
+		Cut: exit.Cut, Status: exit.Status,
 	}
 }
 

@@ -67,6 +67,7 @@ func impossible(m *wire.Exec) *wire.Error {
 		{m.OnDisconnect == wire.DisconnectKeep, "commands that outlive their connection"},
 		{m.Limits != nil, "limits"},
 		{m.LingerMS != nil, "choice of how long output is read after the exit"},
+		{m.Verbatim, "arguments that stand verbatim in a command line"},
 		{!text(m.Argv) || !text(m.Env), "arguments and variables that are not UTF-8"},
 	} {
 		if missing.asked {

@@ -48,6 +48,10 @@ type Exited struct {
 	// OOMKilled says that the memory limit of the exec was used up, and that the
 	// kernel has killed it.
 	OOMKilled bool
+
+	// Status is the exit code in a Windows guest, which has 32 bits. Code has the same bits
+	// as a signed number. 0 elsewhere.
+	Status uint32
 }
 
 func (*Exited) kind() Type { return TypeExited }
@@ -67,6 +71,7 @@ func (m *Exited) fields(f *fields) {
 	natural(f, "max_rss", &m.MaxRSS, filled)
 	flag(f, "oom_killed", &m.OOMKilled)
 	text(f, "message", &m.Message, filled)
+	natural(f, "status", &m.Status, filled)
 }
 
 // A Reason says why a process ended.

@@ -30,6 +30,10 @@ type Exec struct {
 	LingerMS     *uint64 // how long output after the exit is read in all; nil: 10 s; 0: to its end
 	OnDisconnect OnDisconnect
 	Limits       *Limits // nil: none
+
+	// Verbatim says that the arguments stand in the command line as they are, with spaces
+	// between them. Of Windows guests.
+	Verbatim bool
 }
 
 func (*Exec) kind() Type { return TypeExec }
@@ -49,6 +53,7 @@ func (m *Exec) fields(f *fields) {
 	optional(f, "linger_ms", &m.LingerMS)
 	text(f, "on_disconnect", &m.OnDisconnect, filled)
 	nested(f, "limits", &m.Limits, filled)
+	flag(f, "verbatim", &m.Verbatim)
 }
 
 // TTY asks for a terminal. Zero rows or columns stand for 24 and 80.

@@ -73,6 +73,9 @@ func goldenRequests() []goldenMessage {
 		{name: "exec-linger-end", about: "exec whose output is read to its end", message: &wire.Exec{
 			Head: head(19), Argv: []string{"make"}, Stdout: 5, LingerMS: new(uint64),
 		}},
+		{name: "exec-verbatim", about: "exec in a Windows guest, whose arguments stand in the command line as they are", message: &wire.Exec{
+			Head: head(22), Argv: []string{"cmd", "/c", `dir "C:\Program Files"`}, Stdout: 5, Verbatim: true,
+		}},
 		{name: "exec-env", about: "exec with an empty value, an equals sign within a value, an empty argument and text beyond ASCII", message: &wire.Exec{
 			Head: head(7), Argv: []string{"env", "", "naïve", "日本"}, Env: []string{"EMPTY=", "OPTS=a=b", "LINES=one\ntwo", "<&>=\u2028"},
 		}},
@@ -133,6 +136,9 @@ func goldenEvents() []goldenMessage {
 		{name: "started-forward", about: "started of a forward: neither pid nor handle", message: &wire.Started{Head: head(18)}},
 		{name: "error-hung", about: "error of an exec whose start hung until its timeout", message: &wire.Error{
 			Head: head(1), Kind: wire.Internal, Message: "stuck in execve /mnt/tool", Reason: wire.ReasonTimeout,
+		}},
+		{name: "exited-windows", about: "exited in a Windows guest, by an access violation, 0xC0000005: the same number with and without a sign", message: &wire.Exited{
+			Head: head(22), Code: -1073741819, Reason: wire.ReasonExit, Status: 0xC0000005,
 		}},
 		{name: "exited-stuck", about: "exited of a start that hung and that SIGKILL has not ended", message: &wire.Exited{
 			Head: head(1), Code: -1, Reason: wire.ReasonLost, Message: "stuck in execve /mnt/tool; SIGKILL does not end it",

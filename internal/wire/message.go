@@ -84,6 +84,9 @@ const (
 
 	// FeatureTTYModes are Modes, WidthPX and HeightPX of [TTY] and [Resize].
 	FeatureTTYModes = "tty-modes"
+
+	// FeatureVerbatim is Verbatim of [Exec].
+	FeatureVerbatim = "verbatim"
 )
 
 func (*Hello) kind() Type { return TypeHello }
