@@ -98,15 +98,6 @@ func (l *vsockListener) Accept() (net.Conn, error) {
 	return &vsockConn{Conn: c, local: l.addr, remote: &remote}, nil
 }
 
-// admitVsock is Admit for a listener.
-func (p Policy) admitVsock(addr net.Addr) bool {
-	peer, err := p.admitAddr(addr)
-	if err != nil && p.Refused != nil {
-		p.Refused(peer, err)
-	}
-	return err == nil
-}
-
 func (l *vsockListener) opError(op string, err error) error {
 	if errors.Is(err, os.ErrClosed) {
 		err = net.ErrClosed
@@ -131,11 +122,3 @@ func (c *vsockConn) LocalAddr() net.Addr { return c.local }
 
 // RemoteAddr is a *vsock.Addr.
 func (c *vsockConn) RemoteAddr() net.Addr { return c.remote }
-
-func vsockPeer(addr net.Addr) (Peer, bool) {
-	a, ok := addr.(*vsock.Addr)
-	if !ok {
-		return Peer{}, false
-	}
-	return Peer{Network: schemeVsock, CID: a.ContextID, Port: a.Port}, true
-}
