@@ -25,6 +25,8 @@ type grammar struct {
 	Kill    killCommand    `cmd:"" help:"Terminate commands in a guest."`
 	Reseed  reseedCommand  `cmd:"" help:"Reseed random numbers and change identity, after a snapshot restore."`
 	Version versionCommand `cmd:"" help:"Print the version, revision and protocol versions."`
+
+	systemCommands `embed:""` // of this operating system
 }
 
 const description = `Run commands in a microVM from its host, over virtio-vsock.
@@ -34,7 +36,10 @@ const description = `Run commands in a microVM from its host, over virtio-vsock.
 status of that command. Run "reseed" first in a VM that was cloned or restored
 from a snapshot.`
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	helpIfAsked()
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // run is main, with everything that ends in an exit status.
 func run(args []string, stdout, stderr io.Writer) (status int) {

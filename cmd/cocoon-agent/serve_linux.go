@@ -4,36 +4,39 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
-	"github.com/cocoonstack/cocoon-agent/internal/deadman"
-	"github.com/cocoonstack/cocoon-agent/internal/proc"
-	"github.com/cocoonstack/cocoon-agent/internal/session"
-	"github.com/cocoonstack/cocoon-agent/internal/systemd"
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
-	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-type serveCommand struct {
+// systemFlags are those that "serve" has on Linux alone.
+type systemFlags struct {
 	Port          *word         `xor:"listen" placeholder:"N" help:"Listen on this vsock port, on every CID of the guest. Default: 1024, unless systemd passes sockets."`
 	Listen        []string      `xor:"listen" sep:"none" placeholder:"URL" help:"Listen on vsock://:PORT or unix:///PATH instead. Sockets passed by systemd are used too. Repeatable."`
-	AllowCID      []word        `name:"allow-cid" placeholder:"N" help:"Accept vsock peers with CID N, in addition to the host (2). Repeatable. CID 1 gives every process in the guest the agent's privileges."`
 	ShutdownGrace time.Duration `default:"5s" help:"On shutdown, time between SIGTERM and SIGKILL for running commands."`
-	DisableV1     bool          `name:"disable-v1" help:"Refuse hosts that use protocol version 1 (JSON lines, one connection per command)."`
-	LogLevel      logLevel      `default:"info" placeholder:"LEVEL" env:"AGENT_LOG_LEVEL" help:"Log level: debug, info, warn or error. Default: info."`
-
-	capFlags     `embed:""`
-	ceilingFlags `embed:""`
-	policyFlags  `embed:""`
 }
+
+func (f *systemFlags) grace() time.Duration { return f.ShutdownGrace }
+
+// check returns what is wrong with the flags. strict: the log must be had.
+func (f *systemFlags) check(strict bool) error {
+	if f.ShutdownGrace < 0 {
+		return fmt.Errorf("--shutdown-grace %v is negative", f.ShutdownGrace)
+	}
+	if strict && isNull(os.Stderr) {
+		return errors.New("--audit strict needs a log: standard error is closed or /dev/null")
+	}
+	return nil
+}
+
+// deviceHelp says what to do about a vsock device that does not come.
+const deviceHelp = "add a vsock device to the VM, and load vmw_vsock_virtio_transport in the guest"
 
 // Help is what --help says besides the flags.
 func (*serveCommand) Help() string {
@@ -69,100 +72,10 @@ func (s *serveCommand) Run() error {
 	}
 	log := openLog(s.LogLevel, s.strict())
 	defer log.close()
-	notifier, err := systemd.NewNotifier()
-	if err != nil {
-		log.Warn().Err(err).Msg("sd_notify disabled")
-	}
-	var server *session.Server // which listeners do not need before it serves them
-	policy := transport.Policy{CIDs: s.allowed(), Refused: func(p transport.Peer, err error) { server.Refused(peerOf(p), err) }}
-	bind := binder{log.Logger, policy}
-	endpoints, err := bind.inherit()
-	if err != nil {
-		return err
-	}
-	addresses, err := s.addresses(len(endpoints) > 0)
-	if err != nil {
-		return &usageError{err}
-	}
-	s.collectInTime()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	dead := s.watch(log.Logger)
-	defer dead.Stop()
-	survive()
-	spawner, err := proc.NewSpawner()
-	if err != nil {
-		return err
-	}
-	defer spawner.Close()
-	if err := spawner.UseCgroups(func(left int) {
-		log.Warn().Int("left", left).Msg("many cgroups cannot be removed: the oldest stay until the agent is restarted")
-	}); err != nil {
-		log.Warn().Err(err).Msg("cgroups unavailable: daemonized processes survive their command")
-	}
-	if err := spawner.CheckLimits(config.Ceilings.Limits()); errors.Is(err, proc.ErrInvalid) {
-		return &usageError{fmt.Errorf("--limit-memory, --limit-pids: %w", err)}
-	} else if err != nil {
-		log.Error().Err(err).Msg("--limit-memory and --limit-pids unavailable: all commands will be refused")
-	}
-	endpoints, err = bind.listen(ctx, endpoints, addresses)
-	if err != nil || ctx.Err() != nil {
-		return err
-	}
-	log.Info().Str("address", names(endpoints)).Str("version", config.Version).Msg("listening")
-	s.warn(log.Logger, spawner)
-	protect(log.Logger)
-	relax(log.Logger)
-	config.Log, config.Audit, config.Recording = log.Logger, log.audit, log.recording
-	config.Spawner, config.Admit = spawner, admit(policy)
-	config.OwnSocket = func(name string) bool { return isOwn(endpoints, name) }
-	server = session.NewServer(config)
-	d := daemon{log: log.Logger, bind: bind, server: server, notifier: notifier, flush: log.flush, deadman: dead}
-	return d.run(ctx, stop, endpoints)
+	return s.serve(ctx, stop, config, log)
 }
-
-// config is what the flags say. The rest is the caller's to fill in.
-func (s *serveCommand) config() (c session.Config, err error) {
-	v, _ := programVersion()
-	c = session.Config{
-		Version:       v,
-		ShutdownGrace: s.ShutdownGrace,
-		LogArgs:       s.LogArgs,
-		DisableV1:     s.DisableV1,
-	}
-	if s.LogLevel.bad != nil {
-		return c, s.LogLevel.bad
-	}
-	if s.ShutdownGrace < 0 {
-		return c, fmt.Errorf("--shutdown-grace %v is negative", s.ShutdownGrace)
-	}
-	if s.strict() && isNull(os.Stderr) {
-		return c, errors.New("--audit strict needs a log: standard error is closed or /dev/null")
-	}
-	if s.strict() && s.LogLevel.Level > zerolog.InfoLevel {
-		return c, fmt.Errorf("--audit strict needs --log-level info or debug, not %v", s.LogLevel.Level)
-	}
-	if c.Caps, err = s.caps(); err != nil {
-		return c, err
-	}
-	if c.Ceilings, err = s.ceilings(); err != nil {
-		return c, err
-	}
-	c.Policy, err = s.policy()
-	return c, err
-}
-
-// watch has the agent ended if its goroutines do not run any more, or do not take a
-// SIGTERM that has been asked for by then. The caller stops that.
-func (s *serveCommand) watch(log zerolog.Logger) *deadman.Deadman {
-	d, err := deadman.Start(s.ShutdownGrace, watchSpeed)
-	if err != nil {
-		log.Warn().Err(err).Msg("no watchdog thread: an agent that hangs may not be ended")
-	}
-	return d
-}
-
-func (s *serveCommand) strict() bool { return s.Audit == "strict" }
 
 // isNull says whether f is /dev/null, which Go opens if a standard stream is closed.
 func isNull(f *os.File) bool {
@@ -174,43 +87,22 @@ func isNull(f *os.File) bool {
 // fewFiles is how many descriptors an agent with a few commands needs.
 const fewFiles = 256
 
-// warn logs what this guest lacks, and what of the policy may not be what was meant.
-func (s *serveCommand) warn(log zerolog.Logger, spawner *proc.Spawner) {
-	if way, why := spawner.StartWay(); why != nil {
-		log.Warn().Str("start", way).Err(why).Msg("no clone3 with close_range: a command whose start hangs can hold up the agent")
-	}
+// warnOfSystem logs what the system has too little of.
+func warnOfSystem(log zerolog.Logger) {
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil && files.Cur < fewFiles {
 		log.Warn().Uint64("limit", files.Cur).Uint64("wanted", fewFiles).Msg("few descriptors (RLIMIT_NOFILE): the agent may not be able to serve anybody")
 	}
-	policy, _ := s.policy()
-	if policy.User != "" {
-		if _, err := spawner.Identity(policy.User); err != nil {
-			log.Warn().Err(err).Msg("--user not found: forwards, and commands without a user, will be refused")
-		}
-	}
-	allowed := func(verb wire.Type) bool { return !slices.Contains(policy.Denied, string(verb)) }
-	if !allowed(wire.TypeExec) && allowed(wire.TypeForward) && policy.Forward == nil {
-		log.Warn().Msg("exec is denied but forward is allowed: hosts can still run commands through a local service such as a container runtime; restrict --forward, or deny forward")
-	}
-}
-
-func (s *serveCommand) allowed() []uint32 {
-	var cids []uint32
-	for _, cid := range s.AllowCID {
-		cids = append(cids, uint32(cid))
-	}
-	return cids
 }
 
 // addresses are those to listen on, besides the sockets that were passed.
-func (s *serveCommand) addresses(passed bool) ([]transport.Address, error) {
-	urls := s.Listen
+func (f *systemFlags) addresses(passed bool) ([]transport.Address, error) {
+	urls := f.Listen
 	if len(urls) == 0 && !passed {
 		urls = []string{"vsock://"}
 	}
-	if s.Port != nil {
-		urls = []string{fmt.Sprintf("vsock://:%d", *s.Port)}
+	if f.Port != nil {
+		urls = []string{fmt.Sprintf("vsock://:%d", *f.Port)}
 	}
 	var addresses []transport.Address
 	for _, url := range urls {
@@ -222,12 +114,3 @@ func (s *serveCommand) addresses(passed bool) ([]transport.Address, error) {
 	}
 	return addresses, nil
 }
-
-func admit(p transport.Policy) func(net.Conn) (session.Peer, error) {
-	return func(c net.Conn) (session.Peer, error) {
-		peer, err := p.Admit(c)
-		return peerOf(peer), err
-	}
-}
-
-func peerOf(p transport.Peer) session.Peer { return session.Peer{Name: p.String(), Class: p.Class()} }

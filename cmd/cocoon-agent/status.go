@@ -50,11 +50,19 @@ func (e *clientError) Error() string {
 
 func (e *clientError) Unwrap() error { return e.err }
 
+// A statusError is an exit status that says all there is to say.
+type statusError struct{ status int }
+
+func (e *statusError) Error() string { return fmt.Sprintf("exit status %d", e.status) }
+
 // statusOf returns the exit status for err, and the line for stderr, if any.
 func statusOf(err error) (status int, line string) {
 	if _, ok := errors.AsType[*clientError](err); !ok {
 		if _, ok := errors.AsType[*usageError](err); ok {
 			return statusUsage, err.Error()
+		}
+		if silent, ok := errors.AsType[*statusError](err); ok {
+			return silent.status, ""
 		}
 		return statusFailure, err.Error()
 	}

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -38,7 +39,7 @@ var ErrStuck = errors.New("the reader of the log is stuck")
 // A record for which there is no room is lost, and the losses are counted.
 // A Queue is safe for concurrent use.
 type Queue struct {
-	file   *os.File
+	file   io.Writer
 	onLost func(n uint64)
 
 	filled chan struct{} // has a token if the writer has something to do
@@ -67,15 +68,18 @@ type record struct {
 	line  []byte
 }
 
-// New returns a Queue that writes to file, which stays the caller's. onLost is
+// New returns a Queue that writes to a file, or something like one, which stays the caller's. onLost is
 // called on a goroutine of the Queue's, once records are written again after n
 // of them were lost; it may write a record about that. nil: losses are not
 // reported. The caller closes the Queue.
-func New(file *os.File, onLost func(n uint64)) *Queue {
-	return newQueue(file, nonBlocking(file), onLost)
+func New(to io.Writer, onLost func(n uint64)) *Queue {
+	if file, ok := to.(*os.File); ok {
+		return newQueue(file, nonBlocking(file), onLost)
+	}
+	return newQueue(to, nil, onLost)
 }
 
-func newQueue(file *os.File, direct *direct, onLost func(n uint64)) *Queue {
+func newQueue(file io.Writer, direct *direct, onLost func(n uint64)) *Queue {
 	q := &Queue{
 		file: file, direct: direct, onLost: onLost,
 		filled: make(chan struct{}, 1), ended: make(chan struct{}),

@@ -1,3 +1,5 @@
+//go:build linux || windows
+
 package main
 
 import (
@@ -11,7 +13,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/cocoonstack/cocoon-agent/internal/systemd"
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
 )
 
@@ -60,24 +61,6 @@ type binder struct {
 	policy transport.Policy
 }
 
-// inherit takes the sockets that the service manager has bound, all or none.
-func (b binder) inherit() ([]endpoint, error) {
-	sockets, err := systemd.Sockets()
-	if err != nil {
-		return nil, fmt.Errorf("sockets passed by systemd: %w", err)
-	}
-	var endpoints []endpoint
-	for _, s := range sockets {
-		ln, a, err := transport.Inherit(s.FD, b.policy)
-		if err != nil {
-			closeAll(endpoints)
-			return nil, fmt.Errorf("sockets passed by systemd: %s: %w", s, err)
-		}
-		endpoints = append(endpoints, endpoint{ln, a, true})
-	}
-	return endpoints, nil
-}
-
 // listen listens on all addresses besides those of the endpoints that are
 // there, which it returns too; or on none. It returns nothing where ctx ends
 // first.
@@ -107,7 +90,7 @@ func (b binder) listenPatiently(ctx context.Context, a transport.Address) (net.L
 		switch {
 		case errors.Is(err, transport.ErrNoDevice):
 			if time.Since(begun) > devicePatience {
-				return nil, fmt.Errorf("%w after %v: add a vsock device to the VM, and load vmw_vsock_virtio_transport in the guest", err, devicePatience)
+				return nil, fmt.Errorf("%w after %v: %s", err, devicePatience, deviceHelp)
 			}
 			if try == 0 {
 				b.log.Warn().Err(err).Dur("patience_ms", devicePatience).Msg("waiting for the vsock device")

@@ -1,3 +1,5 @@
+//go:build linux || windows
+
 package main
 
 import (
@@ -56,27 +58,30 @@ type logbook struct {
 
 	queue  *logqueue.Queue
 	strict bool
+	after  func() // called when it has been closed; nil: nothing is
 }
 
 // openLog logs to stderr: JSON lines, or for people if that is a terminal. No
 // record that is written waits for whoever reads the log.
 func openLog(l logLevel, strict bool) *logbook { return openLogTo(os.Stderr, l, strict) }
 
-func openLogTo(file *os.File, l logLevel, strict bool) *logbook {
+// openLogTo logs to a file; os.Stderr may be a terminal.
+func openLogTo(file io.Writer, l logLevel, strict bool) *logbook {
 	zerolog.TimeFieldFormat = time.RFC3339Nano
 	zerolog.InterfaceMarshalFunc = marshalEscaped
 	book := &logbook{strict: strict}
 	book.queue = logqueue.New(file, func(n uint64) {
 		book.Warn().Uint64("lost", n).Msg("log records lost: the reader of standard error is too slow, or a write failed")
 	})
-	book.Logger = newLogger(l, book.queue.Writer(logqueue.General))
-	book.audit = newLogger(l, book.queue.Writer(logqueue.Audit))
+	people := file == os.Stderr && term.IsTerminal(int(os.Stderr.Fd()))
+	book.Logger = newLogger(l, book.queue.Writer(logqueue.General), people)
+	book.audit = newLogger(l, book.queue.Writer(logqueue.Audit), people)
 	return book
 }
 
-func newLogger(l logLevel, to io.Writer) zerolog.Logger {
+func newLogger(l logLevel, to io.Writer, people bool) zerolog.Logger {
 	to = visible{to}
-	if term.IsTerminal(int(os.Stderr.Fd())) {
+	if people {
 		to = zerolog.ConsoleWriter{Out: to, TimeFormat: time.TimeOnly}
 	}
 	return zerolog.New(to).Level(l.Level).With().Timestamp().Logger()
@@ -103,7 +108,12 @@ func (b *logbook) recording() session.Recorded {
 var errRecordLost = errors.New("log records were lost")
 
 // close writes what is left.
-func (b *logbook) close() { _ = b.queue.Close(lastRecordTime) }
+func (b *logbook) close() {
+	_ = b.queue.Close(lastRecordTime)
+	if b.after != nil {
+		b.after()
+	}
+}
 
 // flush does the same before the program is ended from elsewhere.
 func (b *logbook) flush() { _ = b.queue.Sync(lastRecordTime) }

@@ -1,0 +1,296 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+	"golang.org/x/sys/windows/svc"
+	"golang.org/x/sys/windows/svc/eventlog"
+	"golang.org/x/sys/windows/svc/mgr"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+)
+
+// systemCommands are those that only Windows has.
+type systemCommands struct {
+	Service serviceCommand `cmd:"" help:"Install, remove or control the Windows service cocoon-agent."`
+}
+
+// helpIfAsked is the whole program if the agent has started it as a helper.
+func helpIfAsked() { proc.ActAsHelper() }
+
+type serviceCommand struct {
+	Install   serviceInstall   `cmd:"" help:"Install the service, or take over the one of that name, with the options of serve that follow --."`
+	Uninstall serviceUninstall `cmd:"" help:"Stop and remove the service."`
+	Start     serviceStart     `cmd:"" help:"Start the service, and wait until it runs."`
+	Stop      serviceStop      `cmd:"" help:"Stop the service, and wait until it has stopped."`
+	Status    serviceStatus    `cmd:"" help:"Print the state of the service. Exit status: 0 if it runs, 3 if not, 4 if it is not installed."`
+}
+
+// controlTime is how long a service may take to start or to stop.
+const controlTime = time.Minute
+
+// Exit statuses of "service status".
+const (
+	statusStopped      = 3
+	statusNotInstalled = 4
+)
+
+// withService calls do with the service.
+func withService(do func(*mgr.Service) error) error {
+	m, err := mgr.Connect()
+	if err != nil {
+		return fmt.Errorf("service manager: %w", err)
+	}
+	defer func() { _ = m.Disconnect() }()
+	s, err := m.OpenService(serviceName)
+	if err != nil {
+		return fmt.Errorf("service %s: %w", serviceName, err)
+	}
+	defer s.Close()
+	return do(s)
+}
+
+type serviceInstall struct {
+	Options []string `arg:"" optional:"" passthrough:"" help:"Options of serve, such as --port 1024."`
+}
+
+// Run installs the service. A service of that name becomes this program's, and stops if it runs.
+func (c *serviceInstall) Run() error {
+	options := c.Options
+	if len(options) > 0 && options[0] == "--" {
+		options = options[1:]
+	}
+	if err := checkServe(options); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	m, err := mgr.Connect()
+	if err != nil {
+		return fmt.Errorf("service manager: %w", err)
+	}
+	defer func() { _ = m.Disconnect() }()
+	config := mgr.Config{
+		DisplayName: "Cocoon agent", Description: "Runs commands for the host of this VM, over virtio-vsock.",
+		StartType: mgr.StartAutomatic, ErrorControl: mgr.ErrorNormal,
+	}
+	args := append([]string{"serve", "--service"}, options...)
+	s, err := m.CreateService(serviceName, self, config, args...)
+	if errors.Is(err, windows.ERROR_SERVICE_EXISTS) {
+		s, err = takeOver(m, config, windows.ComposeCommandLine(append([]string{self}, args...)))
+	}
+	if err != nil {
+		return fmt.Errorf("service %s: %w", serviceName, err)
+	}
+	defer s.Close()
+	for _, err := range improve(s) {
+		fmt.Fprintln(os.Stderr, "cocoon-agent: warning:", err)
+	}
+	return nil
+}
+
+// takeOver makes the service that is there this program's.
+func takeOver(m *mgr.Mgr, config mgr.Config, line string) (*mgr.Service, error) {
+	s, err := m.OpenService(serviceName)
+	if err != nil {
+		return nil, err
+	}
+	if err := stopService(s); err != nil {
+		s.Close()
+		return nil, err
+	}
+	old, err := s.Config()
+	if err == nil {
+		config.ServiceType, config.ServiceStartName = old.ServiceType, "LocalSystem"
+		config.BinaryPathName = line
+		err = s.UpdateConfig(config)
+	}
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// checkServe returns what is wrong with options of "serve".
+func checkServe(options []string) error {
+	parser, err := newParser(os.Stdout, os.Stderr)
+	if err != nil {
+		return err
+	}
+	ctx, err := parser.Parse(append([]string{"serve"}, options...))
+	if err != nil {
+		return &usageError{err}
+	}
+	s, ok := ctx.Selected().Target.Addr().Interface().(*serveCommand)
+	if !ok {
+		return errors.New("serve is not a command")
+	}
+	if _, err := s.config(); err != nil {
+		return &usageError{err}
+	}
+	return nil
+}
+
+// improveService sets what an installer cannot set, for the service that runs.
+func improveService() (problems []error) {
+	err := withService(func(s *mgr.Service) error {
+		problems = improve(s)
+		return nil
+	})
+	if err != nil {
+		problems = append(problems, err)
+	}
+	return problems
+}
+
+// How a service that fails is restarted: soon, and then at most every half minute. The count of
+// failures begins again after a day.
+var recovery = []mgr.RecoveryAction{
+	{Type: mgr.ServiceRestart, Delay: time.Second},
+	{Type: mgr.ServiceRestart, Delay: 5 * time.Second},
+	{Type: mgr.ServiceRestart, Delay: 30 * time.Second},
+}
+
+const recoveryReset = uint32(24 * 60 * 60) // seconds
+
+// improve sets recovery actions, the time for a shutdown, and the source of events. The service
+// works without each of them.
+func improve(s *mgr.Service) (problems []error) {
+	note := func(what string, err error) {
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", what, err))
+		}
+	}
+	note("recovery actions", s.SetRecoveryActions(recovery, recoveryReset))
+	note("recovery actions for failures without a crash", s.SetRecoveryActionsOnNonCrashFailures(true))
+	note("time for a shutdown", setPreshutdownTime(s, waitHint))
+	err := eventlog.InstallAsEventCreate(serviceName, eventlog.Error|eventlog.Warning|eventlog.Info)
+	if err != nil && !strings.Contains(err.Error(), "already exists") {
+		note("source of events", err)
+	}
+	return problems
+}
+
+// setPreshutdownTime sets for how long Windows waits for the service at a shutdown.
+func setPreshutdownTime(s *mgr.Service, milliseconds uint32) error {
+	return windows.ChangeServiceConfig2(s.Handle, windows.SERVICE_CONFIG_PRESHUTDOWN_INFO, (*byte)(unsafe.Pointer(&milliseconds)))
+}
+
+type serviceUninstall struct{}
+
+// Run removes the service.
+func (*serviceUninstall) Run() error {
+	return withService(func(s *mgr.Service) error {
+		if err := stopService(s); err != nil {
+			return err
+		}
+		if err := s.Delete(); err != nil {
+			return fmt.Errorf("service %s: %w", serviceName, err)
+		}
+		_ = eventlog.Remove(serviceName) // it may not be there
+		return nil
+	})
+}
+
+type serviceStart struct{}
+
+// Run starts the service.
+func (*serviceStart) Run() error {
+	return withService(func(s *mgr.Service) error {
+		if err := s.Start(); err != nil && !errors.Is(err, windows.ERROR_SERVICE_ALREADY_RUNNING) {
+			return fmt.Errorf("service %s: %w", serviceName, err)
+		}
+		return await(s, svc.Running)
+	})
+}
+
+type serviceStop struct{}
+
+// Run stops the service.
+func (*serviceStop) Run() error { return withService(stopService) }
+
+func stopService(s *mgr.Service) error {
+	if _, err := s.Control(svc.Stop); err != nil && !errors.Is(err, windows.ERROR_SERVICE_NOT_ACTIVE) {
+		return fmt.Errorf("service %s: %w", serviceName, err)
+	}
+	return await(s, svc.Stopped)
+}
+
+// await waits until the service is in a state. One that stops meanwhile has failed.
+func await(s *mgr.Service, want svc.State) error {
+	deadline := time.Now().Add(controlTime)
+	for {
+		status, err := s.Query()
+		switch {
+		case err != nil:
+			return fmt.Errorf("service %s: %w", serviceName, err)
+		case status.State == want:
+			return nil
+		case status.State == svc.Stopped:
+			return fmt.Errorf("service %s: it has stopped, with exit code %d; %s says why", serviceName, exitOf(status), defaultLogFile())
+		case time.Now().After(deadline):
+			return fmt.Errorf("service %s: %s after %v", serviceName, stateName(status.State), controlTime)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+type serviceStatus struct{}
+
+// Run prints the state.
+func (*serviceStatus) Run() error {
+	var status svc.Status
+	var config mgr.Config
+	err := withService(func(s *mgr.Service) (err error) {
+		if status, err = s.Query(); err == nil {
+			config, err = s.Config()
+		}
+		return err
+	})
+	if errors.Is(err, windows.ERROR_SERVICE_DOES_NOT_EXIST) {
+		fmt.Println("not installed")
+		return &statusError{statusNotInstalled}
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Printf("state:   %s\n", stateName(status.State))
+	if status.ProcessId != 0 {
+		fmt.Printf("pid:     %d\n", status.ProcessId)
+	}
+	if code := exitOf(status); status.State == svc.Stopped && code != 0 {
+		fmt.Printf("exit:    %d\n", code)
+	}
+	fmt.Printf("command: %s\n", config.BinaryPathName)
+	if status.State != svc.Running {
+		return &statusError{statusStopped}
+	}
+	return nil
+}
+
+func exitOf(s svc.Status) uint32 {
+	if s.Win32ExitCode == uint32(windows.ERROR_SERVICE_SPECIFIC_ERROR) {
+		return s.ServiceSpecificExitCode
+	}
+	return s.Win32ExitCode
+}
+
+func stateName(s svc.State) string {
+	names := map[svc.State]string{
+		svc.Stopped: "stopped", svc.StartPending: "starting", svc.StopPending: "stopping", svc.Running: "running",
+		svc.ContinuePending: "continuing", svc.PausePending: "pausing", svc.Paused: "paused",
+	}
+	if name, ok := names[s]; ok {
+		return name
+	}
+	return fmt.Sprintf("state %d", s)
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+const (
+	// maxLog is how long a log file becomes, in bytes, and oldLogs how many older ones there are.
+	maxLog  = 10 << 20
+	oldLogs = 4
+)
+
+// defaultLogFile is the log of a service.
+func defaultLogFile() string {
+	return filepath.Join(os.Getenv("ProgramData"), "cocoon-agent", "agent.log")
+}
+
+// A rotating file makes room for itself when it is long: FILE becomes FILE.1, that FILE.2, and so
+// on. A file that cannot be renamed, as somebody has it open, becomes longer.
+type rotating struct {
+	path string
+	max  int64
+
+	mu   sync.Mutex
+	file *os.File
+	size int64
+}
+
+// openRotating opens a file to append to it, and makes its folder.
+func openRotating(path string) (*rotating, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	r := &rotating{path: path, max: maxLog}
+	return r, r.open()
+}
+
+func (r *rotating) open() error {
+	f, err := os.OpenFile(r.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	r.file, r.size = f, info.Size()
+	return nil
+}
+
+// Write appends whole lines.
+func (r *rotating) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == nil || r.size > 0 && r.size+int64(len(p)) > r.max {
+		if err := r.rotate(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := r.file.Write(p)
+	r.size += int64(n)
+	return n, err
+}
+
+func (r *rotating) rotate() error {
+	if r.file != nil {
+		_ = r.file.Close()
+		r.file = nil
+		for i := oldLogs; i > 1; i-- {
+			_ = os.Rename(r.old(i-1), r.old(i)) // it may not be there
+		}
+		_ = os.Rename(r.path, r.old(1))
+	}
+	return r.open()
+}
+
+func (r *rotating) old(i int) string { return fmt.Sprintf("%s.%d", r.path, i) }
+
+func (r *rotating) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file != nil {
+		_ = r.file.Close()
+		r.file = nil
+	}
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/transport"
+)
+
+// systemFlags are those that "serve" has on Windows alone.
+type systemFlags struct {
+	Port    *word  `placeholder:"N" help:"Listen on this vsock port, on every CID of the guest. Default: 1024."`
+	Service bool   `help:"Run as the Windows service cocoon-agent, for its service manager. See the command service."`
+	LogFile string `type:"path" placeholder:"FILE" help:"Log to FILE instead of standard error. At 10 MiB it becomes FILE.1, then FILE.2, and so on to FILE.4. Default with --service: agent.log in %ProgramData%\\cocoon-agent."`
+}
+
+// grace: Windows knows no request to end that every program is told.
+func (f *systemFlags) grace() time.Duration { return 0 }
+
+// check returns what is wrong with the flags. strict: the log must be had.
+func (f *systemFlags) check(strict bool) error {
+	if strict && f.logPath() == "" {
+		if _, err := os.Stderr.Stat(); err != nil {
+			return errors.New("--audit strict needs a log: standard error is closed")
+		}
+	}
+	return nil
+}
+
+// logPath is the file to log to; empty: standard error.
+func (f *systemFlags) logPath() string {
+	if f.LogFile == "" && f.Service {
+		return defaultLogFile()
+	}
+	return f.LogFile
+}
+
+// addresses are those to listen on, besides the sockets that were passed.
+func (f *systemFlags) addresses(passed bool) ([]transport.Address, error) {
+	if f.Port == nil && passed {
+		return nil, nil
+	}
+	url := "vsock://"
+	if f.Port != nil {
+		url = fmt.Sprintf("vsock://:%d", *f.Port)
+	}
+	a, err := transport.ParseAddress(url)
+	return []transport.Address{a}, err
+}
+
+// inherited has the endpoints of a program that is built for tests; nil: it is not.
+var inherited func() ([]endpoint, error)
+
+// inherit takes the sockets that somebody else has bound: nobody does on Windows.
+func (binder) inherit() ([]endpoint, error) {
+	if inherited == nil {
+		return nil, nil
+	}
+	return inherited()
+}
+
+// deviceHelp says what to do about a vsock device that does not come.
+const deviceHelp = "add a vsock device to the VM, and install virtio-win's viosock driver and its Winsock provider in the guest"
+
+// Help is what --help says besides the flags.
+func (*serveCommand) Help() string {
+	return `Every peer that may connect can run commands with the agent's privileges. Over vsock
+only the host may connect. The guest needs virtio-win's viosock driver.
+
+The agent logs JSON lines to standard error, or text if that is a terminal. Each
+command is logged before it starts, when it has started, and when it has ended.
+
+On Ctrl-C, or when the service is stopped, the agent refuses new commands and ends
+those that run. Their exit statuses are still sent. Exit status:
+
+  0  shut down by a signal
+  1  failed; the log has the reason
+  2  invalid command line`
+}
+
+// Run serves until a signal or the service manager ends it.
+func (s *serveCommand) Run() error {
+	config, err := s.config()
+	if err == nil && config.Policy.User != "" {
+		err = errors.New("--user: on Windows all commands run as the agent does")
+	}
+	if err != nil {
+		return &usageError{err}
+	}
+	if s.Service {
+		return s.runService(config)
+	}
+	log, err := s.openBook()
+	if err != nil {
+		return err
+	}
+	defer log.close()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return s.serve(ctx, stop, config, log)
+}
+
+// openBook opens the log that the flags name.
+func (s *serveCommand) openBook() (*logbook, error) {
+	path := s.logPath()
+	if path == "" {
+		return openLog(s.LogLevel, s.strict()), nil
+	}
+	file, err := openRotating(path)
+	if err != nil {
+		return nil, fmt.Errorf("log file: %w", err)
+	}
+	log := openLogTo(file, s.LogLevel, s.strict())
+	log.after = file.close
+	return log, nil
+}
