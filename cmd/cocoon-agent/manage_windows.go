@@ -8,6 +8,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/alecthomas/kong"
 	"golang.org/x/sys/windows"
 	"golang.org/x/sys/windows/svc"
 	"golang.org/x/sys/windows/svc/eventlog"
@@ -61,7 +62,7 @@ type serviceInstall struct {
 }
 
 // Run installs the service. A service of that name becomes this program's, and stops if it runs.
-func (c *serviceInstall) Run() error {
+func (c *serviceInstall) Run(k *kong.Kong) error {
 	options := c.Options
 	if len(options) > 0 && options[0] == "--" {
 		options = options[1:]
@@ -79,8 +80,7 @@ func (c *serviceInstall) Run() error {
 	}
 	defer func() { _ = m.Disconnect() }()
 	config := mgr.Config{
-		DisplayName: "Cocoon agent", Description: "Runs commands for the host of this VM, over virtio-vsock.",
-		StartType: mgr.StartAutomatic, ErrorControl: mgr.ErrorNormal,
+		DisplayName: "Cocoon agent", StartType: mgr.StartAutomatic, ErrorControl: mgr.ErrorNormal,
 	}
 	args := append([]string{"serve", "--service"}, options...)
 	s, err := m.CreateService(serviceName, self, config, args...)
@@ -92,7 +92,7 @@ func (c *serviceInstall) Run() error {
 	}
 	defer s.Close()
 	for _, err := range improve(s) {
-		fmt.Fprintln(os.Stderr, "cocoon-agent: warning:", err)
+		_, _ = fmt.Fprintln(k.Stderr, "cocoon-agent: warning:", err)
 	}
 	return nil
 }
@@ -107,17 +107,30 @@ func takeOver(m *mgr.Mgr, config mgr.Config, line string) (*mgr.Service, error) 
 		s.Close()
 		return nil, err
 	}
-	old, err := s.Config()
-	if err == nil {
-		config.ServiceType, config.ServiceStartName = old.ServiceType, "LocalSystem"
-		config.BinaryPathName = line
-		err = s.UpdateConfig(config)
-	}
+	wide := windows.StringToUTF16Ptr
+	err = windows.ChangeServiceConfig(s.Handle, windows.SERVICE_WIN32_OWN_PROCESS, config.StartType, config.ErrorControl,
+		wide(line), nil, nil, nil, wide("LocalSystem"), nil, wide(config.DisplayName))
 	if err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// commandOfService is the command line that the service manager runs.
+func commandOfService(s *mgr.Service) (string, error) {
+	for size := uint32(1024); ; {
+		buf := make([]byte, size)
+		config := (*windows.QUERY_SERVICE_CONFIG)(unsafe.Pointer(&buf[0]))
+		err := windows.QueryServiceConfig(s.Handle, config, size, &size)
+		if errors.Is(err, windows.ERROR_INSUFFICIENT_BUFFER) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		return windows.UTF16PtrToString(config.BinaryPathName), nil
+	}
 }
 
 // checkServe returns what is wrong with options of "serve".
@@ -134,7 +147,7 @@ func checkServe(options []string) error {
 	if !ok {
 		return errors.New("serve is not a command")
 	}
-	if _, err := s.config(); err != nil {
+	if _, err := s.checked(); err != nil {
 		return &usageError{err}
 	}
 	return nil
@@ -162,14 +175,18 @@ var recovery = []mgr.RecoveryAction{
 
 const recoveryReset = uint32(24 * 60 * 60) // seconds
 
-// improve sets recovery actions, the time for a shutdown, and the source of events. The service
-// works without each of them.
+// serviceDescription says what the service is for.
+const serviceDescription = "Runs commands for the host of this VM, over virtio-vsock."
+
+// improve sets the description, recovery actions, the time for a shutdown, and the source of
+// events. The service works without each of them.
 func improve(s *mgr.Service) (problems []error) {
 	note := func(what string, err error) {
 		if err != nil {
 			problems = append(problems, fmt.Errorf("%s: %w", what, err))
 		}
 	}
+	note("description", setDescription(s, serviceDescription))
 	note("recovery actions", s.SetRecoveryActions(recovery, recoveryReset))
 	note("recovery actions for failures without a crash", s.SetRecoveryActionsOnNonCrashFailures(true))
 	note("time for a shutdown", setPreshutdownTime(s, waitHint))
@@ -183,6 +200,11 @@ func improve(s *mgr.Service) (problems []error) {
 // setPreshutdownTime sets for how long Windows waits for the service at a shutdown.
 func setPreshutdownTime(s *mgr.Service, milliseconds uint32) error {
 	return windows.ChangeServiceConfig2(s.Handle, windows.SERVICE_CONFIG_PRESHUTDOWN_INFO, (*byte)(unsafe.Pointer(&milliseconds)))
+}
+
+func setDescription(s *mgr.Service, text string) error {
+	d := windows.SERVICE_DESCRIPTION{Description: windows.StringToUTF16Ptr(text)}
+	return windows.ChangeServiceConfig2(s.Handle, windows.SERVICE_CONFIG_DESCRIPTION, (*byte)(unsafe.Pointer(&d)))
 }
 
 type serviceUninstall struct{}
@@ -247,30 +269,30 @@ func await(s *mgr.Service, want svc.State) error {
 type serviceStatus struct{}
 
 // Run prints the state.
-func (*serviceStatus) Run() error {
+func (*serviceStatus) Run(k *kong.Kong) error {
 	var status svc.Status
-	var config mgr.Config
+	var line string
 	err := withService(func(s *mgr.Service) (err error) {
 		if status, err = s.Query(); err == nil {
-			config, err = s.Config()
+			line, err = commandOfService(s)
 		}
 		return err
 	})
 	if errors.Is(err, windows.ERROR_SERVICE_DOES_NOT_EXIST) {
-		fmt.Println("not installed")
+		_, _ = fmt.Fprintln(k.Stdout, "not installed")
 		return &statusError{statusNotInstalled}
 	}
 	if err != nil {
 		return err
 	}
-	fmt.Printf("state:   %s\n", stateName(status.State))
+	_, _ = fmt.Fprintf(k.Stdout, "state:   %s\n", stateName(status.State))
 	if status.ProcessId != 0 {
-		fmt.Printf("pid:     %d\n", status.ProcessId)
+		_, _ = fmt.Fprintf(k.Stdout, "pid:     %d\n", status.ProcessId)
 	}
 	if code := exitOf(status); status.State == svc.Stopped && code != 0 {
-		fmt.Printf("exit:    %d\n", code)
+		_, _ = fmt.Fprintf(k.Stdout, "exit:    %d\n", code)
 	}
-	fmt.Printf("command: %s\n", config.BinaryPathName)
+	_, _ = fmt.Fprintf(k.Stdout, "command: %s\n", line)
 	if status.State != svc.Running {
 		return &statusError{statusStopped}
 	}

@@ -25,9 +25,10 @@ type rotating struct {
 	path string
 	max  int64
 
-	mu   sync.Mutex
-	file *os.File
-	size int64
+	mu    sync.Mutex
+	file  *os.File
+	size  int64
+	limit int64 // at which room is made
 }
 
 // openRotating opens a file to append to it, and makes its folder.
@@ -35,7 +36,7 @@ func openRotating(path string) (*rotating, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	r := &rotating{path: path, max: maxLog}
+	r := &rotating{path: path, max: maxLog, limit: maxLog}
 	return r, r.open()
 }
 
@@ -56,7 +57,7 @@ func (r *rotating) open() error {
 func (r *rotating) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.file == nil || r.size > 0 && r.size+int64(len(p)) > r.max {
+	if r.file == nil || r.size > 0 && r.size+int64(len(p)) > r.limit {
 		if err := r.rotate(); err != nil {
 			return 0, err
 		}
@@ -66,14 +67,19 @@ func (r *rotating) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// rotate makes room. If it cannot, it tries again when the file is longer by as much again.
 func (r *rotating) rotate() error {
 	if r.file != nil {
 		_ = r.file.Close()
 		r.file = nil
-		for i := oldLogs; i > 1; i-- {
+	}
+	r.limit = r.max
+	if err := os.Rename(r.path, r.old(0)); err == nil {
+		for i := oldLogs; i > 0; i-- {
 			_ = os.Rename(r.old(i-1), r.old(i)) // it may not be there
 		}
-		_ = os.Rename(r.path, r.old(1))
+	} else if !errors.Is(err, os.ErrNotExist) {
+		r.limit = r.size + r.max
 	}
 	return r.open()
 }

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cocoonstack/cocoon-agent/internal/session"
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
 )
 
@@ -85,10 +86,7 @@ those that run. Their exit statuses are still sent. Exit status:
 
 // Run serves until a signal or the service manager ends it.
 func (s *serveCommand) Run() error {
-	config, err := s.config()
-	if err == nil && config.Policy.User != "" {
-		err = errors.New("--user: on Windows all commands run as the agent does")
-	}
+	config, err := s.checked()
 	if err != nil {
 		return &usageError{err}
 	}
@@ -103,6 +101,15 @@ func (s *serveCommand) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return s.serve(ctx, stop, config, log)
+}
+
+// checked is config, without what only other systems can do.
+func (s *serveCommand) checked() (session.Config, error) {
+	config, err := s.config()
+	if err == nil && config.Policy.User != "" {
+		err = errors.New("--user: on Windows all commands run as the agent does")
+	}
+	return config, err
 }
 
 // openBook opens the log that the flags name.

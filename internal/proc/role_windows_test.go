@@ -81,6 +81,18 @@ func play(role string, args []string) {
 		must(err)
 		fmt.Println(p.PID())
 		_ = p.Wait()
+	case "runs": // succeeds if a process does
+		pid, err := strconv.Atoi(args[0])
+		must(err)
+		if !runs(pid) {
+			os.Exit(1)
+		}
+	case "end":
+		pid, err := strconv.Atoi(args[0])
+		must(err)
+		p, err := os.FindProcess(pid)
+		must(err)
+		must(p.Kill())
 	case "console":
 		console()
 	default:

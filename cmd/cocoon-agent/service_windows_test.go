@@ -1,0 +1,159 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/windows"
+	"golang.org/x/sys/windows/svc/mgr"
+)
+
+// TestMain is also the agent, which the service manager starts.
+func TestMain(m *testing.M) {
+	helpIfAsked()
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// skipUnlessWine: a test would take this machine's own service away.
+func skipUnlessWine(t *testing.T) {
+	t.Helper()
+	if windows.NewLazySystemDLL("ntdll.dll").NewProc("wine_get_version").Find() != nil {
+		t.Skip("this is no Wine: the test would replace the service of this machine")
+	}
+	ran("service", "uninstall") // that of a test which has failed
+	t.Cleanup(func() { ran("service", "uninstall") })
+}
+
+// wantService runs "service" with args.
+func wantService(t *testing.T, status int, says string, args ...string) {
+	t.Helper()
+	got, out, errs := ran(append([]string{"service"}, args...)...)
+	if got != status || !strings.Contains(out+errs, says) {
+		t.Fatalf("service %q: status %d, stdout %q, stderr %q; want %d and %q", args, got, out, errs, status, says)
+	}
+}
+
+func TestServiceLivesAndEnds(t *testing.T) {
+	skipUnlessWine(t)
+	log := filepath.Join(t.TempDir(), "logs", "agent.log")
+	wantService(t, statusNotInstalled, "not installed", "status")
+	wantService(t, statusFailure, serviceName, "start")
+	wantService(t, statusUsage, "--port", "install", "--", "--port", "many")
+	wantService(t, statusUsage, "--user", "install", "--", "--user", "somebody")
+	wantService(t, statusUsage, "unknown flag --port", "install", "--port", "1025")
+	wantService(t, 0, "", "install", "--", "--port", "1025", "--log-file", log)
+	defer wantService(t, statusNotInstalled, "", "status")
+	defer wantService(t, 0, "", "uninstall")
+	wantService(t, statusStopped, "--port 1025", "status")
+	for range 2 { // it starts again
+		wantService(t, 0, "", "start")
+		wantService(t, 0, "running", "status")
+		wantService(t, 0, "", "start")
+		wantLog(t, log, "waiting for the vsock device")
+		wantService(t, 0, "", "stop")
+		wantService(t, statusStopped, "stopped", "status")
+		wantService(t, 0, "", "stop")
+		if err := os.Remove(log); err != nil {
+			t.Error(err) // the agent has it open yet
+		}
+	}
+	wantService(t, 0, "", "start") // and is stopped and taken away
+}
+
+func TestServiceOfThatNameIsTakenOver(t *testing.T) {
+	skipUnlessWine(t)
+	m, err := mgr.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = m.Disconnect() }()
+	s, err := m.CreateService(serviceName, `C:\Program Files\Cocoon\cocoon-agent.exe`, mgr.Config{StartType: mgr.StartManual}, "-port", "1024")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	wantService(t, 0, "", "install", "--", "--port", "1024", "--deny", "reseed")
+	defer wantService(t, 0, "", "uninstall")
+	line, err := commandOfService(s)
+	self, _ := os.Executable()
+	if err != nil || !strings.Contains(line, self) || !strings.HasSuffix(line, "serve --service --port 1024 --deny reseed") {
+		t.Errorf("%q, %v", line, err)
+	}
+}
+
+func wantLog(t *testing.T, path, text string) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		log, _ := os.ReadFile(path)
+		if strings.Contains(string(log), text) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no %q in the log: %q", text, log)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func TestLogFileMakesRoomForItself(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new", "log")
+	r, err := openRotating(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.max, r.limit = 10, 10
+	for _, line := range []string{"one\n", "two\n", "three\n", "a line that is longer than all\n", "four\n", "five\n", "six\n", "seven\n", "eight\n"} {
+		if n, err := r.Write([]byte(line)); n != len(line) || err != nil {
+			t.Errorf("%q: %d, %v", line, n, err)
+		}
+	}
+	r.close()
+	for name, want := range map[string]string{
+		"": "eight\n", ".1": "six\nseven\n", ".2": "four\nfive\n", ".3": "a line that is longer than all\n", ".4": "three\n",
+	} {
+		got, err := os.ReadFile(path + name)
+		if string(got) != want || err != nil {
+			t.Errorf("log%s: %q, %v; want %q", name, got, err, want)
+		}
+	}
+	if _, err := os.Stat(path + ".5"); err == nil {
+		t.Error("there is a fifth")
+	}
+}
+
+func TestLogFileThatIsHeldGoesOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	r, err := openRotating(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	r.max, r.limit = 10, 10
+	name := windows.StringToUTF16Ptr(path)
+	held, err := windows.CreateFile(name, windows.GENERIC_READ, windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE, nil, windows.OPEN_EXISTING, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+".1", []byte("older"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := r.Write([]byte("a line\n")); err != nil {
+			t.Error(err)
+		}
+	}
+	_ = windows.CloseHandle(held)
+	if got, err := os.ReadFile(path); string(got) != "a line\na line\na line\n" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := os.ReadFile(path + ".1"); string(got) != "older" || err != nil {
+		t.Errorf("log.1: %q, %v", got, err)
+	}
+}
