@@ -5,7 +5,7 @@ set -euo pipefail
 
 cd "$(dirname "$0")/../.."
 go=${GO:-go}
-base=${BASE:-$(sed -n 's/^BASE ?= *//p' Makefile)}
+base=${BASE:-$(sed -n 's/^BASE[[:space:]]*?= *//p' Makefile)}
 export WINE=$PWD/bin/wine CGO_ENABLED=0
 e2e/wine/root.sh "$WINE"
 
@@ -25,7 +25,7 @@ check() {
 	local want=$1 text=$2 said status=0
 	shift 2
 	said=$(e2e/wine/exec "$dir/cocoon-agent.exe" "$@") || status=$?
-	if [ "$status" -ne "$want" ] || ! grep -q -F "$text" <<<"$said"; then
+	if [ "$status" -ne "$want" ] || ! grep -q -F -e "$text" <<<"$said"; then
 		printf 'cocoon-agent.exe %s: status %d, want %d and "%s":\n%s\n' "$*" "$status" "$want" "$text" "$said" >&2
 		exit 1
 	fi

@@ -13,8 +13,8 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/local"
 )
 
-// errReset is what a read finds after a reset.
-const errReset = syscall.ECONNRESET
+// isReset reports whether a read has found a reset.
+func isReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
 
 // awaitByte waits for a byte, and leaves it.
 func awaitByte(raw syscall.RawConn) {
