@@ -20,7 +20,7 @@ LINT := lint=$$(GOOS= GOARCH= $(GO) tool -modfile=$(CURDIR)/tools/go.mod -n gola
 LINT_RUN := LOG_LEVEL=error "$$lint" run
 
 # Each os/arch for go vet, and each os for golangci-lint.
-VET_FOR  := linux/amd64 linux/arm64 linux/riscv64 darwin/arm64 windows/amd64
+VET_FOR  := linux/amd64 linux/arm64 linux/riscv64 darwin/arm64 windows/amd64 windows/arm64
 LINT_FOR := linux darwin windows
 # Other modules than that of agent and client. They are linted for Linux only.
 LINUX_MODULES := bench kubelet e2e/instruments examples client/poolmetrics

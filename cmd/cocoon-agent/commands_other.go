@@ -2,7 +2,10 @@
 
 package main
 
-type systemCommands struct{}
+import "github.com/alecthomas/kong"
+
+// systemCommands are those that only this operating system has.
+func systemCommands() []kong.Option { return nil }
 
 // helpIfAsked does nothing: no helper of the agent is this program.
-func helpIfAsked() {}
+func helpIfAsked() (status int, helped bool) { return 0, false }

@@ -140,7 +140,7 @@ func (d *daemon) serve(ctx context.Context, e endpoint) error {
 	}
 }
 
-// relisten listens on a when that can be done. It returns a nil listener where
+// relisten listens on a when that can be done. It returns a nil listener if
 // ctx ends first, and how long it has waited last. The first error is logged.
 func (d *daemon) relisten(ctx context.Context, log zerolog.Logger, a transport.Address, delay time.Duration) (net.Listener, time.Duration) {
 	for try := 0; ; try++ {

@@ -62,7 +62,7 @@ type binder struct {
 }
 
 // listen listens on all addresses besides those of the endpoints that are
-// there, which it returns too; or on none. It returns nothing where ctx ends
+// there, which it returns too; or on none. It returns nothing if ctx ends
 // first.
 func (b binder) listen(ctx context.Context, endpoints []endpoint, addresses []transport.Address) ([]endpoint, error) {
 	for _, a := range addresses {
@@ -80,7 +80,7 @@ func (b binder) listen(ctx context.Context, endpoints []endpoint, addresses []tr
 }
 
 // listenPatiently waits for a vsock device that is not there yet, and for the
-// address of an agent that has just been killed. It returns neither where ctx
+// address of an agent that has just been killed. It returns neither if ctx
 // ends first.
 func (b binder) listenPatiently(ctx context.Context, a transport.Address) (net.Listener, error) {
 	begun := time.Now()
@@ -90,7 +90,7 @@ func (b binder) listenPatiently(ctx context.Context, a transport.Address) (net.L
 		switch {
 		case errors.Is(err, transport.ErrNoDevice):
 			if time.Since(begun) > devicePatience {
-				return nil, fmt.Errorf("%w after %v: %s", err, devicePatience, deviceHelp)
+				return nil, noDevice(err, devicePatience)
 			}
 			if try == 0 {
 				b.log.Warn().Err(err).Dur("patience_ms", devicePatience).Msg("waiting for the vsock device")

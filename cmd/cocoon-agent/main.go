@@ -25,8 +25,6 @@ type grammar struct {
 	Kill    killCommand    `cmd:"" help:"Terminate commands in a guest."`
 	Reseed  reseedCommand  `cmd:"" help:"Reseed random numbers and change identity, after a snapshot restore."`
 	Version versionCommand `cmd:"" help:"Print the version, revision and protocol versions."`
-
-	systemCommands `embed:""` // of this operating system
 }
 
 const description = `Run commands in a microVM from its host, over virtio-vsock.
@@ -37,7 +35,9 @@ status of that command. Run "reseed" first in a VM that was cloned or restored
 from a snapshot.`
 
 func main() {
-	helpIfAsked()
+	if status, helped := helpIfAsked(); helped {
+		os.Exit(status)
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -84,7 +84,7 @@ func newParser(stdout, stderr io.Writer) (*kong.Kong, error) {
 }
 
 func newParserOf(g *grammar, stdout, stderr io.Writer) (*kong.Kong, error) {
-	return kong.New(g,
+	return kong.New(g, append(systemCommands(),
 		kong.Name("cocoon-agent"),
 		kong.Description(description),
 		kong.Writers(stdout, stderr),
@@ -93,7 +93,7 @@ func newParserOf(g *grammar, stdout, stderr io.Writer) (*kong.Kong, error) {
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(asDuration)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Exit(func(code int) { panic(helpShown{code}) }),
-	)
+	)...)
 }
 
 // lastRecordTime is how long the last records of the log have when the agent ends.

@@ -17,13 +17,13 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
-// systemCommands are those that only Windows has.
-type systemCommands struct {
-	Service serviceCommand `cmd:"" help:"Install, remove or control the Windows service cocoon-agent."`
+// systemCommands are those that only this operating system has.
+func systemCommands() []kong.Option {
+	return []kong.Option{kong.DynamicCommand("service", "Install, remove or control the Windows service cocoon-agent.", "", new(serviceCommand))}
 }
 
 // helpIfAsked is the whole program if the agent has started it as a helper.
-func helpIfAsked() { proc.ActAsHelper() }
+func helpIfAsked() (status int, helped bool) { return proc.ActAsHelper() }
 
 type serviceCommand struct {
 	Install   serviceInstall   `cmd:"" help:"Install the service, or take over the one of that name, with the options of serve that follow --."`
@@ -262,7 +262,7 @@ func await(s *mgr.Service, want svc.State) error {
 		case time.Now().After(deadline):
 			return fmt.Errorf("service %s: %s after %v", serviceName, stateName(status.State), controlTime)
 		}
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond)
 	}
 }
 

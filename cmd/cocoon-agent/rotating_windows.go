@@ -37,7 +37,10 @@ func openRotating(path string) (*rotating, error) {
 		return nil, err
 	}
 	r := &rotating{path: path, max: maxLog, limit: maxLog}
-	return r, r.open()
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func (r *rotating) open() error {

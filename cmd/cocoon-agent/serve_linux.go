@@ -35,8 +35,10 @@ func (f *systemFlags) check(strict bool) error {
 	return nil
 }
 
-// deviceHelp says what to do about a vsock device that does not come.
-const deviceHelp = "add a vsock device to the VM, and load vmw_vsock_virtio_transport in the guest"
+// noDevice says what to do about a vsock device that has not come.
+func noDevice(err error, waited time.Duration) error {
+	return fmt.Errorf("%w after %v: add a vsock device to the VM, and load vmw_vsock_virtio_transport in the guest", err, waited)
+}
 
 // Help is what --help says besides the flags.
 func (*serveCommand) Help() string {

@@ -65,8 +65,10 @@ func (binder) inherit() ([]endpoint, error) {
 	return inherited()
 }
 
-// deviceHelp says what to do about a vsock device that does not come.
-const deviceHelp = "add a vsock device to the VM, and install virtio-win's viosock driver and its Winsock provider in the guest"
+// noDevice says what to do about a vsock device that has not come.
+func noDevice(err error, waited time.Duration) error {
+	return fmt.Errorf("%w after %v: add a vsock device to the VM, and install virtio-win's viosock driver and its Winsock provider in the guest", err, waited)
+}
 
 // Help is what --help says besides the flags.
 func (*serveCommand) Help() string {

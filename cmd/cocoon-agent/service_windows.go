@@ -76,6 +76,7 @@ func (x *service) Execute(_ []string, requests <-chan svc.ChangeRequest, status 
 				stop()
 				x.err = awaitEnd(ended, status)
 				return x.finish()
+			default: // others are not accepted
 			}
 		}
 	}

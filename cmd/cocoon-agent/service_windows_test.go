@@ -13,7 +13,6 @@ import (
 
 // TestMain is also the agent, which the service manager starts.
 func TestMain(m *testing.M) {
-	helpIfAsked()
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}
@@ -98,7 +97,7 @@ func wantLog(t *testing.T, path, text string) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no %q in the log: %q", text, log)
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// watchInterval is how often the agent is looked after, where systemd does
+	// watchInterval is how often the agent is looked after, if systemd does
 	// not want to hear of it more often.
 	watchInterval = 20 * time.Second
 
@@ -26,10 +26,10 @@ var watchSpeed = 1
 // A watchdog ends an agent that is stuck, so that whatever has started it
 // starts another.
 //
-// It counts ticks and does not look at the clock: when a paused VM goes on, the
+// It counts ticks and does not look at the clock. When a paused VM goes on, the
 // clock may have jumped by hours, but a ticker ticks once. systemd's own
 // watchdog (WatchdogSec=) looks at the clock, and may end an agent that was only
-// paused; it gets its word where it is switched on.
+// paused. It gets its word if it is switched on.
 //
 // It is made of goroutines. If none runs any more, [deadman.Deadman] ends the agent.
 type watchdog struct {
@@ -39,7 +39,7 @@ type watchdog struct {
 	giveUp func()
 }
 
-// interval is how often to look where systemd wants to hear of it within timeout.
+// interval is how often to look if systemd wants to hear of it within timeout.
 func interval(timeout time.Duration) time.Duration {
 	ours := watchInterval / time.Duration(watchSpeed)
 	if timeout == 0 {

@@ -20,7 +20,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/e2e/checks"
 )
 
-// What run.sh has built.
+// Programs that run.sh has built.
 var (
 	agentProgram  = os.Getenv("WINE_AGENT")      // for Windows, which listens on loopback
 	toolProgram   = os.Getenv("WINE_TOOL")       // for Windows: the tests of internal/proc, whose roles are commands
@@ -168,6 +168,6 @@ func eventually(t *testing.T, what string, is func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within %v: %s", checks.Patience, what)
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond)
 	}
 }

@@ -421,3 +421,12 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+func TestKubeletRunsCommands(t *testing.T) {
+	test := exec.Command("go", "test", "-count=1", "-v", "-run", "^TestCommandsInAWindowsGuest$", ".")
+	test.Dir = "../../kubelet"
+	test.Env = append(test.Environ(), "WINE_TARGET="+the.Target, "WINE_TOOL="+windowsPath(toolProgram))
+	if out, err := test.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestCommandsInAWindowsGuest") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -45,6 +45,12 @@ type Lane struct {
 // Pipe returns what a Lane reads f by, a pipe that does not block.
 func Pipe(f *os.File) (syscall.RawConn, error) { return pipe(f) }
 
+// Waiting returns how many bytes a pipe or a terminal holds, as far as the system tells.
+func Waiting(raw syscall.RawConn) (n int) {
+	_ = raw.Control(func(fd uintptr) { n, _ = waiting(fd) })
+	return n
+}
+
 // Bulk is how many copies have large buffers at the moment.
 func Bulk() int { return int(bulk.Load()) }
 

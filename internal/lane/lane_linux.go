@@ -31,3 +31,5 @@ func hungUp(fd uintptr) bool {
 func enlarge(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, largePipe) }
 
 func pipe(f *os.File) (syscall.RawConn, error) { return f.SyscallConn() }
+
+func waiting(fd uintptr) (int, error) { return unix.IoctlGetInt(int(fd), unix.TIOCINQ) }

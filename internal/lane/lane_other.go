@@ -17,3 +17,5 @@ func pipe(f *os.File) (syscall.RawConn, error) { return f.SyscallConn() }
 func hungUp(uintptr) bool { return false }
 
 func enlarge(uintptr) {}
+
+func waiting(uintptr) (int, error) { return 0, errors.ErrUnsupported }

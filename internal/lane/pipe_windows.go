@@ -40,7 +40,7 @@ func (p *pipeConn) Read(f func(fd uintptr) bool) error {
 
 // readPipe reads what is there. It waits for nothing, whatever the deadline of the file is.
 func readPipe(h windows.Handle, p []byte) (n int, ready bool, err error) {
-	there, err := Waiting(uintptr(h))
+	there, err := waiting(uintptr(h))
 	switch {
 	case errors.Is(err, windows.ERROR_BROKEN_PIPE):
 		return 0, true, nil
@@ -57,7 +57,7 @@ func readPipe(h windows.Handle, p []byte) (n int, ready bool, err error) {
 	// The low bit keeps the completion from the port of Go's poller.
 	o := windows.Overlapped{HEvent: event | 1}
 	var got uint32
-	err = windows.ReadFile(h, p[:min(len(p), int(there))], &got, &o)
+	err = windows.ReadFile(h, p[:min(len(p), there)], &got, &o)
 	if errors.Is(err, windows.ERROR_IO_PENDING) { // somebody else has read it
 		err = windows.GetOverlappedResult(h, &o, &got, true)
 	}
@@ -66,11 +66,11 @@ func readPipe(h windows.Handle, p []byte) (n int, ready bool, err error) {
 
 var peekNamedPipe = windows.NewLazySystemDLL("kernel32.dll").NewProc("PeekNamedPipe")
 
-// Waiting returns how many bytes a pipe holds.
-func Waiting(fd uintptr) (n uint32, err error) {
+func waiting(fd uintptr) (int, error) {
+	var n uint32
 	ok, _, err := peekNamedPipe.Call(fd, 0, 0, 0, uintptr(unsafe.Pointer(&n)), 0)
 	if ok == 0 {
 		return 0, os.NewSyscallError("PeekNamedPipe", err)
 	}
-	return n, nil
+	return int(n), nil
 }

@@ -1,11 +1,16 @@
 package proc
 
-import "fmt"
+import (
+	"fmt"
+	"os"
+)
 
 // errUser says what a Windows agent does not do: it has nobody's password.
 var errUser = fmt.Errorf("%w: a user: on Windows each command runs as the agent does", ErrUnsupported)
 
-func ownAccount() account { return account{} }
+func ownAccount() account {
+	return account{name: os.Getenv("USERNAME"), home: os.Getenv("USERPROFILE"), shell: os.Getenv("ComSpec")}
+}
 
 func (s *Spawner) account(user string) (account, error) {
 	if user != "" {
@@ -16,5 +21,5 @@ func (s *Spawner) account(user string) (account, error) {
 
 func (s *Spawner) identity(user string) (account, error) { return s.account(user) }
 
-// protect: Windows has nothing that kills programs for want of memory.
+// protect does nothing: Windows kills no program because there is no memory.
 func protect() error { return nil }

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// defaultExtensions are those of programs where there is no PATHEXT.
+// defaultExtensions are those of programs if there is no PATHEXT.
 const defaultExtensions = ".COM;.EXE;.BAT;.CMD"
 
 // candidates is the file that is a command's: it is looked up in the PATH of the process's own
@@ -84,12 +84,10 @@ func within(dir, path string) string {
 	return filepath.Join(dir, path)
 }
 
-// startDir is where a process begins whose Spec gives no directory.
-func startDir(env []string) string {
-	if home, ok := lookupEnv(env, "USERPROFILE"); ok {
-		if info, err := os.Stat(home); err == nil && info.IsDir() {
-			return home
-		}
+// startDir is the directory of a process whose Spec gives none: its user's home, if that is there.
+func startDir(home string) string {
+	if info, err := os.Stat(home); err == nil && info.IsDir() {
+		return home
 	}
 	root, _ := windows.GetWindowsDirectory()
 	return filepath.VolumeName(root) + `\`

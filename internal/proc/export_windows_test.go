@@ -41,16 +41,17 @@ func (h *Held) Release() { h.once.Do(func() { close(h.free) }) }
 
 // HoldCreateProcess holds CreateProcess up until the test ends, or Release.
 func HoldCreateProcess(tb testing.TB) *Held {
+	tb.Helper()
 	h := &Held{Reached: make(chan struct{}, 1), free: make(chan struct{})}
-	real := createProcess
+	create := createProcess
 	createProcess = func(app, line *uint16, ps, ts *windows.SecurityAttributes, inherit bool, flags uint32, env, dir *uint16, si *windows.StartupInfo, pi *windows.ProcessInformation) error {
 		h.Reached <- struct{}{}
 		<-h.free
-		return real(app, line, ps, ts, inherit, flags, env, dir, si, pi)
+		return create(app, line, ps, ts, inherit, flags, env, dir, si, pi)
 	}
 	tb.Cleanup(func() {
 		h.Release()
-		createProcess = real
+		createProcess = create
 	})
 	return h
 }

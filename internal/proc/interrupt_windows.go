@@ -38,11 +38,9 @@ func interrupt(pid int) error {
 	return nil
 }
 
-// ActAsHelper is called first by a program that starts processes. If the program has been started
-// by itself to interrupt a process, ActAsHelper does that and exits.
-func ActAsHelper() {
+func actAsHelper() (status int, acted bool) {
 	if len(os.Args) != 3 || os.Args[1] != interruptWord {
-		return
+		return 0, false
 	}
 	pid, err := strconv.ParseUint(os.Args[2], 10, 32)
 	if err == nil {
@@ -50,9 +48,9 @@ func ActAsHelper() {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1, true
 	}
-	os.Exit(0)
+	return 0, true
 }
 
 var (

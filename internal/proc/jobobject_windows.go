@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// A jobObject holds a process tree. What is started in it cannot leave it.
+// A jobObject holds a process tree. No process that is started in it can leave it.
 type jobObject struct {
 	handle windows.Handle
 	limits Limits
 }
 
-// openJob makes a job object with limits. What is in it ends when the agent does.
+// openJob makes a job object with limits. Its processes end when the agent does.
 func openJob(l Limits) (jobObject, error) {
 	h, err := windows.CreateJobObject(nil, nil)
 	if err != nil {
@@ -103,7 +103,7 @@ func (j jobObject) empty() bool {
 	return (err == nil || errors.Is(err, windows.ERROR_MORE_DATA)) && list.assigned == 0
 }
 
-// release lets go of the job. What still runs in it lives on, as a daemon does.
+// release lets go of the job. Processes that still run in it live on, as daemons do.
 func (j jobObject) release() {
 	if !j.empty() {
 		_ = j.limit(0)

@@ -17,10 +17,11 @@ const patience = 60 * time.Second
 const linger = 10 * time.Second
 
 func TestMain(m *testing.M) {
-	proc.ActAsHelper()
+	if status, acted := proc.ActAsHelper(); acted {
+		os.Exit(status)
+	}
 	if len(os.Args) > 2 && os.Args[1] == roleWord {
-		play(os.Args[2], os.Args[3:])
-		os.Exit(0)
+		os.Exit(play(os.Args[2], os.Args[3:]))
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cocoonstack/cocoon-agent/internal/lane"
 )
 
 // pipes are the standard streams of a process that is about to start.
@@ -119,8 +121,8 @@ const (
 )
 
 // waiting returns at least how many bytes the output holds.
-func (o *Output) waiting() (n int) {
-	_ = o.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+func (o *Output) waiting() int {
+	n := lane.Waiting(o.raw)
 	if o.exited != nil && n >= readable {
 		n += behind
 	}

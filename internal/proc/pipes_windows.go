@@ -195,10 +195,4 @@ func (p *pipes) close() {
 }
 
 // waiting returns how many bytes the output holds.
-func (o *Output) waiting() (n int) {
-	_ = o.raw.Control(func(fd uintptr) {
-		there, _ := lane.Waiting(fd)
-		n = int(there)
-	})
-	return n
-}
+func (o *Output) waiting() int { return lane.Waiting(o.raw) }

@@ -17,6 +17,11 @@ import (
 	"time"
 )
 
+// ActAsHelper is called first by every program that uses a Spawner. The agent for Windows starts
+// itself as a helper that interrupts a process: then ActAsHelper does that, and the program exits
+// with status and does nothing else.
+func ActAsHelper() (status int, acted bool) { return actAsHelper() }
+
 // DrainIdle is how long output that background processes hold open may be
 // silent, once the main process has exited, before it is cut.
 const DrainIdle = 2 * time.Second

@@ -26,6 +26,8 @@ func (*spawner) account(string) (account, error)                       { return 
 
 func (*spawner) identity(string) (account, error) { return account{}, errSystem }
 
+func actAsHelper() (status int, acted bool) { return 0, false }
+
 func protect() error { return errSystem }
 
 func ownAccount() account { return account{} }

@@ -491,10 +491,12 @@ func TestDirectory(t *testing.T) {
 	if got := run(t, s, proc.Spec{Argv: as("directory"), Dir: dir, Stdout: true}, nil); !strings.EqualFold(got.stdout, dir) {
 		t.Errorf("%+v, want %s", got, dir)
 	}
-	if got := run(t, s, proc.Spec{Argv: as("directory"), Env: []string{"USERPROFILE=" + dir}, Stdout: true}, nil); !strings.EqualFold(got.stdout, dir) {
+	t.Setenv("USERPROFILE", dir)
+	if got := run(t, newSpawner(t), proc.Spec{Argv: as("directory"), Stdout: true}, nil); !strings.EqualFold(got.stdout, dir) {
 		t.Errorf("%+v, want %s", got, dir)
 	}
-	if got := run(t, s, proc.Spec{Argv: as("directory"), Env: []string{`USERPROFILE=Z:\none`}, Stdout: true}, nil); !strings.HasSuffix(got.stdout, `:\`) {
+	t.Setenv("USERPROFILE", `Z:\none`)
+	if got := run(t, newSpawner(t), proc.Spec{Argv: as("directory"), Stdout: true}, nil); !strings.HasSuffix(got.stdout, `:\`) {
 		t.Errorf("%+v, want the root of a drive", got)
 	}
 }

@@ -109,7 +109,7 @@ func peakOf(h windows.Handle) int64 {
 	return int64(m.peak)
 }
 
-// free closes the handles. What is left of the tree lives on.
+// free closes the handles. The rest of the tree lives on.
 func (p *Process) free() {
 	p.waiter.stop()
 	p.mu.Lock()
@@ -139,7 +139,7 @@ var (
 	unregisterWait = kernel32.NewProc("UnregisterWaitEx")
 
 	hasEnded = sync.OnceValue(func() uintptr {
-		return syscall.NewCallback(func(id uintptr, _ uintptr) uintptr {
+		return syscall.NewCallback(func(id, _ uintptr) uintptr {
 			waiters.Lock()
 			defer waiters.Unlock()
 			if w, ok := waiters.known[id]; ok {

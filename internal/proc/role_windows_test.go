@@ -29,8 +29,8 @@ func as(role string, args ...string) []string {
 	return append([]string{self, roleWord, role}, args...)
 }
 
-// play is what the test program does as a command.
-func play(role string, args []string) {
+// play is what the test program does as a command. It returns the exit status.
+func play(role string, args []string) int {
 	switch role {
 	case "exit":
 		code, err := strconv.ParseUint(args[0], 0, 32)
@@ -43,49 +43,49 @@ func play(role string, args []string) {
 	case "directory":
 		dir, err := os.Getwd()
 		must(err)
-		fmt.Print(dir)
+		fmt.Fprint(os.Stdout, dir)
 	case "cat":
 		_, err := io.Copy(os.Stdout, os.Stdin)
 		must(err)
 	case "both":
-		fmt.Print("to stdout")
+		fmt.Fprint(os.Stdout, "to stdout")
 		fmt.Fprint(os.Stderr, "to stderr")
 	case "sleep":
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 	case "tree": // so many more below this one
 		depth, err := strconv.Atoi(args[0])
 		must(err)
-		fmt.Println(os.Getpid())
+		fmt.Fprintln(os.Stdout, os.Getpid())
 		if depth > 0 {
 			c := exec.Command(os.Args[0], roleWord, "tree", strconv.Itoa(depth-1))
 			c.Stdout = os.Stdout
 			must(c.Start())
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 	case "holder": // leaves a process that has its stdout
 		c := exec.Command(os.Args[0], roleWord, "sleep")
 		c.Stdout = os.Stdout
 		must(c.Start())
-		fmt.Println(c.Process.Pid)
+		fmt.Fprintln(os.Stdout, c.Process.Pid)
 	case "interrupted":
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, os.Interrupt)
-		fmt.Println("ready")
+		fmt.Fprintln(os.Stdout, "ready")
 		<-c
-		fmt.Println("interrupted")
-		os.Exit(5)
+		fmt.Fprintln(os.Stdout, "interrupted")
+		return 5
 	case "agent": // has a process
 		s, err := proc.NewSpawner()
 		must(err)
 		p, err := s.Start(proc.Spec{Argv: as("sleep")})
 		must(err)
-		fmt.Println(p.PID())
+		fmt.Fprintln(os.Stdout, p.PID())
 		_ = p.Wait()
 	case "runs": // succeeds if a process does
 		pid, err := strconv.Atoi(args[0])
 		must(err)
 		if !runs(pid) {
-			os.Exit(1)
+			return 1
 		}
 	case "end":
 		pid, err := strconv.Atoi(args[0])
@@ -94,15 +94,16 @@ func play(role string, args []string) {
 		must(err)
 		must(p.Kill())
 	case "console":
-		console()
+		return console()
 	default:
 		panic("no role " + role)
 	}
+	return 0
 }
 
 // console is a program in a terminal: it says the terminal's size and what is typed. It opens the
 // terminal by name, as Wine gives a program in a pseudo-console other standard handles.
-func console() {
+func console() int {
 	in, err := os.OpenFile("CONIN$", os.O_RDWR, 0)
 	must(err)
 	out, err := os.OpenFile("CONOUT$", os.O_RDWR, 0)
@@ -113,12 +114,11 @@ func console() {
 	line, err := bufio.NewReader(in).ReadString('\n')
 	must(err)
 	fmt.Fprintf(out, "line %q\r\n", strings.TrimSpace(line))
-	os.Exit(3)
+	return 3
 }
 
 func must(err error) {
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(99)
+		panic(err)
 	}
 }

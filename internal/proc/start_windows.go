@@ -30,7 +30,7 @@ func (s *Spawner) start(ctx context.Context, spec Spec, l launch) (*Process, err
 	}
 	dir := spec.Dir
 	if dir == "" {
-		dir = startDir(l.env)
+		dir = startDir(l.user.home)
 	}
 	c := creation{path: l.paths[0], line: line, env: l.env, dir: dir, job: job, streams: streams}
 	made, err := s.create(ctx, &c)

@@ -95,7 +95,7 @@ func (t *terminal) endInput(afterLine bool) {
 	if !afterLine {
 		keys = "\r" + keys
 	}
-	_, _ = t.input.Write([]byte(keys))
+	_, _ = t.input.WriteString(keys)
 }
 
 // hangUp begins to close the console: what is left in it is told, and then its output ends. The

@@ -34,7 +34,7 @@ func (p *Process) endTree(code uint32) {
 		if p.job.empty() && p.hasExited() {
 			return
 		}
-		time.Sleep(wait)
+		<-time.After(wait)
 	}
 	close(p.gaveUp)
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// errNoCredit says that the peer takes nothing more for now. What waits for room asks again.
+// errNoCredit says that the peer takes nothing more for now: ask again.
 var errNoCredit = errors.New("the peer takes nothing more for now")
 
 // How long a write waits before it asks again.

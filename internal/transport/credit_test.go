@@ -42,7 +42,7 @@ func TestWriteWaitsForCreditAndLosesNothing(t *testing.T) {
 			done <- err
 		}()
 		begun := s.asked
-		time.Sleep(10 * time.Second) // the host does not read
+		time.Sleep(10 * time.Second) //nolint:forbidigo // of synctest: the host does not read
 		if n := s.asked - begun; n > int(10*time.Second/creditLate)+10 {
 			t.Errorf("asked %d times in 10 s", n)
 		}

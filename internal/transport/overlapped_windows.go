@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// An overlapped reads and writes a handle by overlapped I/O, whatever the handle says it is:
-// package os asks for its type, takes a socket of virtio-win's viosock for a file on a disk, and
-// lets a Read hold up each Write. It is safe for one reader, one writer, and any number of others.
+// An overlapped reads and writes a handle by overlapped I/O, and does not ask what it is. Package
+// os asks, takes a socket of virtio-win's viosock for a file on a disk, and lets a Read hold up
+// each Write. An overlapped is safe for one reader, one writer, and any number of others.
 type overlapped struct {
 	handle windows.Handle
 

@@ -37,7 +37,7 @@ func duplex(t *testing.T) (near, far *overlapped) {
 	return ends[0], ends[1]
 }
 
-// reading starts a Read, and returns where its error comes.
+// reading starts a Read, and returns the channel of its error.
 func reading(f *overlapped) chan error {
 	ended := make(chan error, 1)
 	go func() {
@@ -148,7 +148,7 @@ func TestCloseEndsAReadAndAWrite(t *testing.T) {
 			}
 		}
 	}()
-	time.Sleep(20 * time.Millisecond) // both are under way as a rule; it holds in any case
+	time.Sleep(20 * time.Millisecond) //nolint:forbidigo // both are under way as a rule; it holds in any case
 	if err := near.Close(); err != nil {
 		t.Error(err)
 	}

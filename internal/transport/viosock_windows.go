@@ -18,7 +18,7 @@ var errNoVsock = permanent(errors.New("vsock:// needs Linux: use hvsock:// or un
 
 func dialVsock(context.Context, uint32, uint32) (net.Conn, error) { return nil, errNoVsock }
 
-// What virtio-win's driver and its Winsock provider are called.
+// Names and numbers of virtio-win's driver.
 const (
 	viosockDevice = `\\.\Viosock`
 
