@@ -21,7 +21,7 @@ import (
 // patience is how long a test waits for what must happen, on a machine that may be busy.
 const patience = 60 * time.Second
 
-// TestMain is also a command that says so and runs until it is ended.
+// TestMain is also a command: it says "ready", and runs until it is ended.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "-sleep" {
 		_, _ = os.Stdout.WriteString("ready\n")
