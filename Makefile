@@ -44,6 +44,10 @@ help: ## Show this list
 build: ## Build bin/cocoon-agent, statically linked; set GOOS and GOARCH to cross-compile
 	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/cocoon-agent
 
+.PHONY: msi
+msi: ## Make the MSI and the zips for Windows guests, in bin/windows: VERSION=x.y.z (needs wixl and zip)
+	@GO='$(GO)' packaging/windows/build.sh '$(VERSION)' bin/windows
+
 .PHONY: all
 all: tidy-check fmt-check lint test test-kubelet test-poolmetrics test-modules test-instruments build ## Check, test and build everything except e2e
 

@@ -6,6 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
 )
 
 const (
@@ -14,9 +17,39 @@ const (
 	oldLogs = 4
 )
 
-// defaultLogFile is the log of a service.
+// defaultLogFile is the log of a service. It is where the program is: in %ProgramData% any user of
+// the guest could make the folder first, and have the agent write to a file of his choice.
 func defaultLogFile() string {
-	return filepath.Join(os.Getenv("ProgramData"), "cocoon-agent", "agent.log")
+	self, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(filepath.Dir(self), "logs", "agent.log")
+}
+
+// makePrivate makes a folder that only the system and administrators can read. One that is there
+// stays as it is.
+func makePrivate(folder string) error {
+	if _, err := os.Stat(folder); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
+		return err
+	}
+	d, err := windows.SecurityDescriptorFromString("D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;OW)")
+	if err != nil {
+		return fmt.Errorf("security descriptor: %w", err)
+	}
+	a := &windows.SecurityAttributes{SecurityDescriptor: d}
+	a.Length = uint32(unsafe.Sizeof(*a))
+	name, err := windows.UTF16PtrFromString(folder)
+	if err == nil {
+		err = windows.CreateDirectory(name, a)
+	}
+	if errors.Is(err, windows.ERROR_ALREADY_EXISTS) {
+		return nil
+	}
+	return err
 }
 
 // A rotating file makes room for itself when it is long: FILE becomes FILE.1, that FILE.2, and so
@@ -33,7 +66,7 @@ type rotating struct {
 
 // openRotating opens a file to append to it, and makes its folder.
 func openRotating(path string) (*rotating, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := makePrivate(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	r := &rotating{path: path, max: maxLog, limit: maxLog}

@@ -17,7 +17,7 @@ import (
 type systemFlags struct {
 	Port    *word  `placeholder:"N" help:"Listen on this vsock port, on every CID of the guest. Default: 1024."`
 	Service bool   `help:"Run as the Windows service cocoon-agent, for its service manager. See the command service."`
-	LogFile string `type:"path" placeholder:"FILE" help:"Log to FILE instead of standard error. At 10 MiB it becomes FILE.1, then FILE.2, and so on to FILE.4. Default with --service: agent.log in %ProgramData%\\cocoon-agent."`
+	LogFile string `type:"path" placeholder:"FILE" help:"Log to FILE instead of standard error. At 10 MiB it becomes FILE.1, then FILE.2, and so on to FILE.4. Default with --service: logs\\agent.log beside the program."`
 }
 
 // grace: Windows knows no request to end that every program is told.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # run.sh tests the program for Windows under Wine: the host's commands, the agent with clients on
-# Linux, and the agent as a service. Needs what root.sh needs, and keeps its downloads in bin/wine.
+# Linux, the service, and the MSI. Needs what root.sh and msi.sh need, and keeps its downloads in
+# bin/wine.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
@@ -39,6 +40,8 @@ check 2 '--user' serve --user somebody
 check 4 'not installed' service status
 
 GOOS=windows "$go" test -p 1 -count=1 -exec "$PWD/e2e/wine/exec" ./internal/wire ./internal/mux ./internal/v1 ./internal/transport ./internal/proc ./internal/job ./internal/session ./internal/local ./internal/guest ./internal/ttymode ./client ./cmd/cocoon-agent
+
+e2e/wine/msi.sh
 
 WINE_AGENT=$dir/agent.exe WINE_TOOL=$dir/tool.exe WINE_OLD_CLIENT=$dir/old COCOON_AGENT=$dir/client \
 	"$go" test -tags e2e -count=1 -v ./e2e/wine
