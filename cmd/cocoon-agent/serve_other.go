@@ -17,7 +17,7 @@ type serveCommand struct {
 // Help is what --help says besides the flags.
 func (*serveCommand) Help() string { return errNoAgent.Error() + "." }
 
-var errNoAgent = errors.New("serve runs on Linux only, in the guest; all other commands work here")
+var errNoAgent = errors.New("serve runs on Linux and Windows only, in the guest; all other commands work here")
 
 // Run returns errNoAgent.
 func (*serveCommand) Run() error { return errNoAgent }

@@ -10,7 +10,7 @@ import (
 // hierarchy can move itself out of them.
 type Limits struct {
 	Memory int64 // bytes, file cache included; none of it is swapped
-	PIDs   int64 // processes and threads at a time
+	PIDs   int64 // processes and threads at a time; on Windows processes
 	CPU    int64 // thousandths of one CPU
 }
 

@@ -1,11 +1,12 @@
 // Package proc starts one command as one process tree, feeds it, reads it,
 // signals it, ends it and reaps it. It knows no wire format and writes no log.
 //
-// A process waits without a thread (a pidfd in the runtime's poller), an idle
-// output holds no buffer, and ending a tree takes no lock that copying can
-// hold. It runs on Linux only: elsewhere Start returns [ErrUnsupported].
+// A process waits without a thread: by a pidfd in the runtime's poller, or by a wait of
+// Windows's thread pool. An idle output holds no buffer, and ending a tree takes no lock
+// that copying can hold. It runs on Linux and Windows: elsewhere Start returns
+// [ErrUnsupported].
 //
-// No number of the kernel's is trusted. The zombie of a main process is kept until
+// On Windows a tree is a job object. On Linux no number of the kernel's is trusted. The zombie of a main process is kept until
 // [Process.Reap]: while it is there, its pid, process group and session cannot be
 // taken by another process. Any other process is signalled by a pidfd, after a
 // look at whose it is: no signal hits a stranger that has taken its pid.

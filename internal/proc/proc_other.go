@@ -9,7 +9,7 @@ import (
 )
 
 // errSystem is the error of all that depends on the operating system.
-var errSystem = fmt.Errorf("%w: the agent runs on Linux only", ErrUnsupported)
+var errSystem = fmt.Errorf("%w: the agent runs on Linux and Windows only", ErrUnsupported)
 
 type spawner struct{}
 

@@ -97,7 +97,8 @@ func (p *Process) Reap() (Exit, error) { return p.reap() }
 
 // Signal sends sig to the foreground job of the process's terminal, or, if it has
 // no terminal, to each process of the tree. If there is nothing in the foreground,
-// the main process's group gets it. The error wraps [ErrExited] if the process has
+// the main process's group gets it. On Windows INT is Ctrl-C to all that share the
+// process's console, and TERM and KILL end the tree. The error wraps [ErrExited] if the process has
 // exited, and [ErrInvalid] if there is no such signal.
 func (p *Process) Signal(sig Signal) error { return p.signal(sig) }
 
@@ -120,8 +121,8 @@ func (p *Process) Resize(s Size) error {
 
 // Terminate ends the whole tree: SIGTERM to every process, or SIGHUP if they
 // have a terminal, since interactive shells ignore SIGTERM; and SIGCONT, so that
-// a stopped one takes notice; what is left after grace gets SIGKILL. It returns
-// at once. A later call can only shorten the grace to nothing. After Reap it
+// a stopped one takes notice; what is left after grace gets SIGKILL. On Windows there
+// is no grace. It returns at once. A later call can only shorten the grace to nothing. After Reap it
 // does nothing.
 func (p *Process) Terminate(grace time.Duration) { p.terminate(grace) }
 

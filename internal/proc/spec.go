@@ -12,7 +12,7 @@ import (
 // A Spec says what to run.
 type Spec struct {
 	// Argv is the command and its arguments. A command without a slash is
-	// looked up in the PATH of the process's own environment.
+	// looked up in the PATH of the process's own environment, on Windows with PATHEXT.
 	Argv []string
 
 	// Verbatim says that the arguments stand in a command line of Windows's as they are,
@@ -24,10 +24,10 @@ type Spec struct {
 	Env      []string
 	ClearEnv bool
 
-	Dir  string // absolute; empty: the user's home, or / if there is none
-	User string // "name", "uid", "name:group" or "uid:gid"; empty: the agent's own; see Identity
+	Dir  string // absolute; empty: the user's home, or the root directory if there is none
+	User string // "name", "uid", "name:group" or "uid:gid"; empty: the agent's own, and no other on Windows; see Identity
 
-	// Which of the standard streams are wanted as pipes. The others are /dev/null.
+	// Which of the standard streams are wanted as pipes. The others are /dev/null, or NUL.
 	Stdin, Stdout, Stderr bool
 
 	// Merge makes stderr the same pipe as stdout. Stderr is then of no account.

@@ -7,7 +7,7 @@ import (
 	"net"
 )
 
-var errLinuxOnly = errors.New("the agent runs on Linux only")
+var errLinuxOnly = errors.New("the agent listens on Unix sockets on Linux only")
 
 func listenPrivate(string) (net.Listener, error) { return nil, errLinuxOnly }
 
