@@ -430,3 +430,14 @@ func TestKubeletRunsCommands(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+func TestHostOfVersion1HasExitCodesOf32Bits(t *testing.T) {
+	c, err := client.DialProtocol(patiently(t), the.Target, client.Protocol1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, code := range []uint32{7, 0xC0000005, 0xFFFFFFFF} {
+		wantExit(t, command(t, c, "exit", strconv.FormatUint(uint64(code), 10)).Run(), int(code))
+	}
+}

@@ -1,6 +1,10 @@
 package v1
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
 
 // HungUp is for connections that the tests make.
 var HungUp = hungUp
@@ -11,3 +15,6 @@ func Encode(f *Frame) []byte {
 	_ = (&writer{to: &line}).frames(f)
 	return line.Bytes()
 }
+
+// ExitFrame is the last frame of a command that has ended as m says.
+func ExitFrame(m *wire.Exited) *Frame { return new(Host).exit(m) }

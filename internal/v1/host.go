@@ -248,6 +248,9 @@ func (h *Host) exit(m *wire.Exited) *Frame {
 	case m.Code == 0 && m.Reason != wire.ReasonExit:
 		return failure("the agent terminated the command: " + string(m.Reason))
 	}
+	if m.Status != 0 { // of Windows: as a signed number 0xFFFFFFFF would be the -1 of a signal
+		return &Frame{Type: TypeExit, ExitCode: int(m.Status)}
+	}
 	return &Frame{Type: TypeExit, ExitCode: m.Code}
 }
 
