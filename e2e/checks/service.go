@@ -35,7 +35,11 @@ func (a Agent) service(t *testing.T) {
 	if line, err := lines.ReadString('\n'); !strings.Contains(line, `"listening"`) {
 		t.Fatalf("the service says %q, %v", line, err)
 	}
-	go func() { _, _ = io.Copy(io.Discard, lines) }() // ends with the service
+	read := make(chan struct{})
+	go func() { // ends with the service
+		defer close(read)
+		_, _ = io.Copy(io.Discard, lines)
+	}()
 
 	conn, err := c.DialGuest(ctx, "unix", path)
 	if err != nil {
@@ -56,6 +60,7 @@ func (a Agent) service(t *testing.T) {
 	if err := inner.Signal(client.SignalName("TERM")); err != nil {
 		t.Error(err)
 	}
+	<-read // Wait throws away what nobody has read
 	if err := inner.Wait(); err != nil {
 		t.Errorf("the service: %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,9 +22,9 @@ func relax() error {
 
 func slackFile(tid int) string { return fmt.Sprintf("/proc/%d/timerslack_ns", tid) }
 
-// looks is how often the thread is looked at. While this program runs, it sleeps nearly
-// always.
-const looks = 100
+// patience is for how long the thread is looked at. While this program runs, it sleeps nearly
+// always, but on a busy machine it may wait for a CPU.
+const patience = 200 * time.Millisecond
 
 var errNotFound = errors.New("no thread of the runtime's sleeps as its monitor does")
 
@@ -38,11 +39,12 @@ func find() (tid int, err error) {
 		return 0, errNotFound
 	}
 	tid = threads[1] // the first is main
-	for range looks {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		sleeps, err := sleeps(tid)
 		if sleeps || err != nil {
 			return tid, err
 		}
+		_, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // never fails
 	}
 	return 0, errNotFound
 }
