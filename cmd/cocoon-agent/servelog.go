@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -82,7 +83,8 @@ func openLogTo(file io.Writer, l logLevel, strict bool) *logbook {
 func newLogger(l logLevel, to io.Writer, people bool) zerolog.Logger {
 	to = visible{to}
 	if people {
-		to = zerolog.ConsoleWriter{Out: to, TimeFormat: time.TimeOnly}
+		// A console of Windows may not know the sequences that set colours.
+		to = zerolog.ConsoleWriter{Out: to, TimeFormat: time.TimeOnly, NoColor: runtime.GOOS == "windows"}
 	}
 	return zerolog.New(to).Level(l.Level).With().Timestamp().Logger()
 }

@@ -1,6 +1,13 @@
 package transport
 
-import "syscall"
+import (
+	"syscall"
+
+	"golang.org/x/sys/windows"
+)
 
 // hangUps are the errors by which Windows tells that the peer has closed a socket.
-var hangUps = []error{syscall.WSAECONNRESET, syscall.WSAECONNABORTED, syscall.ERROR_BROKEN_PIPE}
+var hangUps = []error{
+	syscall.WSAECONNRESET, syscall.WSAECONNABORTED, syscall.ERROR_BROKEN_PIPE,
+	windows.ERROR_NETNAME_DELETED, windows.ERROR_CONNECTION_ABORTED, // of viosock, by ReadFile and WriteFile
+}
