@@ -1,0 +1,7 @@
+#!/bin/sh
+# After a removal or an upgrade.
+set -e
+
+if [ -d /run/systemd/system ]; then
+	systemctl daemon-reload || :
+fi
