@@ -47,6 +47,15 @@ age() {
 	find "$1" -exec touch -h -d "@$epoch" {} +
 }
 
+# cyclonedx-gomod has the version from a tag, and does not know worktrees.
+mkdir "$dir/source"
+git archive HEAD | tar -x -C "$dir/source"
+history=(-c user.name=release -c user.email=release@localhost -c commit.gpgsign=false -c tag.gpgsign=false -C "$dir/source")
+git "${history[@]}" init -q
+git "${history[@]}" add -A
+git "${history[@]}" commit -q -m release
+git "${history[@]}" tag "v$version"
+
 # Archives.
 archive() {
 	local os=$1 arch=$2 name=cocoon-agent_${version}_$1_$2
@@ -67,7 +76,7 @@ archive() {
 		age "$dir/$name"
 		tar -C "$dir" --sort=name --format=gnu --owner=0 --group=0 --numeric-owner -cf - "$name" | gzip -9n >"$out/$name.tar.gz"
 	fi
-	GOOS=$os GOARCH=$arch "$sbom" app -json -noserial -notimestamp -std -licenses -main cmd/cocoon-agent -output "$out/$name.cdx.json" . 2>"$dir/sbom.log" || {
+	GOOS=$os GOARCH=$arch "$sbom" app -json -noserial -notimestamp -std -licenses -main cmd/cocoon-agent -output "$out/$name.cdx.json" "$dir/source" 2>"$dir/sbom.log" || {
 		cat "$dir/sbom.log" >&2
 		exit 1
 	}
