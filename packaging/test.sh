@@ -49,8 +49,9 @@ ok "order: ${versions[*]}"
 lintian --fail-on error --suppress-tags statically-linked-binary,no-manual-page,no-changelog,copyright-without-copyright-notice,no-copyright-file,debian-changelog-file-missing "$dir/0.3.0"/*.deb
 ok lintian
 rpm -qp --qf '' "$dir/0.3.0"/*.rpm
-tar tzf "$dir/0.3.0"/*.apk 2>/dev/null | grep -q -x etc/init.d/cocoon-agent || fail 'the apk has no script for OpenRC'
-if tar tzf "$dir/0.3.0"/*.apk 2>/dev/null | grep systemd; then fail 'the apk has units of systemd'; fi
+files=$(tar tzf "$dir/0.3.0"/*.apk 2>/dev/null) || : # three archives, one after the other
+grep -q -x etc/init.d/cocoon-agent <<<"$files" || fail 'the apk has no script for OpenRC'
+if grep systemd <<<"$files"; then fail 'the apk has units of systemd'; fi
 ok 'apk'
 
 # An rpm in an empty root.
