@@ -104,7 +104,11 @@ for platform in $platforms; do
 	cp "$dir/cocoon-agent_${version}_linux_$arch/cocoon-agent" "$stage"
 	age "$stage"
 	for format in deb rpm apk; do
-		sed "s|\${ARCH}|$arch|; s|\${VERSION}|$version|; s|\${DATE}|$date|" packaging/nfpm.yaml >"$dir/nfpm.yaml"
+		named=$version schema=semver
+		if [ "$format" = apk ]; then # nfpm makes another version of +N than Alpine knows
+			named=$(sed -E 's/-rc/_rc/; s/\+([0-9]+)\..*/_p\1/' <<<"$version") schema=none
+		fi
+		sed "s|\${ARCH}|$arch|; s|\${VERSION}|$named|; s|\${SCHEMA}|$schema|; s|\${DATE}|$date|" packaging/nfpm.yaml >"$dir/nfpm.yaml"
 		(cd "$stage" && "$nfpm" package -f "$dir/nfpm.yaml" -p "$format" -t "$out/" >/dev/null)
 	done
 done

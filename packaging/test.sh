@@ -40,6 +40,8 @@ for version in "${versions[@]}"; do
 	rpm=$(rpm -qp --qf '%{VERSION}-%{RELEASE}' "$dir/$version"/*.rpm 2>/dev/null)
 	dpkg --compare-versions "$before" lt "$deb" || fail "deb: $before is not before $deb"
 	[ "$(rpm --eval "%{lua:print(rpm.vercmp('$rpmbefore', '$rpm'))}")" -lt 0 ] || fail "rpm: $rpmbefore is not before $rpm"
+	apk=$(tar xzOf "$dir/$version"/*.apk .PKGINFO 2>/dev/null | sed -n 's/^pkgver = //p') || :
+	[[ $apk =~ ^[0-9]+\.[0-9]+\.[0-9]+(_rc[0-9]+|_p[0-9]+)?$ ]] || fail "apk: version $apk"
 	before=$deb rpmbefore=$rpm
 done
 ok "order: ${versions[*]}"
