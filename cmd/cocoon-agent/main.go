@@ -63,6 +63,7 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 		ctx, err = parser.Parse(line.words)
 	}
 	if err != nil {
+		failService(args, err)
 		fmt.Fprintf(stderr, "cocoon-agent: %s (see %s --help)\n", printable(err.Error()), usageOf(err))
 		return usageStatus(err)
 	}

@@ -61,7 +61,8 @@ type serviceInstall struct {
 	Options []string `arg:"" optional:"" passthrough:"" help:"Options of serve, such as --port 1024."`
 }
 
-// Run installs the service. A service of that name becomes this program's, and stops if it runs.
+// Run installs the service. A service of that name becomes this program's. If it runs then it goes
+// on as it is: it may be what runs this command.
 func (c *serviceInstall) Run(k *kong.Kong) error {
 	options := c.Options
 	if len(options) > 0 && options[0] == "--" {
@@ -91,20 +92,73 @@ func (c *serviceInstall) Run(k *kong.Kong) error {
 		return fmt.Errorf("service %s: %w", serviceName, err)
 	}
 	defer s.Close()
+	warn := func(what any) { _, _ = fmt.Fprintln(k.Stderr, "cocoon-agent: warning:", what) }
 	for _, err := range improve(s) {
-		_, _ = fmt.Fprintln(k.Stderr, "cocoon-agent: warning:", err)
+		warn(err)
+	}
+	if !isProtected(self) {
+		warn(self + " is not in a folder that only administrators can change by default: see to it that they alone can replace the program, which runs as LocalSystem")
+	}
+	if status, err := s.Query(); err == nil && status.State != svc.Stopped {
+		_, _ = fmt.Fprintln(k.Stdout, "the service runs: it goes on as it is until it is stopped and started, or the guest is")
 	}
 	return nil
+}
+
+// isProtected reports whether a program is in one of Windows's folders for programs.
+func isProtected(program string) bool {
+	for _, name := range []string{"ProgramFiles", "SystemRoot"} {
+		folder := os.Getenv(name)
+		if folder != "" && strings.HasPrefix(strings.ToLower(program), strings.ToLower(folder)+`\`) {
+			return true
+		}
+	}
+	return false
+}
+
+// errWithin: the service would end whoever stops it, before he can go on.
+var errWithin = errors.New("this command runs through the service, which would end it: use the console, or a scheduled task")
+
+// within reports whether this program runs below the service: in the job of one of its commands.
+func within(s *mgr.Service) bool {
+	status, err := s.Query()
+	if err != nil || status.ProcessId == 0 {
+		return false
+	}
+	parents, err := parentsOfAll()
+	if err != nil {
+		return false
+	}
+	pid := windows.GetCurrentProcessId()
+	for range len(parents) {
+		if pid == status.ProcessId {
+			return true
+		}
+		pid = parents[pid]
+	}
+	return false
+}
+
+// parentsOfAll are the parents of all processes, by their pids.
+func parentsOfAll() (map[uint32]uint32, error) {
+	all, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPPROCESS, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("CreateToolhelp32Snapshot", err)
+	}
+	defer func() { _ = windows.CloseHandle(all) }()
+	parents := make(map[uint32]uint32)
+	var x windows.ProcessEntry32
+	x.Size = uint32(unsafe.Sizeof(x))
+	for err = windows.Process32First(all, &x); err == nil; err = windows.Process32Next(all, &x) {
+		parents[x.ProcessID] = x.ParentProcessID
+	}
+	return parents, nil
 }
 
 // takeOver makes the service that is there this program's.
 func takeOver(m *mgr.Mgr, config mgr.Config, line string) (*mgr.Service, error) {
 	s, err := m.OpenService(serviceName)
 	if err != nil {
-		return nil, err
-	}
-	if err := stopService(s); err != nil {
-		s.Close()
 		return nil, err
 	}
 	wide := windows.StringToUTF16Ptr
@@ -241,6 +295,9 @@ type serviceStop struct{}
 func (*serviceStop) Run() error { return withService(stopService) }
 
 func stopService(s *mgr.Service) error {
+	if within(s) {
+		return fmt.Errorf("service %s: %w", serviceName, errWithin)
+	}
 	if _, err := s.Control(svc.Stop); err != nil && !errors.Is(err, windows.ERROR_SERVICE_NOT_ACTIVE) {
 		return fmt.Errorf("service %s: %w", serviceName, err)
 	}

@@ -28,9 +28,12 @@ func defaultLogFile() string {
 }
 
 // makePrivate makes a folder that only the system and administrators can read. One that is there
-// stays as it is.
+// stays as it is, but may be no link.
 func makePrivate(folder string) error {
-	if _, err := os.Stat(folder); err == nil {
+	if info, err := os.Lstat(folder); err == nil {
+		if !info.IsDir() || info.Mode()&(os.ModeSymlink|os.ModeIrregular) != 0 {
+			return fmt.Errorf("%s is a link or no folder", folder)
+		}
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {

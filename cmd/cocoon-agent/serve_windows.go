@@ -90,6 +90,7 @@ those that run. Their exit statuses are still sent. Exit status:
 func (s *serveCommand) Run() error {
 	config, err := s.checked()
 	if err != nil {
+		failService(os.Args[1:], err)
 		return &usageError{err}
 	}
 	if s.Service {

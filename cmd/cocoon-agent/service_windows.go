@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/windows"
@@ -48,6 +49,28 @@ func (s *serveCommand) runService(config session.Config) error {
 	return x.err
 }
 
+// failService tells the event log and the service manager why a service that they have started with
+// args is none. Without it, nobody would learn of an option that is wrong.
+func failService(args []string, err error) {
+	if len(args) == 0 || args[0] != "serve" || !slices.Contains(args, "--service") {
+		return
+	}
+	x := &service{err: err}
+	if log, err := eventlog.Open(serviceName); err == nil {
+		x.events = log
+		defer log.Close()
+	}
+	_ = svc.Run(serviceName, failing{x}) // fails at once if nobody waits
+}
+
+// A failing service ends with its error.
+type failing struct{ *service }
+
+// Execute ends the service: svc.Handler.
+func (f failing) Execute([]string, <-chan svc.ChangeRequest, chan<- svc.Status) (specific bool, code uint32) {
+	return f.finish()
+}
+
 // How the service manager is kept patient while the agent shuts down.
 const (
 	checkpointTime = time.Second
@@ -74,7 +97,7 @@ func (x *service) Execute(_ []string, requests <-chan svc.ChangeRequest, status 
 				status <- running
 			case svc.Stop, svc.Shutdown, svc.PreShutdown:
 				stop()
-				x.err = awaitEnd(ended, status)
+				x.err = awaitEnd(ended, requests, status)
 				return x.finish()
 			default: // others are not accepted
 			}
@@ -83,7 +106,7 @@ func (x *service) Execute(_ []string, requests <-chan svc.ChangeRequest, status 
 }
 
 // awaitEnd tells the service manager that the agent goes on ending, until it has.
-func awaitEnd(ended <-chan error, status chan<- svc.Status) error {
+func awaitEnd(ended <-chan error, requests <-chan svc.ChangeRequest, status chan<- svc.Status) error {
 	tick := time.NewTicker(checkpointTime)
 	defer tick.Stop()
 	for n := uint32(1); ; n++ {
@@ -91,6 +114,7 @@ func awaitEnd(ended <-chan error, status chan<- svc.Status) error {
 		select {
 		case err := <-ended:
 			return err
+		case <-requests: // answered by the next status
 		case <-tick.C:
 		}
 	}

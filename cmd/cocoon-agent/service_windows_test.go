@@ -156,3 +156,35 @@ func TestLogFileThatIsHeldGoesOn(t *testing.T) {
 		t.Errorf("log.1: %q, %v", got, err)
 	}
 }
+
+func TestServiceWithAWrongOptionSaysWhyAtOnce(t *testing.T) {
+	skipUnlessWine(t)
+	m, err := mgr.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = m.Disconnect() }()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, option := range []string{"--denyy", "--user=somebody"} {
+		s, err := m.CreateService(serviceName, self, mgr.Config{StartType: mgr.StartManual}, "serve", "--service", option)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantService(t, statusFailure, "exit code 1", "start")
+		_ = s.Close()
+		wantService(t, 0, "", "uninstall")
+	}
+}
+
+func TestServiceKnowsWhatRunsBelowIt(t *testing.T) {
+	parents, err := parentsOfAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := parents[windows.GetCurrentProcessId()]; int(got) != os.Getppid() {
+		t.Errorf("parent %d, want %d", got, os.Getppid())
+	}
+}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # msi.sh tests the MSI of packaging/windows under Wine: install, upgrade, remove. $WINE is the folder
-# that root.sh has made. Needs wixl, msitools and zip.
+# that root.sh has made. Needs wixl, msitools, zip.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
@@ -27,7 +27,9 @@ rows() {
 rows ServiceInstall $'cocoon-agent\t.*\t16\t2\t1\t.*serve --service --port \\[PORT\\] \\[OPTIONS\\]'
 rows ServiceControl $'cocoon-agent\t163\t'
 rows Upgrade $'^\\{0D9F0C5E-4E0B-4C3C-9C0B-5E7B5C7C2F61\\}\t\t0\\.3\\.0\t'
-rows Property $'^ProductVersion\t0\\.3\\.0'
+rows Property $'^ProductVersion\t0\\.3\\.0' $'^SecureCustomProperties\tPORT;OPTIONS;OLDPORT;OLDOPTIONS;'
+rows InstallExecuteSequence $'^InstallInitialize\t\t1500' $'^RemoveExistingProducts\t\t1501'
+rows Upgrade $'\t513\t.*WIX_UPGRADE_DETECTED'
 echo 'msi: tables: ok'
 
 # step NAME STATUS TEXT COMMAND…: the commands of a batch file end with the status, and print the text.

@@ -3,6 +3,7 @@ package lane
 import (
 	"errors"
 	"os"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -54,14 +55,21 @@ func readPipe(h windows.Handle, p []byte) (n int, ready bool, err error) {
 		return 0, true, os.NewSyscallError("CreateEvent", err)
 	}
 	defer func() { _ = windows.CloseHandle(event) }()
-	// The low bit keeps the completion from the port of Go's poller.
-	o := windows.Overlapped{HEvent: event | 1}
-	var got uint32
-	err = windows.ReadFile(h, p[:min(len(p), there)], &got, &o)
+	// The low bit keeps the completion from the port of Go's poller. The system may write to op
+	// until the read is complete.
+	op := &struct {
+		windows.Overlapped
+		got uint32
+	}{Overlapped: windows.Overlapped{HEvent: event | 1}}
+	var pins runtime.Pinner
+	pins.Pin(op)
+	pins.Pin(unsafe.SliceData(p))
+	defer pins.Unpin()
+	err = windows.ReadFile(h, p[:min(len(p), there)], &op.got, &op.Overlapped)
 	if errors.Is(err, windows.ERROR_IO_PENDING) { // somebody else has read it
-		err = windows.GetOverlappedResult(h, &o, &got, true)
+		err = windows.GetOverlappedResult(h, &op.Overlapped, &op.got, true)
 	}
-	return int(got), true, os.NewSyscallError("ReadFile", err)
+	return int(op.got), true, os.NewSyscallError("ReadFile", err)
 }
 
 var peekNamedPipe = windows.NewLazySystemDLL("kernel32.dll").NewProc("PeekNamedPipe")

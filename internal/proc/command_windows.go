@@ -18,7 +18,11 @@ const defaultExtensions = ".COM;.EXE;.BAT;.CMD"
 func candidates(name string, env []string, dir string) ([]string, error) {
 	extensions := extensionsOf(env)
 	if strings.ContainsAny(name, `\/:`) {
-		path := within(dir, filepath.FromSlash(name))
+		path := filepath.FromSlash(name)
+		if filepath.VolumeName(path) != "" && !filepath.IsAbs(path) {
+			return nil, invalidError{fmt.Errorf("command %.256q: it is relative to the current directory of a drive", name)}
+		}
+		path = within(dir, path)
 		if file := program(path, extensions); file != "" {
 			return []string{file}, nil
 		}
@@ -76,16 +80,23 @@ func isFile(path string) bool {
 	return err == nil && !info.IsDir()
 }
 
-// within is path as a process sees it that begins in dir.
+// within is path as a process sees it that begins in dir, which is absolute.
 func within(dir, path string) string {
-	if dir == "" || filepath.IsAbs(path) {
+	switch {
+	case filepath.IsAbs(path):
 		return path
+	case strings.HasPrefix(path, `\`): // on the same drive
+		return filepath.VolumeName(dir) + path
+	default:
+		return filepath.Join(dir, path)
 	}
-	return filepath.Join(dir, path)
 }
 
-// startDir is the directory of a process whose Spec gives none: its user's home, if that is there.
-func startDir(home string) string {
+// startDir is the directory of a process whose Spec may give none: its user's home, if that is there.
+func startDir(dir, home string) string {
+	if dir != "" {
+		return dir
+	}
 	if info, err := os.Stat(home); err == nil && info.IsDir() {
 		return home
 	}
@@ -103,10 +114,20 @@ const maxCommandLine = 32766
 // commandLine is what a process gets as its command line: as programs split it that do as the C
 // runtime and CommandLineToArgvW do, or verbatim.
 func commandLine(path string, spec Spec) (string, error) {
-	args := spec.Argv[1:]
-	line := windows.ComposeCommandLine(spec.Argv)
+	command, args := windows.EscapeArg(spec.Argv[0]), spec.Argv[1:]
+	if isBatch(path) {
+		// Windows hands the command line to cmd.exe, which would look argv[0] up itself, first in
+		// the current directory.
+		if strings.ContainsAny(path, "\"%!^\r\n") {
+			return "", invalidError{fmt.Errorf("batch file %s: cmd.exe would not take its path as it is", clipPath(path))}
+		}
+		command = `"` + path + `"`
+	}
+	line := command
 	if spec.Verbatim {
-		line = strings.Join(append([]string{windows.EscapeArg(spec.Argv[0])}, args...), " ")
+		line = strings.Join(append([]string{command}, args...), " ")
+	} else if len(args) > 0 {
+		line += " " + windows.ComposeCommandLine(args)
 	}
 	if n := len(utf16.Encode([]rune(line))); n > maxCommandLine {
 		return "", invalidError{fmt.Errorf("%s: a command line of %d characters: want at most %d", clipPath(path), n, maxCommandLine)}
@@ -121,8 +142,9 @@ func commandLine(path string, spec Spec) (string, error) {
 	return line, nil
 }
 
+// isBatch: Windows takes no notice of dots and spaces at the end of a name.
 func isBatch(path string) bool {
-	ext := strings.ToLower(filepath.Ext(path))
+	ext := strings.ToLower(filepath.Ext(strings.TrimRight(path, ". ")))
 	return ext == ".bat" || ext == ".cmd"
 }
 

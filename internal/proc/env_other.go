@@ -15,3 +15,6 @@ func userEnv(user account) []string {
 
 // indispensable is what a process gets of base though its environment is to be empty.
 func indispensable([]string) []string { return nil }
+
+// startDir is the directory of a process. Linux's finds its home itself, with its user's rights.
+func startDir(dir, _ string) string { return dir }

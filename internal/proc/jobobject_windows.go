@@ -80,9 +80,17 @@ func (j jobObject) limitCPU() error {
 	return nil
 }
 
+// Those of package windows take pointers as numbers, and a stack may move meanwhile.
+var (
+	setInformation   = kernel32.NewProc("SetInformationJobObject")
+	queryInformation = kernel32.NewProc("QueryInformationJobObject")
+)
+
 func (j jobObject) set(class uint32, info unsafe.Pointer, size uintptr) error {
-	_, err := windows.SetInformationJobObject(j.handle, class, uintptr(info), uint32(size))
-	return os.NewSyscallError("SetInformationJobObject", err)
+	if ok, _, err := setInformation.Call(uintptr(j.handle), uintptr(class), uintptr(info), size); ok == 0 {
+		return os.NewSyscallError("SetInformationJobObject", err)
+	}
+	return nil
 }
 
 // terminate ends all that is in the job.
@@ -99,8 +107,8 @@ type processList struct {
 // empty reports whether nothing runs in the job.
 func (j jobObject) empty() bool {
 	var list processList
-	err := windows.QueryInformationJobObject(j.handle, windows.JobObjectBasicProcessIdList, uintptr(unsafe.Pointer(&list)), uint32(unsafe.Sizeof(list)), nil)
-	return (err == nil || errors.Is(err, windows.ERROR_MORE_DATA)) && list.assigned == 0
+	ok, _, err := queryInformation.Call(uintptr(j.handle), windows.JobObjectBasicProcessIdList, uintptr(unsafe.Pointer(&list)), unsafe.Sizeof(list), 0)
+	return (ok != 0 || errors.Is(err, windows.ERROR_MORE_DATA)) && list.assigned == 0
 }
 
 // release lets go of the job. Processes that still run in it live on, as daemons do.

@@ -41,6 +41,8 @@ func (*process) reap() (Exit, error)     { return Exit{}, errSystem }
 func (*process) signal(Signal) error     { return errSystem }
 func (*process) terminate(time.Duration) {}
 
+func signalWaits(Signal) bool { return false }
+
 func parseSignal(string) (Signal, error) { return "", errSystem }
 
 type terminal struct{}

@@ -392,6 +392,10 @@ func TestCommandIsLookedUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	other := t.TempDir() // its file of that name is not what PATH leads to
+	if err := os.WriteFile(filepath.Join(other, "one.cmd"), []byte("@echo another\r\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
 	path := "PATH=" + dir + `;C:\windows\system32`
 	for _, test := range []struct {
 		spec proc.Spec
@@ -402,6 +406,8 @@ func TestCommandIsLookedUp(t *testing.T) {
 		{proc.Spec{Argv: []string{"TWO"}, Env: []string{"Path=" + dir}}, "two.BAT"},
 		{proc.Spec{Argv: []string{"one.cmd"}, Env: []string{path}}, "one.cmd"},
 		{proc.Spec{Argv: []string{`.\one`}, Dir: dir}, "one.cmd"},
+		{proc.Spec{Argv: []string{"one"}, Env: []string{path}, Dir: other}, "one.cmd"},
+		{proc.Spec{Argv: []string{strings.TrimPrefix(filepath.Join(dir, "two"), filepath.VolumeName(dir))}, Dir: dir}, "two.BAT"},
 		{proc.Spec{Argv: []string{filepath.Join(dir, "two")}}, "two.BAT"},
 	} {
 		test.spec.Stdout = true
@@ -415,8 +421,8 @@ func TestRefusals(t *testing.T) {
 	s := newSpawner(t)
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text.exe")
-	batch := filepath.Join(dir, "x.bat")
-	for _, path := range []string{text, batch} {
+	batch, percent := filepath.Join(dir, "x.bat"), filepath.Join(dir, "%x%.bat")
+	for _, path := range []string{text, batch, percent} {
 		if err := os.WriteFile(path, []byte("@rem\r\n"), 0o666); err != nil {
 			t.Fatal(err)
 		}
@@ -437,12 +443,15 @@ func TestRefusals(t *testing.T) {
 		{"no directory", proc.Spec{Argv: as("sleep"), Dir: filepath.Join(dir, "none")}, proc.ErrInvalid, "none"},
 		{"directory that is a file", proc.Spec{Argv: as("sleep"), Dir: text}, proc.ErrInvalid, "text.exe"},
 		{"long command line", proc.Spec{Argv: as("sleep", strings.Repeat("x", 40_000))}, proc.ErrInvalid, "want at most 32766"},
+		{"path of a batch file with a per cent sign", proc.Spec{Argv: []string{percent}}, proc.ErrInvalid, "cmd.exe"},
+		{"batch file with a dot and a space behind it", proc.Spec{Argv: []string{batch + ". ", `"&calc`}}, nil, ""},
+		{"drive-relative command", proc.Spec{Argv: []string{"C:x.exe"}}, proc.ErrInvalid, "drive"},
 		{"batch file with a quote", proc.Spec{Argv: []string{batch, `"&calc`}}, proc.ErrInvalid, "cmd.exe"},
 		{"NUL", proc.Spec{Argv: as("sleep", "a\x00b")}, proc.ErrInvalid, "NUL"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p, err := s.Start(test.spec)
-			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
+			if err == nil || test.want != nil && !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("%v, want %v with %q", err, test.want, test.says)
 			}
 			if err == nil {

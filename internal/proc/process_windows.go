@@ -21,6 +21,8 @@ type process struct {
 	ending sync.Once
 	ended  chan struct{} // closed when the tree has been terminated
 
+	interrupting sync.Mutex // held while Ctrl-C is being sent
+
 	mu     sync.Mutex
 	reaped bool // the handles are closed
 }

@@ -43,3 +43,5 @@ func signalName(sig syscall.Signal) string {
 	}
 	return strconv.Itoa(int(sig))
 }
+
+func signalWaits(Signal) bool { return false }

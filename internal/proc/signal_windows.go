@@ -2,7 +2,10 @@ package proc
 
 import (
 	"fmt"
+	"os"
 	"strings"
+
+	"golang.org/x/sys/windows"
 )
 
 // The signals that an agent for Windows knows, by Linux's names and numbers.
@@ -28,6 +31,9 @@ func parseSignal(s string) (Signal, error) {
 // signal sends INT as Ctrl-C to the console of the process. TERM and KILL end the tree: no
 // program can tell one from the other but by the exit code.
 func (p *Process) signal(sig Signal) error {
+	if sig == signalINT {
+		return p.interrupt()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.reaped || p.hasExited() {
@@ -38,17 +44,45 @@ func (p *Process) signal(sig Signal) error {
 		return p.job.terminate(codeTerminated)
 	case signalKILL:
 		return p.job.terminate(codeKilled)
-	case signalINT:
-		if p.terminal != nil {
-			return p.terminal.interrupt()
-		}
-		err := interrupt(p.pid)
-		if err != nil && p.hasExited() {
-			return ErrExited
-		}
-		return err
 	default:
 		_, err := parseSignal(string(sig))
 		return err
 	}
+}
+
+// signalWaits: INT waits for a helper, or for room in a terminal's input.
+func signalWaits(sig Signal) bool { return sig == signalINT }
+
+// interrupt sends Ctrl-C, one at a time. It holds no lock meanwhile, but a handle: while there is
+// one, nobody else gets the process's pid.
+func (p *Process) interrupt() error {
+	if !p.interrupting.TryLock() {
+		return fmt.Errorf("%w: another interrupt is on its way", ErrResources)
+	}
+	defer p.interrupting.Unlock()
+	held, err := p.hold()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = windows.CloseHandle(held) }()
+	if p.terminal != nil {
+		return p.terminal.interrupt()
+	}
+	err = interrupt(p.pid)
+	if state, waitErr := windows.WaitForSingleObject(held, 0); err != nil && waitErr == nil && state == windows.WAIT_OBJECT_0 {
+		return ErrExited
+	}
+	return err
+}
+
+// hold returns another handle of the process, if it runs.
+func (p *Process) hold() (held windows.Handle, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped || p.hasExited() {
+		return 0, ErrExited
+	}
+	self := windows.CurrentProcess()
+	err = windows.DuplicateHandle(self, p.handle, self, &held, 0, false, windows.DUPLICATE_SAME_ACCESS)
+	return held, os.NewSyscallError("DuplicateHandle", err)
 }

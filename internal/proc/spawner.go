@@ -73,6 +73,7 @@ func (s *Spawner) StartContext(ctx context.Context, spec Spec) (*Process, error)
 	if spec.User != "" || spec.ClearEnv || len(spec.Env) > 0 || spec.Terminal != nil {
 		env = environ(s.base, user, spec)
 	}
+	spec.Dir = startDir(spec.Dir, user.home)
 	paths, err := candidates(spec.Argv[0], env, spec.Dir)
 	if err != nil {
 		return nil, err

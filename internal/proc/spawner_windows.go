@@ -2,7 +2,9 @@ package proc
 
 import (
 	"fmt"
+	"math"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/windows"
 )
@@ -10,21 +12,22 @@ import (
 // A spawner is Windows's part of a [Spawner].
 type spawner struct {
 	hanging atomic.Int32 // starts that nobody waits for any more
+	alive   *time.Timer  // never fires
 }
 
-func (*spawner) open() {
+func (s *spawner) open() {
 	// A service or a program that has no console may have been started without Ctrl-C, which its
 	// children would inherit.
 	_ = setConsoleCtrlHandler(0, false)
-	// Once it polls a file, the runtime does not take a program for dead whose goroutines all wait
-	// for callbacks, as Wait does.
-	if file, theirs, err := openPipe("pipe", true); err == nil {
-		_ = file.Close()
-		_ = windows.CloseHandle(theirs)
-	}
+	// The runtime takes a program for dead whose goroutines all wait for callbacks, as Wait does,
+	// unless it has a timer.
+	s.alive = time.AfterFunc(math.MaxInt64, func() {})
 }
 
-func (*spawner) close() error { return nil }
+func (s *spawner) close() error {
+	s.alive.Stop()
+	return nil
+}
 
 // useCgroups does nothing: each process has a job object.
 func (*spawner) useCgroups(func(int)) error { return nil }

@@ -28,11 +28,7 @@ func (s *Spawner) start(ctx context.Context, spec Spec, l launch) (*Process, err
 		streams.close()
 		return nil, err
 	}
-	dir := spec.Dir
-	if dir == "" {
-		dir = startDir(l.user.home)
-	}
-	c := creation{path: l.paths[0], line: line, env: l.env, dir: dir, job: job, streams: streams}
+	c := creation{path: l.paths[0], line: line, env: l.env, dir: spec.Dir, job: job, streams: streams}
 	made, err := s.create(ctx, &c)
 	if err != nil {
 		return nil, err

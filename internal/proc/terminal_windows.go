@@ -2,6 +2,7 @@ package proc
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 
@@ -27,6 +28,10 @@ type terminal struct {
 
 // openTerminal makes a terminal. Its modes are a POSIX terminal's, and Windows has others.
 func openTerminal(t Terminal) (*pipes, error) {
+	// Without it x/sys panics.
+	if err := kernel32.NewProc("CreatePseudoConsole").Find(); err != nil {
+		return nil, fmt.Errorf("%w: terminals, in Windows before 10 1809 and Server 2019: %w", ErrUnsupported, err)
+	}
 	size := t.Size
 	if size.Rows == 0 || size.Cols == 0 {
 		size.Rows, size.Cols = defaultRows, defaultCols
@@ -45,7 +50,7 @@ func openTerminal(t Terminal) (*pipes, error) {
 	if err != nil {
 		x.console = 0
 		p.close()
-		return nil, unsupportedConsole(err)
+		return nil, startError(os.NewSyscallError("CreatePseudoConsole", err))
 	}
 	rawIn, err := lane.Pipe(input)
 	if err == nil {
@@ -58,14 +63,6 @@ func openTerminal(t Terminal) (*pipes, error) {
 		return nil, err
 	}
 	return p, nil
-}
-
-// unsupportedConsole: pseudo-consoles are there since Windows 10 1809 and Server 2019.
-func unsupportedConsole(err error) error {
-	if errors.Is(err, windows.ERROR_PROC_NOT_FOUND) {
-		return errors.Join(ErrUnsupported, err)
-	}
-	return startError(os.NewSyscallError("CreatePseudoConsole", err))
 }
 
 func coord(s Size) windows.Coord {

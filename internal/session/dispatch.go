@@ -29,18 +29,18 @@ func (c *conn) exec(m *wire.Exec, cost int) error {
 }
 
 func (c *conn) signal(m *wire.Signal, sig proc.Signal) error {
-	return c.withProcess(m, m.Exec, func(p *proc.Process) error { return p.Signal(sig) })
+	return c.withProcess(m, m.Exec, proc.SignalWaits(sig), func(p *proc.Process) error { return p.Signal(sig) })
 }
 
 func (c *conn) resize(m *wire.Resize) error {
-	return c.withProcess(m, m.Exec, func(p *proc.Process) error {
+	return c.withProcess(m, m.Exec, false, func(p *proc.Process) error {
 		return p.Resize(proc.Size{Rows: m.Rows, Cols: m.Cols, WidthPX: m.WidthPX, HeightPX: m.HeightPX})
 	})
 }
 
 // withProcess answers m, which is about an exec, by what do says, which is called
-// once the exec has started.
-func (c *conn) withProcess(m wire.Message, exec uint64, do func(*proc.Process) error) error {
+// once the exec has started. slow: do may take long, and holds up nothing else.
+func (c *conn) withProcess(m wire.Message, exec uint64, slow bool, do func(*proc.Process) error) error {
 	w, err := c.find(exec)
 	if err != nil {
 		return c.carriedOut(m, err)
@@ -53,12 +53,16 @@ func (c *conn) withProcess(m wire.Message, exec uint64, do func(*proc.Process) e
 		return c.carriedOut(m, errCrowded)
 	}
 	e.job.WhenStarted(func(p *proc.Process) {
-		err := fmt.Errorf("%w: exec %d has not started", job.ErrNotFound, exec)
-		if p != nil {
-			err = do(p)
+		if p == nil {
+			_ = c.carriedOut(m, fmt.Errorf("%w: exec %d has not started", job.ErrNotFound, exec))
+			return
 		}
-		// A host that does not read this is told by dispatch.
-		_ = c.carriedOut(m, err)
+		// A host that does not read the answer is told by dispatch.
+		if slow {
+			go func() { _ = c.carriedOut(m, do(p)) }() // ends when do does, in some seconds
+			return
+		}
+		_ = c.carriedOut(m, do(p))
 	})
 	return nil
 }

@@ -208,9 +208,12 @@ func (c *viosockConn) Close() error {
 	err := net.ErrClosed
 	c.closing.Do(func() {
 		c.out.close()
+		// First: viosock's shutdown waits on the handle itself, which a read that is under way
+		// would signal.
+		err = c.file.Close()
 		const both = 2
 		_, _, _ = procShutdown.Call(uintptr(c.socket), both)
-		err = errors.Join(c.file.Close(), os.NewSyscallError("closesocket", windows.Closesocket(c.socket)))
+		err = errors.Join(err, os.NewSyscallError("closesocket", windows.Closesocket(c.socket)))
 	})
 	return err
 }

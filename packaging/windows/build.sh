@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # build.sh VERSION FOLDER makes, in FOLDER, the packages for Windows guests: an MSI for amd64, and
 # for amd64 and arm64 a zip with the program and install.ps1. VERSION is x.y.z, such as 0.3.0.
-# Needs Go, wixl and zip. wixl gives an MSI another identity each time: two builds differ.
+# Needs Go, wixl, msitools and zip. wixl gives an MSI another identity each time: two builds differ.
 set -euo pipefail
 
 version=${1-} out=${2-}
@@ -27,3 +27,15 @@ done
 cp packaging/windows/cocoon-agent.wxs "$dir/cocoon-agent_${version}_windows_amd64"
 cd "$dir/cocoon-agent_${version}_windows_amd64"
 wixl --arch x64 -D VERSION="$version" -o "$out/cocoon-agent_${version}_windows_amd64.msi" cocoon-agent.wxs
+# wixl has no word for these. The old version is removed within the transaction, so that a failure
+# brings it back; one of the same version is replaced, too; and what an administrator says, or what
+# was found of the version before, arrives where the installation is carried out.
+msi=$out/cocoon-agent_${version}_windows_amd64.msi
+# change TABLE SCRIPT: sed changes a table.
+change() {
+	msiinfo export "$msi" "$1" | sed -e "$2" >"$dir/$1.idt"
+	msibuild "$msi" -i "$dir/$1.idt"
+}
+change InstallExecuteSequence $'s/^RemoveExistingProducts\t\t1401/RemoveExistingProducts\t\t1501/'
+change Upgrade $'s/\t1\t\\(\t*WIX_UPGRADE_DETECTED\\)/\t513\t\\1/'
+change Property $'s/^SecureCustomProperties\t/&PORT;OPTIONS;OLDPORT;OLDOPTIONS;/'
