@@ -242,7 +242,8 @@ func TestSecondSIGTERMTellsOfOutputThatNobodyReads(t *testing.T) {
 			waiting = false
 		case <-next.C:
 			_ = host.Process.Signal(syscall.SIGTERM)
-			if sent++; sent%2 == 1 {
+			sent++
+			if sent%2 == 1 {
 				next.Reset(100 * time.Millisecond)
 			} else {
 				next.Reset(10 * time.Second)

@@ -49,8 +49,8 @@ func (s *serveCommand) runService(config session.Config) error {
 	return x.err
 }
 
-// failService tells the event log and the service manager why a service that they have started with
-// args is none. Without it, nobody would learn of an option that is wrong.
+// failService tells the event log and the service manager why the service that was started with args
+// fails. Without it, nobody would learn of an option that is wrong.
 func failService(args []string, err error) {
 	if len(args) == 0 || args[0] != "serve" || !slices.Contains(args, "--service") {
 		return
@@ -67,7 +67,8 @@ func failService(args []string, err error) {
 type failing struct{ *service }
 
 // Execute ends the service: svc.Handler.
-func (f failing) Execute([]string, <-chan svc.ChangeRequest, chan<- svc.Status) (specific bool, code uint32) {
+func (f failing) Execute(_ []string, _ <-chan svc.ChangeRequest, status chan<- svc.Status) (specific bool, code uint32) {
+	status <- svc.Status{State: svc.StartPending, WaitHint: waitHint}
 	return f.finish()
 }
 

@@ -110,7 +110,7 @@ func (f *overlapped) do(reads bool, p []byte, begin func(windows.Handle, []byte,
 	defer f.running.Done()
 	err := begin(f.handle, p[:min(len(p), 1<<30)], &op.n, &op.Overlapped)
 	if err != nil && !errors.Is(err, windows.ERROR_IO_PENDING) { // nothing will complete
-		f.end(reads, op)
+		_ = f.end(reads, op)
 		return 0, err
 	}
 	f.cancelLate(reads, op) // it may have been too early to be cancelled
