@@ -15,7 +15,6 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/internal/loadtest"
 	"github.com/cocoonstack/cocoon-agent/internal/v1"
-	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 func TestDecodeTakesWhatVersion1Sends(t *testing.T) {
