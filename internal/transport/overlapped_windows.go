@@ -69,8 +69,7 @@ func newOverlapped(h windows.Handle) (*overlapped, error) {
 	if err != nil {
 		return nil, errors.Join(err, windows.CloseHandle(h))
 	}
-	// Nobody waits on the handle itself: without this, a completion costs a little more.
-	_ = windows.SetFileCompletionNotificationModes(h, windows.FILE_SKIP_SET_EVENT_ON_HANDLE)
+	// No FILE_SKIP_SET_EVENT_ON_HANDLE: the socket shares it, and viosock's shutdown waits on that.
 	return &overlapped{handle: h}, nil
 }
 
