@@ -27,7 +27,7 @@ rows() {
 rows ServiceInstall $'cocoon-agent\t.*\t16\t2\t1\t.*serve --service --port \\[PORT\\] \\[OPTIONS\\]'
 rows ServiceControl $'cocoon-agent\t163\t'
 rows Upgrade $'^\\{0D9F0C5E-4E0B-4C3C-9C0B-5E7B5C7C2F61\\}\t\t0\\.3\\.0\t'
-rows Property $'^ProductVersion\t0\\.3\\.0' $'^SecureCustomProperties\tPORT;OPTIONS;OLDPORT;OLDOPTIONS;'
+rows Property $'^ProductVersion\t0\\.3\\.0' $'^SecureCustomProperties\tPORT;OPTIONS;'
 rows InstallExecuteSequence $'^InstallInitialize\t\t1500' $'^RemoveExistingProducts\t\t1501'
 rows Upgrade $'\t513\t.*WIX_UPGRADE_DETECTED'
 echo 'msi: tables: ok'

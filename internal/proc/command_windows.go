@@ -126,8 +126,10 @@ func commandLine(path string, spec Spec) (string, error) {
 	line := command
 	if spec.Verbatim {
 		line = strings.Join(append([]string{command}, args...), " ")
-	} else if len(args) > 0 {
-		line += " " + windows.ComposeCommandLine(args)
+	} else {
+		for _, a := range args {
+			line += " " + quoted(a, isBatch(path))
+		}
 	}
 	if n := len(utf16.Encode([]rune(line))); n > maxCommandLine {
 		return "", invalidError{fmt.Errorf("%s: a command line of %d characters: want at most %d", clipPath(path), n, maxCommandLine)}
@@ -140,6 +142,18 @@ func commandLine(path string, spec Spec) (string, error) {
 		}
 	}
 	return line, nil
+}
+
+// quoted is an argument in a command line. cmd.exe splits those of a batch file at more characters,
+// and takes a backslash before a quote for itself.
+func quoted(arg string, batch bool) string {
+	if !batch {
+		return windows.EscapeArg(arg)
+	}
+	if arg == "" || strings.ContainsAny(arg, " \t=,;") {
+		return `"` + arg + `"`
+	}
+	return arg
 }
 
 // isBatch: Windows takes no notice of dots and spaces at the end of a name.

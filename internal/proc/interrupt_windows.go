@@ -17,6 +17,9 @@ import (
 // interruptWord is the first argument of a helper that interrupts a process.
 const interruptWord = "-interrupt-console-of"
 
+// attachTime is how long a process that has just started may take to have its console.
+const attachTime = time.Second
+
 // interruptTime is how long a helper may take.
 const interruptTime = 10 * time.Second
 
@@ -64,7 +67,13 @@ var (
 // the program itself ignores.
 func interruptHere(pid uint32) error {
 	_, _, _ = freeConsole.Call() // there may be none
-	if ok, _, err := attachConsole.Call(uintptr(pid)); ok == 0 {
+	// A process attaches itself a little after its start.
+	ok, _, err := attachConsole.Call(uintptr(pid))
+	for end := time.Now().Add(attachTime); ok == 0 && isAny(err, windows.ERROR_INVALID_HANDLE, windows.ERROR_GEN_FAILURE) && time.Now().Before(end); {
+		<-time.After(10 * time.Millisecond)
+		ok, _, err = attachConsole.Call(uintptr(pid))
+	}
+	if ok == 0 {
 		if errors.Is(err, windows.ERROR_INVALID_HANDLE) {
 			return errors.New("the process has no console")
 		}

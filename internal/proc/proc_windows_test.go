@@ -403,6 +403,7 @@ func TestCommandIsLookedUp(t *testing.T) {
 	}{
 		{proc.Spec{Argv: []string{"one"}, Env: []string{path}}, "one.cmd"},
 		{proc.Spec{Argv: []string{"one", "x"}, Env: []string{path, "pathext=.Cmd"}}, "one.cmd x"},
+		{proc.Spec{Argv: []string{"one", "--name=a,b;c"}, Env: []string{path}}, `one.cmd "--name=a,b;c"`},
 		{proc.Spec{Argv: []string{"TWO"}, Env: []string{"Path=" + dir}}, "two.BAT"},
 		{proc.Spec{Argv: []string{"one.cmd"}, Env: []string{path}}, "one.cmd"},
 		{proc.Spec{Argv: []string{`.\one`}, Dir: dir}, "one.cmd"},

@@ -154,7 +154,9 @@ const attributeJobList = 0x0002000D
 // environmentBlock is env as CreateProcess takes it: sorted, each entry with a NUL, and one more.
 func environmentBlock(env []string) *uint16 {
 	sorted := slices.SortedFunc(slices.Values(env), func(a, b string) int {
-		return strings.Compare(strings.ToUpper(a), strings.ToUpper(b))
+		keyA, _, _ := strings.Cut(a, "=")
+		keyB, _, _ := strings.Cut(b, "=")
+		return strings.Compare(envKey(keyA), envKey(keyB))
 	})
 	var block []uint16
 	for _, entry := range sorted {

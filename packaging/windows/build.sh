@@ -38,4 +38,4 @@ change() {
 }
 change InstallExecuteSequence $'s/^RemoveExistingProducts\t\t1401/RemoveExistingProducts\t\t1501/'
 change Upgrade $'s/\t1\t\\(\t*WIX_UPGRADE_DETECTED\\)/\t513\t\\1/'
-change Property $'s/^SecureCustomProperties\t/&PORT;OPTIONS;OLDPORT;OLDOPTIONS;/'
+change Property $'s/^SecureCustomProperties\t/&PORT;OPTIONS;/'
