@@ -16,6 +16,9 @@ import (
 const secondInterrupt = time.Second
 
 const (
+	// startTime is how long Start may go on once a signal has come.
+	startTime = 200 * time.Millisecond
+
 	// answerTime is how long the agent has to take a signal that ends programs.
 	answerTime = 3 * time.Second
 
@@ -123,12 +126,9 @@ func (r *relay) run() {
 				go func() { _ = r.cmd.Kill() }() // ends with the answer, or the connection
 			case !r.hasStarted():
 				r.early.Store(&sig)
-				r.end()
 				go r.passOnceStarted(sig, second) // ends with run
 			case r.interactive && sig != syscall.SIGQUIT && ends(sig) && second:
 				time.AfterFunc(secondTime, r.leaveUnended)
-			case r.interactive && sig != syscall.SIGQUIT && ends(sig):
-				r.end()
 			default:
 				go r.pass(sig, second) // likewise
 			}
@@ -157,6 +157,10 @@ func (r *relay) leaveUnended() {
 // has no signals can still end it, which most of them ask for. One that does not take
 // a signal that is to end the command in time is left.
 func (r *relay) pass(sig syscall.Signal, second bool) {
+	if r.interactive && sig != syscall.SIGQUIT && ends(sig) {
+		r.end()
+		return
+	}
 	if ends(sig) {
 		wait := answerTime
 		if second {
@@ -174,13 +178,17 @@ func (r *relay) pass(sig syscall.Signal, second bool) {
 	}
 }
 
-// passOnceStarted passes a signal on that came while Start was about to succeed: end
-// has been called, and an agent that does not answer that is left all the same.
+// passOnceStarted passes a signal on that came before Start had returned. The command may
+// have started already, and its output have been seen: the signal is the command's then.
+// Start is ended if it goes on, and then an agent that does not answer that is left.
 func (r *relay) passOnceStarted(sig syscall.Signal, second bool) {
+	late := time.AfterFunc(startTime, r.end)
 	select {
 	case <-r.started:
+		late.Stop()
 		r.pass(sig, second)
 	case <-r.stop:
+		late.Stop()
 	}
 }
 
