@@ -65,6 +65,7 @@ func readLine(app *kong.Node, args []string) (commandLine, error) {
 
 const (
 	clientName = "client" // the command that runs one in the guest
+	serveName  = "serve"  // the agent
 	helpName   = "help"   // the flag
 )
 

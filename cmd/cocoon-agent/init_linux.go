@@ -1,26 +1,28 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 )
 
-// initRun is process 1, where that is not an init system: it runs the agent as its
-// child and reaps whatever is orphaned, which the kernel gives to process 1. A
-// process that is its own init would have to tell these from its commands, whose
-// exit statuses it must not take away. SIGTERM and SIGINT (Ctrl-Alt-Del, as the
-// kernel tells process 1) are the agent's. It ends with the agent.
-func initRun() error {
+// runAbove is process 1 of a container: it runs the agent as its child and reaps
+// whatever is orphaned, which the kernel gives to process 1. A process that is its
+// own init would have to tell these from its commands, whose exit statuses it must
+// not take away. SIGTERM and SIGINT are the agent's. It ends with the agent.
+func runAbove() error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	self, err := os.Executable()
-	if err != nil { // no /proc
-		self = os.Args[0]
-	}
-	agent, err := os.StartProcess(self, os.Args, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	agent, err := startBelow(os.Args, nil)
 	if err != nil {
 		return fmt.Errorf("PID 1: start the agent: %w", err)
 	}
@@ -30,6 +32,15 @@ func initRun() error {
 		}
 	}()
 	return reapUntil(agent.Pid)
+}
+
+// startBelow starts this program as a child.
+func startBelow(args []string, sys *syscall.SysProcAttr) (*os.Process, error) {
+	self, err := os.Executable()
+	if err != nil { // no /proc
+		self = args[0]
+	}
+	return os.StartProcess(self, args, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: sys})
 }
 
 // reapUntil reaps children until one ends, and says how that did.
@@ -50,4 +61,154 @@ func reapUntil(pid int) error {
 			return nil
 		}
 	}
+}
+
+const (
+	// againTime is how long an init waits before it starts the agent again.
+	againTime = time.Second
+
+	// agentTime is how long the agent may take to end, besides the grace of commands.
+	agentTime = 30 * time.Second
+
+	// othersTime is how long all other processes may take to end, after SIGTERM and then
+	// after SIGKILL.
+	othersTime = 2 * time.Second
+)
+
+// An initSystem is process 1 of a guest that has no other init. It never ends by itself: the
+// kernel would panic.
+type initSystem struct {
+	log   zerolog.Logger
+	args  []string // of the agent
+	grace time.Duration
+	guest bool // this is a VM, and no container
+}
+
+// inits are what process 1 does for the signals that end it, as busybox's init does.
+var inits = map[os.Signal]struct {
+	name    string
+	command int // reboot(2)
+}{
+	syscall.SIGTERM: {"reboot", unix.LINUX_REBOOT_CMD_RESTART},
+	syscall.SIGINT:  {"reboot", unix.LINUX_REBOOT_CMD_RESTART}, // Ctrl-Alt-Del, too
+	syscall.SIGUSR1: {"halt", unix.LINUX_REBOOT_CMD_HALT},
+	syscall.SIGUSR2: {"power off", unix.LINUX_REBOOT_CMD_POWER_OFF},
+}
+
+// run runs the agent, again and again, until a signal ends the guest. It returns if the kernel
+// refuses that.
+func (x *initSystem) run() error {
+	signals := make(chan os.Signal, 8)
+	for sig := range inits {
+		signal.Notify(signals, sig)
+	}
+	if x.guest {
+		_ = unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF) // Ctrl-Alt-Del is a SIGINT
+	}
+	x.prepare()
+	for {
+		agent, err := startBelow(x.args, &syscall.SysProcAttr{Setsid: true})
+		ended := make(chan error, 1)
+		if err == nil {
+			go func() { ended <- reapUntil(agent.Pid) }() // ends with the agent
+		} else {
+			x.log.Error().Err(err).Msg("init: cannot start the agent")
+		}
+		select {
+		case err = <-ended:
+			x.log.Error().Err(err).Msg("init: the agent has ended, starting it again")
+		case sig := <-signals:
+			return x.end(sig, agent, ended)
+		case <-after(err != nil, againTime):
+			continue
+		}
+		select {
+		case <-time.After(againTime):
+		case sig := <-signals:
+			return x.end(sig, nil, nil)
+		}
+	}
+}
+
+// after is time.After if wanted, or a channel that nothing comes from.
+func after(wanted bool, d time.Duration) <-chan time.Time {
+	if !wanted {
+		return nil
+	}
+	return time.After(d)
+}
+
+// end ends the agent, its commands, all other processes, and then the guest.
+func (x *initSystem) end(sig os.Signal, agent *os.Process, ended <-chan error) error {
+	how := inits[sig]
+	x.log.Warn().Str("signal", unix.SignalName(sig.(syscall.Signal))).Msg("init: " + how.name)
+	if agent != nil {
+		_ = agent.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(x.grace + agentTime):
+		}
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		_ = syscall.Kill(-1, sig) // all but this process
+		reapAll(othersTime)
+	}
+	if x.guest {
+		unmount(x.log)
+	}
+	return fmt.Errorf("init: %s: %w", how.name, unix.Reboot(how.command))
+}
+
+// reapAll reaps until there is no child, at most for d.
+func reapAll(d time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	for ctx.Err() == nil {
+		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+		switch {
+		case err != nil && !errors.Is(err, syscall.EINTR):
+			return
+		case pid == 0:
+			pause(ctx, 10*time.Millisecond)
+		}
+	}
+}
+
+// runInit runs the agent as the only service of a guest. Process 1 goes on whatever happens.
+func (s *serveCommand) runInit() error {
+	if os.Getpid() != 1 {
+		return misuse("--init: this is process %d: want 1, such as by init=%s on the kernel's command line", os.Getpid(), os.Args[0])
+	}
+	log := openLog(s.logStyle(), false)
+	defer log.close()
+	log.Info().Strs("arguments", os.Args[1:]).Strs("ignored", ignoredWords).Msg("init: process 1")
+	x := &initSystem{
+		log: log.Logger, grace: s.ShutdownGrace, guest: isFirstNamespace(),
+		args: append(slices.DeleteFunc(slices.Clone(os.Args), func(arg string) bool { return arg == initFlag || arg == answerFlag }), answerFlag),
+	}
+	return x.run()
+}
+
+// ignoredWords are those of the kernel's command line that were meant for an init, and that are
+// no options of this one.
+var ignoredWords []string
+
+// argumentsOfProcess1 are what process 1 runs: "serve" with its options if that is named, or
+// another command. All else are words of the kernel's command line, with which it is an init.
+func argumentsOfProcess1(args []string) []string {
+	if len(args) > 0 && isCommand(args[0]) {
+		return args
+	}
+	if i := slices.Index(args, serveName); i >= 0 {
+		ignoredWords = args[:i]
+		return args[i:]
+	}
+	ignoredWords = args
+	return []string{serveName, initFlag, answerFlag}
+}
+
+// isCommand reports whether a word is a command of the program, or asks for its help or version.
+func isCommand(word string) bool {
+	parser, err := newParser(io.Discard, io.Discard)
+	return err == nil && (commandNamed(parser.Model.Node, word) != nil || slices.Contains([]string{helpName, "--help", "-h", "--version", "-V"}, word))
 }

@@ -16,13 +16,17 @@ import (
 
 // agentAsProcess1 is an agent that is process 1 of a pid namespace. Its pid out
 // here is returned too.
-func agentAsProcess1(t *testing.T) (target string, unshare *exec.Cmd, pid int) {
+func agentAsProcess1(t *testing.T, words ...string) (target string, unshare *exec.Cmd, pid int) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can make a pid namespace")
 	}
 	target, unshare = agentBy(t, func(cmd *exec.Cmd) *exec.Cmd {
-		first := exec.Command("unshare", append([]string{"--pid", "--fork", "--kill-child", "--mount-proc"}, cmd.Args...)...)
+		first := exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", cmd.Path)
+		if len(words) == 0 {
+			words = []string{"serve"}
+		}
+		first.Args = append(append(first.Args, words...), cmd.Args[2:]...) // after "serve"
 		first.Env = cmd.Env
 		return first
 	})
@@ -89,5 +93,81 @@ func TestProcess1PassesSIGTERMOnAndEndsWithTheAgent(t *testing.T) {
 	}
 	if err := unshare.Wait(); err != nil {
 		t.Errorf("process 1: %v", err)
+	}
+}
+
+func TestInitStartsTheAgentAgain(t *testing.T) {
+	// Words of the kernel's command line come first.
+	target, unshare, pid := agentAsProcess1(t, "splash", "nosuch=1", "serve", "--init")
+	for range 2 {
+		var c *client.Client
+		eventually(t, "the agent answers", func() (answers bool) {
+			var err error
+			c, err = client.Dial(t.Context(), target)
+			return err == nil
+		})
+		out, err := c.Command("sh", "-c", "(sleep 0.01 &) ; echo $PPID; ls -d /dev/fd /dev/pts /proc/self /sys/kernel").Output()
+		if err != nil {
+			t.Fatalf("%s, %v", out, err)
+		}
+		parent, _, _ := strings.Cut(string(out), "\n")
+		_ = c.Command("kill", "-KILL", parent).Run() // the agent
+		_ = c.Close()
+	}
+	if err := syscall.Kill(pid, syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	_ = unshare.Wait()
+	// reboot(2) ends a pid namespace, whose process 1 seems to die of a signal.
+	if status := unshare.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGINT {
+		t.Errorf("%v", unshare.ProcessState)
+	}
+}
+
+func TestInitEndsCommandsInOrder(t *testing.T) {
+	target, unshare, pid := agentAsProcess1(t, "serve", "--init")
+	c, err := client.Dial(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	cmd := c.Command("sh", "-c", `trap "exit 9" TERM; echo up; while :; do sleep 0.02; done`)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(line, err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "exit status 9") {
+		t.Errorf("the command: %v", err)
+	}
+	_ = unshare.Wait()
+	if status := unshare.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGHUP {
+		t.Errorf("%v", unshare.ProcessState)
+	}
+}
+
+func TestArgumentsOfProcess1(t *testing.T) {
+	for line, want := range map[string]string{
+		"":                                   "serve --init --answer-if-invalid",
+		"splash":                             "serve --init --answer-if-invalid",
+		"--port 2000":                        "serve --init --answer-if-invalid",
+		"splash serve --port 2000":           "serve --port 2000",
+		"serve":                              "serve",
+		"version":                            "version",
+		"--version":                          "--version",
+		"exec --target unix:///x -- serve x": "exec --target unix:///x -- serve x",
+		"client -- true":                     "client -- true",
+	} {
+		if got := strings.Join(argumentsOfProcess1(strings.Fields(line)), " "); got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
 	}
 }

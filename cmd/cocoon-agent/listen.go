@@ -59,6 +59,8 @@ func closeAll(endpoints []endpoint) {
 type binder struct {
 	log    zerolog.Logger
 	policy transport.Policy
+
+	waiting func() // called when a device is waited for
 }
 
 // listen listens on all addresses besides those of the endpoints that are
@@ -94,6 +96,7 @@ func (b binder) listenPatiently(ctx context.Context, a transport.Address) (net.L
 			}
 			if try == 0 {
 				b.log.Warn().Err(err).Dur("patience_ms", devicePatience).Msg("waiting for the vsock device")
+				b.waiting()
 			}
 			wait = deviceRetry
 		case errors.Is(err, transport.ErrInUse) && time.Since(begun) < inUsePatience:

@@ -198,7 +198,7 @@ func TestStrictAuditAnswersForTheRecordItself(t *testing.T) {
 	r, w := openPipe(t)
 	defer r.Close()
 	defer w.Close()
-	book := openLogTo(w, logLevel{}, true)
+	book := openLogTo(w, logStyle{format: "json"}, true)
 	defer book.close()
 	flood := func() {
 		for range 3000 {

@@ -38,6 +38,9 @@ func main() {
 	if status, helped := helpIfAsked(); helped {
 		os.Exit(status)
 	}
+	if os.Getpid() == 1 {
+		os.Args = append(os.Args[:1:1], argumentsOfProcess1(os.Args[1:])...)
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -57,25 +60,36 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 			panic(p)
 		}
 	}()
-	line, err := readLine(parser.Model.Node, args)
+	args, err = withSettings(args)
+	var line commandLine
+	if err == nil {
+		line, err = readLine(parser.Model.Node, args)
+	}
 	var ctx *kong.Context
 	if err == nil {
 		ctx, err = parser.Parse(line.words)
 	}
-	if err != nil {
+	parsed := err == nil
+	if parsed {
+		ctx.Bind(line)
+		err = ctx.Run()
+	}
+	if s := answering(args, err); s != nil {
+		parsed, err = true, s.Run()
+	}
+	if err == nil {
+		return 0
+	}
+	if !parsed {
 		failService(args, err)
 		fmt.Fprintf(stderr, "cocoon-agent: %s (see %s --help)\n", printable(err.Error()), usageOf(err))
 		return usageStatus(err)
 	}
-	ctx.Bind(line)
-	if err := ctx.Run(); err != nil {
-		status, line := statusOf(err)
-		if line != "" {
-			printWithin(stderr, "cocoon-agent: "+printable(line), ctx.Command() == "serve")
-		}
-		return status
+	status, text := statusOf(err)
+	if text != "" {
+		printWithin(stderr, "cocoon-agent: "+printable(text), args[0] == serveName)
 	}
-	return 0
+	return status
 }
 
 // newParser returns the parser of the command line. It panics with [helpShown] after

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -33,8 +35,12 @@ type serviceCommand struct {
 	Status    serviceStatus    `cmd:"" help:"Print the state of the service. Exit status: 0 if it runs, 3 if not, 4 if it is not installed."`
 }
 
-// controlTime is how long a service may take to start or to stop.
-const controlTime = time.Minute
+// controlTime is how long a service may take to start or to stop, and controlInterval how often it
+// is looked at.
+const (
+	controlTime     = time.Minute
+	controlInterval = 100 * time.Millisecond
+)
 
 // Exit statuses of "service status".
 const (
@@ -96,24 +102,17 @@ func (c *serviceInstall) Run(k *kong.Kong) error {
 	for _, err := range improve(s) {
 		warn(err)
 	}
-	if !isProtected(self) {
-		warn(self + " is not in a folder that only administrators can change by default: see to it that they alone can replace the program, which runs as LocalSystem")
+	for _, path := range []string{self, filepath.Dir(self)} {
+		if who, err := changeableBy(path); err != nil {
+			warn(err)
+		} else if who != "" {
+			warn(fmt.Sprintf("%s can be changed by %s: see to it that administrators alone can, as the program runs as LocalSystem", path, who))
+		}
 	}
 	if status, err := s.Query(); err == nil && status.State != svc.Stopped {
 		_, _ = fmt.Fprintln(k.Stdout, "the service runs: it goes on as it is until it is stopped and started, or the guest is")
 	}
 	return nil
-}
-
-// isProtected reports whether a program is in one of Windows's folders for programs.
-func isProtected(program string) bool {
-	for _, name := range []string{"ProgramFiles", "SystemRoot"} {
-		folder := os.Getenv(name)
-		if folder != "" && strings.HasPrefix(strings.ToLower(program), strings.ToLower(folder)+`\`) {
-			return true
-		}
-	}
-	return false
 }
 
 // errWithin: the service would end whoever stops it, before he can go on.
@@ -189,22 +188,8 @@ func commandOfService(s *mgr.Service) (string, error) {
 
 // checkServe returns what is wrong with options of "serve".
 func checkServe(options []string) error {
-	parser, err := newParser(os.Stdout, os.Stderr)
-	if err != nil {
-		return err
-	}
-	ctx, err := parser.Parse(append([]string{"serve"}, options...))
-	if err != nil {
-		return &usageError{err}
-	}
-	s, ok := ctx.Selected().Target.Addr().Interface().(*serveCommand)
-	if !ok {
-		return errors.New("serve is not a command")
-	}
-	if _, err := s.checked(); err != nil {
-		return &usageError{err}
-	}
-	return nil
+	_, err := parseServe(append([]string{serveName}, options...))
+	return asUsage(err)
 }
 
 // improveService sets what an installer cannot set, for the service that runs.
@@ -282,10 +267,7 @@ type serviceStart struct{}
 // Run starts the service.
 func (*serviceStart) Run() error {
 	return withService(func(s *mgr.Service) error {
-		if err := s.Start(); err != nil && !errors.Is(err, windows.ERROR_SERVICE_ALREADY_RUNNING) {
-			return fmt.Errorf("service %s: %w", serviceName, err)
-		}
-		return await(s, svc.Running)
+		return control(s, svc.Running, func() error { return s.Start() }, windows.ERROR_SERVICE_ALREADY_RUNNING)
 	})
 }
 
@@ -298,28 +280,39 @@ func stopService(s *mgr.Service) error {
 	if within(s) {
 		return fmt.Errorf("service %s: %w", serviceName, errWithin)
 	}
-	if _, err := s.Control(svc.Stop); err != nil && !errors.Is(err, windows.ERROR_SERVICE_NOT_ACTIVE) {
-		return fmt.Errorf("service %s: %w", serviceName, err)
+	ask := func() error {
+		_, err := s.Control(svc.Stop)
+		return err
 	}
-	return await(s, svc.Stopped)
+	return control(s, svc.Stopped, ask, windows.ERROR_SERVICE_CANNOT_ACCEPT_CTRL, windows.ERROR_SERVICE_NOT_ACTIVE)
 }
 
-// await waits until the service is in a state. One that stops meanwhile has failed.
-func await(s *mgr.Service, want svc.State) error {
-	deadline := time.Now().Add(controlTime)
-	for {
+// control asks for a state and waits until the service has it. The service refuses by one of the
+// errors while it is on its way elsewhere, such as to a stop before it can start: it is asked again.
+// One that is asked to run and then stops has failed.
+func control(s *mgr.Service, want svc.State, ask func() error, busy ...error) error {
+	asked := false
+	for deadline := time.Now().Add(controlTime); ; <-time.After(controlInterval) {
 		status, err := s.Query()
-		switch {
-		case err != nil:
-			return fmt.Errorf("service %s: %w", serviceName, err)
-		case status.State == want:
+		if err == nil && status.State == want {
 			return nil
-		case status.State == svc.Stopped:
+		}
+		if err == nil && asked && status.State == svc.Stopped {
 			return fmt.Errorf("service %s: it has stopped, with exit code %d; %s says why", serviceName, exitOf(status), defaultLogFile())
-		case time.Now().After(deadline):
+		}
+		if err == nil && time.Now().After(deadline) {
 			return fmt.Errorf("service %s: %s after %v", serviceName, stateName(status.State), controlTime)
 		}
-		<-time.After(100 * time.Millisecond)
+		if err == nil && !asked {
+			err = ask()
+			asked = err == nil
+			if slices.ContainsFunc(busy, func(b error) bool { return errors.Is(err, b) }) {
+				err = nil
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("service %s: %w", serviceName, err)
+		}
 	}
 }
 

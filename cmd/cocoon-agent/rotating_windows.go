@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"unsafe"
 
@@ -53,6 +54,26 @@ func makePrivate(folder string) error {
 		return nil
 	}
 	return err
+}
+
+// crashLog is the file beside the log that has what Go's runtime prints when the agent crashes.
+const crashLog = "crash.log"
+
+// maxCrashLog is how long that file may be for another crash to be appended to it, in bytes. A
+// longer one becomes FILE.0.
+const maxCrashLog = 1 << 20
+
+// keepCrashes has the runtime append to a file when the program crashes. A service has no standard
+// error.
+func keepCrashes(path string) error {
+	if info, err := os.Stat(path); err == nil && info.Size() > maxCrashLog {
+		_ = os.Rename(path, path+".0") // else it becomes longer
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(debug.SetCrashOutput(f, debug.CrashOptions{}), f.Close())
 }
 
 // A rotating file makes room for itself when it is long: FILE becomes FILE.1, that FILE.2, and so

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -24,10 +23,17 @@ type serveCommand struct {
 	AllowCID    []word     `name:"allow-cid" placeholder:"N" help:"Accept vsock peers with CID N, in addition to the host (2). Repeatable. CID 1 gives every process in the guest the agent's privileges."`
 	DisableV1   bool       `name:"disable-v1" help:"Refuse hosts that use protocol version 1 (JSON lines, one connection per command)."`
 	LogLevel    logLevel   `default:"info" placeholder:"LEVEL" env:"AGENT_LOG_LEVEL" help:"Log level: debug, info, warn or error. Default: info."`
+	LogFormat   string     `default:"auto" enum:"auto,json,text" placeholder:"FORMAT" help:"Log format: json, text, or auto: text if standard error is a terminal. Default: auto."`
+
+	Settings        string `type:"path" placeholder:"FILE" help:"Read options from FILE, if it is there: lines COCOON_AGENT_OPTIONS=... and AGENT_LOG_LEVEL=LEVEL. Those of the command line come after them."`
+	Check           bool   `help:"Check the other options, and do not run. Exit status: 0, or 2 if they are invalid."`
+	AnswerIfInvalid bool   `help:"If other options are invalid, listen all the same and refuse all requests but ping. The answers say why. For service files."`
 
 	capFlags     `embed:""`
 	ceilingFlags `embed:""`
 	policyFlags  `embed:""`
+
+	invalid error // what is wrong with other options; nil: nothing
 }
 
 // serve serves until ctx ends, which stop makes end no more. Then a signal ends commands at once.
@@ -38,14 +44,20 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 	}
 	var server *session.Server // which listeners do not need before it serves them
 	policy := transport.Policy{CIDs: s.allowed(), Refused: func(p transport.Peer, err error) { server.Refused(peerOf(p), err) }}
-	bind := binder{log.Logger, policy}
+	bind := binder{log.Logger, policy, s.waiting}
+	if s.LogLevel.bad != nil {
+		log.Warn().Err(s.LogLevel.bad).Msg("log level is info")
+	}
+	if s.invalid != nil {
+		log.Error().Err(s.invalid).Msg("invalid options: all requests will be refused")
+	}
 	endpoints, err := bind.inherit()
 	if err != nil {
 		return err
 	}
 	addresses, err := s.addresses(len(endpoints) > 0)
 	if err != nil {
-		return &usageError{err}
+		return err
 	}
 	s.collectInTime()
 	dead := s.watch(log.Logger)
@@ -61,9 +73,7 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 	}); err != nil {
 		log.Warn().Err(err).Msg("cgroups unavailable: daemonized processes survive their command")
 	}
-	if err := spawner.CheckLimits(config.Ceilings.Limits()); errors.Is(err, proc.ErrInvalid) {
-		return &usageError{fmt.Errorf("--limit-memory, --limit-pids: %w", err)}
-	} else if err != nil {
+	if err := spawner.CheckLimits(config.Ceilings.Limits()); err != nil {
 		log.Error().Err(err).Msg("--limit-memory and --limit-pids unavailable: all commands will be refused")
 	}
 	endpoints, err = bind.listen(ctx, endpoints, addresses)
@@ -71,6 +81,7 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 		return err
 	}
 	log.Info().Str("address", names(endpoints)).Str("version", config.Version).Msg("listening")
+	s.listening(log.Logger)
 	s.warn(log.Logger, spawner)
 	protect(log.Logger)
 	relax(log.Logger)
@@ -91,7 +102,7 @@ func (s *serveCommand) config() (c session.Config, err error) {
 		LogArgs:       s.LogArgs,
 		DisableV1:     s.DisableV1,
 	}
-	if s.LogLevel.bad != nil {
+	if s.LogLevel.bad != nil && (s.Check || !s.AnswerIfInvalid) {
 		return c, s.LogLevel.bad
 	}
 	if err := s.check(s.strict()); err != nil {
@@ -106,7 +117,14 @@ func (s *serveCommand) config() (c session.Config, err error) {
 	if c.Ceilings, err = s.ceilings(); err != nil {
 		return c, err
 	}
+	if err := c.Ceilings.Limits().Check(); err != nil {
+		return c, fmt.Errorf("--limit-memory, --limit-pids: %w", err)
+	}
+	if _, err := s.addresses(false); err != nil {
+		return c, err
+	}
 	c.Policy, err = s.policy()
+	c.Policy.Invalid = s.invalid
 	return c, err
 }
 
@@ -119,6 +137,9 @@ func (s *serveCommand) watch(log zerolog.Logger) *deadman.Deadman {
 	}
 	return d
 }
+
+// logStyle is how the log is written.
+func (s *serveCommand) logStyle() logStyle { return logStyle{s.LogLevel.Level, s.LogFormat} }
 
 func (s *serveCommand) strict() bool { return s.Audit == "strict" }
 

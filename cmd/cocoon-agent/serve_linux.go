@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"github.com/cocoonstack/cocoon-agent/internal/session"
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
 )
 
@@ -19,6 +20,8 @@ import (
 type systemFlags struct {
 	Port          *word         `xor:"listen" placeholder:"N" help:"Listen on this vsock port, on every CID of the guest. Default: 1024, unless systemd passes sockets."`
 	Listen        []string      `xor:"listen" sep:"none" placeholder:"URL" help:"Listen on vsock://:PORT or unix:///PATH instead. Sockets passed by systemd are used too. Repeatable."`
+	Init          bool          `help:"Be the init of a guest that has no other: as process 1, mount what is missing, run the agent again whenever it ends, and reap orphans. SIGTERM and SIGINT reboot the guest, SIGUSR1 halts it, and SIGUSR2 powers it off."`
+	ReadyFD       *int          `name:"ready-fd" placeholder:"N" help:"Write a line end to descriptor N once the agent listens, and close it: readiness for s6 and others."`
 	ShutdownGrace time.Duration `default:"5s" help:"On shutdown, time between SIGTERM and SIGKILL for running commands."`
 }
 
@@ -29,10 +32,34 @@ func (f *systemFlags) check(strict bool) error {
 	if f.ShutdownGrace < 0 {
 		return fmt.Errorf("--shutdown-grace %v is negative", f.ShutdownGrace)
 	}
+	if f.ReadyFD != nil {
+		if *f.ReadyFD < 3 {
+			return fmt.Errorf("--ready-fd %d: want 3 or more", *f.ReadyFD)
+		}
+		if flags, err := unix.FcntlInt(uintptr(*f.ReadyFD), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE == unix.O_RDONLY {
+			return fmt.Errorf("--ready-fd %d: not open for writing", *f.ReadyFD)
+		}
+	}
 	if strict && isNull(os.Stderr) {
 		return errors.New("--audit strict needs a log: standard error is closed or /dev/null")
 	}
 	return nil
+}
+
+// waiting does nothing: whoever waits for the agent waits until it listens.
+func (f *systemFlags) waiting() {}
+
+// listening tells whoever has started the agent that it listens.
+func (f *systemFlags) listening(log zerolog.Logger) {
+	if f.ReadyFD == nil {
+		return
+	}
+	fd := *f.ReadyFD
+	f.ReadyFD = nil
+	_, err := unix.Write(fd, []byte("\n"))
+	if err = errors.Join(err, unix.Close(fd)); err != nil {
+		log.Warn().Err(err).Int("fd", fd).Msg("--ready-fd: cannot tell that the agent listens")
+	}
 }
 
 // noDevice says what to do about a vsock device that has not come.
@@ -65,19 +92,25 @@ SIGTERM or SIGINT kills them at once, and a third one the agent. Exit status:
 
 // Run serves until a signal ends it.
 func (s *serveCommand) Run() error {
-	if os.Getpid() == 1 {
-		return initRun()
+	switch {
+	case s.Init && !s.Check:
+		return s.runInit()
+	case os.Getpid() == 1 && !s.Check:
+		return runAbove()
 	}
-	config, err := s.config()
-	if err != nil {
-		return &usageError{err}
+	config, err := s.checked()
+	if err != nil || s.Check {
+		return asUsage(err)
 	}
-	log := openLog(s.LogLevel, s.strict())
+	log := openLog(s.logStyle(), s.strict())
 	defer log.close()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	return s.serve(ctx, stop, config, log)
 }
+
+// checked is config: Linux has all of it.
+func (s *serveCommand) checked() (session.Config, error) { return s.config() }
 
 // isNull says whether f is /dev/null, which Go opens if a standard stream is closed.
 func isNull(f *os.File) bool {

@@ -22,5 +22,11 @@ var errNoAgent = errors.New("serve runs on Linux and Windows only, in the guest;
 // Run returns errNoAgent.
 func (*serveCommand) Run() error { return errNoAgent }
 
+// withSettings are args: there is nothing to set.
+func withSettings(args []string) ([]string, error) { return args, nil }
+
+// answering is no agent: none runs here.
+func answering([]string, error) *serveCommand { return nil }
+
 // serveVars are what the help of flags refers to.
 func serveVars() kong.Vars { return nil }

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
@@ -18,6 +21,17 @@ type systemFlags struct {
 	Port    *word  `placeholder:"N" help:"Listen on this vsock port, on every CID of the guest. Default: 1024."`
 	Service bool   `help:"Run as the Windows service cocoon-agent, for its service manager. See the command service."`
 	LogFile string `type:"path" placeholder:"FILE" help:"Log to FILE instead of standard error. At 10 MiB it becomes FILE.1, then FILE.2, and so on to FILE.4. Default with --service: logs\\agent.log beside the program."`
+
+	started func() // nil: nobody asks
+}
+
+// waiting and listening tell the service manager that the service runs.
+func (f *systemFlags) waiting() { f.listening(zerolog.Logger{}) }
+
+func (f *systemFlags) listening(zerolog.Logger) {
+	if f.started != nil {
+		f.started()
+	}
 }
 
 // grace: Windows knows no request to end that every program is told.
@@ -89,9 +103,11 @@ those that run. Their exit statuses are still sent. Exit status:
 // Run serves until a signal or the service manager ends it.
 func (s *serveCommand) Run() error {
 	config, err := s.checked()
-	if err != nil {
+	if err != nil && !s.AnswerIfInvalid {
 		failService(os.Args[1:], err)
-		return &usageError{err}
+	}
+	if err != nil || s.Check {
+		return asUsage(err)
 	}
 	if s.Service {
 		return s.runService(config)
@@ -119,13 +135,22 @@ func (s *serveCommand) checked() (session.Config, error) {
 func (s *serveCommand) openBook() (*logbook, error) {
 	path := s.logPath()
 	if path == "" {
-		return openLog(s.LogLevel, s.strict()), nil
+		return openLog(s.logStyle(), s.strict()), nil
 	}
 	file, err := openRotating(path)
 	if err != nil {
 		return nil, fmt.Errorf("log file: %w", err)
 	}
-	log := openLogTo(file, s.LogLevel, s.strict())
+	log := openLogTo(file, s.logStyle(), s.strict())
 	log.after = file.close
+	folder := filepath.Dir(path)
+	if who, err := changeableBy(folder); err != nil {
+		log.Warn().Err(err).Msg("cannot tell who may change the folder of the log")
+	} else if who != "" {
+		log.Warn().Str("folder", folder).Str("by", who).Msg("the folder of the log can be changed by others, who could have the agent write elsewhere")
+	}
+	if err := keepCrashes(filepath.Join(folder, crashLog)); err != nil {
+		log.Warn().Err(err).Msg("a crash of the agent would leave no trace")
+	}
 	return log, nil
 }

@@ -37,6 +37,7 @@ func (l *logLevel) UnmarshalText(name []byte) error { //nolint:unparam // encodi
 	case "error":
 		l.Level = zerolog.ErrorLevel
 	default:
+		l.Level = zerolog.InfoLevel
 		l.bad = fmt.Errorf("--log-level: unknown level %q: want debug, info, warn or error", name)
 	}
 	return nil
@@ -62,31 +63,67 @@ type logbook struct {
 	after  func() // called when it has been closed; nil: nothing is
 }
 
+// A logStyle is what a log has, and how.
+type logStyle struct {
+	level  zerolog.Level
+	format string // auto, json or text
+}
+
 // openLog logs to stderr: JSON lines, or for people if that is a terminal. No
 // record that is written waits for whoever reads the log.
-func openLog(l logLevel, strict bool) *logbook { return openLogTo(os.Stderr, l, strict) }
+func openLog(l logStyle, strict bool) *logbook { return openLogTo(os.Stderr, l, strict) }
 
-// openLogTo logs to a file; os.Stderr may be a terminal.
-func openLogTo(file io.Writer, l logLevel, strict bool) *logbook {
+// openLogTo logs to a file; os.Stderr may be a terminal or the system's journal.
+func openLogTo(file io.Writer, l logStyle, strict bool) *logbook {
 	zerolog.TimeFieldFormat = time.RFC3339Nano
 	zerolog.InterfaceMarshalFunc = marshalEscaped
 	book := &logbook{strict: strict}
 	book.queue = logqueue.New(file, func(n uint64) {
 		book.Warn().Uint64("lost", n).Msg("log records lost: the reader of standard error is too slow, or a write failed")
 	})
-	people := file == os.Stderr && term.IsTerminal(int(os.Stderr.Fd()))
-	book.Logger = newLogger(l, book.queue.Writer(logqueue.General), people)
-	book.audit = newLogger(l, book.queue.Writer(logqueue.Audit), people)
+	isStderr := file == os.Stderr
+	terminal := isStderr && term.IsTerminal(int(os.Stderr.Fd()))
+	newLogger := func(to io.Writer) zerolog.Logger {
+		switch {
+		case l.format == "text" || l.format == "auto" && terminal:
+			to = zerolog.ConsoleWriter{Out: visible{to}, TimeFormat: time.DateTime, NoColor: !terminal || !showsColours()}
+		case isStderr && isJournal(os.Stderr):
+			to = prioritized{visible{to}}
+		default:
+			to = visible{to}
+		}
+		return zerolog.New(to).Level(l.level).With().Timestamp().Logger()
+	}
+	book.Logger = newLogger(book.queue.Writer(logqueue.General))
+	book.audit = newLogger(book.queue.Writer(logqueue.Audit))
 	return book
 }
 
-func newLogger(l logLevel, to io.Writer, people bool) zerolog.Logger {
-	to = visible{to}
-	if people {
-		// A console of Windows may not know the sequences that set colours.
-		to = zerolog.ConsoleWriter{Out: to, TimeFormat: time.TimeOnly, NoColor: runtime.GOOS == "windows"}
+// showsColours reports whether the terminal of this program may be sent the sequences that set
+// colours. A console of Windows may not know them.
+func showsColours() bool {
+	return runtime.GOOS != "windows" && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// A prioritized writer tells systemd's journal the priority of each line, as sd-daemon(3) has it.
+type prioritized struct{ visible }
+
+// WriteLevel is zerolog's.
+func (p prioritized) WriteLevel(level zerolog.Level, line []byte) (int, error) {
+	const warning, failure, informational, debugging = 4, 3, 6, 7
+	priority := informational
+	switch level {
+	case zerolog.DebugLevel:
+		priority = debugging
+	case zerolog.WarnLevel:
+		priority = warning
+	case zerolog.ErrorLevel:
+		priority = failure
 	}
-	return zerolog.New(to).Level(l.Level).With().Timestamp().Logger()
+	if _, err := p.Write(append(fmt.Appendf(nil, "<%d>", priority), line...)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }
 
 // recording is called before a record is written, and what it returns after that.

@@ -52,7 +52,7 @@ func (s *serveCommand) runService(config session.Config) error {
 // failService tells the event log and the service manager why the service that was started with args
 // fails. Without it, nobody would learn of an option that is wrong.
 func failService(args []string, err error) {
-	if len(args) == 0 || args[0] != "serve" || !slices.Contains(args, "--service") {
+	if len(args) == 0 || args[0] != serveName || !slices.Contains(args, "--service") {
 		return
 	}
 	x := &service{err: err}
@@ -83,8 +83,15 @@ func (x *service) Execute(_ []string, requests <-chan svc.ChangeRequest, status 
 	status <- svc.Status{State: svc.StartPending, WaitHint: waitHint}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	ready, isReady := context.WithCancel(ctx)
+	x.command.started = isReady
 	ended := make(chan error, 1)
 	go func() { ended <- x.run(ctx, stop) }() // ends with ctx, or by itself
+	select {
+	case x.err = <-ended:
+		return x.finish()
+	case <-ready.Done():
+	}
 	running := svc.Status{State: svc.Running, Accepts: svc.AcceptStop | svc.AcceptShutdown | svc.AcceptPreShutdown}
 	status <- running
 	x.tell(eventStarted, "started")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +16,12 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	}
+	if len(os.Args) > 2 && os.Args[1] == "crash" {
+		if err := keepCrashes(os.Args[2]); err == nil {
+			panic("as a test wants it")
+		}
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
@@ -186,5 +193,58 @@ func TestServiceKnowsWhatRunsBelowIt(t *testing.T) {
 	}
 	if got := parents[windows.GetCurrentProcessId()]; int(got) != os.Getppid() {
 		t.Errorf("parent %d, want %d", got, os.Getppid())
+	}
+}
+
+func TestCrashLeavesATrace(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), crashLog)
+	for i := range 2 {
+		if err := exec.CommandContext(t.Context(), self, "crash", path).Run(); err == nil {
+			t.Fatal("it did not crash")
+		}
+		got, err := os.ReadFile(path)
+		if err != nil || strings.Count(string(got), "panic: as a test wants it") != i+1 {
+			t.Errorf("%d: %q, %v", i, got, err)
+		}
+	}
+	if err := os.WriteFile(path, make([]byte, maxCrashLog+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_ = exec.CommandContext(t.Context(), self, "crash", path).Run()
+	if got, err := os.ReadFile(path); err != nil || !strings.Contains(string(got[:min(len(got), 100)]), "panic: ") {
+		t.Errorf("a long file was not put aside: %d bytes, %v", len(got), err)
+	}
+}
+
+func TestFoldersThatOthersMayChange(t *testing.T) {
+	for access, want := range map[string]bool{
+		"D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;OW)(A;OICI;0x1200a9;;;BU)": false,
+		"D:P(A;OICI;FA;;;SY)(A;OICIIO;FA;;;WD)":                                     false, // of what is made in it
+		"D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;WD)":                                       true,
+		"D:P(A;OICI;FA;;;BA)(A;OICI;0x4;;;BU)":                                      true, // may make folders
+		"D:P(A;OICI;FA;;;BA)(A;OICI;0x40;;;AU)":                                     true, // may remove files
+	} {
+		d, err := windows.SecurityDescriptorFromString("O:BA" + access)
+		if err != nil {
+			t.Fatal(err)
+		}
+		who, err := changeableIn(d)
+		if err != nil || (who != "") != want {
+			t.Errorf("%s: %q, %v; want somebody: %v", access, who, err, want)
+		}
+	}
+	d, err := windows.SecurityDescriptorFromString("O:BUD:P(A;OICI;FA;;;BA)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if who, err := changeableIn(d); who == "" || err != nil {
+		t.Errorf("owned by users: %q, %v", who, err)
+	}
+	if _, err := changeableBy(filepath.Join(t.TempDir(), "none")); err == nil {
+		t.Error("a file that is not there")
 	}
 }

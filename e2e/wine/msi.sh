@@ -55,4 +55,5 @@ step 'version' 0 'cocoon-agent 0.3.0' "$agent version"
 step 'no downgrade' 0 'refused' "msiexec /i $old /qn" 'if errorlevel 1 echo refused' 'exit 0'
 step 'version stays' 0 'cocoon-agent 0.3.0' "$agent version"
 step 'upgrade with properties' 3 'serve --service --port 1026' "msiexec /x $new /qn" "$stop" "msiexec /i $new /qn PORT=1026" "$stop" "$agent service stop" "$agent service status"
+step 'options are taken away' 3 'serve --service --port 1026' "msiexec /x $new /qn" "$stop" "msiexec /i $old /qn PORT=1026 OPTIONS=\"--deny reseed\"" "$stop" "msiexec /i $new /qn OPTIONS=none" "$stop" "$agent service stop" "$agent service status | find \"reseed\" && exit 98" "$agent service status"
 step remove 0 'gone' "msiexec /x $new /qn" "$stop" "if not exist $agent echo gone" 'exit 0'

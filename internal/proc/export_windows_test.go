@@ -29,7 +29,7 @@ func limitsIn(info windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION) (Limits, uint32
 	return Limits{Memory: int64(info.JobMemoryLimit), PIDs: int64(basic.ActiveProcessLimit)}, basic.LimitFlags
 }
 
-// A Held holds CreateProcess up.
+// A Held holds calls of the system up.
 type Held struct {
 	Reached chan struct{} // has a token when it has been called
 	free    chan struct{}
@@ -52,6 +52,23 @@ func HoldCreateProcess(tb testing.TB) *Held {
 	tb.Cleanup(func() {
 		h.Release()
 		createProcess = create
+	})
+	return h
+}
+
+// HoldResize holds each resizing of a pseudo-console up, likewise.
+func HoldResize(tb testing.TB) *Held {
+	tb.Helper()
+	h := &Held{Reached: make(chan struct{}, 1), free: make(chan struct{})}
+	resize := resizeConsole
+	resizeConsole = func(windows.Handle, windows.Coord) error {
+		h.Reached <- struct{}{}
+		<-h.free
+		return nil
+	}
+	tb.Cleanup(func() {
+		h.Release()
+		resizeConsole = resize
 	})
 	return h
 }

@@ -29,7 +29,8 @@ const (
 	maxPIDs = 4 << 20
 )
 
-func (l Limits) check() error {
+// Check returns an error that wraps [ErrInvalid] if no guest could set these limits.
+func (l Limits) Check() error {
 	for _, x := range []struct {
 		what           string
 		n, least, most int64
@@ -48,7 +49,7 @@ func (l Limits) check() error {
 // CheckLimits returns why Start refuses a Spec with these limits, or nil: they
 // make no sense ([ErrInvalid]), or this guest cannot set any ([ErrUnsupported]).
 func (s *Spawner) CheckLimits(l Limits) error {
-	if err := l.check(); err != nil || l == (Limits{}) {
+	if err := l.Check(); err != nil || l == (Limits{}) {
 		return err
 	}
 	if err := s.canLimit(); err != nil {

@@ -21,9 +21,13 @@ const (
 type terminal struct {
 	input, output *os.File // the agent's ends
 
-	mu      sync.Mutex
-	console windows.Handle // 0: being closed, or closed
-	ending  sync.Once
+	mu       sync.Mutex
+	console  windows.Handle // 0: being closed, or closed
+	wanted   *Size          // which it does not have yet; nil: none
+	resizing bool           // a goroutine sees to it
+
+	calls  sync.Mutex // held while the console is called, which may wait for its host process
+	ending sync.Once
 }
 
 // openTerminal makes a terminal. Its modes are a POSIX terminal's, and Windows has others.
@@ -70,14 +74,42 @@ func coord(s Size) windows.Coord {
 	return windows.Coord{X: int16(min(s.Cols, most)), Y: int16(min(s.Rows, most))}
 }
 
+// resize has the terminal get a size, soon, and does not wait for its host process. Of several
+// sizes the last one counts.
 func (t *terminal) resize(s Size) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.console == 0 {
 		return os.ErrClosed
 	}
-	return os.NewSyscallError("ResizePseudoConsole", windows.ResizePseudoConsole(t.console, coord(s)))
+	t.wanted = &s
+	if !t.resizing {
+		t.resizing = true
+		go t.resizeAsWanted() // ends when it has the size, or with the console
+	}
+	return nil
 }
+
+func (t *terminal) resizeAsWanted() {
+	for {
+		t.calls.Lock()
+		t.mu.Lock()
+		console, s := t.console, t.wanted
+		t.wanted = nil
+		if console == 0 || s == nil {
+			t.resizing = false
+			t.mu.Unlock()
+			t.calls.Unlock()
+			return
+		}
+		t.mu.Unlock()
+		_ = resizeConsole(console, coord(*s)) // the terminal goes on as it is
+		t.calls.Unlock()
+	}
+}
+
+// resizeConsole is a variable for tests.
+var resizeConsole = windows.ResizePseudoConsole
 
 // interrupt types Ctrl-C.
 func (t *terminal) interrupt() error {
@@ -103,9 +135,14 @@ func (t *terminal) hangUp() {
 		defer t.mu.Unlock()
 		console := t.console
 		t.console = 0
-		if console != 0 {
-			go windows.ClosePseudoConsole(console) // ends when the output has been read, or is closed
+		if console == 0 {
+			return
 		}
+		go func() { // ends when the output has been read, or is closed
+			t.calls.Lock()
+			defer t.calls.Unlock()
+			windows.ClosePseudoConsole(console)
+		}()
 	})
 }
 

@@ -30,6 +30,10 @@ type Policy struct {
 	// Forward says which addresses a forward may lead to. nil: all of the guest's own.
 	Forward local.Rules
 
+	// Invalid is what is wrong with the agent's settings. Everything is denied then,
+	// and the answers say why. nil: nothing is.
+	Invalid error
+
 	// User is whom commands run as whose request names nobody, and whom forwards
 	// are made as. "": the agent's own user. An exec may name another.
 	User string
@@ -69,9 +73,20 @@ func checkVerb(verb string) error {
 	return fmt.Errorf("unknown verb %q: want one of %s", verb, strings.Join(known, ", "))
 }
 
-// check returns an error that wraps errDenied if a request is not allowed.
+// An invalidError is the answer to all requests that a policy can deny, if the agent's
+// settings make no sense: what they were to deny is not known.
+type invalidError struct{ why error }
+
+func (e invalidError) Error() string { return "the agent's settings are invalid: " + e.why.Error() }
+
+func (e invalidError) Is(target error) bool { return target == errDenied }
+
+// check returns an error that is an errDenied if a request is not allowed.
 func (p *Policy) check(r request) error {
 	verb, _ := wire.About(r.message)
+	if p.Invalid != nil && wire.PolicyOf(verb) != "" {
+		return invalidError{p.Invalid}
+	}
 	if slices.Contains(p.Denied, wire.PolicyOf(verb)) {
 		return fmt.Errorf("%s: %w", verb, errDenied)
 	}

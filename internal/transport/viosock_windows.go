@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -128,7 +129,11 @@ func (l *viosockListener) Accept() (net.Conn, error) {
 		default:
 		}
 		if s == errorSocket {
-			return nil, l.opError("accept", os.NewSyscallError("accept", err))
+			err = os.NewSyscallError("accept", err)
+			if isAnyOf(err, windows.WSAENOBUFS, windows.WSAEMFILE, windows.WSAECONNABORTED, windows.WSAECONNRESET) {
+				err = passingError{err}
+			}
+			return nil, l.opError("accept", err)
 		}
 		remote := &vsock.Addr{ContextID: peer.cid, Port: peer.port}
 		if !l.policy.admitVsock(remote) {
@@ -142,6 +147,18 @@ func (l *viosockListener) Accept() (net.Conn, error) {
 		}
 		return conn, nil
 	}
+}
+
+// A passingError is one of accept after which the next connection may be accepted.
+type passingError struct{ error }
+
+// Temporary is what package net's errors have.
+func (passingError) Temporary() bool { return true }
+
+func (e passingError) Unwrap() error { return e.error }
+
+func isAnyOf(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
 }
 
 func (l *viosockListener) opError(op string, err error) error {

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/windows"
+)
+
+// changes are the rights by which a file is changed or replaced, or a folder's entries are.
+const changes = windows.GENERIC_ALL | windows.GENERIC_WRITE | windows.WRITE_DAC | windows.WRITE_OWNER | windows.DELETE |
+	windows.FILE_WRITE_DATA | windows.FILE_APPEND_DATA | fileDeleteChild
+
+// fileDeleteChild is FILE_DELETE_CHILD.
+const fileDeleteChild = 0x40
+
+// trusted are the SIDs of those that may change what runs as LocalSystem: it, administrators,
+// Windows's installer, and the owner, who is looked at by himself.
+var trusted = []string{
+	"S-1-5-18", "S-1-5-32-544", "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464", "S-1-3-0", "S-1-3-4",
+}
+
+// changeableBy names somebody besides administrators and the caller's own user who may change a
+// file, or the entries of a folder; empty: nobody may.
+func changeableBy(path string) (who string, err error) {
+	d, err := windows.GetNamedSecurityInfo(path, windows.SE_FILE_OBJECT, windows.OWNER_SECURITY_INFORMATION|windows.DACL_SECURITY_INFORMATION)
+	if err != nil {
+		return "", &os.PathError{Op: "GetNamedSecurityInfo", Path: path, Err: err}
+	}
+	if who, err = changeableIn(d); err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return who, err
+}
+
+func changeableIn(d *windows.SECURITY_DESCRIPTOR) (who string, err error) {
+	owner, _, err := d.Owner()
+	if err != nil {
+		return "", fmt.Errorf("owner: %w", err)
+	}
+	if !isTrusted(owner) {
+		return nameOf(owner), nil
+	}
+	acl, _, err := d.DACL()
+	if err != nil || acl == nil { // there is none, which lets everybody do everything
+		return "everybody", nil
+	}
+	for i := range uint32(acl.AceCount) {
+		var ace *windows.ACCESS_ALLOWED_ACE
+		if err := windows.GetAce(acl, i, &ace); err != nil {
+			return "", fmt.Errorf("access list: %w", err)
+		}
+		if ace.Header.AceType != windows.ACCESS_ALLOWED_ACE_TYPE || ace.Header.AceFlags&windows.INHERIT_ONLY_ACE != 0 || ace.Mask&changes == 0 {
+			continue
+		}
+		if sid := (*windows.SID)(unsafe.Pointer(&ace.SidStart)); !isTrusted(sid) {
+			return nameOf(sid), nil
+		}
+	}
+	return "", nil
+}
+
+func isTrusted(sid *windows.SID) bool {
+	for _, t := range trusted {
+		if sid.String() == t {
+			return true
+		}
+	}
+	user, err := windows.GetCurrentProcessToken().GetTokenUser()
+	return err == nil && user.User.Sid.Equals(sid)
+}
+
+// nameOf is the account of a SID, or the SID itself.
+func nameOf(sid *windows.SID) string {
+	account, domain, _, err := sid.LookupAccount("")
+	if err != nil {
+		return sid.String()
+	}
+	if domain == "" {
+		return account
+	}
+	return domain + `\` + account
+}

@@ -1,0 +1,85 @@
+//go:build linux || windows
+
+package main
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// answerFlag has "serve" listen even if other options are invalid.
+const answerFlag = "--answer-if-invalid"
+
+// initFlag has "serve" be the init of a guest, and implies that.
+const initFlag = "--init"
+
+// basicFlags are those of "serve" that count even then: how to listen and to log. What hosts may
+// do is not among them.
+var basicFlags = []string{
+	answerFlag, initFlag, "--port", "--listen", "--ready-fd", "--shutdown-grace", "--log-level", "--log-format", "--service", "--log-file",
+}
+
+// answering is the agent that tells hosts what is wrong with args, if args ask for one; nil: they
+// do not.
+func answering(args []string, err error) *serveCommand {
+	asked := slices.Contains(args, answerFlag) || slices.Contains(args, initFlag)
+	if !isInvalid(err) || args[0] != serveName || !asked || slices.Contains(args, "--check") {
+		return nil
+	}
+	words := args[:1:1]
+	s, _ := parseServe(words) // no error: there are no options
+	for i, word := range args {
+		name, _, _ := strings.Cut(word, "=")
+		if !slices.Contains(basicFlags, name) {
+			continue
+		}
+		for _, more := range [][]string{{word}, args[i:min(i+2, len(args))]} {
+			better, err := parseServe(append(slices.Clip(words), more...))
+			if err == nil {
+				words, s = append(words, more...), better
+				break
+			}
+		}
+	}
+	s.invalid = err
+	return s
+}
+
+// parseServe is the command "serve" with these arguments, the first of which is its name.
+func parseServe(args []string) (*serveCommand, error) {
+	var g grammar
+	parser, err := newParserOf(&g, io.Discard, io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	line, err := readLine(parser.Model.Node, args)
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(line.words, "--help") { // which ends the program
+		return nil, errors.New("--help is no option of an agent")
+	}
+	if _, err := parser.Parse(line.words); err != nil {
+		return nil, err
+	}
+	if _, err := g.Serve.checked(); err != nil {
+		return nil, err
+	}
+	return &g.Serve, nil
+}
+
+// isInvalid reports whether err is about the options of a command.
+func isInvalid(err error) bool {
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*lineError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*kong.ParseError](err)
+	return ok
+}
