@@ -64,9 +64,8 @@ archive() {
 	cp LICENSE README.md CHANGELOG.md "$dir/$name"
 	if [ "$os" = linux ]; then
 		mkdir "$dir/$name/packaging"
-		cp packaging/README.md packaging/cocoon-agent.service packaging/cocoon-agent.socket packaging/openrc/cocoon-agent "$dir/$name/packaging"
-		mv "$dir/$name/packaging/cocoon-agent" "$dir/$name/packaging/openrc"
-		cp -r packaging/cocoon-agent.service.d packaging/modules-load.d packaging/modprobe.d "$dir/$name/packaging"
+		cp packaging/README.md packaging/install.sh packaging/default packaging/cocoon-agent.service packaging/cocoon-agent.socket packaging/cocoon-agent.openrc "$dir/$name/packaging"
+		cp -r packaging/cocoon-agent.service.d packaging/modules-load.d packaging/modprobe.d packaging/supervise "$dir/$name/packaging"
 	fi
 	if [ "$os" = windows ]; then
 		cp packaging/windows/install.ps1 "$dir/$name"
@@ -89,11 +88,11 @@ done
 # Packages.
 stage=$dir/stage
 mkdir "$stage"
-sed 's|^ExecStart=/usr/local/bin/|ExecStart=/usr/bin/|' packaging/cocoon-agent.service >"$stage/cocoon-agent.service"
+for file in cocoon-agent.service cocoon-agent.openrc; do
+	sed 's|/usr/local/bin/cocoon-agent|/usr/bin/cocoon-agent|' "packaging/$file" >"$stage/$file"
+done
 cp packaging/cocoon-agent.socket packaging/scripts/*.sh LICENSE packaging/default "$stage"
 cp packaging/cocoon-agent.preset "$stage/preset"
-cp packaging/openrc/cocoon-agent "$stage/openrc"
-cp packaging/openrc/conf.d "$stage/confd"
 cp packaging/modules-load.d/cocoon-agent.conf "$stage/modules-load.conf"
 cp packaging/cocoon-agent.service.d/limits.conf packaging/cocoon-agent.service.d/watchdog.conf "$stage"
 cp packaging/README.md "$stage/packaging.md"

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// changes are the rights by which a file is changed or replaced, or a folder's entries are.
+// changes are the rights to change or replace a file, or the entries of a folder.
 const changes = windows.GENERIC_ALL | windows.GENERIC_WRITE | windows.WRITE_DAC | windows.WRITE_OWNER | windows.DELETE |
 	windows.FILE_WRITE_DATA | windows.FILE_APPEND_DATA | fileDeleteChild
 

@@ -189,8 +189,8 @@ func (s *serveCommand) runInit() error {
 	return x.run()
 }
 
-// ignoredWords are those of the kernel's command line that were meant for an init, and that are
-// no options of this one.
+// ignoredWords are those of the kernel's command line that the kernel passed to its
+// init, and that this one does not know.
 var ignoredWords []string
 
 // argumentsOfProcess1 are what process 1 runs: "serve" with its options if that is named, or
@@ -204,7 +204,7 @@ func argumentsOfProcess1(args []string) []string {
 		return args[i:]
 	}
 	ignoredWords = args
-	return []string{serveName, initFlag, answerFlag}
+	return []string{serveName, initFlag, answerFlag, settingsFlag, usualSettings}
 }
 
 // isCommand reports whether a word is a command of the program, or asks for its help or version.

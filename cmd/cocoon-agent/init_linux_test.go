@@ -155,10 +155,11 @@ func TestInitEndsCommandsInOrder(t *testing.T) {
 }
 
 func TestArgumentsOfProcess1(t *testing.T) {
+	const usual = "serve --init --answer-if-invalid --settings /etc/default/cocoon-agent"
 	for line, want := range map[string]string{
-		"":                                   "serve --init --answer-if-invalid",
-		"splash":                             "serve --init --answer-if-invalid",
-		"--port 2000":                        "serve --init --answer-if-invalid",
+		"":                                   usual,
+		"splash":                             usual,
+		"--port 2000":                        usual,
 		"splash serve --port 2000":           "serve --port 2000",
 		"serve":                              "serve",
 		"version":                            "version",

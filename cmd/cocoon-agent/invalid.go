@@ -17,8 +17,8 @@ const answerFlag = "--answer-if-invalid"
 // initFlag has "serve" be the init of a guest, and implies that.
 const initFlag = "--init"
 
-// basicFlags are those of "serve" that count even then: how to listen and to log. What hosts may
-// do is not among them.
+// basicFlags are those of "serve" that count even then: how to listen and to log. Those that
+// allow or deny something are not among them.
 var basicFlags = []string{
 	answerFlag, initFlag, "--port", "--listen", "--ready-fd", "--shutdown-grace", "--log-level", "--log-format", "--service", "--log-file",
 }
@@ -49,7 +49,7 @@ func answering(args []string, err error) *serveCommand {
 	return s
 }
 
-// parseServe is the command "serve" with these arguments, the first of which is its name.
+// parseServe is the command "serve" with these arguments. Its own name is the first one.
 func parseServe(args []string) (*serveCommand, error) {
 	var g grammar
 	parser, err := newParserOf(&g, io.Discard, io.Discard)
@@ -61,7 +61,7 @@ func parseServe(args []string) (*serveCommand, error) {
 		return nil, err
 	}
 	if slices.Contains(line.words, "--help") { // which ends the program
-		return nil, errors.New("--help is no option of an agent")
+		return nil, errors.New("--help does not start an agent")
 	}
 	if _, err := parser.Parse(line.words); err != nil {
 		return nil, err

@@ -39,7 +39,7 @@ var deviceLinks = map[string]string{
 // initialPIDs is the inode of the PID namespace that the kernel begins with: PROC_PID_INIT_INO.
 const initialPIDs = 0xEFFFFFFC
 
-// isFirstNamespace reports whether this is no container, as far as processes go. It mounts /proc
+// isFirstNamespace reports whether this process is outside of all containers. It mounts /proc
 // if need be.
 func isFirstNamespace() bool {
 	mountPoints[0].mount()

@@ -25,7 +25,7 @@ func (*serveCommand) Run() error { return errNoAgent }
 // withSettings are args: there is nothing to set.
 func withSettings(args []string) ([]string, error) { return args, nil }
 
-// answering is no agent: none runs here.
+// answering returns nil: no agent runs here.
 func answering([]string, error) *serveCommand { return nil }
 
 // serveVars are what the help of flags refers to.

@@ -14,6 +14,9 @@ import (
 // settingsFlag names a file with options for "serve".
 const settingsFlag = "--settings"
 
+// usualSettings is the file of all packages for Linux.
+const usualSettings = "/etc/default/cocoon-agent"
+
 // Settings that the file may have.
 const (
 	optionsSetting = "COCOON_AGENT_OPTIONS"
@@ -55,7 +58,7 @@ func withSettings(args []string) ([]string, error) {
 	return slices.Concat(args[:1], strings.Fields(settings[optionsSetting]), args[1:]), err
 }
 
-// readSettings reads lines of the form NAME=VALUE, of which a value may be quoted. An empty line or
+// readSettings reads lines of the form NAME=VALUE. A value may be quoted. An empty line or
 // one that begins with "#" says nothing. The first line that is wrong is the error.
 func readSettings(text string) (map[string]string, error) {
 	settings := make(map[string]string)

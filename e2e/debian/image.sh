@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # image.sh RELEASE PROGRAM FOLDER makes FOLDER/RELEASE.ext4, a whole Debian with systemd, its
-# journal and D-Bus for User-Mode Linux, into which PROGRAM was installed as README.md
-# has it. FOLDER/RELEASE keeps what debootstrap has made. Needs root, debootstrap,
-# user-mode-linux, and the mirror that apt uses.
+# journal and D-Bus for User-Mode Linux, into which install.sh has put PROGRAM.
+# image.sh RELEASE OLD.deb FOLDER NEW.deb makes FOLDER/RELEASE-deb.ext4, into which OLD.deb was
+# installed. Both packages are in /root. FOLDER/RELEASE keeps what debootstrap has made. Needs
+# root, debootstrap, user-mode-linux, and the mirror that apt uses.
 set -euo pipefail
 
-release=$1 program=$2
+release=$1 program=$2 new=${4-}
 mkdir -p "$3"
 folder=$(cd "$3" && pwd)
 root=$folder/$release
@@ -24,12 +25,20 @@ if [ ! -d "$root" ]; then
 	mv "$root.begun" "$root"
 fi
 
-install -D -m 0755 "$program" "$root/usr/local/bin/cocoon-agent"
-install -D -m 0644 -t "$root/etc/systemd/system" "$packaging"/cocoon-agent.{service,socket}
-install -D -m 0644 -t "$root/etc/modules-load.d" "$packaging"/modules-load.d/cocoon-agent.conf
-systemctl --quiet --root="$root" enable cocoon-agent.socket cocoon-agent.service
-echo 0123456789abcdef0123456789abcdef >"$root/etc/machine-id"
-echo original >"$root/etc/hostname"
+made=$root.made
+rm -rf "$made"
+cp -a "$root" "$made"
+if [ -n "$new" ]; then
+	cp "$program" "$made/root/old.deb"
+	cp "$new" "$made/root/new.deb"
+	chroot "$made" dpkg -i /root/old.deb >/dev/null
+else
+	"$packaging/install.sh" --root "$made" "$program" >/dev/null
+fi
+echo 0123456789abcdef0123456789abcdef >"$made/etc/machine-id"
+echo original >"$made/etc/hostname"
 
-rm -f "$root.ext4"
-mkfs.ext4 -q -d "$root" "$root.ext4" 1500M
+image=$root${new:+-deb}.ext4
+rm -f "$image"
+mkfs.ext4 -q -d "$made" "$image" 1500M
+rm -rf "$made"

@@ -13,13 +13,14 @@ import (
 const (
 	debianImages   = "DEBIAN_IMAGES"   // names a folder with RELEASE.ext4, of e2e/debian/image.sh
 	debianReleases = "DEBIAN_RELEASES" // names the releases, with spaces between
+	debianPackages = "DEBIAN_PACKAGES" // likewise, for RELEASE-deb.ext4
 )
 
-// debian boots a whole Debian, whose systemd starts the agent.
-func debian(t *testing.T, release string, kernel ...string) *vm {
+// debian boots a whole Debian, of the image with that name, whose systemd starts the agent.
+func debian(t *testing.T, image string, kernel ...string) *vm {
 	t.Helper()
 	vm, vhost := newVM(t, "firecracker")
-	args := []string{"--vsock", vhost, "--console", vm.console(), "--disk", filepath.Join(os.Getenv(debianImages), release+".ext4")}
+	args := []string{"--vsock", vhost, "--console", vm.console(), "--disk", filepath.Join(os.Getenv(debianImages), image+".ext4")}
 	for _, arg := range kernel {
 		args = append(args, "--karg", arg)
 	}

@@ -108,8 +108,14 @@ func install(t *testing.T) {
 	if !strings.Contains(service, installed) {
 		t.Fatalf("no %s in the unit", installed)
 	}
-	write(t, "cocoon-agent.service", strings.Replace(service, installed, "ExecStart="+checks.Program(t), 1))
-	write(t, "cocoon-agent.service.d/test.conf", "[Service]\nEnvironment=AGENT_LOG_LEVEL=debug \"COCOON_AGENT_OPTIONS=--allow-cid 1\"\nStandardError=append:"+agentLog+"\n")
+	const settings = "/etc/default/cocoon-agent"
+	if !strings.Contains(service, settings) {
+		t.Fatalf("no %s in the unit", settings)
+	}
+	write(t, "settings", "AGENT_LOG_LEVEL=debug\nCOCOON_AGENT_OPTIONS=--allow-cid 1\n")
+	service = strings.NewReplacer(installed, "ExecStart="+checks.Program(t), settings, units+"/settings").Replace(service)
+	write(t, "cocoon-agent.service", service)
+	write(t, "cocoon-agent.service.d/test.conf", "[Service]\nStandardError=append:"+agentLog+"\n")
 	write(t, "cocoon-agent.socket", read(t, "../../packaging/cocoon-agent.socket"))
 	if err := os.Mkdir(units+"/sockets.target.wants", 0o755); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,182 @@
+#!/bin/sh
+# install.sh [--root DIR] [--init SYSTEM] [--services DIR] [PROGRAM] installs the agent into the
+# system at DIR (/), so that it runs from the next boot on. PROGRAM is the cocoon-agent beside this
+# folder, if it is not given. A second run changes nothing but what is new.
+# install.sh --uninstall [--root DIR] [--services DIR] removes it, and leaves the settings.
+#
+# SYSTEM is systemd, openrc, runit, s6, inittab (busybox) or none, and is found out if it is not
+# given. "none" installs the program and its settings only: for a guest whose process 1 it is to be.
+# --services names the folder that runsvdir or s6-svscan watches. An agent that runs goes on.
+set -eu
+umask 022
+
+root='' init='' services='' program='' uninstall=no
+usage() {
+	sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2
+	exit 2
+}
+die() {
+	printf 'install.sh: %s\n' "$*" >&2
+	exit 1
+}
+while [ $# -gt 0 ]; do
+	case $1 in
+	--root | --init | --services)
+		[ $# -ge 2 ] || usage
+		case $1 in
+		--root) root=${2%/} ;;
+		--init) init=$2 ;;
+		--services) services=${2%/} ;;
+		esac
+		shift
+		;;
+	--uninstall) uninstall=yes ;;
+	-*) usage ;;
+	*)
+		[ -z "$program" ] || usage
+		program=$1
+		;;
+	esac
+	shift
+done
+[ -d "$root/" ] || die "$root is no folder"
+here=$(cd "$(dirname "$0")" && pwd)
+
+agent=/usr/local/bin/cocoon-agent
+settings=/etc/default/cocoon-agent
+command="$agent serve --answer-if-invalid --settings $settings"
+module=vmw_vsock_virtio_transport
+
+# has PATH…: one of them is there. A link may lead out of the system, and counts all the same.
+has() {
+	for path; do
+		if [ -e "$root$path" ] || [ -L "$root$path" ]; then return 0; fi
+	done
+	return 1
+}
+
+# put MODE FROM TO: a program that runs is replaced, too.
+put() {
+	mkdir -p "$root${3%/*}"
+	cp "$2" "$root$3.new"
+	chmod "$1" "$root$3.new"
+	mv "$root$3.new" "$root$3"
+}
+
+# without FILE: the file has no lines of ours, which begin with a comment and end with one.
+without() {
+	[ -f "$root$1" ] || return 0
+	if grep -q '^# cocoon-agent: begin$' "$root$1"; then
+		sed '/^# cocoon-agent: begin$/,/^# cocoon-agent: end$/d' "$root$1" >"$root$1.new"
+		cat "$root$1.new" >"$root$1"
+		rm "$root$1.new"
+	fi
+}
+
+# with FILE LINE…: the file has these lines.
+with() {
+	file=$1
+	shift
+	without "$file"
+	{
+		echo '# cocoon-agent: begin'
+		printf '%s\n' "$@"
+		echo '# cocoon-agent: end'
+	} >>"$root$file"
+}
+
+find_init() {
+	if has /lib/systemd/systemd /usr/lib/systemd/systemd; then
+		echo systemd
+	elif has /sbin/openrc-run /usr/sbin/openrc-run; then
+		echo openrc
+	elif has /usr/bin/runsvdir /bin/runsvdir /sbin/runsvdir; then
+		echo runit
+	elif has /etc/inittab; then
+		echo inittab
+	elif has /bin/s6-svscan /usr/bin/s6-svscan /command/s6-svscan; then
+		echo s6
+	fi
+}
+
+# find_services FOLDER…: the first that is there, unless --services names one.
+find_services() {
+	if [ -n "$services" ]; then return; fi
+	for services; do
+		if has "$services"; then return; fi
+	done
+	die "no folder of services found: name it with --services"
+}
+
+remove() {
+	rm -f "$root$agent" "$root/etc/systemd/system/cocoon-agent.service" "$root/etc/systemd/system/cocoon-agent.socket" \
+		"$root/etc/systemd/system/multi-user.target.wants/cocoon-agent.service" "$root/etc/systemd/system/sockets.target.wants/cocoon-agent.socket" \
+		"$root/etc/modules-load.d/cocoon-agent.conf" "$root/etc/init.d/cocoon-agent" "$root/etc/runlevels/default/cocoon-agent"
+	rm -rf "$root/etc/sv/cocoon-agent"
+	for folder in ${services:+"$services"} /etc/service /etc/runit/runsvdir/default /var/service /etc/services.d; do
+		if [ -L "$root$folder/cocoon-agent" ]; then rm "$root$folder/cocoon-agent"; else rm -rf "$root$folder/cocoon-agent"; fi
+	done
+	without /etc/inittab
+	without /etc/modules
+}
+
+if [ "$uninstall" = yes ]; then
+	remove
+	echo "cocoon-agent is removed, but for $root$settings. An agent that runs goes on until the next boot."
+	exit
+fi
+
+if [ -z "$program" ]; then
+	for program in "$here/../cocoon-agent" "$here/../bin/cocoon-agent" ''; do
+		if [ -f "$program" ]; then break; fi
+	done
+	[ -n "$program" ] || die "no program: there is none beside $here"
+fi
+[ -f "$program" ] || die "$program is not there"
+[ -n "$init" ] || init=$(find_init)
+case $init in
+systemd | openrc | runit | s6 | inittab | none) ;;
+'') die 'no init system found: name it with --init, or use --init none for a guest whose process 1 is the agent' ;;
+*) usage ;;
+esac
+case $init in
+runit) find_services /etc/service /etc/runit/runsvdir/default /var/service ;;
+s6) find_services /etc/services.d /run/service /service ;;
+esac
+
+put 755 "$program" "$agent"
+has "$settings" || put 644 "$here/default" "$settings"
+case $init in
+systemd)
+	units=/etc/systemd/system
+	put 644 "$here/cocoon-agent.service" "$units/cocoon-agent.service"
+	put 644 "$here/cocoon-agent.socket" "$units/cocoon-agent.socket"
+	put 644 "$here/modules-load.d/cocoon-agent.conf" /etc/modules-load.d/cocoon-agent.conf
+	mkdir -p "$root$units/multi-user.target.wants" "$root$units/sockets.target.wants"
+	ln -sf ../cocoon-agent.service "$root$units/multi-user.target.wants/cocoon-agent.service"
+	ln -sf ../cocoon-agent.socket "$root$units/sockets.target.wants/cocoon-agent.socket"
+	;;
+openrc)
+	put 755 "$here/cocoon-agent.openrc" /etc/init.d/cocoon-agent
+	mkdir -p "$root/etc/runlevels/default"
+	ln -sf /etc/init.d/cocoon-agent "$root/etc/runlevels/default/cocoon-agent"
+	with /etc/modules "$module"
+	;;
+runit)
+	put 755 "$here/supervise/runit-run" /etc/sv/cocoon-agent/run
+	mkdir -p "$root$services"
+	ln -sfn /etc/sv/cocoon-agent "$root$services/cocoon-agent"
+	;;
+s6)
+	put 755 "$here/supervise/s6-run" "$services/cocoon-agent/run"
+	echo 3 >"$root$services/cocoon-agent/notification-fd"
+	echo 25000 >"$root$services/cocoon-agent/timeout-kill"
+	;;
+inittab)
+	with /etc/inittab "::sysinit:/sbin/modprobe -q $module" "::respawn:$command"
+	;;
+esac
+case $init in
+none) echo "cocoon-agent is installed. Boot with init=$agent on the kernel's command line." ;;
+*) echo "cocoon-agent is installed for $init, and runs from the next boot on." ;;
+esac
