@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"unsafe"
@@ -43,8 +44,11 @@ func changeableIn(d *windows.SECURITY_DESCRIPTOR) (who string, err error) {
 		return nameOf(owner), nil
 	}
 	acl, _, err := d.DACL()
-	if err != nil || acl == nil { // there is none, which lets everybody do everything
+	if errors.Is(err, windows.ERROR_OBJECT_NOT_FOUND) || err == nil && acl == nil { // none: everybody may do everything
 		return "everybody", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("access list: %w", err)
 	}
 	for i := range uint32(acl.AceCount) {
 		var ace *windows.ACCESS_ALLOWED_ACE

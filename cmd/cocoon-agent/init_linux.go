@@ -145,7 +145,8 @@ func (x *initSystem) end(sig os.Signal, agent *os.Process, ended <-chan error) e
 	if agent != nil {
 		_ = agent.Signal(syscall.SIGTERM)
 		select {
-		case <-ended:
+		case err := <-ended:
+			x.log.Info().AnErr("status", err).Msg("init: the agent has ended")
 		case <-time.After(x.grace + agentTime):
 		}
 	}
@@ -188,6 +189,9 @@ func (s *serveCommand) runInit() error {
 	}
 	return x.run()
 }
+
+// usualSettings is the file of all packages for Linux.
+const usualSettings = "/etc/default/cocoon-agent"
 
 // ignoredWords are those of the kernel's command line that the kernel passed to its
 // init, and that this one does not know.

@@ -72,6 +72,14 @@ func parseServe(args []string) (*serveCommand, error) {
 	return &g.Serve, nil
 }
 
+// asUsage is err as a usageError, or nil.
+func asUsage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &usageError{err}
+}
+
 // isInvalid reports whether err is about the options of a command.
 func isInvalid(err error) bool {
 	if _, ok := errors.AsType[*usageError](err); ok {

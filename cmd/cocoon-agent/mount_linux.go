@@ -42,7 +42,7 @@ const initialPIDs = 0xEFFFFFFC
 // isFirstNamespace reports whether this process is outside of all containers. It mounts /proc
 // if need be.
 func isFirstNamespace() bool {
-	mountPoints[0].mount()
+	_ = mountPoints[0].mount() // prepare tells
 	info, err := os.Stat("/proc/self/ns/pid")
 	if err != nil {
 		return false

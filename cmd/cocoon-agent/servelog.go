@@ -110,15 +110,15 @@ type prioritized struct{ visible }
 
 // WriteLevel is zerolog's.
 func (p prioritized) WriteLevel(level zerolog.Level, line []byte) (int, error) {
-	const warning, failure, informational, debugging = 4, 3, 6, 7
-	priority := informational
-	switch level {
-	case zerolog.DebugLevel:
-		priority = debugging
-	case zerolog.WarnLevel:
-		priority = warning
-	case zerolog.ErrorLevel:
+	const failure, warning, informational, debugging = 3, 4, 6, 7
+	priority := debugging
+	switch {
+	case level >= zerolog.ErrorLevel:
 		priority = failure
+	case level == zerolog.WarnLevel:
+		priority = warning
+	case level == zerolog.InfoLevel:
+		priority = informational
 	}
 	if _, err := p.Write(append(fmt.Appendf(nil, "<%d>", priority), line...)); err != nil {
 		return 0, err

@@ -14,9 +14,6 @@ import (
 // settingsFlag names a file with options for "serve".
 const settingsFlag = "--settings"
 
-// usualSettings is the file of all packages for Linux.
-const usualSettings = "/etc/default/cocoon-agent"
-
 // Settings that the file may have.
 const (
 	optionsSetting = "COCOON_AGENT_OPTIONS"

@@ -33,14 +33,6 @@ type usageError struct{ err error }
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
-// asUsage is err as a usageError, or nil.
-func asUsage(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &usageError{err}
-}
-
 func misuse(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
 // A clientError is a failure of "client", and where.
