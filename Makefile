@@ -25,7 +25,7 @@ LINT_FOR := linux darwin windows
 # Other modules than that of agent and client. They are linted for Linux only.
 LINUX_MODULES := bench kubelet e2e/instruments examples client/poolmetrics
 MODULES       := . $(LINUX_MODULES)
-SHELL_SCRIPTS := .ci/run e2e/vmm/run .ci/nightly .ci/steps.bash demo/demo.sh bench/openssh.sh e2e/run.sh e2e/compat/run.sh e2e/debian/image.sh e2e/debian/run.sh e2e/debian/packages.sh e2e/inits/image.sh e2e/inits/run.sh e2e/inits/mounts e2e/inits/openrc e2e/inits/runit e2e/inits/s6 e2e/wine/exec e2e/wine/root.sh e2e/wine/run.sh e2e/wine/msi.sh packaging/windows/build.sh packaging/packages.sh packaging/test.sh packaging/install.sh packaging/supervise/runit-run packaging/supervise/s6-run packaging/scripts/postinstall.sh packaging/scripts/preremove.sh packaging/scripts/postremove.sh packaging/scripts/postinstall-apk.sh packaging/scripts/preremove-apk.sh e2e/qemu/bench.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh packaging/modules.sh \
+SHELL_SCRIPTS := .ci/run e2e/vmm/run .ci/nightly .ci/steps.bash demo/demo.sh bench/openssh.sh e2e/run.sh e2e/compat/run.sh e2e/debian/image.sh e2e/debian/run.sh e2e/debian/packages.sh e2e/inits/image.sh e2e/inits/run.sh e2e/inits/mounts e2e/inits/openrc e2e/inits/runit e2e/inits/s6 e2e/wine/exec e2e/wine/root.sh e2e/wine/run.sh e2e/wine/msi.sh packaging/windows/build.sh packaging/packages.sh packaging/test.sh packaging/vuln.sh packaging/install.sh packaging/supervise/runit-run packaging/supervise/s6-run packaging/scripts/postinstall.sh packaging/scripts/preremove.sh packaging/scripts/postremove.sh packaging/scripts/postinstall-apk.sh packaging/scripts/preremove-apk.sh e2e/qemu/bench.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh packaging/modules.sh \
                  $(wildcard findings/*.sh)
 
 # The race detector needs cgo, and so a C compiler. Released programs are built
@@ -94,6 +94,10 @@ ifneq ($(HAVE_CC),)
 else
 	cd kubelet && $(GO) test -timeout $(TIMEOUT) ./...
 endif
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in what each module calls
+	packaging/vuln.sh
 
 .PHONY: test-poolmetrics
 test-poolmetrics: ## Run the tests of client/poolmetrics, the collector for Prometheus

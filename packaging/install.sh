@@ -99,11 +99,12 @@ find_init() {
 	fi
 }
 
-# find_services FOLDER…: the first that is there, unless --services names one.
+# find_services FOLDER…: the first that is there, unless --services names one. A link could lead
+# out of the system.
 find_services() {
 	if [ -n "$services" ]; then return; fi
 	for services; do
-		if has "$services"; then return; fi
+		if [ -d "$root$services" ] && [ ! -L "$root$services" ]; then return; fi
 	done
 	die "no folder of services found: name it with --services"
 }
@@ -140,8 +141,8 @@ systemd | openrc | runit | s6 | inittab | none) ;;
 *) usage ;;
 esac
 case $init in
-runit) find_services /etc/service /etc/runit/runsvdir/default /var/service ;;
-s6) find_services /etc/services.d /run/service /service ;;
+runit) find_services /etc/runit/runsvdir/default /etc/service /var/service ;;
+s6) find_services /etc/services.d /service ;;
 esac
 
 put 755 "$program" "$agent"
@@ -173,7 +174,7 @@ s6)
 	echo 25000 >"$root$services/cocoon-agent/timeout-kill"
 	;;
 inittab)
-	with /etc/inittab "::sysinit:/sbin/modprobe -q $module" "::respawn:$command"
+	with /etc/inittab "::sysinit:/sbin/modprobe -q $module" "::respawn:/usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin $command"
 	;;
 esac
 case $init in

@@ -22,7 +22,7 @@ import (
 func runAbove() error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	agent, err := startBelow(os.Args, nil)
+	agent, err := startBelow(os.Args, os.Environ(), nil)
 	if err != nil {
 		return fmt.Errorf("PID 1: start the agent: %w", err)
 	}
@@ -35,12 +35,12 @@ func runAbove() error {
 }
 
 // startBelow starts this program as a child.
-func startBelow(args []string, sys *syscall.SysProcAttr) (*os.Process, error) {
+func startBelow(args, env []string, sys *syscall.SysProcAttr) (*os.Process, error) {
 	self, err := os.Executable()
 	if err != nil { // no /proc
 		self = args[0]
 	}
-	return os.StartProcess(self, args, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: sys})
+	return os.StartProcess(self, args, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Env: env, Sys: sys})
 }
 
 // reapUntil reaps children until one ends, and says how that did.
@@ -107,7 +107,7 @@ func (x *initSystem) run() error {
 	}
 	x.prepare()
 	for {
-		agent, err := startBelow(x.args, &syscall.SysProcAttr{Setsid: true})
+		agent, err := startBelow(x.args, environmentOfAgent(), &syscall.SysProcAttr{Setsid: true})
 		ended := make(chan error, 1)
 		if err == nil {
 			go func() { ended <- reapUntil(agent.Pid) }() // ends with the agent
@@ -128,6 +128,20 @@ func (x *initSystem) run() error {
 			return x.end(sig, nil, nil)
 		}
 	}
+}
+
+// passedOn are the variables of process 1 that the agent gets, and so its commands. The others are
+// words of the kernel's command line.
+var passedOn = []string{"PATH", "TERM", "NO_COLOR", levelSetting, "GOMEMLIMIT"}
+
+func environmentOfAgent() []string {
+	var env []string
+	for _, name := range passedOn {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
 }
 
 // after is time.After if wanted, or a channel that nothing comes from.
