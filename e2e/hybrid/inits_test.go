@@ -28,7 +28,7 @@ func bootInit(t *testing.T, name string) (made *vm, ended <-chan struct{}) {
 	}
 	vm, vhost := newVM(t, "firecracker")
 	args := []string{"--vsock", vhost, "--console", vm.console(), "--disk", os.Getenv(initsImage), "--karg", "init=/inits/" + name}
-	if name == process1 { // words for an init, some of which the kernel would take for its own before the "--"
+	if name == process1 { // words for an init. Before the "--" the kernel would take some for its own
 		args = append(args, "--karg", "splash", "--karg", "--", "--karg", "console=ttyS0", "--karg", "quiet", "--karg", "-b")
 	}
 	uml := start(t, vm.dir, instrument("umlguest"), args...)

@@ -4,6 +4,8 @@ package hybrid_test
 
 import (
 	"os"
+	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -63,23 +65,21 @@ func TestPackageLivesInAGuest(t *testing.T) {
 		}
 
 		// The new version takes effect with a restart, which the agent's own command cannot await.
-		vm.sh(t, "systemctl restart --no-block cocoon-agent")
-		checks.Eventually(t, "the new agent", func() bool {
-			got := vm.Client(t, nil, "sh", "-c", "echo $PPID")
-			return got.Status == 0 && strings.TrimSpace(got.Stdout) != agent
-		})
+		vm.restart(t)
 		vm.wantVersions(t, "0.3.1", "0.3.1")
 
 		// A mistake in the settings locks nobody out.
 		vm.sh(t, "echo COCOON_AGENT_OPTIONS=--denny reseed >>/etc/default/cocoon-agent && cp /etc/default/cocoon-agent /run/settings && systemd-run -q --on-active=20 sh -c 'rm /etc/default/cocoon-agent; systemctl restart cocoon-agent'")
 		begun := time.Now()
-		vm.sh(t, "systemctl restart --no-block cocoon-agent")
+		vm.Client(t, nil, "systemctl", "restart", "--no-block", "cocoon-agent")
 		checks.Eventually(t, "the host is told", func() bool {
 			got := vm.Client(t, nil, "true")
 			return got.Status == 126 && strings.Contains(got.Stderr, "the agent's settings are invalid: unknown flag --denny")
 		})
 		t.Logf("told after %v", time.Since(begun))
 		checks.Eventually(t, "it serves again", func() bool { return vm.Client(t, nil, "true").Status == 0 })
+
+		vm.wantLimits(t)
 
 		// Downgrade, removal and purge go through the agent, too, which goes on.
 		agent = vm.agentPID(t)
@@ -90,4 +90,33 @@ func TestPackageLivesInAGuest(t *testing.T) {
 			t.Errorf("another agent runs: %s, before %s", got, agent)
 		}
 	})
+}
+
+// restart has systemd start another agent, which ends the command that asks for it.
+func (vm *vm) restart(t *testing.T) {
+	t.Helper()
+	before := vm.agentPID(t)
+	vm.Client(t, nil, "systemctl", "restart", "--no-block", "cocoon-agent")
+	checks.Eventually(t, "another agent", func() bool {
+		got := vm.Client(t, nil, "sh", "-c", "echo $PPID")
+		return got.Status == 0 && strings.TrimSpace(got.Stdout) != before
+	})
+}
+
+// wantLimits puts the package's drop-in for limits into its place, which needs systemd 254.
+func (vm *vm) wantLimits(t *testing.T) {
+	t.Helper()
+	vm.sh(t, "install -D -m 644 -t /etc/systemd/system/cocoon-agent.service.d /usr/share/doc/cocoon-agent/examples/limits.conf && systemctl daemon-reload")
+	vm.restart(t)
+	version, err := strconv.Atoi(strings.TrimSpace(vm.sh(t, "systemctl --version | awk 'NR == 1 { print int($2) }'")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), vm.Program, "client", "--target", vm.Target, "--memory", "64M", "--", "sh", "-c", "cat /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/memory.max").CombinedOutput()
+	switch said := string(out); {
+	case version >= 254 && (err != nil || said != "67108864\n"):
+		t.Errorf("systemd %d: a limit: %v: %q", version, err, said)
+	case version < 254 && (err == nil || !strings.Contains(said, "cannot set limits")):
+		t.Errorf("systemd %d: a limit: %v: %q", version, err, said)
+	}
 }
