@@ -87,6 +87,7 @@ func TestInitSystemsStartTheAgentAgain(t *testing.T) {
 		if after := vm.sh(t, inherited); after != commands[name] {
 			t.Errorf("another agent's command has\n%s\nwant\n%s", after, commands[name])
 		}
+		vm.wantSupervised(t, name)
 		vm.sh(t, "echo COCOON_AGENT_OPTIONS=--denny reseed >/etc/default/cocoon-agent")
 		begun := time.Now()
 		vm.Client(t, nil, "sh", "-c", "kill -KILL $PPID")
@@ -100,6 +101,27 @@ func TestInitSystemsStartTheAgentAgain(t *testing.T) {
 	for name, got := range commands {
 		if want := commands[process1]; got != want {
 			t.Errorf("a command under %s has\n%s\nand under process 1\n%s", name, got, want)
+		}
+	}
+}
+
+// wantSupervised wants what only one of the systems has.
+func (vm *vm) wantSupervised(t *testing.T, name string) {
+	t.Helper()
+	switch name {
+	case "openrc": // stops one that has stopped, too
+		before := vm.agentPID(t)
+		vm.Client(t, nil, "sh", "-c", "(setsid sh -c 'rc-service cocoon-agent stop; rc-service cocoon-agent stop; echo $? >/run/stopped; rc-service cocoon-agent start' >/run/said 2>&1 &)")
+		checks.Eventually(t, "another agent", func() bool {
+			got := vm.Client(t, nil, "sh", "-c", "echo $PPID")
+			return got.Status == 0 && strings.TrimSpace(got.Stdout) != before
+		})
+		if got := vm.sh(t, "cat /run/stopped; rc-service cocoon-agent status"); !strings.HasPrefix(got, "0\n") || !strings.Contains(got, "started") {
+			t.Errorf("%q; %s", got, vm.sh(t, "cat /run/said"))
+		}
+	case "s6":
+		if got := vm.sh(t, "s6-svstat -o ready /etc/services.d/cocoon-agent"); got != "true\n" {
+			t.Errorf("ready: %q", got)
 		}
 	}
 }
