@@ -29,6 +29,9 @@ mkdir "$dir/clone/inner/untracked"
 (umask 077 && unshare -u sh -c 'hostname elsewhere && exec "$@"' sh "$dir/clone/inner/packaging/packages.sh" 0.3.0 "$dir/second")
 cmp "$dir/first/SHA256SUMS" "$dir/second/SHA256SUMS" || fail 'two builds differ'
 (cd "$dir/first" && sha256sum --quiet -c SHA256SUMS)
+GOENV=off make -s -C "$dir/clone" build
+(umask 077 && unshare -u sh -c 'hostname elsewhere && exec "$@"' sh env GOENV=off make -s -C "$dir/clone/inner" build)
+cmp "$dir/clone/bin/cocoon-agent" "$dir/clone/inner/bin/cocoon-agent" || fail 'two programs of make build differ'
 ok "$(wc -l <"$dir/first/SHA256SUMS") files, equal twice"
 
 # The order of versions.
@@ -50,7 +53,8 @@ ok "order: ${versions[*]}"
 # manual page yet.
 lintian --fail-on error --suppress-tags statically-linked-binary,no-manual-page,no-changelog,copyright-without-copyright-notice,no-copyright-file,debian-changelog-file-missing "$dir/0.3.0"/*.deb
 ok lintian
-rpm -qp --qf '' "$dir/0.3.0"/*.rpm
+rpmlint --strict -c packaging/rpmlint.toml "$dir/0.3.0"/*.rpm >"$dir/rpmlint.log" || { cat "$dir/rpmlint.log" >&2; fail rpmlint; }
+ok rpmlint
 files=$(tar tzf "$dir/0.3.0"/*.apk 2>/dev/null) || : # three archives, one after the other
 grep -q -x etc/init.d/cocoon-agent <<<"$files" || fail 'the apk has no script for OpenRC'
 if grep systemd <<<"$files"; then fail 'the apk has units of systemd'; fi
