@@ -241,8 +241,8 @@ golden: ## Rewrite testdata/wire from the current encoder
 	$(GO) test ./internal/wire -run Golden -update
 
 .PHONY: docs
-docs: ## Rewrite docs/cli.md from the command line's grammar
-	$(GO) test ./cmd/cocoon-agent -run TestCLIDocIsCurrent -update
+docs: ## Rewrite docs/cli.md and docs/man from the command line's grammar
+	$(GO) test ./cmd/cocoon-agent -run 'TestCLIDocIsCurrent|TestManPagesAreCurrent' -update
 
 .PHONY: clean
 clean: ## Remove bin

@@ -65,6 +65,7 @@ archive() {
 	if [ "$os" = linux ]; then
 		mkdir "$dir/$name/packaging"
 		cp packaging/README.md packaging/install.sh packaging/default packaging/cocoon-agent.service packaging/cocoon-agent.socket packaging/cocoon-agent.openrc "$dir/$name/packaging"
+		cp -r docs/man "$dir/$name"
 		cp -r packaging/cocoon-agent.service.d packaging/modules-load.d packaging/modprobe.d packaging/supervise "$dir/$name/packaging"
 	fi
 	if [ "$os" = windows ]; then
@@ -96,6 +97,9 @@ cp packaging/cocoon-agent.preset "$stage/preset"
 cp packaging/modules-load.d/cocoon-agent.conf "$stage/modules-load.conf"
 cp packaging/cocoon-agent.service.d/limits.conf packaging/cocoon-agent.service.d/watchdog.conf "$stage"
 cp packaging/README.md "$stage/packaging.md"
+mkdir "$stage/man"
+cp docs/man/*.1 "$stage/man"
+gzip -9n "$stage/man"/*.1
 date=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)
 for platform in $platforms; do
 	[[ $platform = linux/* ]] || continue

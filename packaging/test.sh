@@ -49,9 +49,16 @@ for version in "${versions[@]}"; do
 done
 ok "order: ${versions[*]}"
 
-# Checks of the distributions. Reasons for what is left out: the program is static and has no
-# manual page yet.
-lintian --fail-on error --suppress-tags statically-linked-binary,no-manual-page,no-changelog,copyright-without-copyright-notice,no-copyright-file,debian-changelog-file-missing "$dir/0.3.0"/*.deb
+# Manual pages.
+for page in docs/man/*.1; do
+	mandoc -Tlint -W warning "$page" || fail "$page"
+	said=$(LC_ALL=C.UTF-8 man --warnings -l "$page" 2>&1 >/dev/null)
+	[ -z "$said" ] || fail "$page: $said"
+done
+ok 'manual pages'
+
+# Checks of the distributions. A reason for what is left out: the program is static.
+lintian --fail-on error --suppress-tags statically-linked-binary,no-changelog,copyright-without-copyright-notice,no-copyright-file,debian-changelog-file-missing "$dir/0.3.0"/*.deb
 ok lintian
 rpmlint --strict -c packaging/rpmlint.toml "$dir/0.3.0"/*.rpm >"$dir/rpmlint.log" || { cat "$dir/rpmlint.log" >&2; fail rpmlint; }
 ok rpmlint

@@ -165,16 +165,7 @@ func splitDefault(help string) (rest, value string) {
 
 func writeVariables(b *strings.Builder, p Program) {
 	b.WriteString("\n## Environment variables\n\n| Variable | Command | Meaning |\n| --- | --- | --- |\n")
-	seen := make(map[string]bool)
-	for _, c := range p.Commands {
-		for _, f := range c.Flags {
-			if f.Env != "" && !seen[f.Env] {
-				seen[f.Env] = true
-				fmt.Fprintf(b, "| `%s` | %s | Value of `--%s`, unless that is given. |\n", f.Env, users(p.Commands, f.Env), f.Name)
-			}
-		}
-	}
-	for _, v := range p.Variables {
+	for _, v := range allVariables(p) {
 		fmt.Fprintf(b, "| `%s` | %s | %s |\n", v.Name, v.Command, inline(v.Help))
 	}
 }

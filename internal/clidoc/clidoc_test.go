@@ -44,3 +44,39 @@ func TestMarkdown(t *testing.T) {
 		t.Log(got)
 	}
 }
+
+func TestManualPages(t *testing.T) {
+	target := clidoc.Flag{Name: "target", Value: "URL", Env: "A_TARGET", Help: "Agent: unix:///PATH."}
+	pages := clidoc.Pages(clidoc.Program{
+		Name: "p",
+		Commands: []clidoc.Command{
+			{
+				Name: "run", Usage: "p run [flags]", Help: "Run it.", Detail: ".hidden is a file.\nType ~.\n\n  p run -- a\\b\n   x",
+				Args:  []clidoc.Argument{{Name: "<what>", Help: "'What' to run."}},
+				Flags: []clidoc.Flag{target, {Short: "n", Name: "count", Value: "N", Default: "1", Help: "Count."}, {Name: "all", Help: "All. (5)", Default: "5"}},
+			},
+			{Name: "list", Help: "List them.", Flags: []clidoc.Flag{target}},
+		},
+		Variables: []clidoc.Variable{{Name: "TERM", Command: "run", Help: "Terminal type."}},
+	}, "do things\n\nThings are done.", clidoc.Edition{Date: "2026-01-02", Version: "p 1.0", Home: "Home."})
+	if len(pages) != 3 || pages[0].Name != "p.1" || pages[1].Name != "p-run.1" || pages[2].Name != "p-list.1" {
+		t.Fatalf("pages %v", pages)
+	}
+	for i, all := range [][]string{
+		{
+			".TH P 1 2026-01-02 \"p 1.0\"\n.SH NAME\np \\- do things\n", ".SH DESCRIPTION\nThings are done.\n.SH COMMANDS\n.TP\n.BR p\\-run (1)\nRun it.\n",
+			".TP\n.B A_TARGET\nValue of \\-\\-target, unless that is given. (run, list)\n", ".B TERM\nTerminal type. (run)\n", ".BR p\\-list (1),\n.BR p\\-run (1)\n.PP\nHome.\n",
+		},
+		{
+			".TH P\\-RUN 1", "p\\-run \\- Run it\n", ".PP\n\\&.hidden is a file.\nType \\(ti.\n", ".nf\np run \\-\\- a\\eb\n x\n.fi\n",
+			".B <what>\n\\&'What' to run.\n", ".B \\-\\-target=URL\nAgent: unix:///PATH.\nEnvironment: A_TARGET.\n",
+			".BR \\-n , \" \" \\-\\-count=N\nCount.\nDefault: 1.\n", ".B \\-\\-all\nAll. (5)\n", ".BR p (1),\n.BR p\\-list (1)\n",
+		},
+	} {
+		for _, want := range all {
+			if !strings.Contains(pages[i].Text, want) {
+				t.Errorf("%s lacks %q:\n%s", pages[i].Name, want, pages[i].Text)
+			}
+		}
+	}
+}
