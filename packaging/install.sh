@@ -23,8 +23,9 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	--root | --init | --services)
 		[ $# -ge 2 ] || usage
+		[ -n "$2" ] || die "$1: want a value; --root / is this system"
 		case $1 in
-		--root) root=${2%/} ;;
+		--root) root=$2 ;;
 		--init) init=$2 ;;
 		--services) services=${2%/} ;;
 		esac
@@ -39,8 +40,18 @@ while [ $# -gt 0 ]; do
 	esac
 	shift
 done
-[ -d "$root/" ] || die "$root is no folder"
+CDPATH=''
+if [ -n "$root" ]; then
+	case $root in -*) root=./$root ;; esac
+	root=$(cd "$root" && pwd) || die "$root: no such folder"
+	root=${root%/} # of "/" nothing is left
+fi
 here=$(cd "$(dirname "$0")" && pwd)
+case $services in
+'') ;;
+/*) [ -d "$root$services" ] || die "--services $services: no such folder in the system" ;;
+*) die "--services $services: want a path of the system, which begins with /" ;;
+esac
 
 agent=/usr/local/bin/cocoon-agent
 settings=/etc/default/cocoon-agent
@@ -55,9 +66,27 @@ has() {
 	return 1
 }
 
+# inside PATH: dies if a link on the way to it may lead out of an image.
+inside() {
+	[ -n "$root" ] || return 0
+	way='' rest=${1#/}
+	while [ -n "$rest" ]; do
+		way=$way/${rest%%/*}
+		case $rest in */*) rest=${rest#*/} ;; *) rest='' ;; esac
+		if [ -L "$root$way" ]; then
+			case $(readlink "$root$way") in
+			/* | *..*) die "$root$way is a link that may lead out of $root: it is not followed" ;;
+			esac
+		fi
+	done
+}
+
 # put MODE FROM TO: a program that runs is replaced, too.
 put() {
+	inside "${3%/*}"
+	if [ -d "$root$3" ]; then die "$root$3 is a folder"; fi
 	mkdir -p "$root${3%/*}"
+	rm -f "$root$3.new"
 	cp "$2" "$root$3.new"
 	chmod "$1" "$root$3.new"
 	mv "$root$3.new" "$root$3"
@@ -65,8 +94,13 @@ put() {
 
 # without FILE: the file has no lines of ours, which begin with a comment and end with one.
 without() {
+	inside "$1"
 	[ -f "$root$1" ] || return 0
-	if grep -q '^# cocoon-agent: begin$' "$root$1"; then
+	begins=$(grep -c '^# cocoon-agent: begin$' "$root$1" || :)
+	ends=$(grep -c '^# cocoon-agent: end$' "$root$1" || :)
+	[ "$begins" -eq "$ends" ] || die "$root$1: its lines '# cocoon-agent: begin' and '# cocoon-agent: end' do not pair"
+	if [ "$begins" -gt 0 ]; then
+		rm -f "$root$1.new"
 		sed '/^# cocoon-agent: begin$/,/^# cocoon-agent: end$/d' "$root$1" >"$root$1.new"
 		cat "$root$1.new" >"$root$1"
 		rm "$root$1.new"
@@ -78,6 +112,8 @@ with() {
 	file=$1
 	shift
 	without "$file"
+	mkdir -p "$root${file%/*}"
+	if [ -s "$root$file" ] && [ -n "$(tail -c 1 "$root$file")" ]; then echo >>"$root$file"; fi
 	{
 		echo '# cocoon-agent: begin'
 		printf '%s\n' "$@"
@@ -93,6 +129,7 @@ find_init() {
 	elif has /usr/bin/runsvdir /bin/runsvdir /sbin/runsvdir; then
 		echo runit
 	elif has /etc/inittab; then
+		if grep -q '^[^#]*:initdefault:' "$root/etc/inittab"; then die 'this is sysvinit, whose inittab has other lines: start cocoon-agent from there by hand'; fi
 		echo inittab
 	elif has /bin/s6-svscan /usr/bin/s6-svscan /command/s6-svscan; then
 		echo s6
@@ -109,12 +146,22 @@ find_services() {
 	die "no folder of services found: name it with --services"
 }
 
+# link TO NAME: a link of ours, or none yet.
+link() {
+	inside "${2%/*}"
+	if [ -e "$root$2" ] && [ ! -L "$root$2" ]; then die "$root$2 is there already, and no link: remove it first"; fi
+	mkdir -p "$root${2%/*}"
+	ln -sfn "$1" "$root$2"
+}
+
 remove() {
+	for path in /usr/local/bin /etc/systemd/system/multi-user.target.wants /etc/systemd/system/sockets.target.wants /etc/modules-load.d /etc/init.d /etc/runlevels/default /etc/sv; do inside "$path"; done
 	rm -f "$root$agent" "$root/etc/systemd/system/cocoon-agent.service" "$root/etc/systemd/system/cocoon-agent.socket" \
 		"$root/etc/systemd/system/multi-user.target.wants/cocoon-agent.service" "$root/etc/systemd/system/sockets.target.wants/cocoon-agent.socket" \
 		"$root/etc/modules-load.d/cocoon-agent.conf" "$root/etc/init.d/cocoon-agent" "$root/etc/runlevels/default/cocoon-agent"
 	rm -rf "$root/etc/sv/cocoon-agent"
 	for folder in ${services:+"$services"} /etc/service /etc/runit/runsvdir/default /var/service /etc/services.d; do
+		if [ -n "$root" ] && [ -L "$root$folder" ]; then continue; fi # it may lead out
 		if [ -L "$root$folder/cocoon-agent" ]; then rm "$root$folder/cocoon-agent"; else rm -rf "$root$folder/cocoon-agent"; fi
 	done
 	without /etc/inittab
@@ -134,6 +181,13 @@ if [ -z "$program" ]; then
 	[ -n "$program" ] || die "no program: there is none beside $here"
 fi
 [ -f "$program" ] || die "$program is not there"
+case $(dd if="$program" bs=1 skip=1 count=3 2>/dev/null) in
+ELF) ;;
+*) die "$program is not a program for Linux" ;;
+esac
+for file in default cocoon-agent.service cocoon-agent.socket cocoon-agent.openrc modules-load.d/cocoon-agent.conf supervise/runit-run supervise/s6-run; do
+	[ -f "$here/$file" ] || die "$here/$file is not there: run install.sh where it was unpacked"
+done
 [ -n "$init" ] || init=$(find_init)
 case $init in
 systemd | openrc | runit | s6 | inittab | none) ;;
@@ -153,20 +207,17 @@ systemd)
 	put 644 "$here/cocoon-agent.service" "$units/cocoon-agent.service"
 	put 644 "$here/cocoon-agent.socket" "$units/cocoon-agent.socket"
 	put 644 "$here/modules-load.d/cocoon-agent.conf" /etc/modules-load.d/cocoon-agent.conf
-	mkdir -p "$root$units/multi-user.target.wants" "$root$units/sockets.target.wants"
-	ln -sf ../cocoon-agent.service "$root$units/multi-user.target.wants/cocoon-agent.service"
-	ln -sf ../cocoon-agent.socket "$root$units/sockets.target.wants/cocoon-agent.socket"
+	link ../cocoon-agent.service "$units/multi-user.target.wants/cocoon-agent.service"
+	link ../cocoon-agent.socket "$units/sockets.target.wants/cocoon-agent.socket"
 	;;
 openrc)
 	put 755 "$here/cocoon-agent.openrc" /etc/init.d/cocoon-agent
-	mkdir -p "$root/etc/runlevels/default"
-	ln -sf /etc/init.d/cocoon-agent "$root/etc/runlevels/default/cocoon-agent"
+	link /etc/init.d/cocoon-agent /etc/runlevels/default/cocoon-agent
 	with /etc/modules "$module"
 	;;
 runit)
 	put 755 "$here/supervise/runit-run" /etc/sv/cocoon-agent/run
-	mkdir -p "$root$services"
-	ln -sfn /etc/sv/cocoon-agent "$root$services/cocoon-agent"
+	link /etc/sv/cocoon-agent "$services/cocoon-agent"
 	;;
 s6)
 	put 755 "$here/supervise/s6-run" "$services/cocoon-agent/run"

@@ -92,7 +92,7 @@ mkdir "$stage"
 for file in cocoon-agent.service cocoon-agent.openrc; do
 	sed 's|/usr/local/bin/cocoon-agent|/usr/bin/cocoon-agent|' "packaging/$file" >"$stage/$file"
 done
-cp packaging/cocoon-agent.socket packaging/scripts/*.sh LICENSE packaging/default "$stage"
+cp packaging/cocoon-agent.socket packaging/scripts/*.sh LICENSE packaging/default packaging/logrotate "$stage"
 cp packaging/cocoon-agent.preset "$stage/preset"
 cp packaging/modules-load.d/cocoon-agent.conf "$stage/modules-load.conf"
 cp packaging/cocoon-agent.service.d/limits.conf packaging/cocoon-agent.service.d/watchdog.conf "$stage"

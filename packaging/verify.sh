@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the systemd units with systemd-analyze, using the program in bin/.
+# Checks the systemd units with systemd-analyze, using the program in bin/, and install.sh.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -8,6 +8,8 @@ command -v systemd-analyze >/dev/null || {
 	exit 1
 }
 [ -x bin/cocoon-agent ] || { echo 'packaging/verify.sh: bin/cocoon-agent not found: run make build' >&2; exit 1; }
+packaging/install_test.sh
+
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 sed "s|^ExecStart=/usr/local/bin/|ExecStart=$PWD/bin/|" packaging/cocoon-agent.service >"$dir/cocoon-agent.service"

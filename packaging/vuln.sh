@@ -26,6 +26,11 @@ look() {
 		exit 1
 		;;
 	esac
+	# The program is built with what it was tested with: nothing is known of it.
+	if [ "$status" -eq 3 ] && ! grep -q '^Vulnerability #' "$dir/said" || [ "$status" -eq 3 ] && [ "$2" = . ]; then
+		cat "$dir/said" >&2
+		exit 1
+	fi
 	awk '/^Vulnerability #/ { id = $3 } /^ *Found in:/ { found = $3 } /^ *Fixed in:/ { print id, found, $3 }' "$dir/said" | sort -u
 }
 

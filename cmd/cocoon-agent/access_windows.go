@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -15,6 +16,13 @@ const changes = windows.GENERIC_ALL | windows.GENERIC_WRITE | windows.WRITE_DAC 
 
 // fileDeleteChild is FILE_DELETE_CHILD.
 const fileDeleteChild = 0x40
+
+// allowing are the types of entries that allow something and are laid out alike; one with a condition
+// may.
+var allowing = []byte{windows.ACCESS_ALLOWED_ACE_TYPE, accessAllowedCallback}
+
+// accessAllowedCallback is ACCESS_ALLOWED_CALLBACK_ACE_TYPE.
+const accessAllowedCallback = 9
 
 // trusted are the SIDs of those that may change what runs as LocalSystem: it, administrators,
 // Windows's installer, and the owner, who is looked at by himself.
@@ -55,7 +63,7 @@ func changeableIn(d *windows.SECURITY_DESCRIPTOR) (who string, err error) {
 		if err := windows.GetAce(acl, i, &ace); err != nil {
 			return "", fmt.Errorf("access list: %w", err)
 		}
-		if ace.Header.AceType != windows.ACCESS_ALLOWED_ACE_TYPE || ace.Header.AceFlags&windows.INHERIT_ONLY_ACE != 0 || ace.Mask&changes == 0 {
+		if !slices.Contains(allowing, ace.Header.AceType) || ace.Header.AceFlags&windows.INHERIT_ONLY_ACE != 0 || ace.Mask&changes == 0 {
 			continue
 		}
 		if sid := (*windows.SID)(unsafe.Pointer(&ace.SidStart)); !isTrusted(sid) {

@@ -250,3 +250,25 @@ func TestAgentIsActivatedBySystemdSocketActivate(t *testing.T) {
 		t.Errorf("%q; log: %s", got, log.String())
 	}
 }
+
+func TestAddressThatCannotBeHadLocksNobodyOut(t *testing.T) {
+	u := newSocketUnit(t)
+	agent := passed(t, "unix:///nonexistent/agent.sock", u.file(t))
+	agent.Args = append(agent.Args, "--answer-if-invalid")
+	log, err := agent.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, agent)
+	if err := listens(log); err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.Dial(t.Context(), u.target())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Command("true").Run(); err == nil || !strings.Contains(err.Error(), "the agent's settings are invalid: listen on unix:///nonexistent/agent.sock") {
+		t.Error(err)
+	}
+}

@@ -63,6 +63,20 @@ func readLine(app *kong.Node, args []string) (commandLine, error) {
 	return line, nil
 }
 
+// checkValues returns an error if an option of "serve" has another one as its value, which was
+// forgotten: the other one may be what denies something.
+func checkValues(words []string) error {
+	if words[0] != serveName {
+		return nil
+	}
+	for _, word := range words[1:] {
+		if name, value, _ := strings.Cut(word, "="); strings.HasPrefix(value, "--") {
+			return &lineError{serveName, fmt.Errorf("%s: its value %q is an option", name, value)}
+		}
+	}
+	return nil
+}
+
 const (
 	clientName = "client" // the command that runs one in the guest
 	serveName  = "serve"  // the agent

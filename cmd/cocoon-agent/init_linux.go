@@ -20,6 +20,7 @@ import (
 // own init would have to tell these from its commands, whose exit statuses it must
 // not take away. SIGTERM and SIGINT are the agent's. It ends with the agent.
 func runAbove() error {
+	outliveSignals()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	agent, err := startBelow(os.Args, os.Environ(), nil)
@@ -33,6 +34,10 @@ func runAbove() error {
 	}()
 	return reapUntil(agent.Pid)
 }
+
+// outliveSignals has process 1 take no notice of signals that end a program of Go. The kernel does
+// not end process 1 by a signal, but the runtime has handlers.
+func outliveSignals() { signal.Notify(make(chan os.Signal, 1)) }
 
 // startBelow starts this program as a child.
 func startBelow(args, env []string, sys *syscall.SysProcAttr) (*os.Process, error) {
@@ -73,6 +78,12 @@ const (
 	// othersTime is how long all other processes may take to end, after SIGTERM and then
 	// after SIGKILL.
 	othersTime = 2 * time.Second
+
+	// unmountTime is how long file systems may take to write what they have.
+	unmountTime = 30 * time.Second
+
+	// reapInterval is how often orphans are looked for while no agent runs.
+	reapInterval = 50 * time.Millisecond
 )
 
 // An initSystem is process 1 of a guest that has no other init. It never ends by itself: the
@@ -98,6 +109,7 @@ var inits = map[os.Signal]struct {
 // run runs the agent, again and again, until a signal ends the guest. It returns if the kernel
 // refuses that.
 func (x *initSystem) run() error {
+	outliveSignals()
 	signals := make(chan os.Signal, 8)
 	for sig := range inits {
 		signal.Notify(signals, sig)
@@ -109,23 +121,28 @@ func (x *initSystem) run() error {
 	for {
 		agent, err := startBelow(x.args, environmentOfAgent(), &syscall.SysProcAttr{Setsid: true})
 		ended := make(chan error, 1)
-		if err == nil {
-			go func() { ended <- reapUntil(agent.Pid) }() // ends with the agent
-		} else {
+		if err != nil {
 			x.log.Error().Err(err).Msg("init: cannot start the agent")
+			ended <- err
+		} else {
+			go func() { // ends with the agent
+				ended <- reapUntil(agent.Pid)
+				_ = agent.Release()
+			}()
 		}
 		select {
 		case err = <-ended:
 			x.log.Error().Err(err).Msg("init: the agent has ended, starting it again")
 		case sig := <-signals:
-			return x.end(sig, agent, ended)
-		case <-after(err != nil, againTime):
-			continue
+			return x.end(sig, agent, ended, signals)
 		}
-		select {
-		case <-time.After(againTime):
-		case sig := <-signals:
-			return x.end(sig, nil, nil)
+		for again := time.Now().Add(againTime); time.Now().Before(again); {
+			reapAll(reapInterval)
+			select {
+			case <-time.After(reapInterval):
+			case sig := <-signals:
+				return x.end(sig, nil, nil, nil)
+			}
 		}
 	}
 }
@@ -144,34 +161,41 @@ func environmentOfAgent() []string {
 	return env
 }
 
-// after is time.After if wanted, or a channel that nothing comes from.
-func after(wanted bool, d time.Duration) <-chan time.Time {
-	if !wanted {
-		return nil
-	}
-	return time.After(d)
-}
-
-// end ends the agent, its commands, all other processes, and then the guest.
-func (x *initSystem) end(sig os.Signal, agent *os.Process, ended <-chan error) error {
+// end ends the agent, its commands, all other processes, and then the guest. More signals are the
+// agent's: the second one ends commands at once, and a third one the agent.
+func (x *initSystem) end(sig os.Signal, agent *os.Process, ended <-chan error, more <-chan os.Signal) error {
 	how := inits[sig]
 	x.log.Warn().Str("signal", unix.SignalName(sig.(syscall.Signal))).Msg("init: " + how.name)
 	if agent != nil {
 		_ = agent.Signal(syscall.SIGTERM)
-		select {
-		case err := <-ended:
-			x.log.Info().AnErr("status", err).Msg("init: the agent has ended")
-		case <-time.After(x.grace + agentTime):
-		}
+		x.awaitEnd(agent, ended, more)
 	}
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		_ = syscall.Kill(-1, sig) // all but this process
 		reapAll(othersTime)
 	}
-	if x.guest {
-		unmount(x.log)
+	if !x.guest {
+		_ = unix.Reboot(how.command) // a container may not
+		return nil
 	}
+	time.AfterFunc(unmountTime, func() { _ = unix.Reboot(how.command) }) // should a file system hang
+	unmount(x.log)
 	return fmt.Errorf("init: %s: %w", how.name, unix.Reboot(how.command))
+}
+
+func (x *initSystem) awaitEnd(agent *os.Process, ended <-chan error, more <-chan os.Signal) {
+	late := time.After(x.grace + agentTime)
+	for {
+		select {
+		case err := <-ended:
+			x.log.Info().AnErr("status", err).Msg("init: the agent has ended")
+			return
+		case <-more:
+			_ = agent.Signal(syscall.SIGTERM)
+		case <-late:
+			return
+		}
+	}
 }
 
 // reapAll reaps until there is no child, at most for d.
@@ -211,10 +235,12 @@ const usualSettings = "/etc/default/cocoon-agent"
 // init, and that this one does not know.
 var ignoredWords []string
 
-// argumentsOfProcess1 are what process 1 runs: "serve" with its options if that is named, or
-// another command. All else are words of the kernel's command line, with which it is an init.
-func argumentsOfProcess1(args []string) []string {
-	if len(args) > 0 && isCommand(args[0]) {
+// argumentsOfProcess1 are what process 1 runs: "serve" with its options if that is named, or, in a
+// container, another command. All else are words of the kernel's command line, with which it is an init.
+func argumentsOfProcess1(args []string) []string { return argumentsOfInit(args, isFirstNamespace()) }
+
+func argumentsOfInit(args []string, guest bool) []string {
+	if len(args) > 0 && isCommand(args[0]) && !guest {
 		return args
 	}
 	if i := slices.Index(args, serveName); i >= 0 {

@@ -99,6 +99,11 @@ func TestProcess1PassesSIGTERMOnAndEndsWithTheAgent(t *testing.T) {
 func TestInitStartsTheAgentAgain(t *testing.T) {
 	// Words of the kernel's command line come first.
 	target, unshare, pid := agentAsProcess1(t, "splash", "nosuch=1", "serve", "--init")
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGPIPE} {
+		if err := syscall.Kill(pid, sig); err != nil { // it takes no notice
+			t.Fatal(err)
+		}
+	}
 	for range 2 {
 		var c *client.Client
 		eventually(t, "the agent answers", func() (answers bool) {
@@ -167,8 +172,12 @@ func TestArgumentsOfProcess1(t *testing.T) {
 		"exec --target unix:///x -- serve x": "exec --target unix:///x -- serve x",
 		"client -- true":                     "client -- true",
 	} {
-		if got := strings.Join(argumentsOfProcess1(strings.Fields(line)), " "); got != want {
+		if got := strings.Join(argumentsOfInit(strings.Fields(line), false), " "); got != want {
 			t.Errorf("%q: %q, want %q", line, got, want)
 		}
+	}
+	// The kernel's own words may be the names of commands.
+	if got := strings.Join(argumentsOfInit([]string{"info", "--version"}, true), " "); got != usual {
+		t.Errorf("in a guest: %q", got)
 	}
 }

@@ -23,21 +23,22 @@ var basicFlags = []string{
 	answerFlag, initFlag, "--port", "--listen", "--ready-fd", "--shutdown-grace", "--log-level", "--log-format", "--service", "--log-file",
 }
 
-// answering is the agent that tells hosts what is wrong with args, if args ask for one; nil: they
-// do not.
-func answering(args []string, err error) *serveCommand {
-	asked := slices.Contains(args, answerFlag) || slices.Contains(args, initFlag)
-	if !isInvalid(err) || args[0] != serveName || !asked || slices.Contains(args, "--check") {
+// answering is the agent that tells hosts what is wrong with the options in args and in the settings
+// file, if args ask for one; nil: they do not.
+func answering(args, settings []string, err error) *serveCommand {
+	asked := isGiven(args, answerFlag) || isGiven(args, initFlag)
+	if !isInvalid(err) || args[0] != serveName || !asked || isGiven(args, "--check") {
 		return nil
 	}
 	words := args[:1:1]
 	s, _ := parseServe(words) // no error: there are no options
-	for i, word := range args {
+	options := slices.Concat(args[1:], settings)
+	for i, word := range options {
 		name, _, _ := strings.Cut(word, "=")
 		if !slices.Contains(basicFlags, name) {
 			continue
 		}
-		for _, more := range [][]string{{word}, args[i:min(i+2, len(args))]} {
+		for _, more := range [][]string{{word}, options[i:min(i+2, len(options))]} {
 			better, err := parseServe(append(slices.Clip(words), more...))
 			if err == nil {
 				words, s = append(words, more...), better
@@ -62,6 +63,9 @@ func parseServe(args []string) (*serveCommand, error) {
 	}
 	if slices.Contains(line.words, "--help") { // which ends the program
 		return nil, errors.New("--help does not start an agent")
+	}
+	if err := checkValues(line.words); err != nil {
+		return nil, err
 	}
 	if _, err := parser.Parse(line.words); err != nil {
 		return nil, err

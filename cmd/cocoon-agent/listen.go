@@ -65,20 +65,21 @@ type binder struct {
 
 // listen listens on all addresses besides those of the endpoints that are
 // there, which it returns too; or on none. It returns nothing if ctx ends
-// first.
+// first, and leaves those that are there open.
 func (b binder) listen(ctx context.Context, endpoints []endpoint, addresses []transport.Address) ([]endpoint, error) {
+	var made []endpoint
 	for _, a := range addresses {
 		if slices.ContainsFunc(endpoints, func(e endpoint) bool { return e.inherited && e.address == a }) {
 			continue
 		}
 		ln, err := b.listenPatiently(ctx, a)
 		if err != nil || ln == nil {
-			closeAll(endpoints)
+			closeAll(made)
 			return nil, err
 		}
-		endpoints = append(endpoints, endpoint{ln, a, false})
+		made = append(made, endpoint{ln, a, false})
 	}
-	return endpoints, nil
+	return slices.Concat(endpoints, made), nil
 }
 
 // listenPatiently waits for a vsock device that is not there yet, and for the

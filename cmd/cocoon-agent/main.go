@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -60,10 +61,13 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 			panic(p)
 		}
 	}()
-	args, err = withSettings(args)
+	settings, err := fileOptions(args)
 	var line commandLine
 	if err == nil {
-		line, err = readLine(parser.Model.Node, args)
+		line, err = readLine(parser.Model.Node, slices.Concat(args[:min(1, len(args))], settings, args[min(1, len(args)):]))
+	}
+	if err == nil {
+		err = checkValues(line.words)
 	}
 	var ctx *kong.Context
 	if err == nil {
@@ -74,7 +78,7 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 		ctx.Bind(line)
 		err = ctx.Run()
 	}
-	if s := answering(args, err); s != nil {
+	if s := answering(args, settings, err); s != nil {
 		parsed, err = true, s.Run()
 	}
 	if err == nil {

@@ -188,6 +188,11 @@ func commandOfService(s *mgr.Service) (string, error) {
 
 // checkServe returns what is wrong with options of "serve".
 func checkServe(options []string) error {
+	for _, option := range options {
+		if name, _, _ := strings.Cut(option, "="); name == "--check" || name == "--service" {
+			return misuse("%s is not an option of a service", name)
+		}
+	}
 	_, err := parseServe(append([]string{serveName}, options...))
 	return asUsage(err)
 }

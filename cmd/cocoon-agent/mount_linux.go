@@ -57,6 +57,9 @@ func (x *initSystem) prepare() {
 	if os.Getenv("PATH") == "" {
 		_ = os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	}
+	if !x.guest { // a container has what it is given
+		return
+	}
 	for _, m := range mountPoints {
 		if err := m.mount(); err != nil {
 			x.log.Warn().Err(err).Msg("init: file system missing")
@@ -66,9 +69,6 @@ func (x *initSystem) prepare() {
 		if err := os.Symlink(to, link); err != nil && !errors.Is(err, os.ErrExist) {
 			x.log.Warn().Err(err).Msg("init: link missing")
 		}
-	}
-	if !x.guest {
-		return
 	}
 	if err := setLoopbackUp(); err != nil {
 		x.log.Warn().Err(err).Msg("init: the loopback interface is down: no forwards to it")

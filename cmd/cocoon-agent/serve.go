@@ -4,8 +4,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 
 	"github.com/rs/zerolog"
@@ -25,7 +27,7 @@ type serveCommand struct {
 	LogLevel    logLevel   `default:"info" placeholder:"LEVEL" env:"AGENT_LOG_LEVEL" help:"Log level: debug, info, warn or error. Default: info."`
 	LogFormat   string     `default:"auto" enum:"auto,json,text" placeholder:"FORMAT" help:"Log format: json, text, or auto: text if standard error is a terminal. Default: auto."`
 
-	Settings        string `type:"path" placeholder:"FILE" help:"Read options from FILE, if it is there: lines COCOON_AGENT_OPTIONS=... and AGENT_LOG_LEVEL=LEVEL. Those of the command line come after them."`
+	Settings        string `placeholder:"FILE" help:"Read options from FILE, if it is there: lines COCOON_AGENT_OPTIONS=... and AGENT_LOG_LEVEL=LEVEL. Those of the command line come after them."`
 	Check           bool   `help:"Check the other options, and do not run. Exit status: 0, or 2 if they are invalid."`
 	AnswerIfInvalid bool   `help:"If other options are invalid, listen all the same and refuse all requests but ping. The answers say why. For service files."`
 
@@ -45,6 +47,9 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 	var server *session.Server // which listeners do not need before it serves them
 	policy := transport.Policy{CIDs: s.allowed(), Refused: func(p transport.Peer, err error) { server.Refused(peerOf(p), err) }}
 	bind := binder{log.Logger, policy, s.waiting}
+	if s.Settings != "" && os.Getenv(optionsSetting) != "" {
+		log.Warn().Str("settings", s.Settings).Msg("the variable " + optionsSetting + " does not count: the settings file does")
+	}
 	if s.LogLevel.bad != nil {
 		log.Warn().Err(s.LogLevel.bad).Msg("log level is info")
 	}
@@ -76,10 +81,17 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 	if err := spawner.CheckLimits(config.Ceilings.Limits()); err != nil {
 		log.Error().Err(err).Msg("--limit-memory and --limit-pids unavailable: all commands will be refused")
 	}
-	endpoints, err = bind.listen(ctx, endpoints, addresses)
+	all, err := bind.listen(ctx, endpoints, addresses)
+	if err != nil && s.AnswerIfInvalid && s.invalid == nil && !errors.Is(err, transport.ErrInUse) && !errors.Is(err, transport.ErrNoDevice) {
+		log.Error().Err(err).Msg("cannot listen as the options say: all requests will be refused")
+		config.Policy.Invalid = err
+		all, err = bind.listen(ctx, endpoints, usualAddresses(len(endpoints) > 0))
+	}
 	if err != nil || ctx.Err() != nil {
+		closeAll(endpoints)
 		return err
 	}
+	endpoints = all
 	log.Info().Str("address", names(endpoints)).Str("version", config.Version).Msg("listening")
 	s.listening(log.Logger)
 	s.warn(log.Logger, spawner)
@@ -91,6 +103,12 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 	server = session.NewServer(config)
 	d := daemon{log: log.Logger, bind: bind, server: server, notifier: notifier, flush: log.flush, deadman: dead}
 	return d.run(ctx, stop, endpoints)
+}
+
+// usualAddresses are those of an agent with no options.
+func usualAddresses(passed bool) []transport.Address {
+	addresses, _ := new(systemFlags).addresses(passed) // no error: the usual one is right
+	return addresses
 }
 
 // config is what the flags say. The rest is the caller's to fill in.

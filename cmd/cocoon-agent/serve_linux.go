@@ -16,6 +16,9 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
 )
 
+// nonblocking has an open of a pipe not wait for its other end.
+const nonblocking = unix.O_NONBLOCK
+
 // systemFlags are those that "serve" has on Linux alone.
 type systemFlags struct {
 	Port          *word         `xor:"listen" placeholder:"N" help:"Listen on this vsock port, on every CID of the guest. Default: 1024, unless systemd passes sockets."`
@@ -36,7 +39,7 @@ func (f *systemFlags) check(strict bool) error {
 		if *f.ReadyFD < 3 {
 			return fmt.Errorf("--ready-fd %d: want 3 or more", *f.ReadyFD)
 		}
-		if flags, err := unix.FcntlInt(uintptr(*f.ReadyFD), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE == unix.O_RDONLY {
+		if !isForWriting(*f.ReadyFD) {
 			return fmt.Errorf("--ready-fd %d: not open for writing", *f.ReadyFD)
 		}
 	}
@@ -44,6 +47,17 @@ func (f *systemFlags) check(strict bool) error {
 		return errors.New("--audit strict needs a log: standard error is closed or /dev/null")
 	}
 	return nil
+}
+
+// isForWriting reports whether a descriptor was passed to this program, which can write to it. Those
+// that Go's runtime has opened are closed when a program is executed.
+func isForWriting(fd int) bool {
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err != nil || own&unix.FD_CLOEXEC != 0 {
+		return false
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	return err == nil && flags&unix.O_ACCMODE != unix.O_RDONLY
 }
 
 // waiting does nothing: whoever waits for the agent waits until it listens.
@@ -56,7 +70,10 @@ func (f *systemFlags) listening(log zerolog.Logger) {
 	}
 	fd := *f.ReadyFD
 	f.ReadyFD = nil
-	_, err := unix.Write(fd, []byte("\n"))
+	err := unix.SetNonblock(fd, true) // a pipe that is full must not hold up the agent
+	if err == nil {
+		_, err = unix.Write(fd, []byte("\n"))
+	}
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
 		log.Warn().Err(err).Int("fd", fd).Msg("--ready-fd: cannot tell that the agent listens")
 	}
@@ -92,10 +109,10 @@ SIGTERM or SIGINT kills them at once, and a third one the agent. Exit status:
 
 // Run serves until a signal ends it.
 func (s *serveCommand) Run() error {
-	switch {
-	case s.Init && !s.Check:
+	switch first := os.Getpid() == 1 && !s.Check; {
+	case s.Init && !s.Check, first && isFirstNamespace():
 		return s.runInit()
-	case os.Getpid() == 1 && !s.Check:
+	case first:
 		return runAbove()
 	}
 	config, err := s.checked()

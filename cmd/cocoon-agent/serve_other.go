@@ -22,11 +22,11 @@ var errNoAgent = errors.New("serve runs on Linux and Windows only, in the guest;
 // Run returns errNoAgent.
 func (*serveCommand) Run() error { return errNoAgent }
 
-// withSettings are args: there is nothing to set.
-func withSettings(args []string) ([]string, error) { return args, nil }
+// fileOptions returns none: there is nothing to set.
+func fileOptions([]string) ([]string, error) { return nil, nil }
 
 // answering returns nil: no agent runs here.
-func answering([]string, error) *serveCommand { return nil }
+func answering(_, _ []string, _ error) *serveCommand { return nil }
 
 // serveVars are what the help of flags refers to.
 func serveVars() kong.Vars { return nil }

@@ -16,6 +16,9 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
 )
 
+// nonblocking: files do not wait.
+const nonblocking = 0
+
 // systemFlags are those that "serve" has on Windows alone.
 type systemFlags struct {
 	Port    *word  `placeholder:"N" help:"Listen on this vsock port, on every CID of the guest. Default: 1024."`

@@ -30,7 +30,7 @@ func (vm *vm) wantVersions(t *testing.T, installed, running string) {
 	if got := vm.sh(t, "cocoon-agent version | head -n 1"); got != "cocoon-agent "+installed+"\n" {
 		t.Errorf("installed: %q, want %s", got, installed)
 	}
-	if got := vm.succeed(t, "info"); !strings.Contains(got, running) {
+	if got := vm.succeed(t, "info", "--json"); !strings.Contains(got, `"`+running+`"`) {
 		t.Errorf("the agent that runs is not %s: %s", running, got)
 	}
 }
@@ -49,9 +49,10 @@ func TestPackageLivesInAGuest(t *testing.T) {
 		results := make(chan checks.Result)
 		for range 3 {
 			go func() { // ends when the command does
-				results <- vm.Client(t, nil, "sh", "-c", "until [ -e /run/upgraded ]; do sleep 0.2; done; exit 7")
+				results <- vm.Client(t, nil, "sh", "-c", "touch /run/waits-$$; until [ -e /run/upgraded ]; do sleep 0.2; done; exit 7")
 			}()
 		}
+		checks.Eventually(t, "three commands", func() bool { return vm.sh(t, "ls /run/waits-* 2>/dev/null | wc -l") == "3\n" })
 		t.Log(vm.sh(t, "dpkg -i /root/new.deb 2>&1"))
 		vm.wantVersions(t, "0.3.1", "0.3.0")
 		if got := vm.agentPID(t); got != agent {
