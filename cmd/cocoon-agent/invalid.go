@@ -27,7 +27,7 @@ var basicFlags = []string{
 // file, if args ask for one; nil: they do not.
 func answering(args, settings []string, err error) *serveCommand {
 	asked := isGiven(args, answerFlag) || isGiven(args, initFlag)
-	if !isInvalid(err) || args[0] != serveName || !asked || isGiven(args, "--check") {
+	if !isInvalid(err) || !asked || args[0] != serveName || isGiven(args, "--check") {
 		return nil
 	}
 	words := args[:1:1]
