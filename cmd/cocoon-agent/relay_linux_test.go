@@ -177,9 +177,13 @@ func leaving(t *testing.T, script string, flags ...string) (host, guest *exec.Cm
 	return host, guest, said, complaint
 }
 
+// stop stops all threads of an agent.
 func stop(t *testing.T, guest *exec.Cmd) {
 	t.Helper()
 	if err := guest.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Waitid(unix.P_PID, guest.Process.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = guest.Process.Signal(syscall.SIGCONT) })

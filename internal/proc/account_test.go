@@ -56,6 +56,10 @@ func TestLoginHasTheGroupsOfSetprivAndSu(t *testing.T) {
 	if !inOwnProcess(t, withOwnMounts) {
 		return
 	}
+	suWorks := exec.Command("su", "-s", "/bin/sh", "-c", "true", "root").Run() == nil // not without PAM's files
+	if !suWorks {
+		t.Log("su(1) does not work here: not compared with it")
+	}
 	bind(t, "/etc/passwd", logins)
 	bind(t, "/etc/group", groupsOfLogins())
 	bindShadow(t)
@@ -89,7 +93,7 @@ func TestLoginHasTheGroupsOfSetprivAndSu(t *testing.T) {
 			}
 			args := []string{"--reuid", test.name, "--regid", test.gid, "--init-groups", "/bin/sh", "-c", ids}
 			wantIDs(t, got, command(t, "setpriv", args...))
-			if strings.Contains(test.user, ":") {
+			if !suWorks || strings.Contains(test.user, ":") {
 				return // su -g takes the group of the login away
 			}
 			wantIDs(t, got, command(t, "su", "-s", "/bin/sh", "-c", ids, test.name))

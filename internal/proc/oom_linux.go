@@ -2,6 +2,7 @@ package proc
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -65,10 +66,40 @@ func (s scores) text() []byte { return strconv.AppendInt(nil, int64(s.command), 
 
 func scorePath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/oom_score_adj" }
 
+// maxOrdinary bounds how often ordinary writes.
+const maxOrdinary = 1000
+
 // ordinary undoes what the child has inherited from an agent that is protected
 // from the OOM killer. It is best effort: a child that has exited is fine too.
+//
+// In execve the kernel says that the child has given up the agent's memory a moment
+// before it has. What is written then is written to all that share that memory, and so
+// to the agent: that takes its own score back, until the child has memory of its own.
 func ordinary(pid int) {
-	if s, ok := scoresNow(); ok {
-		_ = os.WriteFile(scorePath(pid), s.text(), 0)
+	s, ok := scoresNow()
+	if !ok {
+		return
 	}
+	for range maxOrdinary {
+		if err := os.WriteFile(scorePath(pid), s.text(), 0); err != nil || ownScoreIs(s.agent) {
+			return
+		}
+		if err := os.WriteFile(ownScore, strconv.AppendInt(nil, int64(s.agent), 10), 0); err != nil {
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
+// ownScoreIs reports whether the agent's score is n, or cannot be told.
+func ownScoreIs(n int) bool {
+	if forcedScores != nil {
+		return true
+	}
+	text, err := os.ReadFile(ownScore)
+	if err != nil {
+		return true
+	}
+	got, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	return err != nil || got == n
 }
