@@ -100,9 +100,13 @@ func (f *forking) enters(dir string) error {
 	return err
 }
 
-// try starts what cannot be executed.
+// try starts what cannot be executed. It has few arguments: a kernel may look at them before it
+// looks for the file.
 func (f *forking) try(path, dir string) error {
-	child, err := f.exec(path, dir)
+	short := *f.Request
+	short.Argv, short.Env = []string{"none"}, nil
+	tried := &forking{engine: f.engine, Request: &short}
+	child, err := tried.exec(path, dir)
 	if err == nil { // it has been made executable
 		_ = unix.Kill(child.PID, unix.SIGKILL) // nobody has reaped it
 		f.held.reap(child)
