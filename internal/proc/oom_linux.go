@@ -73,8 +73,8 @@ const maxOrdinary = 1000
 // from the OOM killer. It is best effort: a child that has exited is fine too.
 //
 // In execve the kernel says that the child has given up the agent's memory a moment
-// before it has. What is written then is written to all that share that memory, and so
-// to the agent: that takes its own score back, until the child has memory of its own.
+// before it has. A score that is written then is that of all that share the memory, and so
+// the agent's: that takes its own back, until the child has memory of its own.
 func ordinary(pid int) {
 	s, ok := scoresNow()
 	if !ok {
