@@ -25,7 +25,7 @@ LINT_FOR := linux darwin windows
 # Other modules than that of agent and client. They are linted for Linux only.
 LINUX_MODULES := bench kubelet e2e/instruments examples client/poolmetrics
 MODULES       := . $(LINUX_MODULES)
-SHELL_SCRIPTS := .ci/run e2e/vmm/run .ci/nightly .ci/steps.bash demo/demo.sh bench/openssh.sh e2e/run.sh e2e/compat/run.sh e2e/debian/image.sh e2e/debian/run.sh e2e/debian/packages.sh e2e/inits/image.sh e2e/inits/run.sh e2e/inits/mounts e2e/inits/openrc e2e/inits/runit e2e/inits/s6 e2e/wine/exec e2e/wine/root.sh e2e/wine/run.sh e2e/wine/msi.sh packaging/windows/build.sh packaging/packages.sh packaging/test.sh packaging/vuln.sh packaging/install.sh packaging/install_test.sh packaging/supervise/runit-run packaging/supervise/s6-run packaging/scripts/postinstall.sh packaging/scripts/preremove.sh packaging/scripts/postremove.sh packaging/scripts/postinstall-apk.sh packaging/scripts/preremove-apk.sh e2e/qemu/bench.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh packaging/modules.sh \
+SHELL_SCRIPTS := .ci/run e2e/vmm/run .ci/nightly .ci/steps.bash demo/demo.sh bench/openssh.sh e2e/run.sh e2e/compat/run.sh e2e/debian/image.sh e2e/debian/run.sh e2e/debian/packages.sh e2e/inits/image.sh e2e/inits/run.sh e2e/inits/mounts e2e/inits/openrc e2e/inits/runit e2e/inits/s6 e2e/wine/exec e2e/wine/root.sh e2e/wine/run.sh e2e/wine/msi.sh packaging/windows/build.sh packaging/packages.sh packaging/test.sh packaging/vuln.sh packaging/install.sh packaging/install_test.sh packaging/completions_test.sh packaging/completions/cocoon-agent.bash packaging/supervise/runit-run packaging/supervise/s6-run packaging/scripts/postinstall.sh packaging/scripts/preremove.sh packaging/scripts/postremove.sh packaging/scripts/postinstall-apk.sh packaging/scripts/preremove-apk.sh e2e/qemu/bench.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh packaging/modules.sh \
                  $(wildcard findings/*.sh)
 
 # The race detector needs cgo, and so a C compiler. Released programs are built
@@ -241,8 +241,8 @@ golden: ## Rewrite testdata/wire from the current encoder
 	$(GO) test ./internal/wire -run Golden -update
 
 .PHONY: docs
-docs: ## Rewrite docs/cli.md and docs/man from the command line's grammar
-	$(GO) test ./cmd/cocoon-agent -run 'TestCLIDocIsCurrent|TestManPagesAreCurrent' -update
+docs: ## Rewrite docs/cli.md, docs/man and packaging/completions from the command line's grammar
+	$(GO) test ./cmd/cocoon-agent -run 'TestCLIDocIsCurrent|TestManPagesAreCurrent|TestCompletionsAreCurrent' -update
 
 .PHONY: clean
 clean: ## Remove bin

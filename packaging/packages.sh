@@ -62,10 +62,10 @@ archive() {
 	mkdir "$dir/$name"
 	build "$os" "$arch" "$dir/$name"
 	cp LICENSE README.md CHANGELOG.md "$dir/$name"
+	[ "$os" = windows ] || cp -r docs/man packaging/completions "$dir/$name"
 	if [ "$os" = linux ]; then
 		mkdir "$dir/$name/packaging"
 		cp packaging/README.md packaging/install.sh packaging/default packaging/cocoon-agent.service packaging/cocoon-agent.socket packaging/cocoon-agent.openrc "$dir/$name/packaging"
-		cp -r docs/man "$dir/$name"
 		cp -r packaging/cocoon-agent.service.d packaging/modules-load.d packaging/modprobe.d packaging/supervise "$dir/$name/packaging"
 	fi
 	if [ "$os" = windows ]; then
@@ -97,6 +97,7 @@ cp packaging/cocoon-agent.preset "$stage/preset"
 cp packaging/modules-load.d/cocoon-agent.conf "$stage/modules-load.conf"
 cp packaging/cocoon-agent.service.d/limits.conf packaging/cocoon-agent.service.d/watchdog.conf "$stage"
 cp packaging/README.md "$stage/packaging.md"
+cp -r packaging/completions "$stage"
 mkdir "$stage/man"
 cp docs/man/*.1 "$stage/man"
 gzip -9n "$stage/man"/*.1

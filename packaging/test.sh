@@ -56,6 +56,7 @@ for page in docs/man/*.1; do
 	[ -z "$said" ] || fail "$page: $said"
 done
 ok 'manual pages'
+packaging/completions_test.sh
 
 # Checks of the distributions. A reason for what is left out: the program is static.
 lintian --fail-on error --suppress-tags statically-linked-binary,no-changelog,copyright-without-copyright-notice,no-copyright-file,debian-changelog-file-missing "$dir/0.3.0"/*.deb

@@ -22,8 +22,12 @@ type Program struct {
 // indented blocks that keep their lines.
 type Command struct {
 	Name, Usage, Help, Detail string
+	Aliases                   []string
 	Args                      []Argument
 	Flags                     []Flag
+
+	// Guest says that the arguments are another command, whose flags are its own.
+	Guest bool
 }
 
 // An Argument is a positional argument.
@@ -33,6 +37,10 @@ type Argument struct{ Name, Help string }
 // the end), or else Default.
 type Flag struct {
 	Short, Name, Value, Default, Env, Help string
+
+	Values    string // that the value may be, with spaces between them; "": any
+	List      bool   // the value is some of them, with commas between
+	Negatable bool   // there is --no-NAME
 }
 
 // A Variable is an environment variable, and the command that reads it.
