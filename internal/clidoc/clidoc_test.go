@@ -80,3 +80,43 @@ func TestManualPages(t *testing.T) {
 		}
 	}
 }
+
+// The shells themselves are asked by packaging/completions_test.sh.
+func TestCompletions(t *testing.T) {
+	files := clidoc.Completions(clidoc.Program{
+		Name: "a-p",
+		Commands: []clidoc.Command{{
+			Name: "run", Aliases: []string{"exec"}, Help: "Run it. Now.", Guest: true,
+			Flags: []clidoc.Flag{
+				{Short: "e", Name: "env", Value: "K", Help: "Set [one]: it's."},
+				{Name: "mode", Value: "M", Values: "x y"},
+				{Name: "deny", Value: "V", Values: "a b", List: true},
+				{Name: "file", Value: "FILE"},
+				{Name: "wait", Negatable: true},
+			},
+		}},
+	})
+	for name, all := range map[string][]string{
+		"a-p.bash": {
+			`"run --env" | "run -e" | "exec --env" | "exec -e"`, `compgen -W "run exec --help"`, `"run --file" | "exec --file") compopt -o default`,
+			`"--help --env= -e --mode= --deny= --file= --wait --no-wait"`, "complete -F _a_p a-p\n",
+		},
+		"_a-p": {
+			"#compdef a-p\n", "'exec:Run it'", `'*--env=[Set \[one\]\: it'\''s]:K: '`, "'*-e+[", "'*--mode=[]:M:(x y)'",
+			"'*--deny=[]:V:_sequence compadd - a b'", "'*--file=[]:FILE:_files'", "'*--no-wait[]'", "'*:file:_files'",
+		},
+		"a-p.fish": {
+			"case exec\n            set command run\n", "case 'run -e'\n                set skip yes", "-l env -s e -x -d 'Set [one]: it\\'s'",
+			"-l mode -x -a 'x y'", "-l file -r -F", "-l no-wait",
+		},
+	} {
+		for _, want := range all {
+			if !strings.Contains(files[name], want) {
+				t.Errorf("%s lacks %q:\n%s", name, want, files[name])
+			}
+		}
+	}
+	if len(files) != 3 {
+		t.Errorf("%d files", len(files))
+	}
+}
