@@ -25,7 +25,7 @@ LINT_FOR := linux darwin windows
 # Other modules than that of agent and client. They are linted for Linux only.
 LINUX_MODULES := bench kubelet e2e/instruments examples client/poolmetrics
 MODULES       := . $(LINUX_MODULES)
-SHELL_SCRIPTS := .ci/run e2e/vmm/run .ci/nightly .ci/steps.bash demo/demo.sh bench/openssh.sh e2e/run.sh e2e/compat/run.sh e2e/debian/image.sh e2e/debian/run.sh e2e/debian/packages.sh e2e/inits/image.sh e2e/inits/run.sh e2e/inits/mounts e2e/inits/openrc e2e/inits/runit e2e/inits/s6 e2e/wine/exec e2e/wine/root.sh e2e/wine/run.sh e2e/wine/msi.sh packaging/windows/build.sh packaging/packages.sh packaging/test.sh packaging/vuln.sh packaging/install.sh packaging/install_test.sh packaging/completions_test.sh packaging/completions/cocoon-agent.bash packaging/supervise/runit-run packaging/supervise/s6-run packaging/scripts/postinstall.sh packaging/scripts/preremove.sh packaging/scripts/postremove.sh packaging/scripts/postinstall-apk.sh packaging/scripts/preremove-apk.sh e2e/qemu/bench.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh packaging/modules.sh \
+SHELL_SCRIPTS := .ci/run e2e/vmm/run .ci/nightly .ci/steps.bash demo/demo.sh bench/openssh.sh e2e/run.sh e2e/compat/run.sh e2e/debian/image.sh e2e/debian/run.sh e2e/debian/packages.sh e2e/inits/image.sh e2e/inits/run.sh e2e/inits/mounts e2e/inits/openrc e2e/inits/runit e2e/inits/s6 e2e/wine/exec e2e/wine/root.sh e2e/wine/run.sh e2e/wine/msi.sh packaging/windows/build.sh packaging/packages.sh packaging/release.sh packaging/test.sh packaging/vuln.sh packaging/install.sh packaging/install_test.sh packaging/completions_test.sh packaging/completions/cocoon-agent.bash packaging/supervise/runit-run packaging/supervise/s6-run packaging/scripts/postinstall.sh packaging/scripts/preremove.sh packaging/scripts/postremove.sh packaging/scripts/postinstall-apk.sh packaging/scripts/preremove-apk.sh e2e/qemu/bench.sh e2e/qemu/exec.sh e2e/qemu/image.sh e2e/qemu/start.sh e2e/qemu/test.sh packaging/verify.sh packaging/modules.sh \
                  $(wildcard findings/*.sh)
 
 # The race detector needs cgo, and so a C compiler. Released programs are built
@@ -47,6 +47,10 @@ build: ## Build bin/cocoon-agent, statically linked; set GOOS and GOARCH to cros
 .PHONY: packages
 packages: ## Make deb, rpm, apk and archives in bin/release: VERSION=x.y.z (needs zip)
 	@GO='$(GO)' packaging/packages.sh '$(VERSION)' bin/release
+
+.PHONY: release
+release: ## Make all files of a release in bin/release: VERSION=x.y.z, the newest of CHANGELOG.md (needs zip, jq, wixl and msitools)
+	@GO='$(GO)' packaging/release.sh '$(VERSION)' bin/release
 
 .PHONY: msi
 msi: ## Make the MSI and the zips for Windows guests, in bin/windows: VERSION=x.y.z (needs wixl and zip)
