@@ -113,6 +113,9 @@ func (vm *vm) wantSupervised(t *testing.T, name string) {
 	t.Helper()
 	switch name {
 	case "openrc": // stops one that has stopped, too
+		if got := vm.sh(t, "readlink /proc/$PPID/exe"); got != "/usr/bin/cocoon-agent\n" {
+			t.Errorf("this is not the apk's: %q", got)
+		}
 		before := vm.agentPID(t)
 		vm.Client(t, nil, "sh", "-c", "(setsid sh -c 'rc-service cocoon-agent stop; rc-service cocoon-agent stop; echo $? >/run/stopped; rc-service cocoon-agent start' >/run/said 2>&1 &)")
 		checks.Eventually(t, "another agent", func() bool {

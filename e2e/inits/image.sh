@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# image.sh PROGRAM FOLDER makes FOLDER/inits.ext4, a Debian 12 for User-Mode Linux that starts PROGRAM by OpenRC,
-# runit, s6, busybox's init, or as process 1: init=/inits/NAME on the kernel's command line. It was installed by
-# packaging/install.sh. FOLDER/inits keeps what debootstrap has made. Needs root, debootstrap, user-mode-linux, and the
+# image.sh PROGRAM FOLDER APK makes FOLDER/inits.ext4, a Debian 12 for User-Mode Linux that starts PROGRAM by runit, s6,
+# busybox's init, or as process 1: init=/inits/NAME on the kernel's command line. It was installed by
+# packaging/install.sh. OpenRC starts what the APK has. FOLDER/inits keeps what debootstrap has made. Needs root, debootstrap, user-mode-linux, and the
 # mirror that apt uses.
 set -euo pipefail
 
@@ -35,5 +35,7 @@ for system in openrc runit s6 inittab none; do
 	"$packaging/install.sh" --root "$root" --init "$system" "$program" # each beside the others
 	"$packaging/install.sh" --root "$root" --init "$system" "$program" >/dev/null
 done
+tar -xzf "$3" -C "$root" --exclude='.*' 2>/dev/null # three archives, one after the other
+grep -q /usr/bin/cocoon-agent "$root/etc/init.d/cocoon-agent" # the apk's
 rm -f "$root.ext4"
 mkfs.ext4 -q -d "$root" "$root.ext4" 1000M
