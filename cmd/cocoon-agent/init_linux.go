@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -119,7 +120,7 @@ func (x *initSystem) run() error {
 	}
 	x.prepare()
 	for {
-		agent, err := startBelow(x.args, environmentOfAgent(), &syscall.SysProcAttr{Setsid: true})
+		agent, err := startBelow(x.args, x.environment(), &syscall.SysProcAttr{Setsid: true})
 		ended := make(chan error, 1)
 		if err != nil {
 			x.log.Error().Err(err).Msg("init: cannot start the agent")
@@ -147,11 +148,15 @@ func (x *initSystem) run() error {
 	}
 }
 
-// passedOn are the variables of process 1 that the agent gets, and so its commands. The others are
-// words of the kernel's command line.
+// passedOn are the variables of a guest's process 1 that the agent gets, and so its commands. The
+// others are words of the kernel's command line.
 var passedOn = []string{"PATH", "TERM", "NO_COLOR", levelSetting, "GOMEMLIMIT"}
 
-func environmentOfAgent() []string {
+// environment is the agent's.
+func (x *initSystem) environment() []string {
+	if !x.guest {
+		return os.Environ()
+	}
 	var env []string
 	for _, name := range passedOn {
 		if value, ok := os.LookupEnv(name); ok {
@@ -223,9 +228,18 @@ func (s *serveCommand) runInit() error {
 	log.Info().Strs("arguments", os.Args[1:]).Strs("ignored", ignoredWords).Msg("init: process 1")
 	x := &initSystem{
 		log: log.Logger, grace: s.ShutdownGrace, guest: isFirstNamespace(),
-		args: append(slices.DeleteFunc(slices.Clone(os.Args), func(arg string) bool { return arg == initFlag || arg == answerFlag }), answerFlag),
+		args: argumentsBelow(os.Args),
 	}
 	return x.run()
+}
+
+// argumentsBelow are those of the agent below an init with args.
+func argumentsBelow(args []string) []string {
+	own := slices.DeleteFunc(slices.Clone(args), func(arg string) bool {
+		name, _, _ := strings.Cut(arg, "=")
+		return name == initFlag || name == answerFlag
+	})
+	return append(own, answerFlag)
 }
 
 // usualSettings is the file of all packages for Linux.

@@ -185,3 +185,10 @@ func TestArgumentsOfProcess1(t *testing.T) {
 		t.Errorf("in a guest: %q", got)
 	}
 }
+
+func TestArgumentsBelowAnInit(t *testing.T) {
+	got := strings.Join(argumentsBelow([]string{"agent", "serve", "--init=true", "--answer-if-invalid", "--port", "1", "--init"}), " ")
+	if want := "agent serve --port 1 --answer-if-invalid"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
