@@ -33,15 +33,16 @@ func answering(args, settings []string, err error) *serveCommand {
 	words := args[:1:1]
 	s, _ := parseServe(words) // no error: there are no options
 	options := slices.Concat(args[1:], settings)
+	taken := make(map[string]bool)
 	for i, word := range options {
 		name, _, _ := strings.Cut(word, "=")
-		if !slices.Contains(basicFlags, name) {
+		if !slices.Contains(basicFlags, name) || taken[name] && name != "--listen" {
 			continue
 		}
 		for _, more := range [][]string{{word}, options[i:min(i+2, len(options))]} {
 			better, err := parseServe(append(slices.Clip(words), more...))
 			if err == nil {
-				words, s = append(words, more...), better
+				words, s, taken[name] = append(words, more...), better, true
 				break
 			}
 		}
