@@ -91,7 +91,7 @@ func TestInitSystemsStartTheAgentAgain(t *testing.T) {
 		vm.sh(t, "echo COCOON_AGENT_OPTIONS=--denny reseed >/etc/default/cocoon-agent")
 		begun := time.Now()
 		vm.Client(t, nil, "sh", "-c", "kill -KILL $PPID")
-		const why = `the agent's settings are invalid: unknown flag --denny`
+		const why = `the agent's settings are invalid: /etc/default/cocoon-agent: unknown flag --denny`
 		checks.Eventually(t, "the host is told", func() bool {
 			got := vm.Client(t, nil, "true")
 			return got.Status == 126 && strings.Contains(got.Stderr, why)

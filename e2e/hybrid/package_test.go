@@ -75,7 +75,7 @@ func TestPackageLivesInAGuest(t *testing.T) {
 		vm.Client(t, nil, "systemctl", "restart", "--no-block", "cocoon-agent")
 		checks.Eventually(t, "the host is told", func() bool {
 			got := vm.Client(t, nil, "true")
-			return got.Status == 126 && strings.Contains(got.Stderr, "the agent's settings are invalid: unknown flag --denny")
+			return got.Status == 126 && strings.Contains(got.Stderr, "the agent's settings are invalid: /etc/default/cocoon-agent: unknown flag --denny")
 		})
 		t.Logf("told after %v", time.Since(begun))
 		checks.Eventually(t, "it serves again", func() bool { return vm.Client(t, nil, "true").Status == 0 })
