@@ -29,12 +29,21 @@ func TestCeilingBoundsWhatIsAskedFor(t *testing.T) {
 	} {
 		id := uint64(i + 1)
 		h.send(&wire.Exec{Head: wire.Head{ID: id}, Argv: []string{"true"}, Limits: test.asked, TimeoutMS: test.timeoutMS})
-		// An agent without cgroups, as this one, refuses every limit.
-		wantError(t, h.receive(), id, wire.Unsupported, "")
+		// An agent without cgroups, as this one is in most places, refuses every limit.
+		if m := h.receive(); isStarted(m) {
+			h.receive() // its end
+		} else {
+			wantError(t, m, id, wire.Unsupported, "")
+		}
 		if log := a.Log.String(); !strings.Contains(log, test.want) {
 			t.Errorf("limits %+v, timeout %d: no record with %s in the log: %s", test.asked, test.timeoutMS, test.want, log)
 		}
 	}
+}
+
+func isStarted(m wire.Message) bool {
+	_, ok := m.(*wire.Started)
+	return ok
 }
 
 func TestCeilingOfTimeEndsAnExecThatAsksForNone(t *testing.T) {
