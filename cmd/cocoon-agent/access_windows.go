@@ -30,8 +30,8 @@ var trusted = []string{
 	"S-1-5-18", "S-1-5-32-544", "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464", "S-1-3-0", "S-1-3-4",
 }
 
-// changeableBy names somebody besides administrators and the caller's own user who may change a
-// file, or the entries of a folder; empty: nobody may.
+// changeableBy names an account that may change a file, or the entries of a folder; empty: only
+// administrators and the caller's user may.
 func changeableBy(path string) (who string, err error) {
 	d, err := windows.GetNamedSecurityInfo(path, windows.SE_FILE_OBJECT, windows.OWNER_SECURITY_INFORMATION|windows.DACL_SECURITY_INFORMATION)
 	if err != nil {

@@ -73,7 +73,7 @@ const (
 	// againTime is how long an init waits before it starts the agent again.
 	againTime = time.Second
 
-	// agentTime is how long the agent may take to end, besides the grace of commands.
+	// agentTime is how long the agent may take to end, after the grace of its commands.
 	agentTime = 30 * time.Second
 
 	// othersTime is how long all other processes may take to end, after SIGTERM and then

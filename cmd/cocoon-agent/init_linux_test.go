@@ -67,8 +67,9 @@ func TestProcess1ReapsOrphansAndLosesNoExitStatus(t *testing.T) {
 	})
 }
 
-func TestProcess1PassesSIGTERMOnAndEndsWithTheAgent(t *testing.T) {
-	target, unshare, pid := agentAsProcess1(t)
+// endsInOrder ends process 1, and wants a command to have its grace.
+func endsInOrder(t *testing.T, target string, process1 int) {
+	t.Helper()
 	c, err := client.Dial(t.Context(), target)
 	if err != nil {
 		t.Fatal(err)
@@ -85,12 +86,17 @@ func TestProcess1PassesSIGTERMOnAndEndsWithTheAgent(t *testing.T) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		t.Fatal(line, err)
 	}
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+	if err := syscall.Kill(process1, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "exit status 9") {
 		t.Errorf("the command: %v", err)
 	}
+}
+
+func TestProcess1PassesSIGTERMOnAndEndsWithTheAgent(t *testing.T) {
+	target, unshare, pid := agentAsProcess1(t)
+	endsInOrder(t, target, pid)
 	if err := unshare.Wait(); err != nil {
 		t.Errorf("process 1: %v", err)
 	}
@@ -135,28 +141,7 @@ func TestInitStartsTheAgentAgain(t *testing.T) {
 
 func TestInitEndsCommandsInOrder(t *testing.T) {
 	target, unshare, pid := agentAsProcess1(t, "serve", "--init")
-	c, err := client.Dial(t.Context(), target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	cmd := c.Command("sh", "-c", `trap "exit 9" TERM; echo up; while :; do sleep 0.02; done`)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		t.Fatal(line, err)
-	}
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "exit status 9") {
-		t.Errorf("the command: %v", err)
-	}
+	endsInOrder(t, target, pid)
 	_ = unshare.Wait()
 	if status := unshare.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGHUP {
 		t.Errorf("%v", unshare.ProcessState)

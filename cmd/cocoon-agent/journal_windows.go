@@ -2,5 +2,5 @@ package main
 
 import "os"
 
-// isJournal: there is none.
+// isJournal returns false: Windows has no journal.
 func isJournal(*os.File) bool { return false }

@@ -29,7 +29,7 @@ type serveCommand struct {
 
 	Settings        string `placeholder:"FILE" help:"Read options from FILE, if it is there: lines COCOON_AGENT_OPTIONS=... and AGENT_LOG_LEVEL=LEVEL. Those of the command line come after them."`
 	Check           bool   `help:"Check the other options, and do not run. Exit status: 0, or 2 if they are invalid."`
-	AnswerIfInvalid bool   `help:"If other options are invalid, listen all the same and refuse all requests but ping. The answers say why. For service files."`
+	AnswerIfInvalid bool   `help:"If other options are invalid, still listen, and refuse all requests but ping. The answers say why. For service files."`
 
 	capFlags     `embed:""`
 	ceilingFlags `embed:""`

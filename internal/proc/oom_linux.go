@@ -73,8 +73,8 @@ const maxOrdinary = 1000
 // from the OOM killer. It is best effort: a child that has exited is fine too.
 //
 // In execve the kernel says that the child has given up the agent's memory a moment
-// before it has. A score that is written then is that of all that share the memory, and so
-// the agent's: that takes its own back, until the child has memory of its own.
+// before it has. Until then a score that is written to the child is also written to the
+// agent, which shares the memory. So the agent looks at its score, and writes both again.
 func ordinary(pid int) {
 	s, ok := scoresNow()
 	if !ok {
