@@ -47,9 +47,9 @@ type Goal struct {
 	AtLeast bool           `json:"at_least,omitempty"` // else at most
 	Got     measure.Spread `json:"got"`                // over the rounds
 
-	// Steady says that other work on the machine changes the figure little: CPU time, and
-	// counts.
-	Steady bool `json:"steady,omitempty"`
+	// Gate is the most that -gate lets pass; 0 is no bound. It is for figures that other
+	// work on the machine changes little, such as CPU time.
+	Gate float64 `json:"gate,omitempty"`
 }
 
 // Met says whether the median of the rounds reaches the limit.
@@ -94,9 +94,9 @@ type Line struct {
 // Missed returns the goals that are not met.
 func (r *Report) Missed() []Goal { return r.goalsThat(func(g Goal) bool { return !g.Met() }) }
 
-// FarMissed returns the steady goals that are missed by more than a half of their limit.
-func (r *Report) FarMissed() []Goal {
-	return r.goalsThat(func(g Goal) bool { return g.Steady && g.Margin() < -0.5 })
+// PastGate returns the goals whose figure exceeds their gate.
+func (r *Report) PastGate() []Goal {
+	return r.goalsThat(func(g Goal) bool { return g.Gate > 0 && g.Got.Median > g.Gate })
 }
 
 func (r *Report) goalsThat(is func(Goal) bool) []Goal {

@@ -47,15 +47,15 @@ func TestMarkdownSaysByHowMuchAGoalIsMet(t *testing.T) {
 	}
 }
 
-func TestFarMissedTakesSteadyGoalsOnly(t *testing.T) {
+func TestPastGateTakesGoalsWithAGate(t *testing.T) {
 	same := func(x float64) measure.Spread { return measure.Spread{Median: x, Least: x, Most: x} }
 	r := &report.Report{Rows: []*report.Row{{Goals: []report.Goal{
 		{What: "time", Limit: 1, Got: same(9)},
-		{What: "near", Limit: 0.6, Got: same(0.8), Steady: true},
-		{What: "far", Limit: 0.6, Got: same(0.95), Steady: true},
+		{What: "missed", Limit: 0.6, Got: same(1.2), Gate: 1.25},
+		{What: "past", Limit: 0.6, Got: same(1.3), Gate: 1.25},
 	}}}}
-	if far := r.FarMissed(); len(far) != 1 || far[0].What != "far" {
-		t.Errorf("far missed: %v, want the steady goal that is missed by more than a half", far)
+	if past := r.PastGate(); len(past) != 1 || past[0].What != "past" {
+		t.Errorf("PastGate() = %v, want only the goal past its gate", past)
 	}
 }
 
