@@ -47,7 +47,7 @@ type Goal struct {
 	AtLeast bool           `json:"at_least,omitempty"` // else at most
 	Got     measure.Spread `json:"got"`                // over the rounds
 
-	// Gate is the most that -gate lets pass; 0 is no bound. It is for figures that other
+	// Gate is the most that -gate lets pass; 0 stands for none. It is for figures that other
 	// work on the machine changes little, such as CPU time.
 	Gate float64 `json:"gate,omitempty"`
 }

@@ -45,9 +45,9 @@ type ratioGoal struct {
 // noWorse is the limit of what need not get better.
 const noWorse = 1.03
 
-// gate is the gate of CPU time, head ÷ base. It is not taken from the limits, because the
-// ratio depends on the machine: the same code had 0.73 for an exec on one virtual machine,
-// and 1.00 on another of the same kind, on which wake-ups cost more.
+// gate is the gate of CPU time, head ÷ base. It cannot follow from a limit: the ratio
+// depends on the machine. The same code had 0.73 for an exec on one virtual machine.
+// Another of the same kind had 1.00, since its wake-ups cost more.
 const gate = 1.25
 
 func (b *Bench) compareExec(ctx context.Context) (*report.Row, error) {
