@@ -1,8 +1,8 @@
 // Package job runs commands apart from the connections that ask for them.
 //
-// A [Job] is one command: its process, where its output goes, and the record of its
-// end. A [Table] has the jobs of an agent by their handles. A connection watches the
-// jobs that it has begun, and can leave one while the command runs on. The package
+// A [Job] is one command: its process, the destination of its output, and the record of
+// its end. A [Table] has the jobs of an agent by their handles. A connection watches
+// the jobs that it has begun, and can leave one while the command runs on. The package
 // knows neither the wire format nor the multiplexer, and writes no log.
 package job
 
@@ -37,8 +37,8 @@ type Label struct {
 //	new → started (Start) → announced (Announce) → exited (Follow) → ended (End)
 //	new → refused (Start, Refuse)
 //
-// Whoever has made a Job moves it on, on one goroutine at a time. The other methods
-// may be called at any time, PID, Notes and State only once it has started.
+// The maker of a Job moves it on, on one goroutine at a time. The other methods may be
+// called at any time, PID, Notes and State only once it has started.
 type Job struct {
 	Label
 

@@ -127,7 +127,7 @@ func TestReasonsOfAnEnd(t *testing.T) {
 	}
 }
 
-func TestJobThatIsLeftRunsOnAndItsWatcherGetsNoMore(t *testing.T) {
+func TestLeftJobRunsOnWithoutItsWatcher(t *testing.T) {
 	table := newTable(t)
 	stdout := newSink()
 	j := start(t, table, 0, "echo first; read line; echo second")

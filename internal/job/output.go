@@ -43,7 +43,7 @@ func (o *output) start(pumps *sync.WaitGroup, from *proc.Output, to io.WriteClos
 }
 
 func (o *output) run() {
-	// What has become of the watcher's stream is the watcher's matter.
+	// An error of the watcher's stream is the watcher's matter.
 	o.taken, o.cut, _ = o.from.CopyTo(o)
 	if to := o.watcher(); to != nil {
 		_ = to.Close()

@@ -13,10 +13,11 @@ func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
 }
 
-// check walks one msgpack value without decoding it. The value must be a map,
-// end where body ends, use no extension types, and keep to MaxElements and
-// MaxDepth. Formats: https://github.com/msgpack/msgpack/blob/master/spec.md
-func check(body []byte) error {
+// checkStructure walks one msgpack value without decoding it. The value must be
+// a map, end at the end of body, use no extension types, and keep to
+// MaxElements and MaxDepth. Formats:
+// https://github.com/msgpack/msgpack/blob/master/spec.md
+func checkStructure(body []byte) error {
 	if len(body) == 0 {
 		return malformed("empty")
 	}
@@ -89,7 +90,7 @@ func (w *walker) long(c byte, depth int) error {
 		return w.container(2, 2, depth)
 	case 0xdf: // map32
 		return w.container(4, 2, depth)
-	default: // 0xc1, and the extension types, of which the protocol has none
+	default: // 0xc1 and the extension types: the protocol uses neither
 		return malformed("unknown format 0x%02x", c)
 	}
 }

@@ -23,9 +23,9 @@ const firstRead = 64 << 10
 // ErrMessageTooLong is returned for a message of more than [MaxMessage] bytes.
 var ErrMessageTooLong = fmt.Errorf("message is longer than %d bytes", MaxMessage)
 
-// Append appends m, framed, to dst and returns the extended slice. It fails,
-// and returns dst as it was, where m is more than a receiver takes: with
-// [ErrMessageTooLong], or [ErrMalformed] where m has more than [MaxElements].
+// Append appends m, framed, to dst and returns the extended slice. If m exceeds
+// what a receiver accepts, it returns dst unchanged and an error:
+// [ErrMessageTooLong], or [ErrMalformed] if m has more than [MaxElements].
 func Append(dst []byte, m Message) ([]byte, error) {
 	m.head().Type = m.kind()
 	start := len(dst)
@@ -47,7 +47,7 @@ func Append(dst []byte, m Message) ([]byte, error) {
 	if size > MaxMessage {
 		return dst, fmt.Errorf("encode %s of %d bytes: %w", m.kind(), size, ErrMessageTooLong)
 	}
-	if err := check(out[start+lengthSize:]); err != nil {
+	if err := checkStructure(out[start+lengthSize:]); err != nil {
 		return dst, fmt.Errorf("encode %s: %w", m.kind(), err)
 	}
 	binary.BigEndian.PutUint32(out[start:], uint32(size))
@@ -66,10 +66,10 @@ func Write(w io.Writer, m Message) error {
 	return nil
 }
 
-// Read reads one message. It returns io.EOF where r ends before a message,
-// io.ErrUnexpectedEOF where r ends within one, an error that wraps
-// [ErrMessageTooLong] or [ErrMalformed] where the peer breaks the rules, and
-// r's own errors. After any error r is of no more use.
+// Read reads one message. It returns io.EOF if r ends before a message, and
+// io.ErrUnexpectedEOF if r ends within one. If the peer breaks the rules, the
+// error wraps [ErrMessageTooLong] or [ErrMalformed]. Read returns other errors
+// of r as they are. After any error r is of no more use.
 func Read(r io.Reader) (Message, error) {
 	size, err := readLength(r)
 	if err != nil {
@@ -125,7 +125,7 @@ func readBody(r io.Reader, size int) ([]byte, error) {
 // Decode decodes the body of one message, without its length. A type that is
 // not known gives an [*Unknown]. Every error wraps [ErrMalformed].
 func Decode(body []byte) (Message, error) {
-	if err := check(body); err != nil {
+	if err := checkStructure(body); err != nil {
 		return nil, err
 	}
 	var h Head

@@ -129,7 +129,7 @@ func TestDecodeCutAtEveryByteIsMalformed(t *testing.T) {
 	}
 }
 
-// Whatever a single byte turns into: a message or ErrMalformed, no panic.
+// Any change of one byte gives a message or ErrMalformed, never a panic.
 func TestDecodeSurvivesEveryChangeOfOneByte(t *testing.T) {
 	loadtest.Heavy(t)
 	for _, name := range []string{"exec", "started", "exited-every-field", "received-unknown-field"} {
@@ -249,7 +249,7 @@ func TestDecodeIgnoresUnknownFieldsOfATerminal(t *testing.T) {
 	}
 }
 
-// The names of this package's Go fields are no names on the wire.
+// The names of this package's Go fields mean nothing on the wire.
 func TestDecodeIgnoresGoNames(t *testing.T) {
 	for name, body := range map[string]string{
 		"Head": "\x83\xa4type\xa4ping\xa2id\x01\xa4Head\x82\xa2id\x63\xa4type\xa4exec",
@@ -280,7 +280,7 @@ func TestDecodeTakesTheLastOfEqualKeys(t *testing.T) {
 	}
 }
 
-func TestDecodeGivesUnknownWithItsIDForATypeThatIsNotKnown(t *testing.T) {
+func TestDecodeReturnsUnknownForUnknownTypes(t *testing.T) {
 	for _, kind := range []string{"teleport", "EXEC", "exec ", "\xff", strings.Repeat("t", 31)} {
 		for id := range uint64(2) {
 			body := fmt.Sprintf("\x83\xa4type%s\xa2id%c\xa4argv\x05", fixstr(kind), rune(id))
@@ -302,9 +302,10 @@ func TestDecodeKnowsEveryType(t *testing.T) {
 	}
 }
 
-// Keys are strings. What else a key may be decoded as is left open, but each
-// either makes the message malformed or is ignored like an unknown field.
-func TestDecodeSurvivesKeysThatAreNoStrings(t *testing.T) {
+// Keys are strings. The protocol leaves open how a decoder treats another type
+// of key, but each either makes the message malformed or is ignored like an
+// unknown field.
+func TestDecodeSurvivesNonStringKeys(t *testing.T) {
 	keys := []string{"\xc4\x01y", "\xcc\x01", "\xcf\xff\xff\xff\xff\xff\xff\xff\xff", "\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00", "\x91\xa1y", "\x81\xa1y\xa1z"}
 	for c := range 256 {
 		keys = append(keys, string([]byte{byte(c)}))

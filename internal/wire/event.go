@@ -23,7 +23,7 @@ func (m *Started) fields(f *fields) {
 type Exited struct {
 	Head
 
-	Code         int    // exit code; -1 where a signal ended it
+	Code         int    // exit code; -1 if a signal ended the command
 	Signal       string // name, without SIG
 	SignalNumber int    // the guest's number for it
 	CoreDumped   bool
@@ -108,8 +108,8 @@ func (m *Done) fields(f *fields) {
 	nested(f, "execs", &m.Execs, filled)
 }
 
-// A Guest is what an agent says of the machine that it runs in. What it cannot
-// find out is empty or 0.
+// A Guest describes the machine of an agent. A field that the agent cannot find
+// out is empty or 0.
 type Guest struct {
 	Version  string // of the agent
 	Hostname string
@@ -200,7 +200,7 @@ type Error struct {
 	Head
 	Kind    ErrorKind
 	Message string // for people
-	Steps   []Step // of [Reseed], where it has been tried
+	Steps   []Step // of [Reseed], if the agent has tried it
 
 	// Reason says why the agent has ended an exec whose process had not become the
 	// command yet, since its start hung. Empty: that is not so.

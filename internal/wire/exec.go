@@ -92,7 +92,7 @@ func (l *Limits) fields(f *fields) {
 // OnDisconnect says what becomes of a process whose connection is lost.
 type OnDisconnect string
 
-// What becomes of a process whose connection is lost.
+// Values of OnDisconnect: the fate of a process whose connection is lost.
 const (
 	DisconnectKill OnDisconnect = "kill" // its whole tree ends; "" means the same
 	DisconnectKeep OnDisconnect = "keep" // it lives on, its output thrown away

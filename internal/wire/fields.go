@@ -19,9 +19,9 @@ import (
 //     with its key
 //   - naming: their keys are collected, for tests
 //
-// It is stricter than decoding into a struct, which cuts a number that does not
-// fit to its low bits: those would name another stream, or another request. nil
-// stands for a field that is not there. The first error is kept.
+// Decoding into a struct would cut a number that does not fit to its low bits,
+// which would name another stream or another request; fields rejects such a
+// number. nil stands for a field that is not there. The first error is kept.
 type fields struct {
 	mode mode
 	n    int              // counting
@@ -227,7 +227,7 @@ func optional(f *fields, key string, v **uint64) {
 	}
 }
 
-// integer is a whole number of 32 bits, of which one is the sign.
+// integer is a whole number of 32 bits, one of them the sign.
 func integer(f *fields, key string, v *int, p presence) {
 	switch {
 	case !f.field(key, p, *v == 0):

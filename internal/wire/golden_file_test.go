@@ -77,8 +77,9 @@ func readGolden(tb testing.TB, name string) golden {
 	return g
 }
 
-// goldenJSON is body as JSON, its keys in their order on the wire. What JSON
-// cannot say is an object with the one key "bin" or "str", and its bytes in hex.
+// goldenJSON is body as JSON, its keys in their order on the wire. A value that
+// JSON lacks is an object with the one key "bin" or "str", and its bytes in
+// hex.
 func goldenJSON(t *testing.T, body []byte) string {
 	t.Helper()
 	text, err := transcode(msgpack.NewDecoder(bytes.NewReader(body)))

@@ -13,7 +13,7 @@ type goldenMessage struct {
 	about   string
 	message wire.Message
 
-	// body is set where this package does not write the message so, but must
+	// body is set if this package does not write the message so, but must
 	// understand it.
 	body string
 }

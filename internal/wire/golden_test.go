@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // goldenDir has a README that says what its files are.
 var goldenDir = filepath.Join("..", "..", "testdata", "wire")
 
-func TestGoldenFileOfEachMessageIsWhatIsWrittenAndRead(t *testing.T) {
+func TestGoldenFilesMatchAppendAndRead(t *testing.T) {
 	for _, g := range goldenMessages() {
 		t.Run(g.name, func(t *testing.T) {
 			framed := goldenFrame(t, g)

@@ -44,8 +44,8 @@ type Message interface {
 	kind() Type
 }
 
-// Unknown is a message of a type that this package does not know. A receiver
-// answers it with an [Error] of kind [Unsupported] where it has an ID.
+// Unknown is a message of a type that this package does not know. If it has an
+// ID, a receiver answers it with an [Error] of kind [Unsupported].
 type Unknown struct {
 	Head
 }

@@ -34,10 +34,11 @@ func (e *ProtocolError) Error() string {
 }
 
 // ReadPreface reads the first line of a connection and no byte more. It returns
-// nil where that is [Preface] or an equal JSON object, a [*ProtocolError] where
-// it is another, [ErrPrefaceTooLong], [ErrPrefaceInvalid], io.EOF where the
-// connection ends before the first byte, io.ErrUnexpectedEOF where it ends
-// within the line, and r's own errors. r must hold [MaxPreface] bytes.
+// nil if the line is [Preface] or an equal JSON object, and a [*ProtocolError]
+// if it is another object with a type. It returns [ErrPrefaceTooLong] or
+// [ErrPrefaceInvalid] for other input. It returns io.EOF if the connection ends
+// before the first byte, io.ErrUnexpectedEOF if it ends within the line, and
+// r's own errors. r must hold [MaxPreface] bytes.
 func ReadPreface(r *bufio.Reader) error {
 	line, err := r.ReadSlice('\n')
 	switch {
@@ -97,8 +98,8 @@ func ParseErrorLine(line []byte) (string, bool) {
 	return message, ok
 }
 
-// ParseRefusal returns the kind, too, which is empty where the protocol is not
-// spoken.
+// ParseRefusal returns the kind, too, which is empty if the line is not of this
+// protocol.
 func ParseRefusal(line []byte) (kind ErrorKind, message string, ok bool) {
 	var e errorLine
 	if err := json.Unmarshal(bytes.TrimSpace(line), &e); err != nil || e.Type != string(TypeError) {

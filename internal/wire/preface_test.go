@@ -62,7 +62,7 @@ func TestProtocolErrorClipsWhatThePeerSays(t *testing.T) {
 	}
 }
 
-func TestReadPrefaceRefusesWhatIsNoJSONObjectWithAType(t *testing.T) {
+func TestReadPrefaceRejectsLinesWithoutType(t *testing.T) {
 	for _, line := range []string{
 		"", " ", "\x00", "SSH-2.0-OpenSSH_9.6\r", "GET / HTTP/1.1\r", "\x16\x03\x01\x02\x00\x01\x00",
 		"{", "{}", "[]", "null", "true", "2", `"cocoon-agent/2"`, `["type","cocoon-agent/2"]`, `[{"type":"cocoon-agent/2"}]`,
@@ -142,13 +142,13 @@ func TestErrorLineIsOneLineOfJSONThatComesBack(t *testing.T) {
 	}
 }
 
-func TestErrorLineReplacesWhatIsNoUTF8(t *testing.T) {
+func TestErrorLineReplacesInvalidUTF8(t *testing.T) {
 	if got, ok := wire.ParseErrorLine(wire.AppendErrorLine(nil, "caf\xe9")); got != "caf\ufffd" || !ok {
-		t.Errorf("%q, %t", got, ok)
+		t.Errorf("ParseErrorLine(AppendErrorLine(%q)) = %q, %t, want %q, true", "caf\xe9", got, ok, "caf\ufffd")
 	}
 }
 
-func TestParseErrorLineTakesTheErrorFramesOfVersion1(t *testing.T) {
+func TestParseErrorLineReadsVersion1Frames(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"type":"error","message":"unknown frame type"}` + "\n":                  "unknown frame type",
 		`{"type":"error","message":"x","pid":0,"exit_code":1,"data":null}`:        "x",

@@ -118,12 +118,12 @@ func TestAMessageOfTheLargestSizeIsWrittenAndRead(t *testing.T) {
 	}
 }
 
-func TestAppendRefusesALargerMessageAndKeepsWhatWasThere(t *testing.T) {
+func TestAppendKeepsDstIfTheMessageIsTooLong(t *testing.T) {
 	for _, room := range []int{0, 10 << 20} {
 		dst := append(make([]byte, 0, 6+room), "before"...)
 		got, err := wire.Append(dst, largest(1))
 		if !errors.Is(err, wire.ErrMessageTooLong) || string(got) != "before" {
-			t.Errorf("%.20q, %v", got, err)
+			t.Errorf("Append(%.20q, too long) = %.20q, %v, want %q, %v", dst, got, err, "before", wire.ErrMessageTooLong)
 		}
 	}
 }
@@ -139,13 +139,13 @@ func TestAppendAppends(t *testing.T) {
 	}
 	one := string(frame(t, ping))
 	if string(b) != "before"+one+one {
-		t.Errorf("%q", b)
+		t.Errorf("Append twice = %q, want %q", b, "before"+one+one)
 	}
 }
 
-// What the peer would close the connection for must not leave this side: the
-// connection carries other execs.
-func TestAppendRefusesWhatReadRefuses(t *testing.T) {
+// A message that makes the peer close the connection must not leave this side:
+// the connection carries other execs.
+func TestAppendRejectsWhatReadRejects(t *testing.T) {
 	m := &wire.Exec{Argv: make([]string, wire.MaxElements)} // 256 KiB of empty strings
 	framed, err := wire.Append(nil, m)
 	if err != nil {
@@ -186,10 +186,10 @@ func TestWriteReturnsTheWritersOwnErrors(t *testing.T) {
 	}
 }
 
-func TestWriteWritesNothingOfAMessageThatIsTooLong(t *testing.T) {
+func TestWriteWritesNothingIfTheMessageIsTooLong(t *testing.T) {
 	var w recorder
 	if err := wire.Write(&w, largest(1)); !errors.Is(err, wire.ErrMessageTooLong) || len(w.writes) != 0 {
-		t.Errorf("%v after %d writes", err, len(w.writes))
+		t.Errorf("Write(too long) = %v after %d writes, want %v after none", err, len(w.writes), wire.ErrMessageTooLong)
 	}
 }
 
@@ -203,7 +203,7 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-func TestReadAllocatesForWhatArrivesNotForWhatIsDeclared(t *testing.T) {
+func TestReadAllocatesByBytesReceivedNotDeclared(t *testing.T) {
 	for _, test := range []struct {
 		arrive int
 		most   uint64
@@ -226,7 +226,7 @@ func TestReadAllocatesForWhatArrivesNotForWhatIsDeclared(t *testing.T) {
 	}
 }
 
-func TestReadAllocatesASmallMultipleOfTheLargestMessage(t *testing.T) {
+func TestReadAllocatesAtMost16TimesMaxMessage(t *testing.T) {
 	loadtest.Heavy(t)
 	for name, body := range map[string]string{
 		"one long string":     string(encode(t, largest(0))),

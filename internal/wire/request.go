@@ -74,9 +74,9 @@ type Info struct {
 
 func (*Info) kind() Type { return TypeInfo }
 
-// Reseed makes a clone of a snapshot a machine of its own. It is answered when
-// all of it has been tried: by [Done], or by [Error] where a step has failed.
-// Both say what has become of each step.
+// Reseed makes a clone of a snapshot a machine of its own. The agent answers
+// when it has tried every step: with [Done], or with [Error] if a step has
+// failed. Both report the outcome of each step.
 type Reseed struct {
 	Head
 

@@ -7,8 +7,8 @@ import "slices"
 type Verb struct {
 	Type Type
 
-	// Policy is the name by which an operator allows or denies it. Empty: it is not
-	// a request, or cannot be denied.
+	// Policy is the name that an operator uses to allow or deny it. Empty: it
+	// is not a request, or cannot be denied.
 	Policy string
 
 	Since   int    // the protocol version that has it
@@ -47,7 +47,7 @@ var verbsByType = func() map[Type]*Verb {
 // Verbs returns the table of verbs.
 func Verbs() []Verb { return slices.Clone(verbs) }
 
-// PolicyOf returns the name by which an operator allows or denies a type, or "".
+// PolicyOf returns the name that an operator uses to allow or deny a type, or "".
 func PolicyOf(t Type) string {
 	if v := verbsByType[t]; v != nil {
 		return v.Policy

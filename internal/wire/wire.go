@@ -3,9 +3,9 @@
 // preface line that comes before everything else on a connection.
 //
 // Decoding is bounded. A message is read only after its declared length has
-// been checked, and its structure is walked before any of it is decoded, so
-// that no input makes this package allocate more than a small multiple of
-// [MaxMessage], recurse deeply, or panic.
+// been checked, and its structure is walked before any of it is decoded. So no
+// input makes this package allocate more than a small multiple of [MaxMessage],
+// recurse deeply, or panic.
 package wire
 
 // The range of protocol versions that this package speaks.
