@@ -15,7 +15,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 )
 
-func TestAgentWithTooManyConnectionsIsALimitAndNothingHasStarted(t *testing.T) {
+func TestRunOnAFullAgentIsALimitError(t *testing.T) {
 	a := agenttest.StartWith(t, func(c *session.Config) { c.Caps.Connections = 1 })
 	first := connect(t, a.Target)
 	if err := first.Ping(patiently(t)); err != nil {
@@ -38,7 +38,7 @@ func TestAgentWithTooManyConnectionsIsALimitAndNothingHasStarted(t *testing.T) {
 	}
 }
 
-func TestPoolsConnectionThatIsOneTooManyIsADialError(t *testing.T) {
+func TestPoolGetOfAFullAgentIsADialError(t *testing.T) {
 	a := agenttest.StartWith(t, func(c *session.Config) { c.Caps.Connections = 1 })
 	first := connect(t, a.Target)
 	if err := first.Ping(patiently(t)); err != nil {
@@ -58,7 +58,7 @@ func TestPoolsConnectionThatIsOneTooManyIsADialError(t *testing.T) {
 	})
 }
 
-func TestTwoThousandCommandsRunOverOneConnectionByDefault(t *testing.T) {
+func TestOneConnectionCarries2000Commands(t *testing.T) {
 	loadtest.Heavy(t)
 	if testing.Short() {
 		t.Skip("starts 2,000 processes")

@@ -9,13 +9,17 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// A Client is one connection to an agent, over which any number of commands may
-// run at the same time. It is safe for concurrent use.
+// A Client is one connection to an agent, over which any number of commands may run at
+// the same time. It is safe for concurrent use.
 //
 // Dial, NewClient, a Pool and their like make one. The calls of a zero Client fail.
 //
-// To an agent that speaks protocol version 1 each command has a connection of its
-// own, which the Client makes: see [Client.Protocol].
+// An agent that speaks protocol version 1 has a connection for each command, which the
+// Client makes: see [Client.Protocol].
+//
+// Ping, Info, Execs, KillExec, Resume and Reseed wait for the agent's answer until ctx
+// ends, or the connection does. Their error is then ctx's, or one that wraps [ErrLost].
+// A [*RemoteError] is the agent's refusal.
 type Client struct {
 	done chan struct{} // closed when the link has ended, and no other takes its place
 
@@ -43,9 +47,9 @@ func (c *Client) current() *link {
 	return c.link
 }
 
-// Close ends the connection, and waits until its goroutines have ended. Commands that
-// still run are ended by the agent. Every call that is under way fails with an
-// error that wraps [ErrLost]. Close is idempotent.
+// Close ends the connection, and waits until its goroutines have ended. The agent ends
+// the commands that still run. Every call that is under way fails with an error that
+// wraps [ErrLost]. Close is idempotent, and returns nil.
 func (c *Client) Close() error {
 	l := c.current()
 	if l == nil {
@@ -59,11 +63,12 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Done is closed when the connection has ended, by Close or by itself.
+// Done returns a channel that is closed when the connection has ended, by Close or by
+// itself.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err returns nil until Done is closed, and then why the connection ended. The
-// error wraps [ErrLost].
+// Err returns nil until Done is closed, and then the reason why the connection ended,
+// an error that wraps [ErrLost].
 func (c *Client) Err() error {
 	select {
 	case <-c.done:

@@ -20,7 +20,7 @@ const DefaultWaitDelay = 10 * time.Second
 // makes one. Like an os/exec Cmd it runs once, its fields are set before Start,
 // and its methods are not for concurrent use, except Signal, Resize and Kill after Start.
 //
-// Where it differs from an os/exec Cmd:
+// Differences from an os/exec Cmd:
 //
 //   - The command is looked up when it starts, in the guest: there are no Path,
 //     Err or Environ. Env comes on top of the agent's environment.
@@ -29,11 +29,12 @@ const DefaultWaitDelay = 10 * time.Second
 //   - Wait never waits for Stdin. One Read may still be under way when it returns.
 //   - The error of a Reader or Writer that fails comes before the exit status:
 //     it has ended the command.
-//   - After the command has ended, output that processes which it left behind
-//     hold open is read until nothing has come for 2 seconds, and then cut, which
-//     is no error: [ProcessState.OutputCut].
-//   - A context that ends has SIGTERM sent, and SIGKILL after 5 seconds, to all
-//     that the command has started. It always bounds Wait: see WaitDelay.
+//   - Processes that the command leaves behind may hold its output open. It is read
+//     until nothing has come for 2 seconds, and then cut. Wait then returns no error
+//     for that, but [ProcessState.OutputCut] is true.
+//   - When its context ends, the agent sends SIGTERM, and after 5 seconds SIGKILL, to
+//     all that the command has started. The end of the context always bounds Wait:
+//     see WaitDelay.
 //   - There are no Cancel, Process, ExtraFiles and SysProcAttr, but PID, Signal
 //     and Kill.
 type Cmd struct {
@@ -47,8 +48,8 @@ type Cmd struct {
 	Env      []string
 	ClearEnv bool
 
-	// Dir is the working directory, absolute. Empty: the user's home, or / where
-	// there is none.
+	// Dir is the working directory, absolute. Empty: the user's home, or / if the user
+	// has none.
 	Dir string
 
 	// User is who the command runs as: "name", "uid", "name:group" or "uid:gid".
@@ -63,10 +64,10 @@ type Cmd struct {
 	// command lines. Otherwise the error is a [*RemoteError] of kind [Unsupported].
 	Verbatim bool
 
-	// TTY gives the command a terminal of its own for its standard streams; nil
-	// is none. What it writes comes from Stdout; Stderr must be nil, or the same
-	// Writer. The end of Stdin is typed into the terminal (^D), whenever the
-	// command has read it; without a Stdin nothing is ever typed.
+	// TTY gives the command a terminal of its own for its standard streams; nil: no
+	// terminal. Stdout gets what the command writes to the terminal; Stderr must be
+	// nil, or the same Writer. When the command has read all of Stdin, the end of Stdin
+	// is typed into the terminal as ^D. Without a Stdin nothing is ever typed.
 	TTY *TTY
 
 	// Timeout is how long the command may run, to the millisecond. The agent
@@ -106,12 +107,12 @@ type Cmd struct {
 	// are not limited: their readers keep what they want.
 	MaxOutput int64
 
-	// WaitDelay is how long Wait goes on waiting once the context has ended, or
-	// Kill was called, for the agent to end the command and for the Writers, or,
-	// once the command has ended by itself, for the Writers. Then Wait returns an
-	// error that wraps [ErrWaitDelay]. 0: [DefaultWaitDelay] in the first case
-	// (where os/exec waits for ever), and no limit in the second. In the first case
-	// it bounds the pipes and Signal, Resize and Kill, too.
+	// WaitDelay bounds how long Wait waits for the agent and the Writers once the
+	// context has ended or Kill was called. If the command has ended by itself, it
+	// bounds how long Wait waits for the Writers. After that Wait returns an error that
+	// wraps [ErrWaitDelay]. 0: [DefaultWaitDelay] in the first case (os/exec waits for
+	// ever), and no limit in the second. In the first case it also bounds the pipes,
+	// Signal, Resize and Kill.
 	WaitDelay time.Duration
 
 	// ProcessState is set by Wait, or Run, once the command has ended and its
@@ -145,10 +146,10 @@ func (c *Client) Command(name string, arg ...string) *Cmd {
 	return c.CommandContext(context.Background(), name, arg...)
 }
 
-// CommandContext is like Command. When ctx ends before the command does, the
-// agent ends the command and everything that it has started: SIGTERM, and
-// after a grace of 5 seconds SIGKILL. ctx ending also ends a Start that waits.
-// It panics if ctx is nil.
+// CommandContext is like Command. If ctx ends before the command does, the agent ends
+// the command and everything that it has started: it sends SIGTERM, and SIGKILL after 5
+// seconds. The end of ctx also ends a Start that waits. CommandContext panics if ctx is
+// nil.
 func (c *Client) CommandContext(ctx context.Context, name string, arg ...string) *Cmd {
 	if ctx == nil {
 		panic("client: nil Context")
@@ -159,11 +160,12 @@ func (c *Client) CommandContext(ctx context.Context, name string, arg ...string)
 	}
 }
 
-// String returns the command and its arguments, for people: it is no input for
-// a shell.
+// String returns the command and its arguments, for people. It quotes nothing: do not
+// give it to a shell.
 func (c *Cmd) String() string { return strings.Join(c.Args, " ") }
 
-// Run starts the command and waits for it to end.
+// Run starts the command and waits for it to end. Its errors are those of [Cmd.Start]
+// and [Cmd.Wait].
 func (c *Cmd) Run() error {
 	if err := c.Start(); err != nil {
 		return err
@@ -171,9 +173,10 @@ func (c *Cmd) Run() error {
 	return c.Wait()
 }
 
-// Output runs the command and returns its standard output. An [*ExitError] has
-// its standard error if Stderr was nil. Output that is longer than MaxOutput is cut
-// there, and the error is an [*OutputLimitError].
+// Output runs the command and returns its standard output, also after an error: the
+// bytes so far. If Stderr was nil, an [*ExitError] has the command's standard error.
+// Output that is longer than MaxOutput is cut there, and the error is an
+// [*OutputLimitError]. Output fails if Stdout is set.
 func (c *Cmd) Output() ([]byte, error) {
 	if c.Stdout != nil {
 		return nil, errors.New("client: Stdout already set")
@@ -193,8 +196,9 @@ func (c *Cmd) Output() ([]byte, error) {
 	return stdout.Bytes(), err
 }
 
-// CombinedOutput runs the command and returns its standard output and standard
-// error, in the order in which they were written. MaxOutput is as for Output.
+// CombinedOutput runs the command and returns its standard output and standard error,
+// in the order of the writes. MaxOutput is as for Output. CombinedOutput fails if
+// Stdout or Stderr is set.
 func (c *Cmd) CombinedOutput() ([]byte, error) {
 	if c.Stdout != nil || c.Stderr != nil {
 		return nil, errors.New("client: Stdout or Stderr already set")

@@ -169,7 +169,7 @@ func TestStdinThatBlocksForEverDoesNotHoldWaitUp(t *testing.T) {
 	}
 }
 
-func TestInputThatTheCommandDoesNotWantIsThrownAway(t *testing.T) {
+func TestUnreadInputIsDiscarded(t *testing.T) {
 	c, _ := dial(t)
 	cmd := c.Command("sh", "-c", "exec <&-; read line < /proc/1/comm; echo ended")
 	cmd.Stdin = io.LimitReader(zeros{}, 8<<20)
@@ -188,7 +188,7 @@ type failing struct{ err error }
 func (f failing) Read([]byte) (int, error)  { return 0, f.err }
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
-func TestWriterThatFailsEndsTheCommandAndIsTheError(t *testing.T) {
+func TestWaitReturnsTheErrorOfAFailingWriter(t *testing.T) {
 	c, _ := dial(t)
 	disk := errors.New("disk full")
 	cmd := c.Command("sh", "-c", "echo x; exec sleep 1000")
@@ -199,7 +199,7 @@ func TestWriterThatFailsEndsTheCommandAndIsTheError(t *testing.T) {
 	agenttest.Eventually(t, "the command is gone", func() bool { return gone(fmt.Sprint(cmd.PID())) })
 }
 
-func TestReaderThatFailsEndsTheCommandAndIsTheError(t *testing.T) {
+func TestWaitReturnsTheErrorOfAFailingReader(t *testing.T) {
 	c, _ := dial(t)
 	broken := errors.New("tape torn")
 	var out bytes.Buffer

@@ -248,7 +248,7 @@ func TestRunThatIsCutOffEndsItsCommand(t *testing.T) {
 	}
 }
 
-func TestVersionThatTheAgentDoesNotSpeakRunsNothing(t *testing.T) {
+func TestUnsupportedVersionRunsNothing(t *testing.T) {
 	t.Run("2", func(t *testing.T) {
 		conn, heard := recordedAgents["hvsock"](t)
 		state, err := client.RunWith(patiently(t), conn, client.RunOptions{Args: []string{"true"}, Protocol: client.Protocol2})

@@ -12,18 +12,19 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// PID returns the process's pid in the guest, 0 before Start.
+// PID returns the pid of the command's process in the guest, or 0 before Start.
 func (c *Cmd) PID() int { return c.pid }
 
-// Signal sends a signal to the command: to the foreground job of its terminal,
-// or without one to each process of all that it has started. sig is a
-// syscall.Signal, by its Linux number, or a [SignalName]. Signal 0 only finds out whether
-// the command runs, as for an os.Process. Signal returns when the
-// agent has sent it, when the connection has ended, or when Wait has returned. If the
-// VM is paused, that takes as long as the pause. If the command's context has ended,
-// or Kill was called, Signal waits for the answer for WaitDelay at most, and its error
-// then wraps [ErrWaitDelay]. If the command has ended, the error is os.ErrProcessDone
-// and a [*RemoteError] of kind [NotFound].
+// Signal sends a signal to the foreground job of the command's terminal. A command
+// without a terminal gets it itself, and so does each process that it has started. sig
+// is a syscall.Signal, by its Linux number, or a [SignalName]. Signal 0 only finds out
+// whether the command runs, as for an os.Process.
+//
+// Signal returns when the agent has sent the signal, when the connection has ended, or
+// when Wait has returned. If the VM is paused, that takes as long as the pause. If the
+// command's context has ended, or Kill was called, Signal waits for the answer for
+// WaitDelay at most, and its error then wraps [ErrWaitDelay]. If the command has ended,
+// the error is os.ErrProcessDone and a [*RemoteError] of kind [NotFound].
 func (c *Cmd) Signal(sig os.Signal) error {
 	if c.pid == 0 {
 		return errNotStarted

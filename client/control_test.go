@@ -236,7 +236,7 @@ type discarder struct{ n int }
 
 func (d *discarder) Write(p []byte) (int, error) { d.n += len(p); return len(p), nil }
 
-func TestConnIntoAGuestThatDoesNotEndItIsForgotten(t *testing.T) {
+func TestClosedConnIsForgottenIfTheGuestIgnoresIt(t *testing.T) {
 	c, g := hostile(t)
 	go func() { // ends with the connection
 		for {

@@ -122,7 +122,7 @@ func (i *inputCopy) run() {
 				return // the command or the connection has ended, which Wait tells
 			}
 		}
-		if err == io.EOF { // as io.Copy has it: an error that wraps it is none
+		if err == io.EOF { // exactly io.EOF, as in io.Copy: an error that wraps it is a failure
 			_ = i.to.Close()
 			return
 		}
@@ -196,15 +196,19 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 	return p, nil
 }
 
-// StdoutPipe returns a pipe from the command's standard output, to be read
-// after Start, to the end, before Wait. It reads io.EOF at the end of output;
-// where the connection ends first, an error that wraps [ErrLost]. Once the command is
-// being ended, by its context or Kill, the pipe can be read for WaitDelay, and then
-// Read returns an error that wraps [ErrWaitDelay], whatever the guest still sends.
-// Wait closes it. Close before that makes of it a pipe without a reader: the command gets
-// SIGPIPE, or EPIPE, when it writes. An agent without the feature "stream-close" throws
-// the output away, and a command that has not ended 5 seconds later is ended as by its
-// context. The output of a terminal is thrown away, and its command goes on. With cmd.Stderr = cmd.Stdout after StdoutPipe it is standard error's too.
+// StdoutPipe returns a pipe from the command's standard output. Read it after Start, to
+// the end, before Wait. It reads io.EOF at the end of output. If the connection ends
+// first, Read returns an error that wraps [ErrLost]. Once the command is being ended,
+// by its context or Kill, the pipe can be read for WaitDelay. Then Read returns an
+// error that wraps [ErrWaitDelay], whatever the guest still sends.
+//
+// Wait closes the pipe. If the caller closes it earlier, the command has a pipe without
+// a reader: it gets SIGPIPE, or EPIPE, when it writes. An agent without the feature
+// "stream-close" throws the output away instead. A command that has not ended 5 seconds
+// later is then ended as by its context. The output of a terminal is thrown away, and
+// its command goes on.
+//
+// With cmd.Stderr = cmd.Stdout after StdoutPipe the pipe also carries standard error.
 func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
 	p, err := c.outputPipe("Stdout", c.Stdout)
 	if err != nil {

@@ -7,14 +7,16 @@ import (
 	"net"
 )
 
-// Dial connects to the agent that target names, as [ParseTarget] has it.
-// Cancelling ctx, or its deadline, ends every step of it; afterwards ctx has no
-// effect. Dial does not wait for the agent's greeting, so that a first command
-// costs one round trip: an agent that refuses this host, or is none, is found
-// out by the first call on the Client, or by [Client.Ready]. So is one that
-// speaks protocol version 1 only, which the Client then speaks, too. The error is
-// what [ParseTarget] says is wrong with target, or a [*DialError]. The caller
-// closes the Client.
+// Dial connects to the agent that target names, in a form that [ParseTarget] reads.
+// Cancelling ctx, or its deadline, ends every step of it; afterwards ctx has no effect.
+// The caller closes the Client.
+//
+// Dial does not wait for the agent's greeting, which saves the first command one round
+// trip. So the first call on the Client, or [Client.Ready], returns the error if the
+// agent refuses this host, or if the peer is not an agent. The Client also learns then
+// whether the agent speaks protocol version 1 only, and speaks it, too.
+//
+// The error is that of [ParseTarget], or a [*DialError].
 func Dial(ctx context.Context, target string) (*Client, error) {
 	return DialProtocol(ctx, target, ProtocolAuto)
 }
@@ -30,7 +32,7 @@ func DialProtocol(ctx context.Context, target string, p Protocol) (*Client, erro
 	return c, dialError(t.String(), err)
 }
 
-// dialError makes err, where it is one, a DialError, which it may be already.
+// dialError makes err a DialError, unless it is nil or wraps one already.
 func dialError(target string, err error) error {
 	if err == nil {
 		return nil
@@ -41,10 +43,9 @@ func dialError(target string, err error) error {
 	return &DialError{Target: target, Err: err}
 }
 
-// DialWith is [Dial] over a connection that dial makes: through a proxy, or to
-// a VMM of another kind. The Client owns the connection. Where the agent speaks
-// version 1 only, the Client calls dial again, for each command, until it is
-// closed.
+// DialWith is [Dial] over a connection that dial makes: through a proxy, or to a VMM of
+// another kind. The Client owns the connection. If the agent speaks version 1 only, the
+// Client calls dial again, for each command, until it is closed.
 func DialWith(ctx context.Context, dial func(context.Context) (net.Conn, error)) (*Client, error) {
 	return route{dial: dial, target: "the agent"}.client(ctx, ProtocolAuto)
 }

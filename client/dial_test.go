@@ -67,7 +67,7 @@ func TestDialSaysWhatTheVMMDoes(t *testing.T) {
 	}
 }
 
-func TestDialObeysItsContextWhereTheVMMNeverAnswers(t *testing.T) {
+func TestDialObeysItsContextIfTheVMMIsSilent(t *testing.T) {
 	for name, part := range map[string]string{"nothing": "", "a part": "OK"} {
 		t.Run(name, func(t *testing.T) {
 			asked := make(chan struct{})
@@ -130,7 +130,7 @@ func TestDialWithTakesADialerOfTheCallers(t *testing.T) {
 	}
 }
 
-func TestNewClientClosesTheConnectionWhereTheContextHasEnded(t *testing.T) {
+func TestNewClientClosesConnIfContextHasEnded(t *testing.T) {
 	near, far := socketpair(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

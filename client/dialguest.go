@@ -15,27 +15,29 @@ import (
 //	tcp, tcp4, tcp6   "localhost:80", "127.0.0.1:80", "[::1]:80", ":80"
 //	unix              "/run/docker.sock", or "@name" of an abstract one
 //
-// localhost, and no host at all, is 127.0.0.1 and then ::1. Other addresses are
-// refused: the agent is no way into the guest's network. The agent makes the
+// The host localhost, or an empty one, means 127.0.0.1 and then ::1. The agent refuses
+// other addresses: it does not lead into the guest's network. The agent makes the
 // connection as its own user, which is root as a rule.
 //
-// ctx ends the dialing, and has no effect afterwards. The error is a
-// *net.OpError that wraps ctx's, a [*RemoteError] (of kind [NotFound] where
-// nobody serves the address, [Unsupported] where the agent is too old), or
-// [ErrLost]. Over a Client from a [Pool] the dialing is tried again, once, where
-// the connection to the agent has ended meanwhile, or the agent shuts down.
+// ctx ends the dialing, and has no effect afterwards. The error is a *net.OpError. It
+// wraps ctx's error, [ErrLost], or a [*RemoteError]: of kind [NotFound] if nobody
+// serves the address, [Unsupported] if the agent is too old. A Client from a [Pool]
+// tries once more over another connection if its own has ended meanwhile, or the agent
+// shuts down.
 //
 // The caller closes the connection. It is safe for concurrent use, and like a
 // *net.TCPConn it also has
 //
 //	CloseWrite() error
 //
-// which ends what the service gets, while reading goes on. Read returns io.EOF
-// only where the service has ended what it sends; where its connection was broken
-// off, a *net.OpError that wraps a [*RemoteError], and where the connection to the
-// agent has ended, one that wraps [ErrLost]. What is written is on its way when
-// Write returns, and no more: a service that has ended what it sends and then
-// closes early does not make Write fail, and what it does not take is thrown away.
+// CloseWrite ends what the service gets, while reading goes on. Read returns io.EOF
+// only when the service has ended what it sends. If the service's connection was broken
+// off, Read returns a *net.OpError that wraps a [*RemoteError]. If the connection to
+// the agent has ended, it wraps [ErrLost].
+//
+// Write returns when its bytes are on their way, and guarantees no more. If a service
+// ends what it sends and then closes early, Write does not fail, and the agent throws
+// away what the service does not take.
 //
 // Close does not wait; the service still gets what was written before, as long as
 // it takes some every 5 seconds. (As over TCP, one that sends meanwhile may lose

@@ -8,17 +8,15 @@
 //	defer c.Close()
 //	out, err := c.CommandContext(ctx, "uname", "-a").Output()
 //
-// A [Client] is one connection. It carries any number of commands at the same
-// time, none of which delays another, and is meant to be kept. A [Pool] keeps
-// one for each of many VMs. [Run] and [RunWith] are one command over a connection that
-// the caller has.
+// A [Client] is one connection, meant to be kept. It carries any number of commands at
+// the same time, and none delays another. A [Pool] keeps one connection for each of
+// many VMs. [Run] and [RunWith] run one command over a connection of the caller.
 //
 // # What is promised
 //
-// A command has succeeded only where Run or Wait returns nil: the agent has
-// said that it exited with code 0, and every byte of output that the agent sent
-// has been handed to the caller's Writers. An end of a stream is never taken
-// for success.
+// A command has succeeded only if Run or Wait returns nil. Then the agent has reported
+// exit code 0, and the caller's Writers have got every byte of output that the agent
+// sent. An end of a stream is never taken for success.
 //
 // Errors tell what went wrong, and whether the command may have run:
 //
@@ -28,7 +26,7 @@
 //   - [*MaybeStartedError]: the connection ended before the agent said whether it runs;
 //   - [*LostExitError]: it has started, and how it ended is not known;
 //   - [*TruncatedError]: it ended, and part of its output was lost;
-//   - an error that wraps [ErrLost] and is none of these: it has not run;
+//   - an error that wraps [ErrLost], and is not in this list: it has not run;
 //   - the error of the caller's own Writer or Reader, or an [*OutputLimitError]: it
 //     has run, and was ended.
 //
@@ -36,39 +34,40 @@
 //
 // # A guest is not trusted
 //
-// What a guest says is checked, and its texts are printable and bounded. An exit
-// record that no agent can mean is a [*LostExitError] that wraps [ErrProtocol]: the
-// other commands of the connection go on. [Cmd.MaxOutput] bounds what a guest can
-// make this program keep; Output and CombinedOutput have a bound by default.
+// The library checks every message of a guest, and makes its texts printable and
+// bounded. An exit record that no agent can mean is a [*LostExitError] that wraps
+// [ErrProtocol]: the other commands of the connection go on. [Cmd.MaxOutput] bounds
+// what a guest can make this program keep; Output and CombinedOutput have a bound by
+// default.
 //
-// A guest that does not answer keeps nobody. Every call ends with its context. Once a
-// command is being ended, [Cmd.WaitDelay] bounds Wait, the command's pipes, and Signal,
-// Resize and Kill, which also end when Wait has returned.
+// A guest that does not answer blocks no caller for ever: every call ends with its
+// context. Once a command is being ended, [Cmd.WaitDelay] bounds Wait, the command's
+// pipes, and Signal, Resize and Kill, which also end when Wait has returned.
 //
 // # Another VM at the same address
 //
-// A CID, or the path of a socket, may go to another VM when one is gone. Tell a
-// [Pool] by [Pool.Forget], and let [PoolConfig.Verify] compare what each agent says
-// of itself ([Hello]) with what is known of the VM. Without either, what has not
-// started is never started again over a connection to an agent that says that it is
-// another one. Over unix:// the server must be root or this program's own user: see
-// [Target.Dial].
+// When a VM is gone, another VM may get its CID or the path of its socket. Tell a
+// [Pool] by [Pool.Forget], and let [PoolConfig.Verify] compare each agent's [Hello]
+// with what is known of the VM. Even without either, a command that has not started is
+// never retried if the agent says that it is another one. Over unix:// the server must
+// be root or this program's own user: see [Target.Dial].
 //
 // # Connections into a guest
 //
-// [Client.DialGuest] is a net.Conn to a service in the guest, on its loopback
-// interface or a Unix socket. What is broken off is never read as an end.
+// [Client.DialGuest] makes a net.Conn to a service in the guest, on its loopback
+// interface or a Unix socket. A connection that breaks off is never read as an end.
 //
 // # Version 1
 //
-// Agents that speak version 1 of the protocol only are found out and spoken to
-// in it, except by [NewClient], which has but one connection: see [Client.Protocol]. [Run]
-// and [Reseed] speak version 1 to every agent, and [RunWith] the version that it is told.
+// A Client finds out whether its agent speaks version 1 of the protocol only, and
+// speaks it, too. A Client from [NewClient] cannot, because it has but one connection.
+// See [Client.Protocol] for what version 1 lacks. [Run] and [Reseed] speak version 1 to
+// every agent, and [RunWith] the version that it is told.
 //
 // # Clones
 //
-// VMs that are cloned from a snapshot have the same random state, ids, keys and
-// clock. [Client.Resume] is to be called first, before any command runs.
+// VMs that are cloned from a snapshot have the same random state, ids, keys and clock.
+// Call [Client.Resume] first, before any command runs.
 package client
 
 import (

@@ -274,7 +274,7 @@ func TestInfoCountsWhatTheAgentHasDone(t *testing.T) {
 	}
 }
 
-func TestInfoCountsTheCgroupsOfWhatCommandsLeaveBehind(t *testing.T) {
+func TestInfoCountsCgroupsOfLeftProcesses(t *testing.T) {
 	c, _ := dial(t)
 	left, err := c.CommandContext(patiently(t), "sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!").Output()
 	if err != nil {

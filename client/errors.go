@@ -135,18 +135,19 @@ func (e *TruncatedError) Error() string {
 // Unwrap returns [ErrLost].
 func (e *TruncatedError) Unwrap() error { return ErrLost }
 
-// An ExitError says that a command has ended without success: by a code other
-// than 0, by a signal, or, whatever its code, because it was ended by its
-// context, its Timeout, Kill or the agent's shutdown. [Cmd.Start] returns it if that
-// was before the command ran.
+// An ExitError says that a command has ended without success: by a code other than 0,
+// or by a signal. With any code it also says that the command was ended by its context,
+// its Timeout, Kill or the agent's shutdown. [Cmd.Start] returns it if that was before
+// the command ran.
 type ExitError struct {
 	*ProcessState
 
-	// Stderr is what the command wrote to its standard error, where [Cmd.Output]
-	// has collected it: of more than 64 KiB the first and the last 32.
+	// Stderr is what the command wrote to its standard error, if [Cmd.Output] has
+	// collected it. If that is more than 64 KiB, Stderr has its first and its last 32
+	// KiB.
 	Stderr []byte
 
-	cause error // the context's error, where that ended the command
+	cause error // the context's error, if that ended the command
 }
 
 // Error says how the command ended, such as "exit status 7" or "signal KILL".

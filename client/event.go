@@ -76,8 +76,8 @@ func proves(m wire.Message) bool {
 	}
 }
 
-// event waits for the next event of the call. What has come before the connection
-// or ctx ended is returned after it, too.
+// event waits for the next event of the call. After the connection or ctx has ended, it
+// still returns the events that came before.
 func (c *call) event(ctx context.Context) (wire.Message, error) {
 	select {
 	case m := <-c.events:

@@ -332,7 +332,7 @@ func ExampleClient_DialGuest() {
 	// hello from the guest
 }
 
-// What a clone needs before anything else, as cocoon-agent reseed --resume does it.
+// A clone needs this before anything else. It is what cocoon-agent reseed --resume does.
 func ExampleClient_Resume() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

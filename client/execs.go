@@ -37,9 +37,10 @@ const (
 	maxExecUser    = 256  // bytes
 )
 
-// Execs asks the agent which commands run, over all connections of callers of this
-// caller's class. It waits for the agent's greeting. The error is a [*RemoteError] of kind [Unsupported], and nothing has
-// been asked, if the agent does not know of this.
+// Execs returns the commands that run in the guest, over all connections of callers of
+// this caller's class. It waits for the agent's greeting first. If the agent does not
+// know this request, Execs does not send it, and the error is a [*RemoteError] of kind
+// [Unsupported]. An answer that makes no sense is an error that wraps [ErrProtocol].
 func (c *Client) Execs(ctx context.Context) (*ExecList, error) {
 	if err := c.needs(ctx, wire.FeatureExecs); err != nil {
 		return nil, err
@@ -77,12 +78,15 @@ func checkExec(e *wire.ExecState) error {
 	return nil
 }
 
-// KillExec ends the command that handle names, and everything that it has started.
-// Its connection may be another one, or have ended. It is ended by SIGTERM, and SIGKILL after a grace;
-// with force by SIGKILL at once. It returns when the agent has taken the request.
-// If no such command runs, the error is os.ErrProcessDone and a [*RemoteError] of
-// kind [NotFound]; if the agent does not know of handles, one of kind [Unsupported],
-// and nothing has been asked.
+// KillExec ends the command that handle names, and everything that it has started, even
+// if the command belongs to another connection, or its connection has ended. The agent
+// sends SIGTERM, and SIGKILL after 5 seconds; if force is true, SIGKILL at once.
+// KillExec returns when the agent has taken the request, not when the command has
+// ended.
+//
+// If no such command runs, the error is os.ErrProcessDone and a [*RemoteError] of kind
+// [NotFound]. If the agent does not know handles, nothing is sent, and the error is a
+// RemoteError of kind [Unsupported].
 func (c *Client) KillExec(ctx context.Context, handle []byte, force bool) error {
 	if len(handle) != handleSize {
 		return fmt.Errorf("client: a handle of %d bytes: want %d", len(handle), handleSize)
@@ -97,8 +101,8 @@ func (c *Client) KillExec(ctx context.Context, handle []byte, force bool) error 
 }
 
 // Handle returns 16 bytes that name the command for [Client.KillExec], over any
-// connection to the agent, and no other command ever. It is nil before Start, and
-// for an agent that gives none.
+// connection to the agent, and no other command ever. It returns nil before Start, and
+// if the agent gives no handles.
 func (c *Cmd) Handle() []byte { return bytes.Clone(c.handle) }
 
 // handleOf returns the handle in m. One of another length names nothing.

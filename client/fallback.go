@@ -120,8 +120,8 @@ func newClient(conn io.ReadWriteCloser, older func() *oldAgent) (*Client, error)
 		_ = c.Close()
 		return nil, beforeHello(err)
 	}
-	// Whatever else keeps hello from being sent, the link's reader learns of, such as
-	// a refusal that has come already.
+	// If hello cannot be sent for another reason, such as a refusal that has come
+	// already, the link's reader finds it out.
 	return c, nil
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/client"
 )
 
-func TestCommandsThatStartTogetherFallBackTogether(t *testing.T) {
+func TestConcurrentStartsFallBackTogether(t *testing.T) {
 	const commands = 32
 	g := startGuest(t, 1)
 	c := connect(t, g.target)

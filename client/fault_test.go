@@ -186,7 +186,7 @@ func TestConnectionStalledAtAnyByteLosesNothing(t *testing.T) {
 
 // The connection is stalled for as long as the caller waits, which is not for
 // ever, and good again after that.
-func TestConnectionStalledAtAnyByteHoldsUpNoCancelledCall(t *testing.T) {
+func TestCancelledCallsEndOnStalledConnections(t *testing.T) {
 	loadtest.Heavy(t)
 	everywhere(t, func(path, where string, at, in, out func(*fault) *fault) {
 		s := newStall()

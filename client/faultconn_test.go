@@ -67,7 +67,7 @@ func (f *faultConn) Write(p []byte) (int, error) {
 	return total, nil
 }
 
-// allow says how many of n bytes may pass, and strikes where it is none.
+// allow returns how many of n bytes may pass. If none may, it strikes first.
 func (f *fault) allow(conn *faultConn, n int) (int, error) {
 	f.mu.Lock()
 	left := int64(n)

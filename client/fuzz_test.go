@@ -90,8 +90,8 @@ func visit(ctx context.Context, c *client.Client) error {
 // end lets the client's user lose patience, and checks that all calls return,
 // with errors that are documented.
 //
-// The guest hangs up first, or else the client, which takes mux.CloseTimeout
-// where the guest does not read.
+// The guest hangs up first, or else the client. A client takes mux.CloseTimeout for
+// that if the guest does not read.
 func (d *duel) end(guestFirst bool) (ran, visited error) {
 	d.tb.Helper()
 	d.cancel()
@@ -229,8 +229,8 @@ func (e *ear) listen(conn net.Conn) {
 	}
 }
 
-// completion is what makes frames end with a whole one, and then a ping.
-// Nothing does where one is far from its end.
+// completion returns bytes that complete the last of frames, followed by a ping. It
+// returns false if that one is far from its end.
 func completion(frames []byte) (tail []byte, ok bool) {
 	if len(frames) > 0 && frames[0] != 0 {
 		return nil, false // a line: no agent

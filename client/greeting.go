@@ -8,17 +8,18 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// Ready waits for the agent's greeting, with which an agent that serves this
-// host has shown that it is there. Nothing needs it: requests may go out before.
-// Of an agent that speaks version 1 its refusal of version 2 will do, and if
-// the caller has asked for version 1, Ready is a Ping.
+// Ready waits for the agent's greeting until ctx or the connection ends. An agent
+// greets only a host that it serves. No call needs Ready before it: requests may go out
+// before the greeting. For an agent that speaks version 1, its refusal of version 2
+// counts as its greeting. If the caller has chosen version 1, Ready is a Ping. The
+// error is ctx's, one that wraps [ErrLost], or a [*RemoteError].
 func (c *Client) Ready(ctx context.Context) error {
 	return c.withFallback(func(l *link) error { return l.ready(ctx) })
 }
 
-// Hello waits for the agent's greeting, as [Client.Ready] does, and returns what
-// it says. After [Client.Resume] or [Client.Reseed] the agent has another AgentID,
-// which only later connections tell.
+// Hello waits for the agent's greeting, as [Client.Ready] does, and returns it. After
+// [Client.Resume] or [Client.Reseed] the agent has another AgentID, but only the
+// greetings of later connections have it.
 func (c *Client) Hello(ctx context.Context) (Hello, error) {
 	var h Hello
 	err := c.withFallback(func(l *link) error {

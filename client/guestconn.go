@@ -118,8 +118,8 @@ func (g *guestConn) fail(op string, err error) error {
 	return &net.OpError{Op: op, Net: g.remote.network, Source: g.LocalAddr(), Addr: g.remote, Err: err}
 }
 
-// A lostError is an error that wraps ErrLost, and never io.EOF, by which the
-// connection may have ended: to a reader that would be an end of what it reads.
+// A lostError is the error that ended the connection to the agent. It wraps ErrLost,
+// and never io.EOF, which a reader of the guest connection would take for its end.
 type lostError struct{ err error }
 
 func (e lostError) Error() string        { return e.err.Error() }
@@ -128,8 +128,8 @@ func (e lostError) As(target any) bool   { return errors.As(e.err, target) }
 
 var errNoVerdict = fmt.Errorf("%w: the agent reset the stream without a reason", ErrProtocol)
 
-// verdict is why the agent has broken off the connection. It has said so before
-// it did, and it is about to be read.
+// verdict returns the agent's reason for breaking off the connection. The agent sends
+// it first, so it is about to be read.
 func (g *guestConn) verdict() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -50,7 +50,7 @@ func TestGuestConnectionPassesOnHalfCloses(t *testing.T) {
 	wantStreams(t, c)
 }
 
-func TestGuestConnectionThatIsResetIsBrokenAndNoEnd(t *testing.T) {
+func TestGuestConnResetIsNotEOF(t *testing.T) {
 	c, _ := dial(t)
 	s := listen(t, "tcp")
 	for i := range 100 {
@@ -72,7 +72,7 @@ func TestGuestConnectionThatIsResetIsBrokenAndNoEnd(t *testing.T) {
 }
 
 // A server may answer before it has read all of a request, and close.
-func TestGuestConnectionWhoseServiceClosesEarlyIsReadToItsEnd(t *testing.T) {
+func TestGuestConnReadsToEOFIfTheServiceCloses(t *testing.T) {
 	c, _ := dial(t)
 	overEachNetwork(t, func(t *testing.T, network string) {
 		heard := make(chan struct{})
@@ -103,7 +103,7 @@ func TestGuestConnectionWhoseServiceClosesEarlyIsReadToItsEnd(t *testing.T) {
 	wantStreams(t, c)
 }
 
-func TestCloseOfAGuestConnectionDeliversWhatWasWritten(t *testing.T) {
+func TestGuestConnCloseDeliversWrittenBytes(t *testing.T) {
 	c, _ := dial(t)
 	overEachNetwork(t, func(t *testing.T, network string) {
 		s := listen(t, network)
@@ -125,7 +125,7 @@ func TestCloseOfAGuestConnectionDeliversWhatWasWritten(t *testing.T) {
 	wantStreams(t, c)
 }
 
-func TestCloseOfAGuestConnectionEndsAServiceThatNeverEnds(t *testing.T) {
+func TestGuestConnCloseEndsAnEndlessService(t *testing.T) {
 	c, _ := dial(t)
 	ended := make(chan error, 1)
 	s := serve(t, "tcp", func(guest halfCloser) {
@@ -199,7 +199,7 @@ func TestGuestConnectionIsLostWithItsClient(t *testing.T) {
 	}
 }
 
-func TestConnectionCutUnderAGuestConnectionIsNoEnd(t *testing.T) {
+func TestGuestConnCutIsNotEOF(t *testing.T) {
 	a := agenttest.Start(t)
 	s := serve(t, "tcp", func(guest halfCloser) { _, _ = io.Copy(guest, endless{}) })
 	for name, strike := range map[string]func(*faultConn) error{"hung up": hangUp, "reset": reset} {
@@ -223,7 +223,7 @@ func TestConnectionCutUnderAGuestConnectionIsNoEnd(t *testing.T) {
 	}
 }
 
-func TestGuestConnectionThatIsBrokenOffWithoutAReasonIsAnError(t *testing.T) {
+func TestGuestConnResetWithoutReasonIsAnError(t *testing.T) {
 	c, g := hostile(t)
 	go func() { // ends with its messages
 		m := g.receive().(*wire.Forward)

@@ -61,7 +61,7 @@ func TestGuestConnectionToWhatIsNotThereSaysSo(t *testing.T) {
 	wantStreams(t, c)
 }
 
-func TestGuestConnectionCarriesLargeAmountsBothWays(t *testing.T) {
+func TestGuestConnCarriesMegabytesBothWays(t *testing.T) {
 	c, _ := dial(t)
 	size := 64 << 20
 	if testing.Short() {
@@ -90,7 +90,7 @@ func TestGuestConnectionCarriesLargeAmountsBothWays(t *testing.T) {
 	})
 }
 
-func TestHundredGuestConnectionsAtOnceKeepApartAndLeaveNothing(t *testing.T) {
+func TestHundredGuestConnsKeepApart(t *testing.T) {
 	c, _ := dial(t)
 	s := serve(t, "tcp", echo)
 	if err := c.Ping(patiently(t)); err != nil { // all of the connection is there
@@ -117,7 +117,7 @@ func TestHundredGuestConnectionsAtOnceKeepApartAndLeaveNothing(t *testing.T) {
 	})
 }
 
-func TestIdleGuestConnectionsCostTheAgentNoBuffers(t *testing.T) {
+func TestIdleGuestConnsHoldNoBuffersInTheAgent(t *testing.T) {
 	c, _ := dial(t)
 	s := listen(t, "unix")
 	for range 64 {
@@ -176,7 +176,7 @@ func TestSideThatDoesNotReadHoldsUpNobodyElse(t *testing.T) {
 }
 
 // As while a VM is paused: nothing goes out, and nothing comes.
-func TestDeadlinesAndCloseOfAGuestConnectionHoldWhileTheConnectionIsStalled(t *testing.T) {
+func TestGuestConnDeadlinesHoldOnAStalledLink(t *testing.T) {
 	a := agenttest.Start(t)
 	stall := newStall()
 	c, err := client.DialWith(t.Context(), dialFaulty(a.Path, &fault{}, &fault{at: 100_000, strike: stall.strike}))
@@ -242,7 +242,7 @@ func TestDialGuestRefusalsAreRemoteErrors(t *testing.T) {
 	}
 }
 
-func TestDialGuestOfAnAgentThatIsTooOldIsUnsupported(t *testing.T) {
+func TestDialGuestOfAnOldAgentIsUnsupported(t *testing.T) {
 	c, g := hostile(t)
 	go func() { // ends with its messages
 		m, ok := g.receive().(*wire.Forward)

@@ -94,7 +94,7 @@ func TestHTTPDownloadsAtOnceAreWhole(t *testing.T) {
 
 func sum(b []byte) []byte { s := sha256.Sum256(b); return s[:] }
 
-func TestHTTPRequestThatIsCancelledEndsItsConnection(t *testing.T) {
+func TestCancelledHTTPRequestEndsItsConnection(t *testing.T) {
 	c, _ := dial(t)
 	gone := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -128,7 +128,7 @@ func through(p *client.Pool, target string) func(context.Context, string, string
 	}
 }
 
-func TestGuestConnectionKeepsItsPooledConnectionInUse(t *testing.T) {
+func TestGuestConnKeepsItsPooledConnectionInUse(t *testing.T) {
 	a := agenttest.Start(t)
 	p := newPool(t, client.PoolConfig{IdleTimeout: 20 * time.Millisecond})
 	s := serve(t, "unix", echo)
@@ -152,7 +152,7 @@ func TestGuestConnectionKeepsItsPooledConnectionInUse(t *testing.T) {
 }
 
 // An agent that shuts down takes no more forwards; the next one does.
-func TestDialGuestIsTriedAgainOverAnotherConnection(t *testing.T) {
+func TestDialGuestRetriesOverAnotherConnection(t *testing.T) {
 	for name, refuse := range map[string]func(*guest){
 		"shutting down": func(g *guest) {
 			m := g.receive().(*wire.Forward)

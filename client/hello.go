@@ -35,7 +35,7 @@ type Hello struct {
 	Features []string `json:"features,omitempty"` // what the agent can do beyond the base protocol
 }
 
-// What a Hello keeps of what an agent says.
+// Limits of a Hello: the rest is cut.
 const (
 	maxHelloText = 128 // bytes of each text
 	maxFeatures  = 64

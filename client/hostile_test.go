@@ -179,7 +179,7 @@ func TestFewerBytesThanTheAgentSentIsTruncation(t *testing.T) {
 	}
 }
 
-func TestExitWithAllBytesCountsThoughTheConnectionDies(t *testing.T) {
+func TestCompleteExitCountsAfterTheConnectionEnds(t *testing.T) {
 	c, g := hostile(t)
 	result := output(t.Context(), c)
 	e, stdout := g.exec()
@@ -262,7 +262,7 @@ func TestLostExitStatusIsAnError(t *testing.T) {
 	}
 }
 
-func TestAgentThatBreaksTheRulesLosesTheConnection(t *testing.T) {
+func TestProtocolViolationEndsTheConnection(t *testing.T) {
 	for name, misbehave := range map[string]func(g *guest, e *wire.Exec){
 		"an endless row of events": func(g *guest, e *wire.Exec) {
 			for range 10 {
@@ -328,7 +328,7 @@ func TestGoodbyeIsTheErrorOfWhatComesAfter(t *testing.T) {
 	wantKind(t, err, client.ShuttingDown)
 }
 
-func TestUnknownMessagesAndEventsForNobodyAreIgnored(t *testing.T) {
+func TestUnknownMessagesAndStrayEventsAreIgnored(t *testing.T) {
 	c, g := hostile(t)
 	g.send(&wire.Exited{Head: wire.Head{ID: 4711}})
 	_, _ = g.control.Write([]byte("\x00\x00\x00\x0c\x81\xa4type\xa5later"))

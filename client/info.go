@@ -9,8 +9,9 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// Info is what an agent says of itself and its guest. What it could not find
-// out is empty or 0. The guest says it: texts are printable, and short.
+// Info describes an agent and its guest. A field that the agent could not find out is
+// empty or 0. The guest fills it in, so it may be false; texts are printable, and
+// short.
 type Info struct {
 	Version  string // of the agent
 	Protocol int    // version that is spoken on this connection
@@ -46,7 +47,7 @@ type Info struct {
 	Agent AgentInfo // zero: not told
 }
 
-// AgentInfo is what an agent says of itself, since it has begun.
+// AgentInfo has figures about an agent, counted from its start.
 type AgentInfo struct {
 	Uptime      time.Duration
 	RSS         uint64 // bytes
@@ -66,9 +67,9 @@ type AgentInfo struct {
 	CgroupsKept uint64 // of execs that have ended: something that they left is in them
 }
 
-// Info asks the agent what it and its guest are. One that speaks protocol version
-// 1 only tells nothing but the round trip. Figures that no machine has are an error
-// that wraps [ErrProtocol].
+// Info asks the agent about itself and its guest. From an agent that speaks protocol
+// version 1 only, the caller learns nothing but the round trip. If the answer has
+// figures that no machine has, the error wraps [ErrProtocol].
 func (c *Client) Info(ctx context.Context) (*Info, error) {
 	asked := time.Now()
 	done, err := c.request(ctx, func(h wire.Head) wire.Message { return &wire.Info{Head: h} })

@@ -10,12 +10,12 @@ import (
 // Limits bound what a command and everything that it starts may use. Zero: no
 // limit.
 //
-// The guest must be able to set them (docs/protocol.md, section 4). Where it is
-// not, Start returns a [*RemoteError] of kind [Unsupported]: no limit is ever
-// ignored. A command that runs as root can escape them.
+// The guest must be able to set them (docs/protocol.md, section 4). Otherwise Start
+// returns a [*RemoteError] of kind [Unsupported]: no limit is ever ignored. A command
+// that runs as root can escape them.
 type Limits struct {
-	// Memory is in bytes, file cache included; none of it is swapped. A command
-	// that needs more is killed as a whole, and [ProcessState.OOMKilled] says so.
+	// Memory is in bytes, file cache included; none of it is swapped. A command that
+	// needs more is killed as a whole, and [ProcessState.OOMKilled] is then true.
 	Memory uint64
 
 	// PIDs is how many processes and threads there may be at a time. A fork
@@ -27,7 +27,7 @@ type Limits struct {
 	CPU float64
 }
 
-// request returns what is sent, nil where there is no limit.
+// request returns the limits as they are sent, nil if there are none.
 func (l Limits) request() *wire.Limits {
 	if l == (Limits{}) {
 		return nil

@@ -59,7 +59,7 @@ func TestLingerIsNotAskedOfAnAgentThatIsTooOld(t *testing.T) {
 	wantKind(t, cmd.Run(), client.Unsupported)
 }
 
-func TestVerbatimArgumentsAreNotSentToAGuestWithoutCommandLines(t *testing.T) {
+func TestVerbatimNeedsTheFeature(t *testing.T) {
 	c, a := dial(t)
 	cmd := c.CommandContext(patiently(t), "cmd", "/c", "dir")
 	cmd.Verbatim = true

@@ -21,7 +21,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// What os/exec promises of a Cmd.
+// A Cmd keeps these promises of os/exec.
 
 // k8s.io/utils/exec.ExitError's methods.
 var _ interface {
@@ -201,7 +201,7 @@ type stuck struct{ freed chan struct{} }
 
 func (s *stuck) Write(b []byte) (int, error) { <-s.freed; return len(b), nil }
 
-func TestWaitDelayBoundsAWriterAfterTheCommandHasEnded(t *testing.T) {
+func TestWaitDelayBoundsWritersAfterTheExit(t *testing.T) {
 	c, _ := dial(t)
 	w := &stuck{freed: make(chan struct{})}
 	defer close(w.freed)
@@ -243,7 +243,7 @@ func TestCommandThatWasEndedHasNotSucceeded(t *testing.T) {
 	})
 }
 
-func TestContextThatEndsAfterTheCommandIsNotItsError(t *testing.T) {
+func TestWaitIgnoresAContextThatEndsAfterTheExit(t *testing.T) {
 	c, g := hostile(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cmd := c.CommandContext(ctx, "anything")
@@ -288,7 +288,7 @@ func TestStateReadsWell(t *testing.T) {
 	}
 }
 
-// What a caller reads to its end is counted, too.
+// Bytes that a caller reads from a pipe, to its end, are counted, too.
 func TestPipeThatEndsEarlyIsTruncation(t *testing.T) {
 	c, g := hostile(t)
 	cmd := c.Command("anything")
@@ -365,7 +365,7 @@ func TestRequestThatIsTooLongIsAnErrorAtOnce(t *testing.T) {
 }
 
 // Starts that are given up leave nothing behind on a connection that is kept.
-func TestManyStartsThatAreGivenUpDoNotUseTheConnectionUp(t *testing.T) {
+func TestCancelledStartsDoNotExhaustTheConnection(t *testing.T) {
 	c, _ := dial(t)
 	for range 400 {
 		ctx, cancel := context.WithCancel(t.Context())

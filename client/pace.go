@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// A pace has the connections of one target's commands wait, which version 1 has one
-// each of, after one that was of no use: it could not be made, or it has ended before
-// the agent had said anything. A nil pace has none wait.
+// A pace delays connections of version 1, which carry one command each, to one target.
+// It delays the next one after a useless one: it could not be made, or it ended before
+// the agent had said anything. A nil pace delays none.
 type pace struct {
 	config *PoolConfig
 

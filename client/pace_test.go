@@ -58,7 +58,7 @@ func (v *oldVM) tries(t *testing.T) {
 	_ = p.Close()
 }
 
-func TestPoolPacesCommandsOfVersion1ThatAreHungUpOn(t *testing.T) {
+func TestPoolPacesVersion1CommandsThatAreCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &oldVM{}
 		v.tries(t)

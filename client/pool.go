@@ -22,33 +22,30 @@ var (
 )
 
 // A Pool keeps one connection to each agent, which all callers share. NewPool makes
-// one; Get of a zero Pool fails. It is
-// safe for any number of goroutines, and none of them waits for an agent that
-// it has not asked for.
+// one; Get of a zero Pool fails. It is safe for any number of goroutines, and none of
+// them waits for an agent that it has not asked for.
 //
-// The pool tells a VM that is gone from one that is paused. A connection that
-// has ended is replaced at the next Get. One that is silent is kept, with the
-// commands that run over it, for as long as the target does not answer another
-// one either: a paused VM, when it goes on, goes on with everything. It is
-// closed only when a new connection to the same target is answered, more than
-// once, and the old one still is not, as after a VM has been restored from a
-// snapshot. At most 8 replaced connections are kept for each target: one more ends
-// the oldest.
+// The pool tells a VM that is gone from one that is paused. The next Get replaces a
+// connection that has ended. The pool keeps a silent connection, and the commands that
+// run over it, for as long as the target does not answer another one either. When
+// a paused VM goes on, it goes on with everything. The pool closes it only if a new
+// connection to the same target is answered, more than once, and the old one still is
+// not. That is so after a VM has been restored from a snapshot. At most 8 replaced
+// connections are kept for each target: one more ends the oldest.
 //
-// A command of a Client from a Pool that certainly has not started, because the
-// connection had ended, the pool closed it as idle, or the agent was shutting
-// down, is started over another connection, once, and so is the dialing of
-// [Client.DialGuest]. Other requests, such as Ping, are not tried again.
+// A command of a pool's Client may fail to start because the connection had ended, the
+// pool closed it as idle, or the agent was shutting down. If it certainly has not
+// started, it is started over another connection, once. The same holds for the dialing
+// of [Client.DialGuest]. Other requests, such as Ping, are not tried again.
 //
-// It is started only if the same agent answers there: one whose greeting has the
-// same BootID and the same AgentID as that of the connection before ([Hello]; no
-// id is the same as no id). Otherwise the VM was rebooted or replaced, or its agent
-// was restarted or reseeded, and the caller, who may have meant the one that was
-// there, gets the first error, joined with one that wraps [ErrAnotherAgent]. Get
-// returns a Client of the new one. An agent that speaks version 1 does not say who
-// it is: each of its commands goes to the VM that has the address then, and so does
-// the second try of one. Clones of a snapshot say the same of themselves until they
-// are reseeded: [Pool.Forget] tells the pool that a VM is gone.
+// The second try needs the same agent: its greeting has the same BootID and the same
+// AgentID as that of the connection before ([Hello]; no id is the same as no id).
+// Otherwise the VM was rebooted or replaced, or its agent was restarted or reseeded,
+// and the caller may have meant the one before. It gets the first error, joined with
+// one that wraps [ErrAnotherAgent]. Get returns a Client of the new one. An agent that
+// speaks version 1 does not say who it is: each of its commands, and its second try,
+// goes to the VM that has the address then. Clones of a snapshot have the same ids
+// until they are reseeded: [Pool.Forget] tells the pool that a VM is gone.
 type Pool struct {
 	config PoolConfig
 	ctx    context.Context // ends with Close
@@ -77,15 +74,17 @@ func NewPool(config PoolConfig) *Pool {
 	return p
 }
 
-// Get returns the connection to target, which it makes where there is none. The
-// caller does not close it, nor keep it: Get costs next to nothing.
+// Get returns the connection to target, and makes one if there is none. It waits until
+// the attempt has ended, or ctx. [PoolConfig.DialTimeout] bounds an attempt, which
+// begins when its back-off is over. The caller neither closes nor keeps the Client: Get
+// costs next to nothing.
 //
-// Attempts are shared by all who wait for the same target, and one of them going
-// away does not end it for the others. An attempt that fails, fails for all who
-// wait for it, unless [PoolConfig.Wait] is set; after one that has failed, the next
-// waits for its back-off.
-// Get returns [ErrPoolClosed], [ErrPoolFull], what [ParseTarget] says is wrong
-// with target, or a [*DialError], which wraps ctx's error if that has ended, that of
+// Callers that wait for the same target share an attempt, and the end of one caller's
+// ctx does not end it for the others. An attempt that fails, fails for all who wait for
+// it, unless [PoolConfig.Wait] is set: then Get waits for the next one.
+//
+// Get returns [ErrPoolClosed], [ErrPoolFull], the error of [ParseTarget], or a
+// [*DialError]. A DialError wraps ctx's error if that has ended, that of
 // [PoolConfig.Verify], or [ErrForgotten].
 func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
 	if p.members == nil {

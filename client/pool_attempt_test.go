@@ -139,7 +139,7 @@ func TestPoolSaysWhyItWouldHaveWaited(t *testing.T) {
 	}
 }
 
-func TestPoolRemembersABackOffThatIsLongerThanItsIdleTimeout(t *testing.T) {
+func TestPoolKeepsABackOffBeyondIdleTimeout(t *testing.T) {
 	config := soon()
 	config.MinBackoff, config.IdleTimeout = time.Hour, time.Millisecond
 	a := agenttest.Start(t)

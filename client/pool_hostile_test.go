@@ -76,7 +76,7 @@ func (g *guest) answerFor(alive time.Duration) {
 }
 
 // One VM must not fill the pool, whatever it does not answer.
-func TestPoolBoundsTheReplacedConnectionsOfATarget(t *testing.T) {
+func TestPoolBoundsReplacedConnectionsOfATarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, v := fakePool(t, client.PoolConfig{}, startOnly)
 		const rounds = 2 * client.MaxRetired
@@ -102,7 +102,7 @@ func TestPoolBoundsTheReplacedConnectionsOfATarget(t *testing.T) {
 	})
 }
 
-func TestPoolPacesAnAgentThatAnswersOnceAndHangsUp(t *testing.T) {
+func TestPoolPacesAgentsThatAnswerOnceAndHangUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, v := fakePool(t, client.PoolConfig{}, answerOnce(0))
 		insist(t, p, v)

@@ -66,7 +66,7 @@ func TestPoolRetriesOverTheSameAgentAlone(t *testing.T) {
 			if s := p.Stats(); arrived.Load() != 0 || s.Retries != 0 {
 				t.Errorf("%d commands arrived at another agent, %d retries; want none", arrived.Load(), s.Retries)
 			}
-			// What is asked for anew is for the one that is there.
+			// A command after another Get is for the new agent.
 			if err := get(t, p, "vm").Command("true").Run(); err != nil {
 				t.Errorf("Run after Get = %v", err)
 			}

@@ -123,7 +123,7 @@ func TestPoolTellsItsLoggerOfAnotherAgent(t *testing.T) {
 	}
 }
 
-func TestPoolTellsItsLoggerWhyACommandIsTriedAgain(t *testing.T) {
+func TestPoolLogsWhyACommandIsRetried(t *testing.T) {
 	var text lockedBuffer
 	p, _ := fakePool(t, client.PoolConfig{Logger: slog.New(slog.NewTextHandler(&text, nil))}, func(dial int, g *guest) {
 		if dial == 1 {

@@ -16,7 +16,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// A paused VM is not dead, and goes on where it was.
+// A paused VM is not dead: later it continues as if nothing had happened.
 func TestPoolKeepsTheConnectionToAPausedVM(t *testing.T) {
 	a := agenttest.Start(t)
 	v := startVMM(t, a.Path)
@@ -52,7 +52,7 @@ func TestPoolKeepsTheConnectionToAPausedVM(t *testing.T) {
 }
 
 // After a restore a connection may look alive that leads nowhere.
-func TestPoolFindsOutAConnectionThatOnlyLooksAlive(t *testing.T) {
+func TestPoolDetectsAConnectionThatOnlyLooksAlive(t *testing.T) {
 	for _, how := range []string{"when it is asked for", "by itself, under a command"} {
 		t.Run(how, func(t *testing.T) {
 			a := agenttest.Start(t)
@@ -136,7 +136,7 @@ func (g *guest) answer(awake <-chan struct{}) {
 }
 
 // A VM may be paused for just so long that its old connection is late.
-func TestPoolLetsCommandsEndOnAConnectionThatWasLate(t *testing.T) {
+func TestPoolLetsCommandsFinishOnALateConnection(t *testing.T) {
 	p, v, cmd, talk, awake := late(t)
 	v.Resume()
 	talk("late")
@@ -151,7 +151,7 @@ func TestPoolLetsCommandsEndOnAConnectionThatWasLate(t *testing.T) {
 }
 
 // A VM may go on for just so long that it answers a new connection.
-func TestPoolDoesNotJudgeAConnectionByOneThatIsPausedToo(t *testing.T) {
+func TestPoolKeepsAConnectionIfBothArePaused(t *testing.T) {
 	p, v, cmd, talk, _ := late(t)
 	// The newer one is silent too, and so replaced, after the first judgement.
 	agenttest.Eventually(t, "yet another connection", func() bool { return p.Stats().Dials >= 4 })
@@ -165,7 +165,7 @@ func TestPoolDoesNotJudgeAConnectionByOneThatIsPausedToo(t *testing.T) {
 }
 
 // A connection that has been replaced, and is kept for its commands, may die later.
-func TestPoolFindsOutThatAConnectionIsDeadThatItHasReplaced(t *testing.T) {
+func TestPoolDetectsADeadReplacedConnection(t *testing.T) {
 	p, v, cmd, talk, awake := late(t)
 	v.Resume()
 	talk("late")
@@ -178,7 +178,7 @@ func TestPoolFindsOutThatAConnectionIsDeadThatItHasReplaced(t *testing.T) {
 	agenttest.Eventually(t, "it is counted", func() bool { s := p.Stats(); return s.Stale == 1 && s.Conns == 1 })
 }
 
-func TestPoolProbesASilentConnectionBeforeItIsUsedAgain(t *testing.T) {
+func TestPoolProbesASilentConnectionBeforeReuse(t *testing.T) {
 	a := agenttest.Start(t)
 	v := startVMM(t, a.Path)
 	config := soon()

@@ -32,7 +32,7 @@ func TestPoolReplacesAConnectionThatHasEnded(t *testing.T) {
 	}
 }
 
-func TestPoolStartsACommandOverAnotherConnectionIfItCertainlyHasNotStarted(t *testing.T) {
+func TestPoolRetriesCommandsThatDidNotStart(t *testing.T) {
 	t.Run("the connection has ended", func(t *testing.T) {
 		a := agenttest.Start(t)
 		v := startVMM(t, a.Path)
@@ -96,7 +96,7 @@ func TestPoolStartsACommandOverAnotherConnectionIfItCertainlyHasNotStarted(t *te
 	})
 }
 
-func TestPoolNeverStartsACommandAgainThatMayHaveStarted(t *testing.T) {
+func TestPoolNeverRetriesCommandsThatMayHaveRun(t *testing.T) {
 	a := agenttest.Start(t)
 	file := filepath.Join(t.TempDir(), "runs")
 	ran := func() bool { text, _ := os.ReadFile(file); return len(text) > 0 }

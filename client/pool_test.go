@@ -108,7 +108,7 @@ func TestPoolSharesOneConnectionPerTarget(t *testing.T) {
 }
 
 // Connections come and go under commands that are just being started.
-func TestPoolClosesNoConnectionOverWhichACommandIsBeingStarted(t *testing.T) {
+func TestPoolKeepsConnectionsOfStartingCommands(t *testing.T) {
 	a := agenttest.Start(t)
 	p := newPool(t, client.PoolConfig{MaxConns: 2, Dial: func(ctx context.Context, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", a.Path)

@@ -24,12 +24,11 @@ type PoolConfig struct {
 	// for all who wait for it.
 	Wait bool
 
-	// Verify is called for each new connection, after the agent's greeting and
-	// before anybody gets the connection. An error closes it, and is wrapped by
-	// the [*DialError] of those who wait; the attempt has then failed as any other
-	// does, and the next one waits. nil: every agent is taken. What h says the
-	// guest says: Verify finds out a VM that was replaced by another one at the
-	// same address, and no guest that lies.
+	// Verify is called for each new connection, after the agent's greeting and before
+	// anybody gets the connection. An error closes the connection, and the [*DialError]
+	// of those who wait wraps it; like any failed attempt, it delays the next one. nil:
+	// every agent is taken. The guest fills in h: Verify detects another VM at the same
+	// address, but not a guest that lies.
 	//
 	// An agent that speaks version 1 says nothing: h has Protocol 1 and no more,
 	// and each of its commands goes over a connection that nobody verifies. To
@@ -39,15 +38,16 @@ type PoolConfig struct {
 	// wait for it, and so does [Pool.Close].
 	Verify func(target string, h Hello) error
 
-	// After a failed attempt the next one to the same target waits for
-	// MinBackoff, then twice as long each time, to MaxBackoff; in truth for a
-	// random time between half of that and all of it. A connection has failed, too,
-	// if it ends before MaxBackoff has passed. If the agent had answered a request by
-	// then (by anything but shutting_down or limit), and MinBackoff had passed, half
-	// of the failures are forgotten: an agent that is restarted is there again at
-	// once. Of an agent that speaks version 1 a connection of a command has failed if
-	// it ends before the agent has said anything; such connections have a back-off of
-	// their own. 0: 100 ms and 5 seconds.
+	// After a failed attempt the next one to the same target waits for MinBackoff, then
+	// twice as long each time, up to MaxBackoff. The actual wait is random, between
+	// half of that and all of it. 0: 100 ms and 5 seconds.
+	//
+	// A connection has failed, too, if it ends before MaxBackoff has passed. If by then
+	// MinBackoff had passed, and the agent had answered a request (by anything but
+	// shutting_down or limit), half of the failures are forgotten: an agent that is
+	// restarted is there again at once. A version 1 connection of a command has failed
+	// if it ends before the agent has said anything; such connections have a back-off
+	// of their own.
 	MinBackoff, MaxBackoff time.Duration
 
 	// A connection over which nothing has come for ProbeAfter is asked for an
@@ -61,10 +61,10 @@ type PoolConfig struct {
 	// IdleTimeout is how long a connection that nobody uses is kept. 0: 5 minutes.
 	IdleTimeout time.Duration
 
-	// MaxConns is how many connections may be open, or being opened, at a time.
-	// Where there are as many, the one that has been idle for longest gives way.
-	// One that is silent and in use counts, and where there is no room for another
-	// connection to its target, it is not found out. 0: no limit.
+	// MaxConns is how many connections may be open, or being opened, at a time. If
+	// there are as many, the pool closes the one that has been idle for longest. One
+	// that is silent and in use counts. If there is no room for another connection to
+	// its target, the pool does not find out whether it is dead. 0: no limit.
 	//
 	// An agent that speaks protocol version 1 counts as one connection, in
 	// PoolStats too, whatever it has: each of its commands has one of its own,

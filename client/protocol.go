@@ -24,19 +24,20 @@ func (p Protocol) check() error {
 // Protocol returns the version that is spoken with the agent, and
 // [ProtocolAuto] before that is known, by any answer or [Client.Ready].
 //
-// Version 1 has one connection for each command, which the Client makes when
-// the command starts, so that Start may fail with a [*DialError], or wait for as
-// long as the dialer does. What version 1 cannot do is a [*RemoteError] of kind
-// [Unsupported]: TTY, User, Dir, ClearEnv, Keep, Limits, Signal, the clock,
-// hostname and ssh keys of Resume, DialGuest, and bytes that are not UTF-8 in Args
-// and Env.
-// What it does less well:
+// Version 1 has one connection for each command, which the Client makes when the
+// command starts. So Start may fail with a [*DialError], or wait for as long as the
+// dialer does. The Client refuses a request that version 1 lacks with a [*RemoteError]
+// of kind [Unsupported]: TTY, User, Dir, ClearEnv, Keep, Limits, Signal, DialGuest, and
+// bytes that are not UTF-8 in Args and Env. The same holds for the clock, hostname and
+// ssh keys of Resume.
+//
+// Version 1 does these less well:
 //
 //   - A command is ended, by its context, Kill or its Timeout, which the Client
 //     keeps, by closing its connection: how it then went is not known.
 //   - A command that a signal has ended has the exit code -1, and no signal.
 //   - The agent tells no errors apart: those that it gives are of kind [Internal].
-//   - That all output has come nobody can check. Agents that speak version 1 only
+//   - Nobody can check whether all output has come. Agents that speak version 1 only
 //     are known to lose some when it is read slowly.
 //   - Ping is an attempt to speak version 2, for 10 seconds. An agent that has
 //     learnt it ends the Client with an error that wraps [ErrLost], once no

@@ -141,7 +141,7 @@ func TestPoolOfAgentsOfBothVersionsUnderLoad(t *testing.T) {
 	}
 }
 
-func TestPoolsFirstCommandCostsOneReconnectAndLaterOnesNone(t *testing.T) {
+func TestPoolReconnectsOnceForVersion1(t *testing.T) {
 	g := startGuest(t, 1)
 	p := newPool(t, client.PoolConfig{ProbeAfter: time.Hour})
 	for n := 1; n <= 5; n++ {
@@ -179,7 +179,7 @@ func TestPoolNoticesAnAgentThatHasLearntVersion2(t *testing.T) {
 	}
 }
 
-func TestPoolNoticesAnAgentThatHasForgottenVersion2(t *testing.T) {
+func TestPoolNoticesADowngradeToVersion1(t *testing.T) {
 	a := agenttest.Start(t)
 	v := startVMM(t, a.Path)
 	p := newPool(t, soon())
@@ -198,7 +198,7 @@ func TestPoolNoticesAnAgentThatHasForgottenVersion2(t *testing.T) {
 	})
 }
 
-func TestCommandThatAnAgentOfVersion2AloneRefusesIsRunOverVersion2(t *testing.T) {
+func TestPoolSwitchesToVersion2AfterAnUpgrade(t *testing.T) {
 	g := startGuest(t, 1)
 	p := newPool(t, client.PoolConfig{ProbeAfter: time.Hour})
 	if err := say(patiently(t), p, g.target, "x"); err != nil {
@@ -213,7 +213,7 @@ func TestCommandThatAnAgentOfVersion2AloneRefusesIsRunOverVersion2(t *testing.T)
 	}
 }
 
-func TestClientOfAnAgentThatHasLearntVersion2EndsOnceItIsUnused(t *testing.T) {
+func TestIdleVersion1ClientEndsAfterAnUpgrade(t *testing.T) {
 	g := startGuest(t, 1)
 	c := connect(t, g.target)
 	cmd, talk := talker(t, c)
@@ -280,7 +280,7 @@ func TestAgentOfVersion1ThatIsNotThereIsNotReady(t *testing.T) {
 	}
 }
 
-func TestCloseOfAClientThatSpeaksVersion1EndsItsCommands(t *testing.T) {
+func TestCloseEndsVersion1Commands(t *testing.T) {
 	g := startGuest(t, 1)
 	c := connect(t, g.target)
 	cmd, talk := talker(t, c)

@@ -32,11 +32,14 @@ type WaitOptions struct {
 	Waiting func(err error)
 }
 
-// WaitReady waits for the agent that target names, of a VM that is starting for example,
-// until it has greeted. It tries to connect again and again, at first every few
-// milliseconds and later every quarter of a second, until ctx ends. The error is the one
-// that [ParseTarget] gives, or a [*DialError]. It wraps ctx's error if ctx has ended, and
-// then that of the last attempt, too. Nothing has run in the guest. The caller closes the Client.
+// WaitReady connects to the agent that target names and waits until it has greeted. The
+// VM may still be starting. WaitReady tries again and again, at first every few
+// milliseconds and later every quarter of a second, until ctx ends. The caller closes
+// the Client.
+//
+// The error is that of [ParseTarget], or a [*DialError]. If ctx has ended, it wraps
+// ctx's error, and that of the last attempt, too. After an error nothing has run in the
+// guest.
 func WaitReady(ctx context.Context, target string) (*Client, error) {
 	return WaitReadyWith(ctx, target, WaitOptions{})
 }

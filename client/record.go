@@ -17,8 +17,8 @@ const (
 	maxName     = 64 // bytes of a signal's name, or a reason
 )
 
-// checkExited returns an error that wraps ErrProtocol if no agent that greeted by
-// h can mean m. What internal/v1 makes of version 1 is checked there.
+// checkExited returns an error that wraps ErrProtocol if no agent that greeted by h can
+// mean m. Package v1 checks the records that it makes of version 1.
 func checkExited(m *wire.Exited, h Hello) error {
 	signaled := m.SignalNumber != 0
 	switch {

@@ -157,7 +157,7 @@ func TestStartedWithoutAPIDIsNotStarted(t *testing.T) {
 }
 
 // A command that exits with 0 because it was ended has not succeeded.
-func TestRunWithOfACommandThatTheAgentEndsIsAnError(t *testing.T) {
+func TestRunWithFailsIfTheAgentEndsTheCommand(t *testing.T) {
 	near, far := socketpair(t)
 	type ran struct {
 		state *client.ProcessState

@@ -28,9 +28,8 @@ func speaksVersion1(err error) bool {
 	return ok && refused.version1
 }
 
-// answered is a connection to an agent, below yamux. It reads the line with which
-// an agent that does not speak this protocol, or a peer that is no agent, answers the
-// preface.
+// answered is a connection to an agent, below yamux. It reads the line that answers the
+// preface if the agent does not speak this protocol, or if the peer is not an agent.
 type answered struct {
 	io.ReadWriteCloser
 	checked bool // only the mux's receiving goroutine knows

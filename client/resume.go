@@ -21,7 +21,7 @@ type ResumeOptions struct {
 
 	MachineID bool   // write a new random /etc/machine-id
 	Hostname  string // empty: leave it
-	SSHKeys   bool   // make new host keys, where sshd is installed
+	SSHKeys   bool   // make new host keys, if sshd is installed
 
 	Clock     bool // set the guest's clock by this host's, forward
 	ClockBack bool // or back
@@ -88,15 +88,15 @@ func (e *ResumeError) Unwrap() []error {
 	return all
 }
 
-// Resume makes a guest that has been restored from a snapshot a machine of its
-// own. It is the first thing to do after a restore, before any command runs,
-// and may be done again at any time. New keys may take seconds.
+// Resume makes a guest that has been restored from a snapshot a machine of its own.
+// Call it first after a restore, before any command runs; it may be called again at any
+// time. New keys may take seconds. It waits for the agent's answer until ctx ends.
 //
-// Each step is tried, whatever has become of the others. Where any has failed
-// the error is a [*ResumeError], with the same report. A [*RemoteError] says
-// that the agent has tried none. After another error it is not known what was
-// done: do it again. One that wraps [ErrProtocol] says that the agent does not tell
-// what has become of a step that was asked for.
+// The agent tries each step, whether or not others fail. If any fails, the error is a
+// [*ResumeError], with the same report. A [*RemoteError] says that the agent has tried
+// no step. After any other error it is not known what was done: call Resume again. One
+// that wraps [ErrProtocol] says that the agent did not report a step that was asked
+// for.
 func (c *Client) Resume(ctx context.Context, o ResumeOptions) (*ResumeReport, error) {
 	m := wire.Reseed{
 		Entropy: o.Entropy, MachineID: o.MachineID, Hostname: o.Hostname, SSHKeys: o.SSHKeys, ClockBack: o.ClockBack,
@@ -123,10 +123,10 @@ func (c *Client) Resume(ctx context.Context, o ResumeOptions) (*ResumeReport, er
 	return report, err
 }
 
-// Reseed has the guest's kernel credit entropy, 16 to 512 bytes that no other
-// clone of its snapshot gets, to its random number generator, and reseed it.
-// regenMachineID has it write a new random /etc/machine-id after that. It is
-// [Client.Resume] with less to say.
+// Reseed is [Client.Resume] with fewer options. The guest's kernel credits entropy to
+// its random number generator and reseeds it. entropy is 16 to 512 bytes that no other
+// clone of the snapshot gets. If regenMachineID is true, the agent then writes a new
+// random /etc/machine-id.
 func (c *Client) Reseed(ctx context.Context, entropy []byte, regenMachineID bool) error {
 	_, err := c.reseed(ctx, &wire.Reseed{Entropy: entropy, MachineID: regenMachineID}, func() uint64 { return 0 })
 	return err
@@ -151,9 +151,9 @@ func (c *Client) reseed(ctx context.Context, m *wire.Reseed, now func() uint64) 
 	return &report, nil
 }
 
-// checkSteps returns an error that wraps ErrProtocol if steps leave out one that m
-// asks for (docs/protocol.md, section 3). What stands for an agent that speaks version
-// 1 tells of the steps that version 1 has.
+// checkSteps returns an error that wraps ErrProtocol if steps leave out one that m asks
+// for (docs/protocol.md, section 3). For an agent of version 1 steps has only those
+// that version 1 has.
 func checkSteps(m *wire.Reseed, steps []wire.Step, p Protocol) error {
 	for _, want := range []struct {
 		name  string

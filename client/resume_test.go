@@ -15,7 +15,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// What the steps do is shown in a guest: e2e/reseed.
+// e2e/reseed shows the effect of the steps in a guest.
 
 type resumed struct {
 	report *client.ResumeReport
@@ -66,7 +66,7 @@ func TestResumeSendsWhatIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestResumeDrawsOtherEntropyEachTimeAndLeavesTheClock(t *testing.T) {
+func TestResumeDrawsEntropyAndLeavesTheClock(t *testing.T) {
 	_, one, _ := resume(t, client.ResumeOptions{})
 	_, other, _ := resume(t, client.ResumeOptions{})
 	if bytes.Equal(one.Entropy, other.Entropy) || one.ClockNS != 0 {
@@ -104,7 +104,7 @@ func stepsOf(names ...string) []wire.Step {
 	return steps
 }
 
-func TestResumeWithoutAStepThatWasAskedForIsAnError(t *testing.T) {
+func TestResumeFailsIfAStepHasNoResult(t *testing.T) {
 	all := []string{"entropy", "random_seed", "machine_id", "dbus_id", "clock", "hostname", "ssh_keys"}
 	for n, missing := range all {
 		t.Run(missing, func(t *testing.T) {

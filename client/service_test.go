@@ -92,8 +92,8 @@ func wantStreams(t *testing.T, c *client.Client) {
 	agenttest.Eventually(t, "all streams but the control stream have ended", func() bool { return client.NumStreams(c) == 1 })
 }
 
-// wantBroken wants an error that is no end, and says that the guest's connection
-// broke.
+// wantBroken wants an error that says that the guest's connection broke, and is not
+// io.EOF.
 func wantBroken(t *testing.T, what string, err error) {
 	t.Helper()
 	remote, ok := errors.AsType[*client.RemoteError](err)

@@ -9,11 +9,14 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// Start starts the command, and returns once the agent has said that it runs.
-// The caller must call Wait after a Start that returned nil. If Start returns
-// an error, the command has not run, unless that is a [*MaybeStartedError]. It is an
-// [*ExitError] if the start hung, in execve(2) for example, and the agent has ended it:
-// its Reason is "timeout", "killed" or "shutdown".
+// Start starts the command, and returns once the agent has said that it runs. It waits
+// for that until the context or the connection ends. After a Start that returned nil
+// the caller must call Wait.
+//
+// If Start returns an error, the command has not run, unless that is a
+// [*MaybeStartedError]. The error is an [*ExitError] if the start hung, in execve(2)
+// for example, and the agent has ended it: its Reason is "timeout", "killed" or
+// "shutdown". A [*RemoteError] is the agent's refusal.
 func (c *Cmd) Start() error {
 	if err := c.checkStart(); err != nil {
 		return err

@@ -10,13 +10,15 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// A ProcessState is how a command ended.
+// A ProcessState says how a command ended. Of its methods only ExitCode and String
+// allow a nil ProcessState.
 type ProcessState struct {
 	pid    int
 	exited wire.Exited
 
-	// The code is one of 32 bits without a sign, as Windows has them: its guests
-	// say so by their greeting, and those of version 1 may be any.
+	// wide says that the code has 32 bits without a sign, as on Windows. Windows guests
+	// announce it by their greeting; version 1 has no greeting, so any of its guests
+	// may have one.
 	wide bool
 }
 
@@ -30,12 +32,12 @@ func newProcessState(pid int, m *wire.Exited, h Hello) *ProcessState {
 	return s
 }
 
-// Pid is the process's in the guest.
+// Pid returns the pid of the command's process in the guest.
 func (s *ProcessState) Pid() int { return s.pid }
 
-// ExitCode returns the exit code. It returns -1 if a signal ended the command, or if
-// s is nil: the command has not ended, or how is not known. A code is 0 to 255, and for a command
-// on Windows, as in os/exec, 0 to 4294967295.
+// ExitCode returns the exit code, or -1 if a signal ended the command. If s is nil, it
+// also returns -1: the command has not ended, or it is not known how. A code is 0 to
+// 255. For a command on Windows, as in os/exec, it is 0 to 4294967295.
 func (s *ProcessState) ExitCode() int {
 	switch {
 	case s == nil:
@@ -62,9 +64,9 @@ func (s *ProcessState) ExitStatus() int {
 	}
 }
 
-// Exited is true, of a command that a signal ended too, unlike os.ProcessState's:
-// the command has ended and its status is known. It is there for
-// k8s.io/utils/exec.ExitError, whose users ignore the status without it.
+// Exited returns true, also if a signal ended the command, unlike os.ProcessState's:
+// the command has ended and its status is known. It serves users of
+// k8s.io/utils/exec.ExitError, who ignore the status without it.
 func (s *ProcessState) Exited() bool { return true }
 
 // Success says whether the command exited with code 0.
@@ -81,11 +83,11 @@ func (s *ProcessState) CoreDumped() bool { return s.exited.CoreDumped }
 // up [Limits.Memory].
 func (s *ProcessState) OOMKilled() bool { return s.exited.OOMKilled }
 
-// StdoutBytes returns how many bytes of its output the agent has sent: of the terminal, if
-// the command had one.
+// StdoutBytes returns how many bytes of its standard output the agent has sent. If the
+// command had a terminal, these are the terminal's.
 func (s *ProcessState) StdoutBytes() uint64 { return s.exited.StdoutBytes }
 
-// StderrBytes returns the same of its standard error.
+// StderrBytes returns how many bytes of its standard error the agent has sent.
 func (s *ProcessState) StderrBytes() uint64 { return s.exited.StderrBytes }
 
 // A Reason is why a command ended.
@@ -114,7 +116,8 @@ func (s *ProcessState) UserTime() time.Duration {
 	return microseconds(s.exited.UserUS)
 }
 
-// SystemTime returns the CPU time in the kernel, likewise.
+// SystemTime returns the CPU time in the kernel of the command and the children that it
+// waited for.
 func (s *ProcessState) SystemTime() time.Duration {
 	return microseconds(s.exited.SystemUS)
 }
@@ -162,7 +165,7 @@ func (s *ProcessState) String() string {
 		text += " (ended by the agent: memory for unread input exhausted)"
 	case wire.ReasonExit, wire.ReasonSignal, wire.ReasonLost:
 	default:
-		if s.Success() { // or the text would say so
+		if s.Success() { // else the text would report success
 			text += fmt.Sprintf(" (reason %q)", s.exited.Reason)
 		}
 	}

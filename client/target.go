@@ -8,7 +8,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
 )
 
-// DefaultPort is the vsock port of an agent where a target names none.
+// DefaultPort is the vsock port of an agent if a target names none.
 const DefaultPort = transport.DefaultPort
 
 // A Target names an agent. Its zero value names none.
@@ -26,10 +26,10 @@ type Target struct {
 //	hvsock:///PATH[:PORT]      the VMM's Unix socket: Firecracker, Cloud Hypervisor
 //	unix:///PATH[?uid=UID]     an agent that listens on a Unix socket
 //
-// PORT is [DefaultPort] where it is left out. What follows the last colon of a
-// path is its port. UID is [Target.UID]; only a ?uid= at the end is read as such,
-// and other question marks belong to the path. On Windows /C:/PATH is C:/PATH. The
-// error says what is wrong with s.
+// If PORT is left out, it is [DefaultPort]. The text after the last colon of a path is
+// its port. UID is [Target.UID]; only a ?uid= at the end is read as such, and other
+// question marks belong to the path. On Windows /C:/PATH is C:/PATH. The error says
+// what is wrong with s.
 func ParseTarget(s string) (Target, error) {
 	t, err := transport.ParseTarget(s)
 	return Target(t), err

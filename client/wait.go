@@ -10,8 +10,9 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// Wait waits for the command to end and for its output to have been copied to
-// Stdout and Stderr. It must have been started, and Wait is called once.
+// Wait waits for the command to end and for its output to have been copied to Stdout
+// and Stderr. Call it once, after Start has returned nil. [Cmd.WaitDelay] says how long
+// it waits.
 //
 // It returns nil if the command exited by itself, with code 0, and no byte of output is
 // missing. Otherwise it returns the error of a Writer or the Reader that failed, an
@@ -20,9 +21,9 @@ import (
 // context's too, even though the command may have exited with code 0.
 //
 // Read the pipes of StdoutPipe and StderrPipe to the end first, or close them, as with
-// os/exec. A command whose output nobody reads does not end. Output that a pipe still holds
-// when Wait returns is lost, and Wait's error is then a [*TruncatedError], unless there is
-// another one.
+// os/exec. A command whose output nobody reads does not end. Output that a pipe still
+// holds when Wait returns is lost, and Wait's error is then a [*TruncatedError], unless
+// there is another one.
 func (c *Cmd) Wait() error {
 	if c.stopWatch == nil {
 		return errors.New("client: not started")
@@ -125,8 +126,8 @@ func (c *Cmd) late() error {
 	return ErrWaitDelay
 }
 
-// awaitExit waits for the agent's word. What came before the connection ended
-// counts.
+// awaitExit waits for the agent's exit record. A record that came before the connection
+// ended counts.
 func (c *Cmd) awaitExit(p *patience) (*wire.Exited, error) {
 	for {
 		select {

@@ -76,7 +76,8 @@ type VM struct {
 	running sync.WaitGroup
 }
 
-// New returns a VM whose agent is ready.
+// New returns a VM whose agent is ready. It fails the test if the agent cannot be
+// started.
 func New(tb testing.TB) *VM {
 	tb.Helper()
 	return NewWith(tb, Options{})
@@ -111,7 +112,8 @@ func NewWith(tb testing.TB, o Options) *VM {
 	return v
 }
 
-// Start begins to listen. Nothing but the first call does anything.
+// Start begins to listen at the target's path, and returns when connections are
+// accepted. Calls after the first do nothing.
 func (v *VM) Start() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -177,11 +179,11 @@ func (v *VM) Pause() { v.change(func() { v.paused = true }) }
 // Resume ends Pause. Nothing is lost.
 func (v *VM) Resume() { v.change(func() { v.paused = false }) }
 
-// Restore has the connections that there are lead nowhere, without an end, as after a VM was
-// restored from a snapshot. Later ones work.
+// Restore makes the connections that exist lead nowhere, without an end, as after a VM
+// was restored from a snapshot. Later connections work.
 func (v *VM) Restore() { v.change(func() { v.life++ }) }
 
-// Boot has later connections reach the agent that listens on another Unix socket.
+// Boot makes later connections reach the agent that listens on another Unix socket.
 func (v *VM) Boot(agent string) { v.change(func() { v.agent = agent }) }
 
 // Cut ends all connections.
