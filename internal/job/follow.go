@@ -25,11 +25,18 @@ func (j *Job) Follow(s Streams) *Exit {
 // watch starts the goroutines that move bytes.
 func (j *Job) watch(s Streams) {
 	if s.Stdin != nil {
+		if j.kept != nil {
+			_ = j.claimInput() // nobody else has had time to
+		}
 		j.table.jobs.Add(1)
 		go j.feed(s.Stdin) // stopped by the end of the stream; Table.Wait waits for it
 	}
-	j.stdout.start(&j.pumps, j.process.Stdout(), s.Stdout)
-	j.stderr.start(&j.pumps, j.process.Stderr(), s.Stderr)
+	stdout, stderr := j.sinks(s)
+	j.stdout.start(&j.pumps, j.process.Stdout(), stdout)
+	j.stderr.start(&j.pumps, j.process.Stderr(), stderr)
+	if j.process.Stderr() == nil && stderr != nil {
+		_ = stderr.Close()
+	}
 }
 
 // finish waits for the rest of the output, reaps the process and makes the record.
@@ -73,6 +80,7 @@ func (j *Job) finish(waitErr error) *Exit {
 // process's input stays open: whoever watches the job decides what becomes of it.
 func (j *Job) feed(stdin io.WriterTo) {
 	defer j.table.jobs.Done()
-	n, _ := j.process.Stdin().CopyFrom(stdin)
+	n, err := j.process.Stdin().CopyFrom(stdin)
+	j.fedUntil(err)
 	j.table.counters.stdin.Add(uint64(n))
 }

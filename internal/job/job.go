@@ -62,6 +62,8 @@ type Job struct {
 	abandoned bool   // Abandon was called
 	waiting   []func(*proc.Process)
 	left      bool // nobody watches it any more
+
+	kept *kept // set by Keep, before Start; nil: nothing of the job outlives its end
 }
 
 // Handle returns the job's name.
@@ -147,12 +149,21 @@ func (j *Job) Abandon() {
 	}
 }
 
+// Withdraw ends a job that was made and is not wanted: another one has its key.
+func (j *Job) Withdraw() {
+	j.forget()
+	j.settle(nil)
+	j.table.jobs.Done()
+}
+
 // Refuse ends a job that is not to be started, and tells what waits for it.
 func (j *Job) Refuse() {
 	if j.timer != nil {
 		j.timer.Stop()
 	}
 	j.table.counters.failed.Add(1)
+	j.table.unclaim(j)
+	j.forget()
 	j.settle(nil)
 	j.table.jobs.Done()
 }
@@ -205,6 +216,7 @@ func (j *Job) settle(p *proc.Process) {
 func (j *Job) Terminate(reason Reason, grace time.Duration) {
 	j.reason.CompareAndSwap(nil, &reason)
 	j.cancelStart()
+	j.rings((*ring).loosen)
 	j.WhenStarted(func(p *proc.Process) {
 		if p != nil {
 			p.Terminate(grace)
@@ -220,21 +232,28 @@ func (j *Job) Kill(grace time.Duration) (first bool) {
 	return first
 }
 
-// Leave has nobody watch the job any more: its output is thrown away from now on.
+// Leave has nobody watch the job any more: its output is thrown away from now on, unless
+// the job is detached.
 // Whether it is ended as well is its owner's decision. Leave does not wait for a write
 // to a stream that blocks.
 func (j *Job) Leave() {
-	j.stdout.leave()
-	j.stderr.leave()
+	if !j.Detached() {
+		j.stdout.leave()
+		j.stderr.leave()
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.left = true
 }
 
-// End takes the job out of its table, which does not wait for it any more. It is
-// called once.
-func (j *Job) End() {
-	j.table.remove(j)
+// End takes the job out of its table, which does not wait for it any more, and keeps x, how
+// it ended, if the job is kept. It is called once.
+func (j *Job) End(x *Exit) {
+	if j.kept != nil {
+		j.conclude(x)
+	} else {
+		j.table.remove(j)
+	}
 	j.table.jobs.Done()
 }
 
@@ -248,8 +267,19 @@ func (j *Job) Check() {
 func (j *Job) State() State {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return State{
+	s := State{
 		Label: j.Label, Handle: j.handle, PID: j.process.PID(), Watched: !j.left,
 		Running: time.Since(j.begun),
 	}
+	if k := j.kept; k != nil {
+		s.Detached = k.Detach
+		if s.Exit = j.Exit(); s.Exit != nil {
+			s.Running = k.ran
+		}
+		s.Oldest, s.Newest = j.Kept()
+		if k.Detach {
+			s.Watched = k.watchers > 0
+		}
+	}
+	return s
 }

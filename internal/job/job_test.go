@@ -28,7 +28,7 @@ func newTable(t *testing.T) *job.Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := job.NewTable(spawner)
+	table := job.NewTable(spawner, job.Limits{})
 	t.Cleanup(func() {
 		table.Wait()
 		if err := spawner.Close(); err != nil {
@@ -84,7 +84,7 @@ func TestJobGivesItsWatcherAllBytesAndItsExit(t *testing.T) {
 	stdout, stderr := newSink(), newSink()
 	j := start(t, table, 0, "cat; echo error >&2; exit 7")
 	exit := j.Follow(job.Streams{Stdin: strings.NewReader("input"), Stdout: stdout, Stderr: stderr})
-	j.End()
+	j.End(nil)
 	if exit.Code != 7 || exit.Reason != job.Exited || exit.Err != nil || exit.Stdout != 5 || exit.Stderr != 6 || exit.Cut {
 		t.Errorf("the exit is %+v", exit)
 	}
@@ -119,7 +119,7 @@ func TestReasonsOfAnEnd(t *testing.T) {
 				c.end(j)
 			}
 			exit := j.Follow(job.Streams{})
-			j.End()
+			j.End(nil)
 			if exit.Reason != c.want {
 				t.Errorf("the exit is %+v, want the reason %s", exit, c.want)
 			}
@@ -135,11 +135,11 @@ func TestLeftJobRunsOnWithoutItsWatcher(t *testing.T) {
 	ended := make(chan *job.Exit, 1)
 	go func() { ended <- j.Follow(job.Streams{Stdin: readerOf{in}, Stdout: stdout}) }() // ends with the script
 	<-stdout.wrote
-	if s := table.List("us"); len(s) != 1 || !s[0].Watched {
+	if s := table.List("us", false); len(s) != 1 || !s[0].Watched {
 		t.Errorf("the list of a job that is watched: %+v", s)
 	}
 	j.Leave()
-	if s := table.List("us"); len(s) != 1 || s[0].Watched || s[0].PID != j.PID() {
+	if s := table.List("us", false); len(s) != 1 || s[0].Watched || s[0].PID != j.PID() {
 		t.Errorf("the list of a job that has been left: %+v", s)
 	}
 	if _, err := more.Write([]byte("\n")); err != nil {
@@ -147,7 +147,7 @@ func TestLeftJobRunsOnWithoutItsWatcher(t *testing.T) {
 	}
 	_ = more.Close()
 	exit := <-ended
-	j.End()
+	j.End(nil)
 	if text, closed := stdout.get(); text != "first\n" || closed {
 		t.Errorf("the watcher has got %q, closed %v, want only what came before it left", text, closed)
 	}
@@ -174,7 +174,7 @@ func TestJobThatIsEndedBeforeItsStartDoesNotStart(t *testing.T) {
 	if p := <-told; p != nil {
 		t.Error("a refused job has a process")
 	}
-	if all := table.List(""); len(all) != 0 {
+	if all := table.List("", false); len(all) != 0 {
 		t.Errorf("a refused job is listed: %+v", all)
 	}
 }
@@ -201,7 +201,7 @@ func TestRequestsWaitForTheStartUpToALimit(t *testing.T) {
 		t.Errorf("a request after the start has not been carried out at once")
 	}
 	j.Follow(job.Streams{})
-	j.End()
+	j.End(nil)
 }
 
 func TestTableFindsTheJobsOfAClass(t *testing.T) {
@@ -218,14 +218,14 @@ func TestTableFindsTheJobsOfAClass(t *testing.T) {
 			t.Errorf("%s finds %v, %v", what, found, err)
 		}
 	}
-	if l := table.List("others"); len(l) != 0 {
+	if l := table.List("others", false); len(l) != 0 {
 		t.Errorf("others see %+v", l)
 	}
 	table.Terminate(job.Shutdown, 0)
 	if exit := j.Follow(job.Streams{}); exit.Reason != job.Shutdown {
 		t.Errorf("the exit is %+v", exit)
 	}
-	j.End()
+	j.End(nil)
 	if _, err := table.Find(j.Handle(), "us"); !errors.Is(err, job.ErrNotFound) {
 		t.Errorf("a job that has ended: %v", err)
 	}
@@ -248,7 +248,7 @@ func TestOfManyKillsOneIsTheFirst(t *testing.T) {
 	}
 	kills.Wait()
 	j.Follow(job.Streams{})
-	j.End()
+	j.End(nil)
 	if firsts != 1 {
 		t.Errorf("%d of 8 kills were the first", firsts)
 	}
@@ -274,5 +274,5 @@ func TestLeaveFreesAJobWhoseWatcherFails(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the job does not end")
 	}
-	j.End()
+	j.End(nil)
 }

@@ -40,13 +40,24 @@ type Table struct {
 
 	counters counters
 
+	memory memory // of rings
+
 	mu        sync.Mutex
 	announced map[Handle]*Job
+	keys      map[keyName]*Job
+	records   records
 }
 
 // NewTable returns a Table whose jobs spawner starts.
-func NewTable(spawner *proc.Spawner) *Table {
-	return &Table{spawner: spawner, announced: make(map[Handle]*Job)}
+func NewTable(spawner *proc.Spawner, l Limits) *Table {
+	t := &Table{
+		spawner:   spawner,
+		announced: make(map[Handle]*Job),
+		keys:      make(map[keyName]*Job),
+		records:   records{limit: cmp.Or(l.Records, DefaultRecords), byHandle: make(map[Handle]*Job)},
+	}
+	t.memory = memory{limit: cmp.Or(l.Rings, DefaultRings), evict: t.evict}
+	return t
 }
 
 // New makes a job, which [Job.End] ends. It is terminated timeout after its start has
@@ -76,11 +87,20 @@ type State struct {
 	PID     int
 	Watched bool
 	Running time.Duration // since it was made
+
+	Detached       bool
+	Oldest, Newest Offsets // see [Job.Kept]
+	Exit           *Exit   // nil: it has not ended
 }
 
-// List returns the jobs that hosts of class see, the oldest first.
-func (t *Table) List(class string) []State {
-	all := slices.DeleteFunc(t.all(), func(j *Job) bool { return j.Class != class })
+// List returns the jobs that hosts of class see, the oldest first: those that run, or the
+// kept ones that have ended.
+func (t *Table) List(class string, ended bool) []State {
+	all := t.all()
+	if ended {
+		all = t.ended()
+	}
+	all = slices.DeleteFunc(all, func(j *Job) bool { return j.Class != class })
 	slices.SortFunc(all, func(a, b *Job) int {
 		return cmp.Or(a.begun.Compare(b.begun), cmp.Compare(a.PID(), b.PID()))
 	})

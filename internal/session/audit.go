@@ -25,12 +25,17 @@ type description interface {
 
 // describe returns the description of an exec or a forward.
 func (c *conn) describe(m wire.Message) description {
-	if f, ok := m.(*wire.Forward); ok {
-		about := describeForward(f)
+	switch m := m.(type) {
+	case *wire.Forward:
+		about := describeForward(m)
+		return &about
+	case *wire.Attach:
+		about := describeAttach(m)
+		return &about
+	default:
+		about := describeExec(m.(*wire.Exec))
 		return &about
 	}
-	about := describeExec(m.(*wire.Exec))
-	return &about
 }
 
 // aboutExec is the description of an exec.
@@ -133,7 +138,7 @@ func (c *conn) recordDenied(m wire.Message) {
 	}
 	record := c.audit.Warn().Str("verb", string(verb)).Uint64("id", id)
 	switch m.(type) {
-	case *wire.Exec, *wire.Forward:
+	case *wire.Exec, *wire.Forward, *wire.Attach:
 		record = c.describe(m).add(record)
 	}
 	record.Msg("request denied")
@@ -167,6 +172,8 @@ func (c *conn) carriedOutFor(m wire.Message, err error, always bool) error {
 			record = record.Uint64("exec", m.Exec).Uint16("rows", m.Rows).Uint16("cols", m.Cols)
 		case *wire.Kill:
 			record = record.Uint64("exec", m.Exec).Hex("handle", m.Handle).Bool("force", m.Force)
+		case *wire.Release:
+			record = record.Hex("handle", m.Handle)
 		}
 		if err != nil {
 			record = record.Str("kind", string(kindOf(err))).Str(zerolog.ErrorFieldName, clipTo(err.Error(), maxErrorText))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cocoonstack/cocoon-agent/internal/job"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
@@ -19,7 +20,8 @@ type Caps struct {
 	AllExecs    int // on all connections
 	Kept        int // of these, that live on when their connections end
 	Message     int // bytes of a request
-	mux.Limits      // streams, and memory for input
+	Keeping     job.Limits
+	mux.Limits  // streams, and memory for input
 }
 
 // Defaults of [Caps], and of [mux.Limits]. They suit a guest with 128 MiB, in
@@ -55,6 +57,7 @@ func (c Caps) withDefaults() Caps {
 		AllExecs:    all,
 		Kept:        cmp.Or(c.Kept, min(DefaultKept, max(1, all/2))),
 		Message:     cmp.Or(c.Message, DefaultMessage),
+		Keeping:     c.Keeping,
 		Limits:      c.Limits,
 	}
 }

@@ -166,9 +166,9 @@ func (c *conn) hello() error {
 // features are those of an agent on this system.
 func features() []string {
 	if runtime.GOOS == "windows" { // its terminals have no modes, but it has command lines
-		return []string{wire.FeatureExecs, wire.FeatureLinger, wire.FeatureStreamClose, wire.FeatureVerbatim}
+		return []string{wire.FeatureDetach, wire.FeatureExecs, wire.FeatureKeys, wire.FeatureLinger, wire.FeatureStreamClose, wire.FeatureVerbatim}
 	}
-	return []string{wire.FeatureExecs, wire.FeatureLinger, wire.FeatureStreamClose, wire.FeatureTTYModes}
+	return []string{wire.FeatureDetach, wire.FeatureExecs, wire.FeatureKeys, wire.FeatureLinger, wire.FeatureStreamClose, wire.FeatureTTYModes}
 }
 
 // Why a connection ends on this side.
@@ -275,7 +275,7 @@ func (c *conn) cause(err error) error {
 // cannot be written means that the connection has ended, which dispatch learns.
 func (c *conn) send(m wire.Message) {
 	if late, ok := m.(*lateExecs); ok {
-		late.Execs = listOf(c.server.jobs.List(c.peer.Class))
+		late.Execs = c.server.listExecs(c.peer.Class)
 		m = &late.Done
 	}
 	_ = wire.Write(c.control, m)

@@ -19,7 +19,10 @@ func (c *conn) exec(m *wire.Exec, cost int) error {
 	if err == nil {
 		cost += lists
 		e := newExecution(c, m, cost)
-		if err = c.begin(e); err == nil {
+		if err = e.keep(m); err == nil {
+			err = c.begin(e)
+		}
+		if err == nil {
 			return nil
 		}
 		e.job.Refuse()
@@ -45,14 +48,14 @@ func (c *conn) withProcess(m wire.Message, exec uint64, slow bool, do func(*proc
 	if err != nil {
 		return c.carriedOut(m, err)
 	}
-	e, ok := w.(*execution)
-	if !ok {
+	j := w.command()
+	if j == nil {
 		return c.carriedOut(m, fmt.Errorf("%w: %d is a forward, not an exec", errBadRequest, exec))
 	}
-	if e.job.Crowded() {
+	if j.Crowded() {
 		return c.carriedOut(m, errCrowded)
 	}
-	e.job.WhenStarted(func(p *proc.Process) {
+	j.WhenStarted(func(p *proc.Process) {
 		if p == nil {
 			_ = c.carriedOut(m, fmt.Errorf("%w: exec %d has not started", job.ErrNotFound, exec))
 			return
@@ -85,8 +88,8 @@ func (c *conn) kill(m *wire.Kill) error {
 	if err != nil {
 		return c.carriedOut(m, err)
 	}
-	if e, ok := w.(*execution); ok {
-		return c.killJob(m, e.job, grace)
+	if j := w.command(); j != nil {
+		return c.killJob(m, j, grace)
 	}
 	w.terminate(job.Killed, grace)
 	return c.carriedOutFor(m, nil, true) // it ends at once: there is no second one
@@ -109,21 +112,41 @@ func (c *conn) listExecs(m *wire.Execs) error {
 	return c.answer(&lateExecs{Done: wire.Done{Head: m.Head}})
 }
 
-// listOf makes the answer to execs of what the table says.
-func listOf(jobs []job.State) *wire.ExecList {
+// listExecs makes the answer to execs for hosts of a class.
+func (s *Server) listExecs(class string) *wire.ExecList {
 	list := &wire.ExecList{}
-	if len(jobs) > wire.MaxExecs {
-		list.More = uint64(len(jobs) - wire.MaxExecs)
-		jobs = jobs[:wire.MaxExecs]
+	running, ended := s.jobs.List(class, false), s.jobs.List(class, true)
+	if more := len(running) - wire.MaxExecs; more > 0 {
+		list.More = uint64(more)
+		running = running[:wire.MaxExecs]
 	}
-	for _, j := range jobs {
-		list.Running = append(list.Running, wire.ExecState{
-			Handle: j.Handle[:], PID: j.PID, Command: j.Command, User: j.User, TTY: j.TTY,
-			Keep: j.Keep, Connected: j.Watched,
-			RunningMS: uint64(j.Running.Milliseconds()),
-		})
+	ended = ended[max(0, len(ended)-wire.MaxExecs):]
+	for _, j := range running {
+		list.Running = append(list.Running, stateOf(j))
+	}
+	for _, j := range ended {
+		list.Ended = append(list.Ended, stateOf(j))
 	}
 	return list
+}
+
+func stateOf(j job.State) wire.ExecState {
+	s := wire.ExecState{
+		Handle: j.Handle[:], PID: j.PID, Command: j.Command, User: j.User, TTY: j.TTY,
+		Keep: j.Keep, Connected: j.Watched,
+		RunningMS: uint64(j.Running.Milliseconds()),
+
+		Detached:     j.Detached,
+		StdoutOldest: j.Oldest.Stdout, StderrOldest: j.Oldest.Stderr,
+		StdoutBytes: j.Newest.Stdout, StderrBytes: j.Newest.Stderr,
+	}
+	if x := j.Exit; x != nil {
+		s.Exited = &wire.ExecEnd{
+			Code: x.Code, Signal: x.SignalName, SignalNumber: x.Signal, Reason: wire.Reason(x.Reason), Status: x.Status,
+		}
+		s.StdoutBytes, s.StderrBytes = x.Stdout, x.Stderr
+	}
+	return s
 }
 
 func (c *conn) info(m *wire.Info) error {

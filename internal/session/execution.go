@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/job"
@@ -28,6 +29,9 @@ type execution struct {
 	limits  proc.Limits
 	timeout time.Duration // 0: none
 	claims  [3]claim      // stdin, stdout, stderr
+
+	watching                         // of a detached job, or the known one
+	known    atomic.Pointer[job.Job] // that had the request's key before; nil: none
 }
 
 const (
@@ -48,7 +52,7 @@ func newExecution(c *conn, req *wire.Exec, cost int) *execution {
 	if e.merged() {
 		e.claims[stderr].id = 0
 	}
-	keep := req.OnDisconnect == wire.DisconnectKeep
+	keep := req.OnDisconnect == wire.DisconnectKeep || req.Detach
 	e.task = task{
 		caller: c.caller, server: c.server, id: req.ID, verb: wire.TypeExec, about: &e.label,
 		share: share{class: c.peer.Class, keep: keep}, streams: e.claims[:],
@@ -80,7 +84,18 @@ func (e *execution) requested() {
 // proceed is the execution's whole life once it may start. Little is on its stack while
 // the command runs.
 func (e *execution) proceed(err error) {
-	if e.start(err) {
+	if err == nil && len(e.req.Key) > 0 {
+		var known *job.Job
+		if known, err = e.claimKey(); known != nil {
+			e.repeat(known)
+			return
+		}
+	}
+	switch {
+	case !e.start(err):
+	case e.job.Detached():
+		e.detach()
+	default:
 		e.answerStarted()
 		e.report(e.job.Follow(e.hand()))
 	}
@@ -137,7 +152,9 @@ func (e *execution) spec() proc.Spec {
 		Argv: e.req.Argv,
 		Env:  e.req.Env, ClearEnv: e.req.ClearEnv,
 		Dir: e.req.Dir, User: e.req.User,
-		Stdin: e.req.Stdin != 0, Stdout: e.req.Stdout != 0, Stderr: e.claims[stderr].id != 0,
+		Stdin:    e.req.Stdin != 0 || e.req.Detach && e.req.TTY != nil, // somebody may attach
+		Stdout:   e.req.Stdout != 0 || e.req.Detach,
+		Stderr:   e.claims[stderr].id != 0 || e.req.Detach && e.req.TTY == nil && !e.merged(),
 		Merge:    e.merged(),
 		Terminal: terminal(e.req.TTY),
 		Limits:   e.limits,
@@ -197,6 +214,13 @@ func sink(s *mux.Stream) io.WriteCloser {
 
 // report tells the log and the host how it ended.
 func (e *execution) report(exit *job.Exit) {
+	e.record(exit)
+	e.job.End(exit)
+	e.answer(exitedOf(e.id, exit)).release()
+}
+
+// record tells the log how it ended.
+func (e *execution) record(exit *job.Exit) {
 	if exit.Err != nil {
 		e.log.Error().Uint64("exec", e.id).Err(exit.Err).Msg("exit status lost")
 	}
@@ -204,8 +228,6 @@ func (e *execution) report(exit *job.Exit) {
 		Int("code", exit.Code).Str("signal", exit.SignalName).Str("reason", string(exit.Reason)).
 		Uint64("stdout_bytes", exit.Stdout).Uint64("stderr_bytes", exit.Stderr).Bool("cut", exit.Cut).Bool("oom_killed", exit.OOMKilled).
 		Dur("duration_ms", time.Since(e.job.Begun())).Msg("exec ended")
-	e.job.End()
-	e.answer(exitedOf(e.id, exit)).release()
 }
 
 func exitedOf(id uint64, exit *job.Exit) *wire.Exited {
@@ -223,14 +245,21 @@ func exitedOf(id uint64, exit *job.Exit) *wire.Exited {
 	}
 }
 
-func (e *execution) terminate(reason job.Reason, grace time.Duration) { e.job.Terminate(reason, grace) }
+func (e *execution) terminate(reason job.Reason, grace time.Duration) {
+	e.command().Terminate(reason, grace)
+}
 
-func (e *execution) overran() { e.job.Terminate(job.Limit, job.Grace) }
+func (e *execution) overran() { e.command().Terminate(job.Limit, job.Grace) }
 
 // disconnected ends the job, or lets it run on alone once it has started. A start that
 // hangs is ended in any case: nobody has the job's handle.
 func (e *execution) disconnected() {
+	e.unwatch()
 	e.job.Leave()
+	if e.job.Detached() || e.known.Load() != nil { // its goroutine leaves the connection
+		e.job.Abandon()
+		return
+	}
 	if !e.share.keep {
 		e.job.Terminate(job.Killed, job.Grace)
 		return
@@ -243,4 +272,11 @@ func (e *execution) disconnected() {
 	})
 }
 
-func (e *execution) check() { e.job.Check() }
+func (e *execution) check() { e.command().Check() }
+
+func (e *execution) command() *job.Job {
+	if known := e.known.Load(); known != nil {
+		return known
+	}
+	return e.job
+}

@@ -49,6 +49,8 @@ func (c *conn) forward(m *wire.Forward, to local.Address) error {
 	return nil
 }
 
+func (f *forwarding) command() *job.Job { return nil }
+
 func (f *forwarding) requested() { f.label.add(f.audit.Info()).Msg("forward requested") }
 
 func (f *forwarding) proceed(err error) {

@@ -74,6 +74,14 @@ func (c *conn) prepare(m wire.Message) (request, error) {
 	case *wire.Reseed:
 		err = checkReseed(m)
 		r.do = c.releasing(func() error { return c.reseed(m) })
+	case *wire.Attach:
+		err = checkAttach(m)
+		r.do = c.releasing(func() error { return c.attach(m) })
+	case *wire.Acked:
+		r.do = c.releasing(func() error { c.acked(m); return nil })
+	case *wire.Release:
+		err = checkHandle(m.Handle)
+		r.do = c.releasing(func() error { return c.releaseExec(m) })
 	case *wire.Execs:
 		r.do = c.releasing(func() error { return c.listExecs(m) })
 	case *wire.Ping:
@@ -91,7 +99,9 @@ func (c *conn) prepare(m wire.Message) (request, error) {
 }
 
 // begins says whether a request's id names what it begins, as long as that runs.
-func begins(verb wire.Type) bool { return verb == wire.TypeExec || verb == wire.TypeForward }
+func begins(verb wire.Type) bool {
+	return verb == wire.TypeExec || verb == wire.TypeForward || verb == wire.TypeAttach
+}
 
 // releasing is do for a request that needs its memory no longer than do.
 func (c *conn) releasing(do func() error) func(cost int) error {
@@ -114,7 +124,47 @@ func checkExec(m *wire.Exec) error {
 	if m.OnDisconnect != "" && m.OnDisconnect != wire.DisconnectKill && m.OnDisconnect != wire.DisconnectKeep {
 		return fmt.Errorf("%w: on_disconnect %q: want kill or keep", errBadRequest, clip(string(m.OnDisconnect)))
 	}
+	if err := checkKeeping(m); err != nil {
+		return err
+	}
 	return checkLimits(m.Limits)
+}
+
+// checkKeeping checks what of an exec is to outlive its connection.
+func checkKeeping(m *wire.Exec) error {
+	k := &m.Keeping
+	switch {
+	case len(k.Key) > wire.MaxKey:
+		return fmt.Errorf("%w: key of %d bytes: want at most %d", errBadRequest, len(k.Key), wire.MaxKey)
+	case (len(k.Key) > 0) != (len(k.AgentID) > 0):
+		return fmt.Errorf("%w: key and agent_id: want both or neither", errBadRequest)
+	case !k.Detach && (k.Ring != 0 || k.RingFull != ""):
+		return fmt.Errorf("%w: ring or ring_full without detach", errBadRequest)
+	case k.Ring > wire.MaxRing:
+		return fmt.Errorf("%w: ring of %d bytes: want at most %d", errBadRequest, k.Ring, wire.MaxRing)
+	case k.RingFull != "" && k.RingFull != wire.RingDrop && k.RingFull != wire.RingBlock:
+		return fmt.Errorf("%w: ring_full %q: want drop or block", errBadRequest, clip(string(k.RingFull)))
+	case k.Detach && m.OnDisconnect == wire.DisconnectKill:
+		return fmt.Errorf("%w: on_disconnect kill with detach", errBadRequest)
+	}
+	return nil
+}
+
+func checkAttach(m *wire.Attach) error {
+	if m.From != wire.FromOffset && m.From != wire.FromOldest && m.From != wire.FromNow {
+		return fmt.Errorf("%w: from %q: want oldest, now or nothing", errBadRequest, clip(string(m.From)))
+	}
+	if m.Stdout != 0 && m.Stdout == m.Stderr {
+		return fmt.Errorf("%w: stdout and stderr of attach are one stream: want two", errBadRequest)
+	}
+	return checkHandle(m.Handle)
+}
+
+func checkHandle(handle []byte) error {
+	if len(handle) != job.HandleSize {
+		return fmt.Errorf("%w: handle of %d bytes: want %d", errBadRequest, len(handle), job.HandleSize)
+	}
+	return nil
 }
 
 func checkLimits(l *wire.Limits) error {
@@ -150,10 +200,8 @@ func checkKill(m *wire.Kill) error {
 		return nil
 	case m.Exec != 0:
 		return fmt.Errorf("%w: kill with both exec and handle: want one", errBadRequest)
-	case len(m.Handle) != job.HandleSize:
-		return fmt.Errorf("%w: handle of %d bytes: want %d", errBadRequest, len(m.Handle), job.HandleSize)
 	default:
-		return nil
+		return checkHandle(m.Handle)
 	}
 }
 
@@ -187,6 +235,8 @@ func streamsOf(m wire.Message) []uint32 {
 		return []uint32{m.Stdin, m.Stdout, m.Stderr}
 	case *wire.Forward:
 		return []uint32{m.Stream}
+	case *wire.Attach:
+		return []uint32{m.Stdin, m.Stdout, m.Stderr}
 	default:
 		return nil
 	}

@@ -116,7 +116,7 @@ func NewServer(c Config) *Server {
 		moved:     make(chan struct{}, 1),
 		listeners: make(map[net.Listener]bool),
 		conns:     make(map[*conn]bool),
-		jobs:      job.NewTable(c.Spawner),
+		jobs:      job.NewTable(c.Spawner, c.Caps.Keeping),
 	}
 	s.shares = shares{caps: s.caps, classes: make(map[string]int)}
 	s.records = tally{most: recordsOfAKind, report: func(kind string, leftOut uint64) {
@@ -137,6 +137,7 @@ func (s *Server) newAgentID() {
 	id := make([]byte, agentIDSize)
 	_, _ = rand.Read(id) // never fails
 	s.agentID.Store(&id)
+	s.jobs.ForgetKeys() // what has started belongs to another one
 }
 
 // A Recorded waits until a record is where it cannot be lost with the agent, and

@@ -29,6 +29,7 @@ type task struct {
 	share   share
 	streams []claim // those that the request names
 	refusal error   // why one of them cannot be had, or nil
+	lent    bool    // the share is a job's, which gives it back
 }
 
 // A claim is a stream that a request names.
@@ -59,6 +60,9 @@ type worker interface {
 
 	// check takes each lock that a request needs.
 	check()
+
+	// command returns the job that the task is about, or nil: it is about none.
+	command() *job.Job
 }
 
 func (t *task) base() *task { return t }
@@ -150,12 +154,13 @@ func (t *task) refuse(err error) {
 	t.discard(c)
 }
 
-// discard does away with the task's streams.
+// discard does away with the task's streams. c is nil if the connection has ended.
 func (t *task) discard(c *conn) {
 	for _, s := range t.streams {
-		if s.stream != nil {
+		switch {
+		case s.stream != nil:
 			s.stream.Discard()
-		} else {
+		case c != nil:
 			c.mux.Disclaim(s.id)
 		}
 	}
@@ -180,11 +185,17 @@ func (t *task) sendSoon(m wire.Message) {
 // is nil if it has left the task.
 func (t *task) answer(m wire.Message) *conn {
 	c := t.leave()
-	t.server.shares.give(t.share)
+	t.giveShare()
 	if c != nil {
 		c.send(m)
 	}
 	return c
+}
+
+func (t *task) giveShare() {
+	if !t.lent {
+		t.server.shares.give(t.share)
+	}
 }
 
 // leave takes the task from its connection, which the caller releases, or returns nil:
@@ -245,6 +256,12 @@ func refusalOf(id uint64, err error) *wire.Error {
 	m := failure(id, kindOf(err), err.Error())
 	if e, ok := errors.AsType[*job.StartError](err); ok {
 		m.Reason = wire.Reason(e.Reason)
+	}
+	if e, ok := errors.AsType[*job.BehindError](err); ok {
+		m.Behind = behindOf(e)
+		if m.Kind = wire.NotFound; e.Want > e.Newest {
+			m.Kind = wire.BadRequest
+		}
 	}
 	return m
 }

@@ -7,6 +7,12 @@ type Started struct {
 	PID    int      // of an exec, in the guest; of 32 bits, as pids are
 	Handle []byte   // of an exec: 16 random bytes that name this one and no other
 	Notes  []string // of an exec: what is unusual about it; a host ignores those that it does not know
+
+	Repeated bool // an earlier request with the key of this one has started the exec
+
+	// The offsets at which the output streams begin, of [Attach].
+	StdoutOffset uint64
+	StderrOffset uint64
 }
 
 func (*Started) kind() Type { return TypeStarted }
@@ -16,6 +22,9 @@ func (m *Started) fields(f *fields) {
 	integer(f, "pid", &m.PID, filled)
 	octets(f, "handle", &m.Handle, filled)
 	texts(f, "notes", &m.Notes, filled)
+	flag(f, "repeated", &m.Repeated)
+	natural(f, "stdout_offset", &m.StdoutOffset, filled)
+	natural(f, "stderr_offset", &m.StderrOffset, filled)
 }
 
 // Exited is the end of an exec that has started. It is sent after everything
@@ -205,6 +214,8 @@ type Error struct {
 	// Reason says why the agent has ended an exec whose process had not become the
 	// command yet, since its start hung. Empty: that is not so.
 	Reason Reason
+
+	Behind *Behind // of [Attach], and of an [Exec] with Detach: output that is not kept any more
 }
 
 func (*Error) kind() Type { return TypeError }
@@ -215,6 +226,7 @@ func (m *Error) fields(f *fields) {
 	text(f, "message", &m.Message, always)
 	list(f, "steps", &m.Steps, maxSteps, filled)
 	text(f, "reason", &m.Reason, filled)
+	nested(f, "behind", &m.Behind, filled)
 }
 
 // An ErrorKind classes an [Error] for programs. The set is closed: a receiver

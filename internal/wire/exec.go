@@ -34,7 +34,40 @@ type Exec struct {
 	// Verbatim says that the arguments stand in the command line as they are, with spaces
 	// between them. Of Windows guests.
 	Verbatim bool
+
+	Keeping
 }
+
+// Keeping says what of an exec outlives its connection.
+type Keeping struct {
+	// Key makes the start happen at most once: a request with a known key, up to [MaxKey]
+	// bytes, is answered as the first one was. AgentID is the agent that is meant, as in
+	// [Hello]. Both or neither are there.
+	Key     []byte
+	AgentID []byte
+
+	// Detach keeps the exec when its connection ends, and the last Ring bytes of each
+	// output: 0 for [DefaultRing], up to [MaxRing]. RingFull says what becomes of more.
+	Detach   bool
+	Ring     uint32
+	RingFull RingFull
+}
+
+// Sizes of what is kept of an exec, in bytes.
+const (
+	MaxKey      = 64
+	DefaultRing = 256 << 10
+	MaxRing     = 16 << 20
+)
+
+// RingFull says what becomes of output that a full ring has no room for.
+type RingFull string
+
+// What becomes of it.
+const (
+	RingDrop  RingFull = "drop"  // the oldest output goes; "" means the same
+	RingBlock RingFull = "block" // the command waits for [Acked]
+)
 
 func (*Exec) kind() Type { return TypeExec }
 
@@ -54,6 +87,11 @@ func (m *Exec) fields(f *fields) {
 	text(f, "on_disconnect", &m.OnDisconnect, filled)
 	nested(f, "limits", &m.Limits, filled)
 	flag(f, "verbatim", &m.Verbatim)
+	octets(f, "key", &m.Key, filled)
+	octets(f, "agent_id", &m.AgentID, filled)
+	flag(f, "detach", &m.Detach)
+	natural(f, "ring", &m.Ring, filled)
+	text(f, "ring_full", &m.RingFull, filled)
 }
 
 // TTY asks for a terminal. Zero rows or columns stand for 24 and 80.

@@ -11,6 +11,7 @@ func (*Execs) kind() Type { return TypeExecs }
 // An ExecList is the answer to [Execs].
 type ExecList struct {
 	Running []ExecState // the oldest first, at most [MaxExecs]
+	Ended   []ExecState // those that have ended and are kept, the oldest first, at most [MaxExecs]
 	More    uint64      // how many others run
 }
 
@@ -27,10 +28,19 @@ type ExecState struct {
 	Keep      bool   // it lives on when its connection ends
 	Connected bool   // its connection has not ended
 	RunningMS uint64 // for how long it has run, milliseconds
+
+	// Of an exec with Detach: the offsets of the oldest output that is kept, and how many
+	// bytes of output there have been.
+	Detached                   bool
+	StdoutOldest, StderrOldest uint64
+	StdoutBytes, StderrBytes   uint64
+
+	Exited *ExecEnd // how it ended; nil: it runs
 }
 
 func (l *ExecList) fields(f *fields) {
 	list(f, "running", &l.Running, MaxExecs, filled)
+	list(f, "ended", &l.Ended, MaxExecs, filled)
 	natural(f, "more", &l.More, filled)
 }
 
@@ -43,4 +53,10 @@ func (e *ExecState) fields(f *fields) {
 	flag(f, "keep", &e.Keep)
 	flag(f, "connected", &e.Connected)
 	natural(f, "running_ms", &e.RunningMS, always)
+	flag(f, "detached", &e.Detached)
+	natural(f, "stdout_oldest", &e.StdoutOldest, filled)
+	natural(f, "stderr_oldest", &e.StderrOldest, filled)
+	natural(f, "stdout_bytes", &e.StdoutBytes, filled)
+	natural(f, "stderr_bytes", &e.StderrBytes, filled)
+	nested(f, "exited", &e.Exited, filled)
 }

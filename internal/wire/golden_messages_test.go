@@ -102,6 +102,30 @@ func goldenRequests() []goldenMessage {
 		{name: "kill", about: "kill: SIGTERM, and SIGKILL after a grace", message: &wire.Kill{Head: head(12), Exec: 1}},
 		{name: "kill-force", about: "kill: SIGKILL at once", message: &wire.Kill{Head: head(13), Exec: 1, Force: true}},
 		{name: "kill-handle", about: "kill of an exec of another connection, by its handle", message: &wire.Kill{Head: head(13), Handle: handle()}},
+		{name: "exec-detached", about: "exec that outlives its connection, with a key", message: &wire.Exec{
+			Head: head(30), Argv: []string{"make", "test"}, Stdout: 1, Stderr: 1,
+			Keeping: wire.Keeping{Key: []byte("build 7"), AgentID: handle(), Detach: true, Ring: 1 << 20, RingFull: wire.RingBlock},
+		}},
+		{name: "started-repeated", about: "started: answer to an exec whose key is known", message: &wire.Started{
+			Head: head(30), PID: 812, Handle: handle(), Repeated: true,
+		}},
+		{name: "attach", about: "attach at offsets", message: &wire.Attach{
+			Head: head(31), Handle: handle(), AgentID: handle(), Stdin: 1, Stdout: 3, Stderr: 5, StdoutOffset: 70_000, StderrOffset: 12,
+		}},
+		{name: "attach-oldest", about: "attach: all output that is kept", message: &wire.Attach{
+			Head: head(31), Handle: handle(), Stdout: 1, From: wire.FromOldest,
+		}},
+		{name: "started-attach", about: "started: where the output of an attach begins", message: &wire.Started{
+			Head: head(31), PID: 812, Handle: handle(), StdoutOffset: 70_000, StderrOffset: 12,
+		}},
+		{name: "acked", about: "acked: output of an attach that the host has", message: &wire.Acked{
+			Head: head(31), StdoutOffset: 90_000, StderrOffset: 12,
+		}},
+		{name: "error-behind", about: "error: the output is not kept from the offset that an attach names", message: &wire.Error{
+			Head: head(31), Kind: wire.NotFound, Message: "stderr is not kept from byte 12, only from 300 to 900",
+			Behind: &wire.Behind{Stderr: true, Want: 12, Oldest: 300, Newest: 900},
+		}},
+		{name: "release", about: "release", message: &wire.Release{Head: head(32), Handle: handle()}},
 		{name: "execs", about: "execs", message: &wire.Execs{Head: head(20)}},
 		{name: "ping", about: "ping", message: &wire.Ping{Head: head(14)}},
 		{name: "info", about: "info", message: &wire.Info{Head: head(15)}},
@@ -205,6 +229,18 @@ func goldenEvents() []goldenMessage {
 				{Handle: handle(), PID: 1234, Command: "/bin/sh", User: "dev", TTY: true, Keep: true, Connected: true, RunningMS: 90_000},
 				{Handle: handle(), PID: 77, Command: "sleep", Keep: true, RunningMS: 5},
 			}},
+		}},
+		{name: "done-execs-kept", about: "done of execs: a detached one that runs, and two that have ended", message: &wire.Done{
+			Head: head(20), Execs: &wire.ExecList{
+				Running: []wire.ExecState{{
+					Handle: handle(), PID: 90, Command: "make", Keep: true, RunningMS: 7, Detached: true,
+					StdoutOldest: 4096, StdoutBytes: 300_000, StderrOldest: 1, StderrBytes: 5,
+				}},
+				Ended: []wire.ExecState{
+					{Handle: handle(), PID: 91, Command: "true", RunningMS: 3, Exited: &wire.ExecEnd{Code: -1, Signal: "KILL", SignalNumber: 9, Reason: wire.ReasonKilled}},
+					{Handle: handle(), PID: 92, Command: "x.exe", RunningMS: 3, Exited: &wire.ExecEnd{Code: -1, Status: 0xFFFFFFFF, Reason: wire.ReasonExit}},
+				},
+			},
 		}},
 	}
 }

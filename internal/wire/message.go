@@ -16,6 +16,9 @@ const (
 
 	TypeForward Type = "forward"
 	TypeExecs   Type = "execs"
+	TypeAttach  Type = "attach"
+	TypeAcked   Type = "acked"
+	TypeRelease Type = "release"
 
 	TypeStarted Type = "started"
 	TypeExited  Type = "exited"
@@ -84,6 +87,10 @@ const (
 
 	// FeatureTTYModes are Modes, WidthPX and HeightPX of [TTY] and [Resize].
 	FeatureTTYModes = "tty-modes"
+
+	// FeatureKeys is Key of [Exec], FeatureDetach its Detach, [Attach], [Acked] and [Release].
+	FeatureKeys   = "keys"
+	FeatureDetach = "detach"
 
 	// FeatureVerbatim is Verbatim of [Exec].
 	FeatureVerbatim = "verbatim"

@@ -28,6 +28,9 @@ var verbs = []Verb{
 	{TypeReseed, "reseed", 2, "", func() Message { return new(Reseed) }},
 	{TypeForward, "forward", 2, "", func() Message { return new(Forward) }},
 	{TypeExecs, "execs", 2, FeatureExecs, func() Message { return new(Execs) }},
+	{TypeAttach, "attach", 2, FeatureDetach, func() Message { return new(Attach) }},
+	{TypeRelease, "attach", 2, FeatureDetach, func() Message { return new(Release) }},
+	{TypeAcked, "", 2, FeatureDetach, func() Message { return new(Acked) }},
 	{TypePing, "", 2, "", func() Message { return new(Ping) }},
 
 	{TypeStarted, "", 2, "", func() Message { return new(Started) }},

@@ -1,0 +1,368 @@
+package job
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// Errors about kept jobs.
+var (
+	// ErrNoMemory says that the rings of all jobs together hold as much as they may.
+	ErrNoMemory = errors.New("no memory is left for the output of detached execs")
+
+	// ErrOtherRequest says that a key is known, but of another request.
+	ErrOtherRequest = errors.New("the key belongs to another request")
+
+	// ErrNotDetached says that a job keeps no output.
+	ErrNotDetached = errors.New("the exec is not detached: its output is not kept")
+
+	// ErrInput says that a job takes no input, or has somebody who writes it.
+	ErrInput = errors.New("no input")
+
+	// ErrRunning says that a job has not ended.
+	ErrRunning = errors.New("the exec still runs")
+)
+
+// A Keeping says what of a job outlives the connection that has asked for it, besides the
+// record of its end. Its zero value keeps nothing, not even that.
+type Keeping struct {
+	// Detach keeps the end of each output: of Ring bytes, 0 being [DefaultRing], rounded up
+	// to a power of two. Block has a full ring hold up the command, until a watcher
+	// acknowledges output.
+	Detach bool
+	Ring   int
+	Block  bool
+
+	// Key names the job among those of its class, if it is not empty. Request tells
+	// requests with the same key apart.
+	Key     []byte
+	Request [32]byte
+}
+
+func (k *Keeping) any() bool { return k.Detach || len(k.Key) > 0 }
+
+// A kept is what a job has that is kept. Its fields do not change after Keep, but for
+// those that are said to.
+type kept struct {
+	Keeping
+
+	stdout, stderr *ring // nil: the job is not detached
+
+	over chan struct{} // closed when the job has ended and the table has its record
+	exit *Exit         // set once, before over is closed
+	ran  time.Duration // likewise
+
+	// Guarded by the job's mu.
+	fed      bool // somebody writes input
+	inputEnd bool // and nobody will: it has ended
+	watchers int
+
+	ticks int // age of the record; guarded by the table's mu
+}
+
+// Keep has the job kept as k says. It is called once, before Start. The error is
+// [ErrNoMemory].
+func (j *Job) Keep(k Keeping) error {
+	if !k.any() {
+		return nil
+	}
+	kept := &kept{Keeping: k, over: make(chan struct{})}
+	if k.Detach {
+		limit := cmp.Or(k.Ring, DefaultRing)
+		m := &j.table.memory
+		if kept.stdout = newRing(m, limit, k.Block); kept.stdout == nil {
+			return ErrNoMemory
+		}
+		if kept.stderr = newRing(m, limit, k.Block); kept.stderr == nil {
+			kept.stdout.drop()
+			return ErrNoMemory
+		}
+	}
+	j.kept = kept
+	return nil
+}
+
+// Detached reports whether the job's output is kept.
+func (j *Job) Detached() bool { return j.kept != nil && j.kept.Detach }
+
+// rings calls f with each ring of the job.
+func (j *Job) rings(f func(*ring)) {
+	if j.Detached() {
+		f(j.kept.stdout)
+		f(j.kept.stderr)
+	}
+}
+
+// forget gives back what a job holds that has not started, or whose record goes.
+func (j *Job) forget() {
+	j.rings(func(r *ring) { _ = r.Close(); r.drop() })
+}
+
+// sinks returns where the outputs of the process go: the rings of a detached job.
+func (j *Job) sinks(s Streams) (stdout, stderr io.WriteCloser) {
+	if j.Detached() {
+		return j.kept.stdout, j.kept.stderr
+	}
+	return s.Stdout, s.Stderr
+}
+
+// Exit returns the record of a kept job's end, or nil: it has not ended.
+func (j *Job) Exit() *Exit {
+	if j.kept == nil {
+		return nil
+	}
+	select {
+	case <-j.kept.over:
+		return j.kept.exit
+	default:
+		return nil
+	}
+}
+
+// Offsets are positions in the outputs of a job: how many bytes come before.
+type Offsets struct{ Stdout, Stderr uint64 }
+
+// Kept returns the offsets of the oldest output that is kept, and the end of the output so
+// far.
+func (j *Job) Kept() (oldest, newest Offsets) {
+	if j.Detached() {
+		oldest.Stdout, newest.Stdout, _ = j.kept.stdout.bounds()
+		oldest.Stderr, newest.Stderr, _ = j.kept.stderr.bounds()
+	}
+	return oldest, newest
+}
+
+// Acknowledge lets a full ring that holds up the command drop the bytes before to.
+func (j *Job) Acknowledge(to Offsets) {
+	if j.Detached() {
+		j.kept.stdout.ack(to.Stdout)
+		j.kept.stderr.ack(to.Stderr)
+	}
+}
+
+// Feed carries input to a kept job that has started, as its first streams' Stdin is, and
+// waits until stdin ends. The error is [ErrInput] if the command takes none from here.
+func (j *Job) Feed(stdin io.WriterTo) error {
+	if err := j.claimInput(); err != nil {
+		return err
+	}
+	j.table.jobs.Add(1)
+	go j.feed(stdin) // stopped by the end of the stream; Table.Wait waits for it
+	return nil
+}
+
+func (j *Job) claimInput() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch k := j.kept; {
+	case j.process.Stdin() == nil:
+		return fmt.Errorf("%w: the exec was started without stdin", ErrInput)
+	case k.inputEnd:
+		return fmt.Errorf("%w: the exec's stdin has ended", ErrInput)
+	case k.fed:
+		return fmt.Errorf("%w: another connection writes the exec's stdin", ErrInput)
+	default:
+		k.fed = true
+		return nil
+	}
+}
+
+// fedUntil takes note of the end of somebody's input, err being nil if the command has
+// been told that it is the end.
+func (j *Job) fedUntil(err error) {
+	if j.kept == nil {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.kept.fed, j.kept.inputEnd = false, err == nil
+}
+
+// A Watcher carries the outputs of a detached job to one host. Wait and Leave may be
+// called at the same time.
+type Watcher struct {
+	job            *Job
+	stdout, stderr *reader // nil: not wanted
+
+	leaving sync.Once
+	left    chan struct{} // closed by Leave
+}
+
+// A From says where a Watcher begins: at the offsets, or with the oldest output that is
+// kept, or with what the command writes next.
+type From struct {
+	Offsets
+	Oldest, Now bool
+}
+
+// Watch returns a Watcher, which begins at from. The caller calls Leave. An output that is not wanted is not carried. The error is a [*BehindError] or
+// [ErrNotDetached].
+func (j *Job) Watch(from From, stdout, stderr bool) (*Watcher, error) {
+	if j.kept == nil || (stdout || stderr) && !j.Detached() {
+		return nil, ErrNotDetached
+	}
+	w := &Watcher{job: j, left: make(chan struct{})}
+	var err error
+	if stdout {
+		if w.stdout, err = j.kept.stdout.reader(from, from.Stdout); err != nil {
+			return nil, err
+		}
+	}
+	if stderr {
+		if w.stderr, err = j.kept.stderr.reader(from, from.Stderr); err != nil {
+			if w.stdout != nil {
+				w.stdout.leave()
+			}
+			behind := err.(*BehindError) //nolint:errcheck,errorlint // reader returns no other
+			behind.Stderr = true
+			return nil, behind
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.kept.watchers++
+	return w, nil
+}
+
+// Begin returns the offsets at which the outputs begin that the Watcher carries.
+func (w *Watcher) Begin() (from Offsets) {
+	if w.stdout != nil {
+		from.Stdout = w.stdout.begin
+	}
+	if w.stderr != nil {
+		from.Stderr = w.stderr.begin
+	}
+	return from
+}
+
+// ErrLeft is returned by [Watcher.Wait] after Leave.
+var ErrLeft = errors.New("the watcher has left")
+
+// Wait carries the outputs, closes each of s when that output has ended, and returns the
+// record of the job's end. The error is [ErrLeft], or a [*BehindError] if the host has taken
+// output so slowly that the ring has dropped what comes next. A stream that fails is not
+// written to any more, and does not end Wait.
+func (w *Watcher) Wait(s Streams) (*Exit, error) {
+	var behind [2]error
+	var carrying sync.WaitGroup
+	carrying.Go(func() { behind[0] = w.carry(w.stdout, s.Stdout) }) // stopped by the output's end, or Leave
+	if w.stderr != nil {
+		behind[1] = w.carry(w.stderr, s.Stderr)
+	}
+	carrying.Wait()
+	for i, err := range behind {
+		if b, ok := errors.AsType[*BehindError](err); ok {
+			b.Stderr = i == 1
+			return nil, b
+		}
+	}
+	select {
+	case <-w.job.kept.over:
+		return w.job.kept.exit, nil
+	case <-w.left:
+		return nil, ErrLeft
+	}
+}
+
+var carryBuffers = sync.Pool{New: func() any { return new([carried]byte) }}
+
+// carry carries one output. A silent output holds no buffer.
+func (w *Watcher) carry(from *reader, to io.WriteCloser) error {
+	if from == nil {
+		return nil
+	}
+	for {
+		from.wait()
+		done, err := pass(from, to)
+		switch _, behind := errors.AsType[*BehindError](err); {
+		case behind:
+			w.Leave() // the other output, too
+			return err
+		case err != nil:
+			from.leave()
+			return err
+		case done:
+			_ = to.Close()
+			return nil
+		}
+	}
+}
+
+// pass carries what there is.
+func pass(from *reader, to io.Writer) (done bool, err error) {
+	b := carryBuffers.Get().(*[carried]byte)
+	defer carryBuffers.Put(b)
+	n, done, err := from.next(b[:])
+	if n > 0 {
+		_, err = to.Write(b[:n])
+	}
+	return done, err
+}
+
+// Leave ends Wait. It does not wait, and is idempotent.
+func (w *Watcher) Leave() {
+	w.leaving.Do(func() {
+		close(w.left)
+		for _, r := range []*reader{w.stdout, w.stderr} {
+			if r != nil {
+				r.leave()
+			}
+		}
+		w.job.mu.Lock()
+		defer w.job.mu.Unlock()
+		w.job.kept.watchers--
+	})
+}
+
+// A keyName is a key among those of all classes.
+type keyName struct{ class, key string }
+
+// Claim makes the job the one that its key names, or returns the job that the key names
+// already. It is called after Keep, before Start. The error is [ErrOtherRequest].
+func (j *Job) Claim() (known *Job, err error) {
+	if j.kept == nil || len(j.kept.Key) == 0 {
+		return nil, nil //nolint:nilnil // no other job is known
+	}
+	t := j.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	name := keyName{j.Class, string(j.kept.Key)}
+	switch known = t.keys[name]; {
+	case known == nil:
+		t.keys[name] = j
+		return nil, nil //nolint:nilnil // likewise
+	case !bytes.Equal(known.kept.Request[:], j.kept.Request[:]):
+		return nil, ErrOtherRequest
+	default:
+		return known, nil
+	}
+}
+
+// ForgetKeys has no key name a job any more. The jobs go on.
+func (t *Table) ForgetKeys() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.keys)
+}
+
+// unclaim frees the job's key, if it has it.
+func (t *Table) unclaim(j *Job) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unclaimLocked(j)
+}
+
+func (t *Table) unclaimLocked(j *Job) {
+	if j.kept == nil || len(j.kept.Key) == 0 {
+		return
+	}
+	name := keyName{j.Class, string(j.kept.Key)}
+	if t.keys[name] == j {
+		delete(t.keys, name)
+	}
+}
