@@ -103,7 +103,7 @@ func (j *Job) forget() {
 	j.rings(func(r *ring) { _ = r.Close(); r.drop() })
 }
 
-// sinks returns where the outputs of the process go: the rings of a detached job.
+// sinks returns the writers for the outputs of the process: the rings of a detached job.
 func (j *Job) sinks(s Streams) (stdout, stderr io.WriteCloser) {
 	if j.Detached() {
 		return j.kept.stdout, j.kept.stderr

@@ -178,7 +178,7 @@ func (r *ring) loosen() {
 }
 
 // drop gives the memory of a ring back whose output has ended, and reports whether there
-// was any. What the ring has kept is lost.
+// was any. The output in it is lost.
 func (r *ring) drop() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -24,12 +24,25 @@ type Attach struct {
 	From         From
 	StdoutOffset uint64
 	StderrOffset uint64
+
+	Redraw Redraw // how the screen of a terminal is restored
 }
+
+// Redraw says how the screen of a terminal is restored that somebody attaches to.
+type Redraw string
+
+// How it is restored.
+const (
+	RedrawNone   Redraw = "none"   // not at all; "" means the same
+	RedrawAuto   Redraw = "auto"   // winch on the alternate screen, else replay
+	RedrawReplay Redraw = "replay" // the modes, and the last output from the beginning of a line
+	RedrawWinch  Redraw = "winch"  // the modes, and two window sizes, so that the program draws
+)
 
 // From says where the output of an [Attach] begins.
 type From string
 
-// Where the output begins.
+// The places at which the output of an [Attach] may begin.
 const (
 	FromOffset From = ""       // at the offsets
 	FromOldest From = "oldest" // with the oldest output that is kept
@@ -48,6 +61,7 @@ func (m *Attach) fields(f *fields) {
 	text(f, "from", &m.From, filled)
 	natural(f, "stdout_offset", &m.StdoutOffset, filled)
 	natural(f, "stderr_offset", &m.StderrOffset, filled)
+	text(f, "redraw", &m.Redraw, filled)
 }
 
 // Acked says how much output of a detached exec the host has and needs no more: the offsets

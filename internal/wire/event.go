@@ -13,6 +13,8 @@ type Started struct {
 	// The offsets at which the output streams begin, of [Attach].
 	StdoutOffset uint64
 	StderrOffset uint64
+
+	Redraw uint64 // of an [Attach] with Redraw: how many bytes on stdout come before that offset
 }
 
 func (*Started) kind() Type { return TypeStarted }
@@ -25,6 +27,7 @@ func (m *Started) fields(f *fields) {
 	flag(f, "repeated", &m.Repeated)
 	natural(f, "stdout_offset", &m.StdoutOffset, filled)
 	natural(f, "stderr_offset", &m.StderrOffset, filled)
+	natural(f, "redraw", &m.Redraw, filled)
 }
 
 // Exited is the end of an exec that has started. It is sent after everything

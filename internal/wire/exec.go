@@ -63,7 +63,7 @@ const (
 // RingFull says what becomes of output that a full ring has no room for.
 type RingFull string
 
-// What becomes of it.
+// The rules for a full ring.
 const (
 	RingDrop  RingFull = "drop"  // the oldest output goes; "" means the same
 	RingBlock RingFull = "block" // the command waits for [Acked]

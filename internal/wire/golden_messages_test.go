@@ -113,10 +113,10 @@ func goldenRequests() []goldenMessage {
 			Head: head(31), Handle: handle(), AgentID: handle(), Stdin: 1, Stdout: 3, Stderr: 5, StdoutOffset: 70_000, StderrOffset: 12,
 		}},
 		{name: "attach-oldest", about: "attach: all output that is kept", message: &wire.Attach{
-			Head: head(31), Handle: handle(), Stdout: 1, From: wire.FromOldest,
+			Head: head(31), Handle: handle(), Stdout: 1, From: wire.FromOldest, Redraw: wire.RedrawAuto,
 		}},
 		{name: "started-attach", about: "started: where the output of an attach begins", message: &wire.Started{
-			Head: head(31), PID: 812, Handle: handle(), StdoutOffset: 70_000, StderrOffset: 12,
+			Head: head(31), PID: 812, Handle: handle(), StdoutOffset: 70_000, StderrOffset: 12, Redraw: 40,
 		}},
 		{name: "acked", about: "acked: output of an attach that the host has", message: &wire.Acked{
 			Head: head(31), StdoutOffset: 90_000, StderrOffset: 12,

@@ -45,7 +45,7 @@ func TestProtocolHasEveryKindReasonAndFeature(t *testing.T) {
 		string(wire.Limit), string(wire.ShuttingDown), string(wire.Internal),
 		string(wire.ReasonExit), string(wire.ReasonSignal), string(wire.ReasonTimeout), string(wire.ReasonKilled),
 		string(wire.ReasonShutdown), string(wire.ReasonLimit), string(wire.ReasonLost),
-		wire.FeatureExecs, wire.FeatureLinger, wire.FeatureStreamClose, wire.FeatureTTYModes, wire.FeatureVerbatim,
+		wire.FeatureDetach, wire.FeatureExecs, wire.FeatureKeys, wire.FeatureLinger, wire.FeatureStreamClose, wire.FeatureTTYModes, wire.FeatureVerbatim,
 	} {
 		if !strings.Contains(rows, "| `"+word+"` |") {
 			t.Errorf("no table of docs/protocol.md has a row of %q", word)

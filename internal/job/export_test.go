@@ -1,0 +1,45 @@
+package job
+
+// A Ring is a ring of a memory of its own, for tests of rings without processes.
+type Ring struct{ *ring }
+
+// NewRing returns a Ring of at most limit bytes, for which the memory has room.
+func NewRing(limit int, block bool) Ring {
+	m := &memory{limit: limit + firstRing, evict: func() bool { return false }}
+	return Ring{newRing(m, limit, block)}
+}
+
+// Used returns how many bytes of memory the ring has taken.
+func (r Ring) Used() int {
+	r.memory.mu.Lock()
+	defer r.memory.mu.Unlock()
+	return r.memory.used
+}
+
+// Reader returns a reader from an offset.
+func (r Ring) Reader(at uint64) (*Reader, error) {
+	d, err := r.reader(From{}, at)
+	return &Reader{d}, err
+}
+
+// A Reader is a reader of a Ring.
+type Reader struct{ *reader }
+
+// Next waits for output and copies it to p.
+func (r *Reader) Next(p []byte) (n int, done bool, err error) {
+	r.wait()
+	return r.next(p)
+}
+
+// Leave ends Next.
+func (r *Reader) Leave() { r.leave() }
+
+// Ack acknowledges output.
+func (r Ring) Ack(offset uint64) { r.ack(offset) }
+
+// Age makes the records of a table a day older.
+func Age(t *Table) {
+	for range recordAge {
+		t.age()
+	}
+}

@@ -1,0 +1,335 @@
+//go:build linux
+
+package session_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/job"
+	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/session"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+// detached is a request for a shell script that outlives its connection.
+func detached(id uint64, script string) *wire.Exec {
+	return &wire.Exec{
+		Head: wire.Head{ID: id}, Argv: []string{"sh", "-c", script},
+		Keeping: wire.Keeping{Detach: true},
+	}
+}
+
+// begin sends a request that begins something, and returns its answer.
+func (h *host) begin(m wire.Message) *wire.Started {
+	h.tb.Helper()
+	h.send(m)
+	started, ok := h.receive().(*wire.Started)
+	if !ok || len(started.Handle) != 16 || started.PID < 1 {
+		h.tb.Fatalf("answer to %+v: %+v", m, started)
+	}
+	return started
+}
+
+// exited receives the end of request id.
+func (h *host) exited(id uint64) *wire.Exited {
+	h.tb.Helper()
+	m := h.receive()
+	x, ok := m.(*wire.Exited)
+	if !ok || x.ID != id {
+		h.tb.Fatalf("the agent says %+v, want exited of %d", m, id)
+	}
+	return x
+}
+
+func readAll(t *testing.T, s *mux.Stream) string {
+	t.Helper()
+	s.SetReadDeadline(time.Now().Add(agenttest.Patience))
+	text, err := io.ReadAll(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestDetachedExecOutlivesItsConnection(t *testing.T) {
+	a := agenttest.Start(t)
+	first := connect(t, a)
+	in, out, errs := first.open(), first.open(), first.open()
+	m := detached(1, "echo one; echo uno >&2; read line; echo $line; cat; exit 7")
+	m.Stdin, m.Stdout, m.Stderr = in.ID(), out.ID(), errs.ID()
+	started := first.begin(m)
+	got := make([]byte, 4)
+	if _, err := io.ReadFull(out, got); err != nil || string(got) != "one\n" {
+		t.Fatalf("stdout begins with %q, %v", got, err)
+	}
+	_ = first.mux.Close()
+
+	h := connect(t, a)
+	agenttest.Eventually(t, "the end of the first connection", func() bool { return !h.list(1)[0].Connected })
+	state := h.list(1)[0]
+	if !state.Detached || !state.Keep || state.StdoutBytes != 4 || state.StderrBytes != 4 || state.Exited != nil {
+		t.Errorf("execs: %+v, want a detached one with 4 bytes of each output", state)
+	}
+	in, out, errs = h.open(), h.open(), h.open()
+	again := h.begin(&wire.Attach{
+		Head: wire.Head{ID: 2}, Handle: started.Handle, Stdin: in.ID(), Stdout: out.ID(), Stderr: errs.ID(), StdoutOffset: 4,
+	})
+	if again.PID != started.PID || !bytes.Equal(again.Handle, started.Handle) || again.StdoutOffset != 4 || again.StderrOffset != 0 {
+		t.Errorf("attach is answered by %+v, want the first exec and stdout from 4", again)
+	}
+	_, _ = io.WriteString(in, "two\nthree\n")
+	_ = in.Close()
+	if text := readAll(t, out); text != "two\nthree\n" {
+		t.Errorf("stdout from 4 = %q", text)
+	}
+	if text := readAll(t, errs); text != "uno\n" {
+		t.Errorf("stderr = %q", text)
+	}
+	if x := h.exited(2); x.Code != 7 || x.Reason != wire.ReasonExit || x.StdoutBytes != 14 || x.StderrBytes != 4 {
+		t.Errorf("exited: %+v, want code 7 and 14 and 4 bytes", x)
+	}
+}
+
+func TestEndedExecKeepsOutputUntilReleased(t *testing.T) {
+	a := agenttest.Start(t)
+	h := connect(t, a)
+	handle := h.begin(detached(1, "echo output; exit 3")).Handle
+	h.exited(1)
+	for id := range uint64(2) {
+		out := h.open()
+		h.begin(&wire.Attach{Head: wire.Head{ID: id + 2}, Handle: handle, Stdout: out.ID(), From: wire.FromOldest})
+		if text := readAll(t, out); text != "output\n" {
+			t.Errorf("stdout = %q", text)
+		}
+		if x := h.exited(id + 2); x.Code != 3 || x.StdoutBytes != 7 {
+			t.Errorf("exited: %+v", x)
+		}
+	}
+	h.send(&wire.Execs{Head: wire.Head{ID: 5}})
+	list := h.receive().(*wire.Done).Execs
+	if len(list.Running) != 0 || len(list.Ended) != 1 || list.Ended[0].Exited == nil || list.Ended[0].Exited.Code != 3 || list.Ended[0].StdoutBytes != 7 {
+		t.Errorf("execs: %+v, want one that has ended with code 3", list)
+	}
+	h.send(&wire.Release{Head: wire.Head{ID: 6}, Handle: handle})
+	if m, ok := h.receive().(*wire.Done); !ok || m.ID != 6 {
+		t.Errorf("answer to release: %+v", m)
+	}
+	h.send(&wire.Attach{Head: wire.Head{ID: 7}, Handle: handle})
+	wantError(t, h.receive(), 7, wire.NotFound, "no exec with handle")
+	h.send(&wire.Release{Head: wire.Head{ID: 8}, Handle: handle})
+	wantError(t, h.receive(), 8, wire.NotFound, "no exec with handle")
+}
+
+func TestAttachRefusals(t *testing.T) {
+	a := agenttest.Start(t)
+	h := connect(t, a)
+	silent := h.begin(detached(1, "sleep 1000")).Handle
+	plain := h.begin(&wire.Exec{Head: wire.Head{ID: 2}, Argv: []string{"sleep", "1000"}}).Handle
+	in := h.open()
+	fed := detached(3, "cat")
+	fed.Stdin = in.ID()
+	busy := h.begin(fed).Handle
+	for i, c := range []struct {
+		m    wire.Attach
+		kind wire.ErrorKind
+		text string
+	}{
+		{wire.Attach{Handle: make([]byte, 16)}, wire.NotFound, "no exec with handle"},
+		{wire.Attach{Handle: silent[:15]}, wire.BadRequest, "handle of 15 bytes"},
+		{wire.Attach{Handle: silent, AgentID: make([]byte, 16)}, wire.NotFound, "the request is for agent 0000"},
+		{wire.Attach{Handle: silent, From: "middle"}, wire.BadRequest, `from "middle"`},
+		{wire.Attach{Handle: silent, Stdout: 1, StdoutOffset: 1}, wire.BadRequest, "stdout has no byte 1 yet: it ends at 0"},
+		{wire.Attach{Handle: silent, Stderr: 1, StderrOffset: 9}, wire.BadRequest, "stderr has no byte 9 yet"},
+		{wire.Attach{Handle: silent, Stdin: 1}, wire.BadRequest, "started without stdin"},
+		{wire.Attach{Handle: busy, Stdin: 1}, wire.BadRequest, "another connection writes"},
+		{wire.Attach{Handle: plain, Stdout: 1}, wire.BadRequest, "not detached"},
+	} {
+		id := uint64(10 + i)
+		c.m.ID = id
+		for _, stream := range []*uint32{&c.m.Stdin, &c.m.Stdout, &c.m.Stderr} {
+			if *stream != 0 {
+				*stream = h.open().ID()
+			}
+		}
+		h.send(&c.m)
+		wantError(t, h.receive(), id, c.kind, c.text)
+	}
+	h.send(&wire.Release{Head: wire.Head{ID: 30}, Handle: silent})
+	wantError(t, h.receive(), 30, wire.BadRequest, "still runs")
+}
+
+func TestKeepingRefusals(t *testing.T) {
+	h := connect(t, agenttest.Start(t))
+	id := bytes.Repeat([]byte{1}, 16)
+	for i, c := range []struct {
+		keeping wire.Keeping
+		rule    wire.OnDisconnect
+		kind    wire.ErrorKind
+		text    string
+	}{
+		{keeping: wire.Keeping{Key: make([]byte, 65), AgentID: id}, kind: wire.BadRequest, text: "key of 65 bytes: want at most 64"},
+		{keeping: wire.Keeping{Key: []byte("k")}, kind: wire.BadRequest, text: "key and agent_id"},
+		{keeping: wire.Keeping{AgentID: id}, kind: wire.BadRequest, text: "key and agent_id"},
+		{keeping: wire.Keeping{Key: []byte("k"), AgentID: id}, kind: wire.NotFound, text: "the request is for agent 0101"},
+		{keeping: wire.Keeping{Ring: 1}, kind: wire.BadRequest, text: "without detach"},
+		{keeping: wire.Keeping{RingFull: wire.RingDrop}, kind: wire.BadRequest, text: "without detach"},
+		{keeping: wire.Keeping{Detach: true, Ring: 16<<20 + 1}, kind: wire.BadRequest, text: "ring of 16777217 bytes"},
+		{keeping: wire.Keeping{Detach: true, RingFull: "wait"}, kind: wire.BadRequest, text: `ring_full "wait"`},
+		{keeping: wire.Keeping{Detach: true}, rule: wire.DisconnectKill, kind: wire.BadRequest, text: "on_disconnect kill"},
+	} {
+		id := uint64(i + 1)
+		h.send(&wire.Exec{Head: wire.Head{ID: id}, Argv: []string{"true"}, Keeping: c.keeping, OnDisconnect: c.rule})
+		wantError(t, h.receive(), id, c.kind, c.text)
+	}
+}
+
+// A reader that does not keep up is told where the kept output begins.
+func TestSlowReaderOfDetachedExecIsTold(t *testing.T) {
+	a := agenttest.Start(t)
+	h := connect(t, a)
+	out := h.open()
+	m := detached(1, "head -c 8000000 /dev/zero; read line")
+	m.Stdin, m.Stdout, m.Ring = h.open().ID(), out.ID(), 4096
+	handle := h.begin(m).Handle
+	e, ok := h.receive().(*wire.Error)
+	if !ok || e.ID != 1 || e.Kind != wire.Limit || e.Behind == nil || e.Behind.Stderr || e.Behind.Want >= e.Behind.Oldest {
+		t.Fatalf("the agent says %+v, want limit with the oldest offset", e)
+	}
+	if _, err := io.Copy(io.Discard, out); !errors.Is(err, mux.ErrReset) {
+		t.Errorf("the stream of the slow reader ends with %v, want a reset", err)
+	}
+	agenttest.Eventually(t, "all output", func() bool { return h.list(9)[0].StdoutBytes == 8_000_000 })
+	again := h.open()
+	started := h.begin(&wire.Attach{Head: wire.Head{ID: 2}, Handle: handle, Stdout: again.ID(), From: wire.FromOldest})
+	if started.StdoutOffset < e.Behind.Oldest {
+		t.Errorf("the output begins at %d, want at least %d", started.StdoutOffset, e.Behind.Oldest)
+	}
+	h.send(&wire.Kill{Head: wire.Head{ID: 3}, Exec: 2, Force: true})
+	if m, ok := h.receive().(*wire.Done); !ok || m.ID != 3 {
+		t.Fatalf("answer to kill by an attach's id: %+v", m)
+	}
+	rest, err := io.ReadAll(again)
+	if x := h.exited(2); err != nil || x.StdoutBytes != 8_000_000 || uint64(len(rest))+started.StdoutOffset != 8_000_000 {
+		t.Errorf("%d bytes from %d, %v, exited %+v: want the rest of 8000000", len(rest), started.StdoutOffset, err, x)
+	}
+}
+
+// Two hosts read all of it at their own pace, while a full ring holds the command up.
+func TestBlockingRingLosesNothing(t *testing.T) {
+	a := agenttest.Start(t)
+	h := connect(t, a)
+	out := h.open()
+	m := detached(1, "seq 200000")
+	m.Stdout, m.Ring, m.RingFull = out.ID(), 8192, wire.RingBlock
+	h.begin(m)
+	var got bytes.Buffer
+	p := make([]byte, 4096)
+	for {
+		n, err := out.Read(p)
+		got.Write(p[:n])
+		h.send(&wire.Acked{Head: wire.Head{ID: 1}, StdoutOffset: uint64(got.Len())})
+		if err != nil {
+			break
+		}
+	}
+	var want strings.Builder
+	for i := range 200_000 {
+		fmt.Fprintln(&want, i+1)
+	}
+	if got.String() != want.String() {
+		t.Errorf("%d bytes of output differ from %d", got.Len(), want.Len())
+	}
+	if x := h.exited(1); x.StdoutBytes != uint64(want.Len()) || x.Cut {
+		t.Errorf("exited: %+v", x)
+	}
+}
+
+// A command that a full ring holds up is ended, and nobody need read its output.
+func TestBlockedExecCanBeKilled(t *testing.T) {
+	a := agenttest.Start(t)
+	first := connect(t, a)
+	m := detached(1, "yes")
+	m.Ring, m.RingFull = 4096, wire.RingBlock
+	started := first.begin(m)
+	_ = first.mux.Close()
+	h := connect(t, a)
+	agenttest.Eventually(t, "a full ring", func() bool { return h.list(1)[0].StdoutBytes == 4096 })
+	h.send(&wire.Kill{Head: wire.Head{ID: 2}, Handle: started.Handle})
+	if m, ok := h.receive().(*wire.Done); !ok || m.ID != 2 {
+		t.Fatalf("answer to kill: %+v", m)
+	}
+	h.begin(&wire.Attach{Head: wire.Head{ID: 3}, Handle: started.Handle})
+	if x := h.exited(3); x.Reason != wire.ReasonKilled {
+		t.Errorf("exited: %+v, want the reason killed", x)
+	}
+}
+
+func TestMemoryOfRingsIsBounded(t *testing.T) {
+	a := limited(t, session.Caps{Keeping: job.Limits{Rings: 64 << 10}})
+	h := connect(t, a)
+	flood := detached(1, "head -c 1000000 /dev/zero")
+	h.begin(flood)
+	if x := h.exited(1); x.StdoutBytes != 1_000_000 {
+		t.Errorf("exited: %+v", x)
+	}
+	var last wire.Message
+	begun := uint64(0)
+	for id := uint64(2); id < 20; id++ { // each takes 8 KiB
+		h.send(detached(id, "sleep 1000"))
+		last = h.receive()
+		if _, ok := last.(*wire.Started); !ok {
+			wantError(t, last, id, wire.Limit, "no memory is left for the output of detached execs")
+			break
+		}
+		begun++
+	}
+	if begun != 8 { // the output of the flood gives way
+		t.Errorf("%d execs have started, want 8", begun)
+	}
+	h.exec(30, "true")
+	h.exited(30)
+}
+
+func TestRecordsArePushedOutByLaterOnes(t *testing.T) {
+	h := connect(t, limited(t, session.Caps{Keeping: job.Limits{Records: 2}}))
+	var handles [][]byte
+	for id := range uint64(3) {
+		handles = append(handles, h.begin(detached(id+1, "echo x")).Handle)
+		h.exited(id + 1)
+	}
+	h.send(&wire.Attach{Head: wire.Head{ID: 9}, Handle: handles[0]})
+	wantError(t, h.receive(), 9, wire.NotFound, "no exec with handle")
+	for i, handle := range handles[1:] {
+		id := uint64(10 + i)
+		h.begin(&wire.Attach{Head: wire.Head{ID: id}, Handle: handle})
+		h.exited(id)
+	}
+}
+
+func TestOtherClassesDoNotSeeDetachedExecs(t *testing.T) {
+	classes := make(chan string, 2)
+	classes <- "one"
+	classes <- "other"
+	a := agenttest.StartWith(t, func(c *session.Config) {
+		admit := c.Admit
+		c.Admit = func(nc net.Conn) (session.Peer, error) {
+			p, err := admit(nc)
+			p.Class = <-classes
+			return p, err
+		}
+	})
+	handle := connect(t, a).begin(detached(1, "sleep 1000")).Handle
+	h := connect(t, a)
+	h.send(&wire.Attach{Head: wire.Head{ID: 1}, Handle: handle})
+	wantError(t, h.receive(), 1, wire.NotFound, "no exec with handle")
+	h.send(&wire.Release{Head: wire.Head{ID: 2}, Handle: handle})
+	wantError(t, h.receive(), 2, wire.NotFound, "no exec with handle")
+}
