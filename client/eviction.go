@@ -13,7 +13,7 @@ func (p *Pool) reserve() error {
 	if p.closed {
 		return ErrPoolClosed
 	}
-	if limit := p.config.MaxConns; limit > 0 && len(p.open)+p.dialing >= limit && !p.evictOldest() {
+	if limit := p.config.MaxConns; limit > 0 && len(p.open)+p.dialing >= limit && !p.evictOldestLocked() {
 		return ErrPoolFull
 	}
 	p.dialing++
@@ -21,9 +21,9 @@ func (p *Pool) reserve() error {
 	return nil
 }
 
-// evictOldest closes the connection that nobody has used for longest. It is called
+// evictOldestLocked closes the connection that nobody has used for longest. It is called
 // with mu held.
-func (p *Pool) evictOldest() bool {
+func (p *Pool) evictOldestLocked() bool {
 	for {
 		var oldest *link
 		var since time.Time
@@ -39,7 +39,7 @@ func (p *Pool) evictOldest() bool {
 		if oldest == nil {
 			return false
 		}
-		if p.evict(oldest) {
+		if p.evictLocked(oldest) {
 			return true
 		}
 	}
@@ -47,10 +47,10 @@ func (p *Pool) evictOldest() bool {
 
 var errIdle = errors.New("idle connection closed by the pool")
 
-// evict closes a connection that is not in use. A command that is about to be
+// evictLocked closes a connection that is not in use. A command that is about to be
 // started over it either has marked it as in use, and then it is kept, or finds
 // that it is closed before it sends a byte. It is called with mu held.
-func (p *Pool) evict(l *link) bool {
+func (p *Pool) evictLocked(l *link) bool {
 	unused, fresh := l.setEndingUnused(errIdle)
 	if !unused {
 		return false
@@ -58,7 +58,7 @@ func (p *Pool) evict(l *link) bool {
 	if m := p.open[l]; m != nil {
 		m.excuse(l)
 	}
-	p.forget(l)
+	p.forgetLocked(l)
 	if fresh {
 		p.counts.Evicted++
 	}
@@ -66,8 +66,8 @@ func (p *Pool) evict(l *link) bool {
 	return true
 }
 
-// forget lets l no longer count, nor be handed out. It is called with mu held.
-func (p *Pool) forget(l *link) {
+// forgetLocked lets l no longer count, nor be handed out. It is called with mu held.
+func (p *Pool) forgetLocked(l *link) {
 	m, ok := p.open[l]
 	if !ok {
 		return

@@ -29,11 +29,11 @@ func (p *Pool) Forget(target string) {
 	if m.search != nil {
 		m.search.cancel(ErrForgotten)
 	}
-	for _, l := range m.links() {
+	for _, l := range m.linksLocked() {
 		if l.setEnding(fmt.Errorf("%w: %w", ErrLost, ErrForgotten)) {
 			p.counts.Forgotten++
 		}
-		p.forget(l)
+		p.forgetLocked(l)
 		p.running.Go(func() { l.end(nil) })
 	}
 }

@@ -33,8 +33,8 @@ type member struct {
 	forgets   uint64 // the pool's, when it was dropped
 }
 
-// member returns target's. It is called with mu held.
-func (p *Pool) member(target string) *member {
+// memberLocked returns target's. It is called with mu held.
+func (p *Pool) memberLocked(target string) *member {
 	m, ok := p.members[target]
 	if !ok {
 		m = &member{pool: p, target: target, examined: make(map[*link]bool)}
@@ -63,14 +63,14 @@ func (m *member) tend() {
 		}
 		inUse, last := l.usage()
 		switch {
-		case inUse && l.silence() >= p.config.ProbeAfter, m.mayHaveLearnt(l, inUse):
-			m.find()
+		case inUse && l.silence() >= p.config.ProbeAfter, m.mayHaveLearntLocked(l, inUse):
+			m.findLocked()
 		case !inUse && time.Since(last) >= p.config.IdleTimeout && time.Since(m.used) >= p.config.IdleTimeout:
-			p.evict(l)
+			p.evictLocked(l)
 		}
 	}
 	for _, l := range slices.Clone(m.retired) {
-		if !p.evict(l) && l.old == nil && l.unreplied() >= p.config.ProbeAfter && !m.examined[l] {
+		if !p.evictLocked(l) && l.old == nil && l.unreplied() >= p.config.ProbeAfter && !m.examined[l] {
 			m.examined[l] = true
 			p.running.Go(func() { m.examine(l) }) // stopped by an answer, l's end, or Close
 		}
@@ -84,20 +84,20 @@ func (m *member) tend() {
 	m.timer.Reset(p.tick())
 }
 
-// mayHaveLearnt reports whether l, which speaks version 1 and is used, is to be asked
+// mayHaveLearntLocked reports whether l, which speaks version 1 and is used, is to be asked
 // whether it still does: as long as its commands say something it is not silent.
 // It is called with mu held.
-func (m *member) mayHaveLearnt(l *link, inUse bool) bool {
+func (m *member) mayHaveLearntLocked(l *link, inUse bool) bool {
 	return l.old != nil && !l.old.chosen && (inUse || time.Since(m.used) < m.pool.config.ProbeAfter)
 }
 
-// retire lets l, if it is the current one, serve the commands that it has and
+// retireLocked lets l, if it is the current one, serve the commands that it has and
 // no others. It is called with mu held.
-func (m *member) retire(l *link) {
+func (m *member) retireLocked(l *link) {
 	if l != nil && m.current == l {
 		m.current = nil
 		m.retired = append(m.retired, l)
-		m.boundRetired()
+		m.boundRetiredLocked()
 	}
 }
 
@@ -107,13 +107,13 @@ const maxRetired = 8
 
 var errTooManyRetired = fmt.Errorf("%w: replaced by %d newer connections to the same agent", ErrLost, maxRetired)
 
-// boundRetired ends the oldest of the replaced connections if there are too many. It
+// boundRetiredLocked ends the oldest of the replaced connections if there are too many. It
 // is called with mu held.
-func (m *member) boundRetired() {
+func (m *member) boundRetiredLocked() {
 	p := m.pool
 	if len(m.retired) > maxRetired {
 		for _, l := range slices.Clone(m.retired) {
-			p.evict(l) // if nobody uses it
+			p.evictLocked(l) // if nobody uses it
 		}
 	}
 	for len(m.retired) > maxRetired {
@@ -121,14 +121,14 @@ func (m *member) boundRetired() {
 		if l.setEnding(errTooManyRetired) {
 			p.counts.Stale++
 		}
-		p.forget(l)
+		p.forgetLocked(l)
 		m.retired = slices.DeleteFunc(m.retired, func(r *link) bool { return r == l }) // if the pool had forgotten it
 		p.running.Go(func() { l.end(nil) })
 	}
 }
 
-// links returns those that the target has. It is called with mu held.
-func (m *member) links() []*link {
+// linksLocked returns those that the target has. It is called with mu held.
+func (m *member) linksLocked() []*link {
 	all := slices.Clone(m.retired)
 	if m.current != nil {
 		all = append(all, m.current)
@@ -145,7 +145,7 @@ func (m *member) watch(l *link) {
 		l.end(context.Cause(p.ctx))
 	}
 	p.mu.Lock()
-	p.forget(l)
+	p.forgetLocked(l)
 	p.counts.addTraffic(l)
 	delete(p.watched, l)
 	if l.wasLost() {
@@ -210,7 +210,7 @@ func (m *member) examine(l *link) {
 		p.mu.Unlock()
 		return
 	}
-	s := m.find()
+	s := m.findLocked()
 	p.mu.Unlock()
 	<-s.done // it ends by its time-outs, or with the pool
 	if s.err == nil {

@@ -112,13 +112,13 @@ func (p *Pool) get(ctx context.Context, target string) (*Client, error) {
 		p.mu.Unlock()
 		return nil, ErrPoolClosed
 	}
-	m := p.member(target)
+	m := p.memberLocked(target)
 	m.used = time.Now()
 	if l := m.current; l != nil && !l.hasEnded() && l.silence() < p.config.ProbeAfter {
 		p.mu.Unlock()
 		return l.client, nil
 	}
-	s := m.find()
+	s := m.findLocked()
 	p.mu.Unlock()
 	select {
 	case <-s.done:

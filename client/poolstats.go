@@ -85,7 +85,7 @@ func (p *Pool) Stats() PoolStats {
 		}
 	}
 	for _, m := range p.members {
-		*s.States.of(m.state())++
+		*s.States.of(m.stateLocked())++
 	}
 	for l := range p.watched {
 		s.addTraffic(l)
@@ -101,23 +101,23 @@ func (p *Pool) Targets() []TargetStats {
 	defer p.mu.Unlock()
 	all := make([]TargetStats, 0, len(p.members))
 	for _, m := range p.members {
-		all = append(all, m.stats())
+		all = append(all, m.statsLocked())
 	}
 	slices.SortFunc(all, func(a, b TargetStats) int { return cmp.Compare(a.Target, b.Target) })
 	return all
 }
 
-// stats is called with mu held.
-func (m *member) stats() TargetStats {
+// statsLocked is called with mu held.
+func (m *member) statsLocked() TargetStats {
 	m.backing.settle(&m.pool.config, m.target)
-	s := TargetStats{Target: m.target, State: m.state(), Failures: m.backing.inARow(), LastError: m.backing.lastError()}
+	s := TargetStats{Target: m.target, State: m.stateLocked(), Failures: m.backing.inARow(), LastError: m.backing.lastError()}
 	if m.backing.wait() > 0 {
 		s.RetryAt = m.backing.retryAt
 	}
 	if m.current != nil {
 		s.Hello = new(m.current.hello.clone())
 	}
-	for _, l := range m.links() {
+	for _, l := range m.linksLocked() {
 		s.Conns++
 		if inUse, _ := l.usage(); inUse {
 			s.InUse++
@@ -126,8 +126,8 @@ func (m *member) stats() TargetStats {
 	return s
 }
 
-// state is called with mu held.
-func (m *member) state() TargetState {
+// stateLocked is called with mu held.
+func (m *member) stateLocked() TargetState {
 	l := m.current
 	connected := l != nil && !l.hasEnded()
 	switch {

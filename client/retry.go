@@ -12,7 +12,7 @@ func (m *member) another(ctx context.Context, l *link) (*link, error) {
 	p.mu.Lock()
 	err := m.goneLocked()
 	if err == nil {
-		m.retire(l)
+		m.retireLocked(l)
 	}
 	p.mu.Unlock()
 	if err != nil {

@@ -16,8 +16,8 @@ type search struct {
 	err    error
 }
 
-// find joins the search under way, or begins one. It is called with mu held.
-func (m *member) find() *search {
+// findLocked joins the search under way, or begins one. It is called with mu held.
+func (m *member) findLocked() *search {
 	if m.search == nil {
 		s := &search{done: make(chan struct{})}
 		s.ctx, s.cancel = context.WithCancelCause(m.pool.ctx)
@@ -167,7 +167,7 @@ func (m *member) replace(old, l *link) bool {
 	if m.forgotten {
 		return false
 	}
-	m.retire(old)
+	m.retireLocked(old)
 	p.dialing--
 	p.open[l], p.watched[l] = m, true
 	if !m.silent.IsZero() {
