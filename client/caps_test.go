@@ -16,7 +16,7 @@ import (
 )
 
 func TestRunOnAFullAgentIsALimitError(t *testing.T) {
-	a := agenttest.StartWith(t, func(c *session.Config) { c.Caps.Connections = 1 })
+	a := agenttest.StartWith(t, func(c *session.Config) { c.Quotas.Connections = 1 })
 	first := connect(t, a.Target)
 	if err := first.Ping(patiently(t)); err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func TestRunOnAFullAgentIsALimitError(t *testing.T) {
 }
 
 func TestPoolGetOfAFullAgentIsADialError(t *testing.T) {
-	a := agenttest.StartWith(t, func(c *session.Config) { c.Caps.Connections = 1 })
+	a := agenttest.StartWith(t, func(c *session.Config) { c.Quotas.Connections = 1 })
 	first := connect(t, a.Target)
 	if err := first.Ping(patiently(t)); err != nil {
 		t.Fatal(err)

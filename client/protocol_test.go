@@ -35,7 +35,7 @@ type guestAgent struct {
 // startGuest starts one that knows one version alone, or, with 0, both.
 func startGuest(tb testing.TB, speaks int) *guestAgent {
 	tb.Helper()
-	a := agenttest.StartWith(tb, func(c *session.Config) { c.Caps.Connections = 4096 })
+	a := agenttest.StartWith(tb, func(c *session.Config) { c.Quotas.Connections = 4096 })
 	g := &guestAgent{speaks: speaks, path: a.Path}
 	path := filepath.Join(tb.TempDir(), "g")
 	ln, err := net.Listen("unix", path)

@@ -31,7 +31,7 @@ type serveCommand struct {
 	Check           bool   `help:"Check the other options, and do not run. Exit status: 0, or 2 if they are invalid."`
 	AnswerIfInvalid bool   `help:"If other options are invalid, still listen, and refuse all requests but ping. The answers say why. For service files."`
 
-	capFlags     `embed:""`
+	quotaFlags   `embed:""`
 	ceilingFlags `embed:""`
 	policyFlags  `embed:""`
 
@@ -129,7 +129,7 @@ func (s *serveCommand) config() (c session.Config, err error) {
 	if s.strict() && s.LogLevel.Level > zerolog.InfoLevel {
 		return c, fmt.Errorf("--audit strict needs --log-level info or debug, not %v", s.LogLevel.Level)
 	}
-	if c.Caps, err = s.caps(); err != nil {
+	if c.Quotas, err = s.quotas(); err != nil {
 		return c, err
 	}
 	if c.Ceilings, err = s.ceilings(); err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 )
 
-// capFlags are what hosts can have of "serve" at a time.
-type capFlags struct {
+// quotaFlags are what hosts can have of "serve" at a time.
+type quotaFlags struct {
 	MaxConnections       count `group:"Limits:" default:"256" help:"Maximum number of connections. (${default})" placeholder:"N"`
 	MaxExecs             count `group:"Limits:" default:"4096" help:"Maximum number of running commands. (${default})" placeholder:"N"`
 	MaxConnectionExecs   count `group:"Limits:" default:"2048" help:"Maximum number of running commands per connection. (${default})" placeholder:"N"`
@@ -30,29 +30,29 @@ type capFlags struct {
 	MaxConnectionInput   size  `group:"Limits:" name:"max-connection-input-memory" default:"24M" help:"Maximum memory for input that commands have not read, per connection. (${default})" placeholder:"SIZE"`
 }
 
-func (f *capFlags) caps() (session.Caps, error) {
+func (f *quotaFlags) quotas() (session.Quotas, error) {
 	for name, n := range map[string]uint64{
 		"--max-connections": uint64(f.MaxConnections), "--max-execs": uint64(f.MaxExecs),
 		"--max-connection-execs": uint64(f.MaxConnectionExecs), "--max-streams": uint64(f.MaxStreams),
 		"--max-connection-streams": uint64(f.MaxConnectionStreams), "--max-kept": uint64(f.MaxKept),
 	} {
 		if n > math.MaxInt32 {
-			return session.Caps{}, fmt.Errorf("%s %d: want at most %d", name, n, math.MaxInt32)
+			return session.Quotas{}, fmt.Errorf("%s %d: want at most %d", name, n, math.MaxInt32)
 		}
 	}
 	if f.MaxMessage < session.MinMessage || f.MaxMessage > session.DefaultMessage {
-		return session.Caps{}, fmt.Errorf("--max-message %d: want %d to %d bytes", f.MaxMessage, session.MinMessage, session.DefaultMessage)
+		return session.Quotas{}, fmt.Errorf("--max-message %d: want %d to %d bytes", f.MaxMessage, session.MinMessage, session.DefaultMessage)
 	}
 	for name, n := range map[string]size{"--max-input-memory": f.MaxInputMemory, "--max-connection-input-memory": f.MaxConnectionInput} {
 		if n < mux.MinInput || n > math.MaxInt64/2 {
-			return session.Caps{}, fmt.Errorf("%s %d: want %d bytes or more", name, n, mux.MinInput)
+			return session.Quotas{}, fmt.Errorf("%s %d: want %d bytes or more", name, n, mux.MinInput)
 		}
 	}
-	return session.Caps{
+	return session.Quotas{
 		Connections: int(f.MaxConnections),
 		Execs:       int(f.MaxConnectionExecs), AllExecs: int(f.MaxExecs), Kept: int(f.MaxKept),
 		Message: int(f.MaxMessage),
-		Limits: mux.Limits{
+		QuotaConfig: mux.QuotaConfig{
 			Streams: int(f.MaxConnectionStreams), AllStreams: int(f.MaxStreams),
 			Input: int(f.MaxConnectionInput), AllInput: int(f.MaxInputMemory),
 		},
@@ -65,7 +65,7 @@ const otherMemory = 48 << 20
 
 // collectInTime keeps garbage from doubling the memory of what --max-input-memory
 // allows. GOMEMLIMIT comes first.
-func (f *capFlags) collectInTime() {
+func (f *quotaFlags) collectInTime() {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		debug.SetMemoryLimit(otherMemory + int64(f.MaxInputMemory))
 	}

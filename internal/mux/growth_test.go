@@ -129,7 +129,7 @@ func TestAgentsWindowsLeaveHalfOfTheInput(t *testing.T) {
 
 func agentsWindowsLeaveHalfOfTheInput(t *testing.T) {
 	const input = 8 << 20
-	p := bubblePair(t, mux.NewQuota(mux.Limits{Input: input}))
+	p := bubblePair(t, mux.NewQuota(mux.QuotaConfig{Input: input}))
 	control, err := p.agent.Control(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func agentsWindowsLeaveHalfOfTheInput(t *testing.T) {
 func TestUnreadInputLeavesNoRoomToGrow(t *testing.T) { synctest.Test(t, unreadInputLeavesNoRoomToGrow) }
 
 func unreadInputLeavesNoRoomToGrow(t *testing.T) {
-	p := bubblePair(t, mux.NewQuota(mux.Limits{Input: 4 << 20}))
+	p := bubblePair(t, mux.NewQuota(mux.QuotaConfig{Input: 4 << 20}))
 	_, first := p.fill(t)
 	_, second := p.fill(t)
 	_, _ = p.fill(t)
@@ -166,7 +166,7 @@ func TestWindowsOfAllSessionsAreBounded(t *testing.T) {
 }
 
 func windowsOfAllSessionsAreBounded(t *testing.T) {
-	q := mux.NewQuota(mux.Limits{Input: 16 << 20, AllInput: 8 << 20})
+	q := mux.NewQuota(mux.QuotaConfig{Input: 16 << 20, AllInput: 8 << 20})
 	grown := 0
 	for range 8 {
 		p := bubblePair(t, q)
@@ -261,7 +261,7 @@ func TestGrowthOfALostSessionIsGivenBack(t *testing.T) {
 }
 
 func growthOfALostSessionIsGivenBack(t *testing.T) {
-	q := mux.NewQuota(mux.Limits{AllInput: 4 << 20})
+	q := mux.NewQuota(mux.QuotaConfig{AllInput: 4 << 20})
 	for range 8 {
 		p := bubblePair(t, q)
 		host, agent := p.stream(t)
@@ -313,7 +313,7 @@ func TestStalledFastStreamsOfShortFramesAreNotEnded(t *testing.T) {
 
 func stalledStreamsOfShortFrames(t *testing.T, n, piece int) {
 	t.Helper()
-	p := bubblePair(t, mux.NewQuota(mux.Limits{}))
+	p := bubblePair(t, mux.NewQuota(mux.QuotaConfig{}))
 	hosts, agents := p.open(t, n)
 	for i := range n {
 		agents[i].OnOverrun(func() { t.Errorf("stream %d has lost its input", i) })
@@ -345,7 +345,7 @@ func TestStalledFastStreamsAreNotEnded(t *testing.T) {
 
 func stalledFastStreamsAreNotEnded(t *testing.T, n, input int, atOnce bool) {
 	t.Helper()
-	p := bubblePair(t, mux.NewQuota(mux.Limits{Input: input, AllInput: input}))
+	p := bubblePair(t, mux.NewQuota(mux.QuotaConfig{Input: input, AllInput: input}))
 	var hosts, agents []*mux.Stream
 	if atOnce {
 		hosts, agents = p.open(t, n)

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// Limits bound what hosts can make an agent hold, each on one session and, with
+// A QuotaConfig bounds what hosts can make an agent hold, each on one session and, with
 // All, on the sessions of one [Quota] together. 0 stands for the default.
-type Limits struct {
+type QuotaConfig struct {
 	Streams, AllStreams int // open, or with input that is still to be read
 	Input, AllInput     int // bytes of memory that hold such input
 }
 
-// Defaults of [Limits].
+// Defaults of [QuotaConfig].
 const (
 	// DefaultStreams is three streams each for the 2,048 processes that one
 	// connection may have by default, and some.
@@ -55,8 +55,8 @@ var (
 	ErrInput = errors.New("memory for unread input exhausted")
 )
 
-func (l Limits) withDefaults() Limits {
-	return Limits{
+func (l QuotaConfig) withDefaults() QuotaConfig {
+	return QuotaConfig{
 		Streams:    cmp.Or(l.Streams, DefaultStreams),
 		AllStreams: cmp.Or(l.AllStreams, DefaultAllStreams),
 		Input:      cmp.Or(l.Input, DefaultInput),

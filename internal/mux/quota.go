@@ -19,7 +19,7 @@ import (
 // are not being read lose what they hold, one after the other: see
 // [Stream.OnOverrun].
 type Quota struct {
-	limits Limits
+	limits QuotaConfig
 
 	mu      sync.Mutex
 	ledgers map[*ledger]struct{}
@@ -30,7 +30,7 @@ type Quota struct {
 }
 
 // NewQuota returns a Quota for any number of sessions.
-func NewQuota(l Limits) *Quota {
+func NewQuota(l QuotaConfig) *Quota {
 	return &Quota{limits: l.withDefaults(), ledgers: make(map[*ledger]struct{})}
 }
 

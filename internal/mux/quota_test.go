@@ -67,7 +67,7 @@ func (p *pair) alive(t *testing.T) {
 }
 
 func TestStreamsBeyondTheLimitAreRefusedAndHarmNobody(t *testing.T) {
-	p := withQuota(t, mux.NewQuota(mux.Limits{Streams: 3}))
+	p := withQuota(t, mux.NewQuota(mux.QuotaConfig{Streams: 3}))
 	host, agent := p.stream(t)
 	_, _ = p.stream(t)
 	one, err := p.host.Open()
@@ -92,7 +92,7 @@ func TestStreamsBeyondTheLimitAreRefusedAndHarmNobody(t *testing.T) {
 }
 
 func TestStreamsOfAllSessionsTogetherAreLimited(t *testing.T) {
-	q := mux.NewQuota(mux.Limits{AllStreams: 4})
+	q := mux.NewQuota(mux.QuotaConfig{AllStreams: 4})
 	p, other := withQuota(t, q), withQuota(t, q)
 	_, _ = p.stream(t)
 	_, _ = other.stream(t)
@@ -118,7 +118,7 @@ func TestStreamsOfAllSessionsTogetherAreLimited(t *testing.T) {
 }
 
 func TestFloodOfStreamsEndsTheConnection(t *testing.T) {
-	p := withQuota(t, mux.NewQuota(mux.Limits{Streams: 10}))
+	p := withQuota(t, mux.NewQuota(mux.QuotaConfig{Streams: 10}))
 	within(t, "opening streams", func() {
 		for range 4096 {
 			if _, err := p.host.Open(); err != nil {
@@ -134,7 +134,7 @@ func TestFloodOfStreamsEndsTheConnection(t *testing.T) {
 }
 
 func TestInputThatNobodyReadsIsLostWhereThereIsNoMemoryForIt(t *testing.T) {
-	p := withQuota(t, mux.NewQuota(mux.Limits{Input: 900 << 10})) // three windows, and some
+	p := withQuota(t, mux.NewQuota(mux.QuotaConfig{Input: 900 << 10})) // three windows, and some
 	_, first := p.fill(t)
 	_, second := p.fill(t)
 	_, third := p.fill(t)
@@ -170,7 +170,7 @@ func TestInputThatNobodyReadsIsLostWhereThereIsNoMemoryForIt(t *testing.T) {
 }
 
 func TestInputThatIsReadIsNeverLost(t *testing.T) {
-	p := withQuota(t, mux.NewQuota(mux.Limits{Input: 1 << 20}))
+	p := withQuota(t, mux.NewQuota(mux.QuotaConfig{Input: 1 << 20}))
 	const streams, size = 32, 1 << 20
 	sent := bytes.Repeat([]byte("0123456789abcdef"), size/16)
 	results := make(chan error, streams)
@@ -199,7 +199,7 @@ func TestInputThatIsReadIsNeverLost(t *testing.T) {
 }
 
 func TestHoarderAmongSessionsIsTheOneThatLoses(t *testing.T) {
-	q := mux.NewQuota(mux.Limits{AllInput: 1160 << 10}) // four windows, and some
+	q := mux.NewQuota(mux.QuotaConfig{AllInput: 1160 << 10}) // four windows, and some
 	hoarder, p := withQuota(t, q), withQuota(t, q)
 	for range 3 {
 		hoarder.fill(t)
@@ -219,7 +219,7 @@ func TestHoarderAmongSessionsIsTheOneThatLoses(t *testing.T) {
 // A host that does not read cannot keep the agent from ending its streams.
 func TestInputOfAHostThatDoesNotReadIsDroppedAllTheSame(t *testing.T) {
 	near, far := socketpair(t)
-	agent := mux.NewQuota(mux.Limits{Input: 1 << 20}).Server(far)
+	agent := mux.NewQuota(mux.QuotaConfig{Input: 1 << 20}).Server(far)
 	t.Cleanup(func() { _ = agent.Close() })
 	send := func(frame yamuxFrame, body int) {
 		if err := yamuxSend(near, frame, make([]byte, body)); err != nil {
@@ -256,7 +256,7 @@ func TestInputOfAHostThatDoesNotReadIsDroppedAllTheSame(t *testing.T) {
 }
 
 func TestReservedMemoryIsInput(t *testing.T) {
-	p := withQuota(t, mux.NewQuota(mux.Limits{Input: 1 << 20}))
+	p := withQuota(t, mux.NewQuota(mux.QuotaConfig{Input: 1 << 20}))
 	if err := p.agent.Reserve(1 << 20); err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func Client(conn io.ReadWriteCloser, preface string) (*Session, *Stream, error) 
 }
 
 // Server is [Quota.Server] with a quota of the session's own.
-func Server(conn io.ReadWriteCloser) *Session { return NewQuota(Limits{}).Server(conn) }
+func Server(conn io.ReadWriteCloser) *Session { return NewQuota(QuotaConfig{}).Server(conn) }
 
 // newSession makes the agent's side of a session, or, without a ledger, the host's.
 func newSession(conn io.ReadWriteCloser, preface string, l *ledger) *Session {

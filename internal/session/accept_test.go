@@ -26,7 +26,7 @@ func (f *failing) Accept() (net.Conn, error) {
 func (*failing) Close() error   { return nil }
 func (*failing) Addr() net.Addr { return nil }
 
-func TestServeGoesOnAfterErrorsThatPassAndReturnsThoseThatDoNot(t *testing.T) {
+func TestServeReturnsOnlyPermanentErrors(t *testing.T) {
 	for _, final := range []error{syscall.EINVAL, syscall.ENOTSOCK, net.ErrClosed} {
 		ln := &failing{syscall.EMFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ECONNABORTED, final}
 		server := session.NewServer(session.Config{Log: zerolog.Nop()})

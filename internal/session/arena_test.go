@@ -156,8 +156,8 @@ func (a *arena) matchWith(tb testing.TB, input []byte, change func(*session.Conf
 	return m
 }
 
-// end hangs up, and checks that nothing of the session is left. Where a process
-// may be kept, it is for the agent's shutdown to end it.
+// end hangs up, and checks that nothing of the session is left. If a process may be
+// kept, the agent's shutdown ends it.
 func (m *match) end(kept bool) {
 	m.tb.Helper()
 	_ = m.host.Close()

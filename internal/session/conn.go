@@ -47,7 +47,7 @@ type conn struct {
 	session atomic.Pointer[mux.Session] // the same, for cut
 	control *mux.Stream
 
-	replies  *outbox
+	replies  *replyQueue
 	replying sync.WaitGroup // the goroutine that sends them
 
 	mu       sync.Mutex
@@ -69,7 +69,7 @@ func newConn(s *Server, nc net.Conn, peer Peer) *conn {
 		server:  s,
 		net:     nc,
 		begun:   time.Now(),
-		replies: newOutbox(),
+		replies: newReplyQueue(),
 		tasks:   make(map[uint64]worker),
 		idle:    make(chan struct{}),
 	}
@@ -179,8 +179,8 @@ var (
 	errNoVersion = errors.New("no protocol version in common")
 )
 
-// dispatch reads requests until the connection ends. It returns why: io.EOF
-// where the host is done.
+// dispatch reads requests until the connection ends. It returns the reason: io.EOF if
+// the host is done.
 func (c *conn) dispatch() error {
 	stop := make(chan struct{})
 	defer close(stop)
@@ -191,7 +191,7 @@ func (c *conn) dispatch() error {
 		return err
 	}
 	c.server.advance(c, greeted)
-	requests := wire.Reader{R: in, Max: c.server.caps.Message, Hold: c.beginMessage}
+	requests := wire.Reader{R: in, Max: c.server.quotas.Message, Hold: c.beginMessage}
 	for {
 		m, size, err := requests.Read()
 		c.endMessage(size)
@@ -206,8 +206,8 @@ func (c *conn) dispatch() error {
 	}
 }
 
-// beginMessage makes room for a request of which the length has come. One that
-// needs memory must come within messageTime: until then nobody else has that.
+// beginMessage makes room for a request whose length has come. One that needs memory
+// must come within messageTime: until then nobody else has that memory.
 func (c *conn) beginMessage(size int) error {
 	cost := requestCost(size)
 	if err := c.mux.Reserve(cost); err != nil {
@@ -254,8 +254,8 @@ func (c *conn) readHello(in *bufio.Reader) error {
 	return nil
 }
 
-// cause makes the error of the control stream the connection's: a lost
-// connection is io.EOF where the host has closed it.
+// cause makes the error of the control stream the connection's: a lost connection is
+// io.EOF if the host has closed it.
 func (c *conn) cause(err error) error {
 	select {
 	case <-c.idle:
@@ -292,9 +292,9 @@ func (s soon) Write(p []byte) (int, error) { return s.WriteSoon(p) }
 // answer queues m for the host.
 func (c *conn) answer(m wire.Message) error { return c.replies.put(m) }
 
-// end is the one place where a connection is taken down: its commands ended or left
-// alone by their rule, the host told, no more bytes in either direction, and all that
-// is the connection's waited for. Nothing before the wait depends on the host.
+// end alone takes a connection down. It ends its commands or leaves them alone by their
+// rule, tells the host, stops the bytes in both directions, and waits for all that is
+// the connection's. Nothing before the wait depends on the host.
 func (c *conn) end(cause error) {
 	for _, w := range c.drain() {
 		w.disconnected()
@@ -319,8 +319,8 @@ func (c *conn) drain() []worker {
 	return slices.Collect(maps.Values(c.tasks))
 }
 
-// bye tells the host why the agent ends the connection, where it does, and lets
-// the host close it: a VMM may drop what a guest sends just before it closes.
+// bye tells the host the reason if the agent ends the connection. Then it lets the host
+// close the connection: a VMM may drop what a guest sends just before it closes.
 func (c *conn) bye(cause error) {
 	kind := wire.BadRequest
 	switch {

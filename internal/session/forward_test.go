@@ -183,7 +183,7 @@ func TestSignalAndResizeOfAForwardAreBadRequests(t *testing.T) {
 	wantError(t, h.receive(), 3, wire.BadRequest, "1 is a forward")
 }
 
-func TestKillOfAForwardEndsItOnceWhatWasSentIsWritten(t *testing.T) {
+func TestKillOfAForwardWritesSentBytesFirst(t *testing.T) {
 	h := connect(t, agenttest.Start(t))
 	stream, nc := h.forward(1, agenttest.Listen(t, "tcp"))
 	sent := bytes.Repeat([]byte("x"), 200<<10) // within the window
@@ -243,7 +243,7 @@ func TestForwardWhoseServiceBreaksOffIsNoEnd(t *testing.T) {
 	stream, nc := h.forward(1, agenttest.Listen(t, "tcp"))
 	_, _ = io.WriteString(nc, "so far")
 	_ = nc.(*net.TCPConn).SetLinger(0)
-	// What was sent before a reset may be lost by the kernel: it is read first.
+	// A reset may make the kernel drop bytes that were sent before it: read them first.
 	got := make([]byte, 6)
 	if _, err := io.ReadFull(stream, got); err != nil {
 		t.Fatal(err)
@@ -315,7 +315,7 @@ func TestShutdownEndsForwardsAndSaysSo(t *testing.T) {
 }
 
 func TestForwardsCountAsExecs(t *testing.T) {
-	a := capped(t, session.Caps{Execs: 2})
+	a := startWithQuotas(t, session.Quotas{Execs: 2})
 	h := connect(t, a)
 	ln := agenttest.Listen(t, "tcp")
 	h.exec(1, "sleep", "1000")
@@ -331,15 +331,15 @@ func TestForwardsCountAsExecs(t *testing.T) {
 }
 
 func TestForwardWithAStreamTooManyIsRefused(t *testing.T) {
-	h := connect(t, capped(t, session.Caps{Limits: mux.Limits{Streams: 1}}))
+	h := connect(t, startWithQuotas(t, session.Quotas{QuotaConfig: mux.QuotaConfig{Streams: 1}}))
 	h.ask(1, "tcp", agenttest.Listen(t, "tcp").Addr().String())
 	wantError(t, h.receive(), 1, wire.Limit, "too many open streams")
 }
 
-// Services that read nothing hold no more than the agent has for that; who is
-// beyond it is told so, and that is no end.
-func TestForwardsToServicesThatReadNothingAreBounded(t *testing.T) {
-	a := capped(t, session.Caps{Limits: mux.Limits{Input: mux.MinInput}})
+// Services that read nothing hold no more than the agent has for that. A host beyond
+// that gets an error, and not an end.
+func TestForwardsToStuckServicesAreBounded(t *testing.T) {
+	a := startWithQuotas(t, session.Quotas{QuotaConfig: mux.QuotaConfig{Input: mux.MinInput}})
 	h := connect(t, a)
 	ln := agenttest.Listen(t, "unix")
 	const greedy = 32 // windows of 256 KiB, which is twice what there is
@@ -365,7 +365,7 @@ func TestForwardsToServicesThatReadNothingAreBounded(t *testing.T) {
 	await(func(wire.Message) bool { return lost > 0 })
 }
 
-func TestForwardThatIsDeniedLeavesARecordOfWhereItWasTo(t *testing.T) {
+func TestDeniedForwardIsLoggedWithItsAddress(t *testing.T) {
 	denied, err := session.Deny([]string{"forward"})
 	if err != nil {
 		t.Fatal(err)
@@ -382,7 +382,7 @@ func TestForwardThatIsDeniedLeavesARecordOfWhereItWasTo(t *testing.T) {
 	}
 }
 
-func TestKillOfAForwardThatIsStillConnectingEndsIt(t *testing.T) {
+func TestKillEndsAForwardThatIsConnecting(t *testing.T) {
 	// A queue that is full keeps a connection over TCP waiting.
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -124,8 +124,8 @@ func (f *forwarding) follow() (in, out forwarded) {
 	return in, out
 }
 
-// report tells the log and the host how it ended. The stream ends after that,
-// where it has not: the end of what a host reads is a clean one.
+// report tells the log and the host how it ended. If the stream has not ended by then,
+// it ends afterwards: the end of what a host reads is a clean one.
 func (f *forwarding) report(in, out forwarded) {
 	answer, outcome := wire.Message(&wire.Done{Head: wire.Head{ID: f.id}}), "ended"
 	if err := f.broken(in, out); err != nil {
@@ -165,9 +165,9 @@ func (f *forwarding) check() {
 
 func (f *forwarding) overran() { f.terminate(job.Limit, 0) }
 
-// terminate ends both directions. What the host has sent the service still gets,
-// as long as it takes some of it each grace, or at a shutdown until grace has
-// passed. It does not wait.
+// terminate ends both directions, and does not wait. The service still gets what the
+// host has sent, as long as it takes some of it each grace. At a shutdown it gets it
+// until grace has passed.
 func (f *forwarding) terminate(reason job.Reason, grace time.Duration) {
 	f.reason.CompareAndSwap(nil, &reason)
 	f.hangUp()

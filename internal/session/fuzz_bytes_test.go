@@ -92,8 +92,8 @@ func (m *match) play(says []byte, inBytes bool) {
 	}
 }
 
-// completion is what makes says end with a whole frame, and then a ping.
-// Nothing does where a line or a frame is far from its end.
+// completion returns bytes that complete the last frame of says, followed by a ping. It
+// returns false if a line or a frame is far from its end.
 func completion(says []byte) (tail []byte, ok bool) {
 	if bytes.HasPrefix(says, []byte("{")) && !bytes.ContainsRune(says, '\n') {
 		return nil, false // a version-1 host's may be long: the agent waits for its end

@@ -15,9 +15,9 @@ import (
 // asked are the requests that FuzzPolicy makes: each verb, and others.
 var asked = append(denialTypes(), wire.TypePing, "fly", wire.TypeStarted, wire.TypeHello)
 
-// FuzzPolicy: whatever the policy denies, and however a request says its type and
-// id, with each of them once or twice: what counts is the last, and a request is
-// denied, answered, or the end of the connection by that alone.
+// FuzzPolicy tries any policy with requests that state their type and id once or twice,
+// in any way. The last one counts, and it alone decides whether a request is denied,
+// answered, or the end of the connection.
 func FuzzPolicy(f *testing.F) {
 	f.Add(uint16(0), []byte{0, 0, 1, 1})
 	f.Add(uint16(0xffff), []byte{0, 1, 1, 1, 1, 2, 2, 2})

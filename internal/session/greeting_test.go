@@ -80,7 +80,7 @@ func TestConnectionCutWithinThePrefaceHarmsNobody(t *testing.T) {
 	}
 }
 
-func TestBytesThatAreNotYamuxEndTheConnectionAlone(t *testing.T) {
+func TestInvalidYamuxEndsOnlyItsConnection(t *testing.T) {
 	a := agenttest.Start(t)
 	bystander(t, a)
 	frame := func(version, kind byte, flags uint16, id, length uint32) []byte {

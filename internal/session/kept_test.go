@@ -13,9 +13,9 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-func limited(t *testing.T, caps session.Caps) *agenttest.Agent {
+func limited(t *testing.T, quotas session.Quotas) *agenttest.Agent {
 	t.Helper()
-	return agenttest.StartWith(t, func(c *session.Config) { c.Caps = caps })
+	return agenttest.StartWith(t, func(c *session.Config) { c.Quotas = quotas })
 }
 
 func keep(id uint64) *wire.Exec {
@@ -36,7 +36,7 @@ func (h *host) list(id uint64) []wire.ExecState {
 // One host keeps as many commands as the agent takes and goes away; the next
 // one finds them, and ends one.
 func TestKeptExecsCanBeListedAndEnded(t *testing.T) {
-	a := limited(t, session.Caps{AllExecs: 4})
+	a := limited(t, session.Quotas{AllExecs: 4})
 	first := connect(t, a)
 	var handles [][]byte
 	for id := range uint64(2) {
@@ -77,7 +77,7 @@ func TestKeptExecsCanBeListedAndEnded(t *testing.T) {
 
 // A connection with an exec cannot take the last of what all may have.
 func TestSomeExecsAreForConnectionsThatHaveNone(t *testing.T) {
-	a := limited(t, session.Caps{AllExecs: 4})
+	a := limited(t, session.Quotas{AllExecs: 4})
 	greedy := connect(t, a)
 	for id := range uint64(3) {
 		greedy.exec(id+1, "sleep", "1000")
@@ -122,7 +122,7 @@ func TestOneClassDoesNotLockOutAnother(t *testing.T) {
 	var class atomic.Value
 	class.Store("greedy")
 	a := agenttest.StartWith(t, func(c *session.Config) {
-		c.Caps = session.Caps{AllExecs: 16, Connections: 20}
+		c.Quotas = session.Quotas{AllExecs: 16, Connections: 20}
 		admit := c.Admit
 		c.Admit = func(nc net.Conn) (session.Peer, error) {
 			p, err := admit(nc)
@@ -148,7 +148,7 @@ func TestOneClassDoesNotLockOutAnother(t *testing.T) {
 }
 
 func TestForwardsDoNotTakeAllExecs(t *testing.T) {
-	a := limited(t, session.Caps{AllExecs: 8})
+	a := limited(t, session.Quotas{AllExecs: 8})
 	dir := t.TempDir()
 	holdUnix(t, dir+"/service")
 	h := connect(t, a)

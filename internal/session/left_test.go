@@ -80,7 +80,7 @@ func TestKeptExecGetsWhatItsHostHadSent(t *testing.T) {
 
 // A host that goes before its command has started cannot be told of it. The command
 // is kept all the same, once the request has been recorded.
-func TestExecIsKeptWhoseHostGoesBeforeItHasStarted(t *testing.T) {
+func TestExecIsKeptIfTheHostLeavesBeforeTheStart(t *testing.T) {
 	recording, recorded := make(chan struct{}), make(chan struct{})
 	a := agenttest.StartWith(t, func(c *session.Config) {
 		c.Recording = func() session.Recorded {

@@ -19,7 +19,7 @@ type Ceilings struct {
 // Limits returns what an exec gets that asks for no limits.
 func (c *Ceilings) Limits() proc.Limits { return c.limits(nil) }
 
-// lower returns the lower of two limits, of which 0 is none.
+// lower returns the lower of two limits. 0 stands for no limit.
 func lower[N int64 | time.Duration](a, b N) N {
 	if a == 0 || b != 0 && b < a {
 		return b

@@ -17,7 +17,7 @@ import (
 func tight(t *testing.T) *agenttest.Agent {
 	t.Helper()
 	return agenttest.StartWith(t, func(c *session.Config) {
-		c.Caps.Limits = mux.Limits{Input: 18 << 20, AllInput: 18 << 20}
+		c.Quotas.QuotaConfig = mux.QuotaConfig{Input: 18 << 20, AllInput: 18 << 20}
 	})
 }
 
@@ -96,7 +96,7 @@ func TestHalfARequestKeepsNobodyFromBeingHeard(t *testing.T) {
 }
 
 // A connection that waits for memory ends with the agent all the same.
-func TestShutdownEndsAConnectionThatWaitsForMemory(t *testing.T) {
+func TestShutdownEndsConnectionsWaitingForMemory(t *testing.T) {
 	a := tight(t)
 	slow := connect(t, a)
 	slow.announce(wire.MaxMessage, 0x80)

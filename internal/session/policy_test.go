@@ -131,7 +131,7 @@ func TestPolicysUserIsOnlyForRequestsThatNameNone(t *testing.T) {
 	wantError(t, h.receive(), 2, wire.BadRequest, "no-such-user-2")
 }
 
-func TestArgumentsAreLoggedWhereTheOperatorAsksForThem(t *testing.T) {
+func TestLogArgsLogsArgumentsAndNoEnvironment(t *testing.T) {
 	a := agenttest.StartWith(t, func(c *session.Config) { c.LogArgs = true })
 	h := connect(t, a)
 	long := strings.Repeat("x", 1000)

@@ -32,7 +32,7 @@ type greeting struct {
 	behind []byte    // the first line, and has been read already
 }
 
-// readGreeting reads the first line, by which the host picks the protocol.
+// readGreeting reads the first line, with which the host picks the protocol.
 func (c *conn) readGreeting() (*greeting, error) {
 	_ = c.net.SetReadDeadline(time.Now().Add(greetTime))
 	longest := v1.MaxLine
@@ -97,7 +97,7 @@ func (g *greeting) conn(c *conn) io.ReadWriteCloser {
 	return v1.NewHost(c.net, g.lines, g.first, func() { c.server.advance(c, served) })
 }
 
-// prefixed is a connection of which something has been read already.
+// prefixed is a connection whose first bytes have been read already.
 type prefixed struct {
 	net.Conn
 	prefix []byte
@@ -125,12 +125,12 @@ func refuse(nc net.Conn, err error) {
 	if _, err := nc.Write(wire.AppendRefusal(nil, refusalKind(err), refusal(err))); err != nil {
 		return
 	}
-	// What the peer has sent is read: closing a socket with unread input may
-	// take the answer away from it.
+	// The peer's bytes are read: closing a socket with unread input may take the answer
+	// away from the peer.
 	_, _ = io.Copy(io.Discard, nc)
 }
 
-// refusalKind is empty where the peer has not said what this agent speaks.
+// refusalKind is empty if the peer does not speak this agent's protocol.
 func refusalKind(err error) wire.ErrorKind {
 	switch {
 	case errors.Is(err, errLimit), errors.Is(err, v1.ErrMemory):

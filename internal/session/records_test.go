@@ -51,7 +51,7 @@ func TestExecIsRecordedBeforeItStarts(t *testing.T) {
 	}
 }
 
-// What a host can cause as often as it likes does not fill the log.
+// Records that a host can cause as often as it likes do not fill the log.
 func TestFloodOfDeniedRequestsIsCounted(t *testing.T) {
 	a := governed(t, session.Policy{Denied: []string{"signal"}})
 	h := connect(t, a)

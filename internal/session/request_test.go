@@ -211,7 +211,7 @@ func TestRequestOfAWrongFormIsABadRequest(t *testing.T) {
 }
 
 // An error with the id of an exec that runs would be taken for that exec's.
-func TestBadExecWithTheIDOfAnotherIsNoAnswerToThat(t *testing.T) {
+func TestBadExecWithAnIDInUseEndsTheConnection(t *testing.T) {
 	h := connect(t, agenttest.Start(t))
 	h.exec(1, "sleep", "1000")
 	h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"true"}, OnDisconnect: "fly"})

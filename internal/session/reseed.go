@@ -95,8 +95,8 @@ func (c *conn) logReseed(steps []guest.Step, err error) {
 	entry.Msg("reseed")
 }
 
-// told makes the answer of what has become of the steps: an error, of the kind
-// of the first that has failed, where any has.
+// told makes the answer from the outcome of the steps. If any has failed, it is an
+// error, of the kind of the first that has.
 func told(id uint64, steps []guest.Step) wire.Message {
 	var kind wire.ErrorKind
 	var failed []string

@@ -3,9 +3,9 @@
 // streams. It owns the policy of what happens to processes when hosts go away.
 //
 // A [Server] serves connections; a connection dispatches requests; an execution
-// is one exec from its request to its exit. What ends what, from the outside
-// in: Shutdown ends the connections, a connection's end ends its executions, an
-// execution's end reaps its process.
+// is one exec from its request to its exit. Ends go from the outside in: Shutdown ends
+// the connections, a connection's end ends its executions, an execution's end reaps its
+// process.
 package session
 
 import (
@@ -57,7 +57,7 @@ type Config struct {
 	// SIGKILL when the server shuts down. 0: SIGKILL at once.
 	ShutdownGrace time.Duration
 
-	Caps     Caps
+	Quotas   Quotas
 	Ceilings Ceilings
 	Policy   Policy
 	LogArgs  bool // the audit log has the arguments of commands
@@ -77,7 +77,7 @@ type Peer struct {
 type Server struct {
 	Config
 
-	caps    Caps // with defaults
+	quotas  Quotas // with defaults
 	quota   *mux.Quota
 	lines   v1.Memory // for long lines of version-1 hosts
 	shares  shares    // of execs, on all connections
@@ -110,15 +110,15 @@ func NewServer(c Config) *Server {
 	s := &Server{
 		Config:    c,
 		begun:     time.Now(),
-		caps:      c.Caps.withDefaults(),
-		quota:     mux.NewQuota(c.Caps.Limits),
+		quotas:    c.Quotas.withDefaults(),
+		quota:     mux.NewQuota(c.Quotas.QuotaConfig),
 		stopping:  make(chan struct{}),
 		moved:     make(chan struct{}, 1),
 		listeners: make(map[net.Listener]bool),
 		conns:     make(map[*conn]bool),
-		jobs:      job.NewTable(c.Spawner, c.Caps.Keeping),
+		jobs:      job.NewTable(c.Spawner, c.Quotas.Keeping),
 	}
-	s.shares = shares{caps: s.caps, classes: make(map[string]int)}
+	s.shares = shares{quotas: s.quotas, classes: make(map[string]int)}
 	s.records = tally{most: recordsOfAKind, report: func(kind string, leftOut uint64) {
 		s.Audit.Warn().Str("kind", kind).Uint64("left_out", leftOut).Msg("log records suppressed")
 	}}
@@ -240,7 +240,7 @@ func (s *Server) start(nc net.Conn, peer Peer) {
 		_ = nc.Close()
 		return
 	}
-	s.arrive(c)
+	s.arriveLocked(c)
 	s.serving.Add(1)
 	go s.serve(c)
 }
@@ -304,7 +304,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) Hurry() { s.jobs.Terminate(job.Shutdown, 0) }
 
 // isClosing takes no lock: Shutdown holds s.mu while it asks for those of the
-// connections, of which one may be held here.
+// connections, and one of them may be held here.
 func (s *Server) isClosing() bool {
 	select {
 	case <-s.stopping:

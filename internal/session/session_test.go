@@ -15,7 +15,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-func TestMessagesThatBreakTheRulesEndTheConnectionWithAReason(t *testing.T) {
+func TestProtocolViolationsEndWithAReason(t *testing.T) {
 	a := agenttest.Start(t)
 	bystander(t, a)
 	for name, tc := range map[string]struct {
@@ -98,7 +98,7 @@ func TestLostConnectionEndsItsProcesses(t *testing.T) {
 	agenttest.Eventually(t, "the log says so", func() bool { return strings.Contains(a.Log.String(), `"reason":"killed"`) })
 }
 
-func TestKeptProcessOutlivesItsConnectionAndNotTheAgent(t *testing.T) {
+func TestKeptExecOutlivesItsConnectionOnly(t *testing.T) {
 	a := agenttest.Start(t)
 	h := connect(t, a)
 	out := h.open()
@@ -181,7 +181,7 @@ func TestShutdownEndsWhatIgnoresSIGTERM(t *testing.T) {
 	}
 }
 
-func TestShutdownDoesNotWaitForAHostThatDoesNotRead(t *testing.T) {
+func TestShutdownDoesNotWaitForStuckHosts(t *testing.T) {
 	a := agenttest.Start(t)
 	h := connect(t, a)
 	out := h.open()
@@ -250,7 +250,7 @@ func TestNotesAreInTheAnswerAndTheLog(t *testing.T) {
 
 // The answer to a request about an exec that waits for its streams comes when
 // the exec does, which may be after the connection.
-func TestRequestsThatWaitForAnExecOutliveTheConnection(t *testing.T) {
+func TestWaitingRequestsOutliveTheConnection(t *testing.T) {
 	a := agenttest.Start(t)
 	h := connect(t, a)
 	h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"true"}, Stdout: 99})
@@ -285,7 +285,7 @@ func TestBurstOfRequestsIsAnsweredInFull(t *testing.T) {
 	}
 }
 
-func TestIDMayBeUsedAgainOnceItsExecHasBeenAnswered(t *testing.T) {
+func TestIDIsFreeAfterItsExecIsAnswered(t *testing.T) {
 	h := connect(t, agenttest.Start(t))
 	for range 200 {
 		h.exec(1, "true")
@@ -297,7 +297,7 @@ func TestIDMayBeUsedAgainOnceItsExecHasBeenAnswered(t *testing.T) {
 	}
 }
 
-func TestKeptCommandsInputDoesNotEndWithTheConnection(t *testing.T) {
+func TestKeptExecsInputOutlivesTheConnection(t *testing.T) {
 	a := agenttest.Start(t)
 	h := connect(t, a)
 	in, ended := h.open(), t.TempDir()+"/ended"

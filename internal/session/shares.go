@@ -17,7 +17,7 @@ func reserved(n int) int { return min(maxReserved, n/4) }
 // for good. Forwards count as execs, and may be half of all. It is safe for
 // concurrent use.
 type shares struct {
-	caps Caps
+	quotas Quotas
 
 	mu       sync.Mutex
 	all      int
@@ -36,12 +36,12 @@ type share struct {
 func (s *shares) take(has int, x share) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	most := s.caps.AllExecs
+	most := s.quotas.AllExecs
 	switch {
-	case has >= s.caps.Execs:
-		return overLimit(s.caps.Execs, "execs per connection")
-	case x.keep && s.kept >= s.caps.Kept:
-		return overLimit(s.caps.Kept, "kept execs")
+	case has >= s.quotas.Execs:
+		return overLimit(s.quotas.Execs, "execs per connection")
+	case x.keep && s.kept >= s.quotas.Kept:
+		return overLimit(s.quotas.Kept, "kept execs")
 	case x.forward && s.forwards >= max(1, most/2):
 		return overLimit(max(1, most/2), "forwards in total")
 	case has > 0:
@@ -51,7 +51,7 @@ func (s *shares) take(has int, x share) error {
 	}
 	if s.all >= most {
 		err := overLimit(most, "execs in total")
-		if rest := s.caps.AllExecs - most; rest > 0 {
+		if rest := s.quotas.AllExecs - most; rest > 0 {
 			err = fmt.Errorf("%w (%d more are reserved for connections and hosts without execs)", err, rest)
 		}
 		return err

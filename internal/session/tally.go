@@ -13,7 +13,7 @@ const maxKinds = 64
 // counts the others. It is safe for concurrent use.
 type tally struct {
 	most   uint64                            // records of a kind within tallyTime
-	report func(kind string, leftOut uint64) // for each kind of which some were left out
+	report func(kind string, leftOut uint64) // for each kind with records left out
 
 	mu     sync.Mutex
 	counts map[string]uint64 // within the present tallyTime; nil: none has begun

@@ -90,7 +90,8 @@ func (c *conn) begin(w worker) error {
 }
 
 // run is a task's goroutine. The rest of it is another's if the log takes its record
-// too slowly. Little stands on the stack of the work, of which there may be thousands.
+// too slowly. Little stands on the stack of the work, because there may be thousands of
+// them.
 func run(w worker) {
 	if settled, err := prepare(w); settled {
 		w.proceed(err)
@@ -146,7 +147,7 @@ func (s *claim) watch(w worker) {
 	}
 }
 
-// refuse answers for a task of which nothing has been done.
+// refuse answers for a task that has not begun.
 func (t *task) refuse(err error) {
 	t.conn.Load().refused(err, t.verb, t.about)
 	c := t.answer(refusalOf(t.id, err))

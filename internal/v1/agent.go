@@ -81,7 +81,7 @@ type asking struct {
 
 // unlimited is the quota of a session with a client of this process, which
 // bounds itself: a window for each command that does not read its input.
-var unlimited = mux.Limits{Streams: math.MaxInt, AllStreams: math.MaxInt, Input: math.MaxInt, AllInput: math.MaxInt}
+var unlimited = mux.QuotaConfig{Streams: math.MaxInt, AllStreams: math.MaxInt, Input: math.MaxInt, AllInput: math.MaxInt}
 
 // NewAgent returns an Agent. The caller closes it, and then waits for it.
 func NewAgent(c Config) *Agent {

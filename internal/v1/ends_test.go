@@ -102,7 +102,7 @@ func TestServedHostsGiveWay(t *testing.T) {
 }
 
 func TestHostThatHasReadAnEndGivesWayAtOnce(t *testing.T) {
-	a := agenttest.StartWith(t, func(c *session.Config) { c.Caps.Connections = 1 })
+	a := agenttest.StartWith(t, func(c *session.Config) { c.Quotas.Connections = 1 })
 	for i := range 50 {
 		nc := a.Dial(t)
 		say(t, nc, request("x", "cat"))
@@ -115,7 +115,7 @@ func TestHostThatHasReadAnEndGivesWayAtOnce(t *testing.T) {
 }
 
 func TestHostsWithCommandsDoNotGiveWay(t *testing.T) {
-	a := agenttest.StartWith(t, func(c *session.Config) { c.Caps.Connections = 2 })
+	a := agenttest.StartWith(t, func(c *session.Config) { c.Quotas.Connections = 2 })
 	for range 2 {
 		nc := a.Dial(t)
 		say(t, nc, exec("sleep", "1000"))
@@ -226,7 +226,7 @@ func TestReseedTakesTheFirst512Bytes(t *testing.T) {
 			near, far := socketpair(t)
 			entropy := strings.Repeat("x", min(sent, 512)) + strings.Repeat("y", max(sent-512, 0))
 			host := v1.NewHost(near, v1.NewReader(near, 4096, v1.MaxLine, nil), &v1.Frame{Type: v1.TypeReseed, Data: []byte(entropy)}, func() {})
-			agent := mux.NewQuota(mux.Limits{}).Server(host)
+			agent := mux.NewQuota(mux.QuotaConfig{}).Server(host)
 			control, err := agent.Control(patiently(t))
 			if err != nil {
 				t.Fatal(err)

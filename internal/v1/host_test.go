@@ -318,7 +318,7 @@ func TestExitThatLooksLikeSuccessAndIsNoneIsAnError(t *testing.T) {
 
 func TestPolicyAndLimitsAreThoseOfVersion2(t *testing.T) {
 	denied := agenttest.StartWith(t, func(c *session.Config) { c.Policy.Denied = []string{"exec"} })
-	full := agenttest.StartWith(t, func(c *session.Config) { c.Caps.AllExecs = 1 })
+	full := agenttest.StartWith(t, func(c *session.Config) { c.Quotas.AllExecs = 1 })
 	first := full.Dial(t)
 	say(t, first, exec("sleep", "1000"))
 	agenttest.Eventually(t, "the start", func() bool { return strings.Contains(full.Log.String(), "exec started") })

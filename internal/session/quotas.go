@@ -10,21 +10,21 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// Caps bound what hosts can have of an agent at a time. 0 stands for the
-// default. What is beyond one is refused with the error kind limit, and
-// everything else goes on.
-type Caps struct {
-	Connections int // that have sent the preface
-	Greetings   int // besides those, that have not
-	Execs       int // running or starting, for each connection
-	AllExecs    int // on all connections
-	Kept        int // of these, that live on when their connections end
-	Message     int // bytes of a request
-	Keeping     job.Limits
-	mux.Limits  // streams, and memory for input
+// Quotas bound what hosts can use of an agent at a time. 0 stands for the default. The
+// agent refuses anything beyond a quota with the error kind limit, and everything else
+// goes on.
+type Quotas struct {
+	Connections     int // that have sent the preface
+	Greetings       int // besides those, that have not
+	Execs           int // running or starting, for each connection
+	AllExecs        int // on all connections
+	Kept            int // of these, that live on when their connections end
+	Message         int // bytes of a request
+	Keeping         job.Limits
+	mux.QuotaConfig // streams, and memory for input
 }
 
-// Defaults of [Caps], and of [mux.Limits]. They suit a guest with 128 MiB, in
+// Defaults of [Quotas], and of [mux.QuotaConfig]. They suit a guest with 128 MiB, in
 // which it is the commands that need the memory: the agent needs about 24 KiB
 // for one that is silent.
 const (
@@ -48,9 +48,9 @@ const (
 	smallRequest = 1 << 10
 )
 
-func (c Caps) withDefaults() Caps {
+func (c Quotas) withDefaults() Quotas {
 	all := cmp.Or(c.AllExecs, DefaultAllExecs)
-	return Caps{
+	return Quotas{
 		Connections: cmp.Or(c.Connections, DefaultConnections),
 		Greetings:   cmp.Or(c.Greetings, DefaultGreetings),
 		Execs:       cmp.Or(c.Execs, DefaultExecs),
@@ -58,7 +58,7 @@ func (c Caps) withDefaults() Caps {
 		Kept:        cmp.Or(c.Kept, min(DefaultKept, max(1, all/2))),
 		Message:     cmp.Or(c.Message, DefaultMessage),
 		Keeping:     c.Keeping,
-		Limits:      c.Limits,
+		QuotaConfig: c.QuotaConfig,
 	}
 }
 

@@ -18,9 +18,9 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-func capped(tb testing.TB, caps session.Caps) *agenttest.Agent {
+func startWithQuotas(tb testing.TB, quotas session.Quotas) *agenttest.Agent {
 	tb.Helper()
-	return agenttest.StartWith(tb, func(c *session.Config) { c.Caps = caps })
+	return agenttest.StartWith(tb, func(c *session.Config) { c.Quotas = quotas })
 }
 
 // served says whether a new connection is greeted.
@@ -37,8 +37,8 @@ func served(t *testing.T, a *agenttest.Agent) bool {
 	return err == nil && hello != nil
 }
 
-// atItsLimit checks that a host whose exec has been refused is served in all
-// that is no exec, and that exec id, which runs, goes on until it is killed.
+// atItsLimit checks that a host whose exec has been refused is served in all but execs,
+// and that exec id, which runs, goes on until it is killed.
 func atItsLimit(t *testing.T, h *host, id uint64) {
 	t.Helper()
 	h.send(&wire.Ping{Head: wire.Head{ID: 1001}})
@@ -58,8 +58,8 @@ func atItsLimit(t *testing.T, h *host, id uint64) {
 	}
 }
 
-func TestExecBeyondTheConnectionsLimitIsRefusedAndHarmsNobody(t *testing.T) {
-	a := capped(t, session.Caps{Execs: 2})
+func TestExecBeyondTheConnectionQuotaIsRefused(t *testing.T) {
+	a := startWithQuotas(t, session.Quotas{Execs: 2})
 	bystander(t, a)
 	h := connect(t, a)
 	h.exec(1, "sleep", "1000")
@@ -77,8 +77,8 @@ func TestExecBeyondTheConnectionsLimitIsRefusedAndHarmsNobody(t *testing.T) {
 	h.exec(4, "sleep", "1000")
 }
 
-func TestExecsOfAllConnectionsAreLimitedWithThoseThatWereKept(t *testing.T) {
-	a := capped(t, session.Caps{AllExecs: 2})
+func TestAllExecsQuotaCountsKeptExecs(t *testing.T) {
+	a := startWithQuotas(t, session.Quotas{AllExecs: 2})
 	leaver, h := connect(t, a), connect(t, a)
 	leaver.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"sleep", "1000"}, OnDisconnect: wire.DisconnectKeep})
 	leaver.receive()
@@ -91,7 +91,7 @@ func TestExecsOfAllConnectionsAreLimitedWithThoseThatWereKept(t *testing.T) {
 }
 
 func TestConnectionBeyondTheLimitIsRefusedByALine(t *testing.T) {
-	a := capped(t, session.Caps{Connections: 2})
+	a := startWithQuotas(t, session.Quotas{Connections: 2})
 	bystander(t, a)
 	h := connect(t, a)
 	h.send(&wire.Ping{Head: wire.Head{ID: 1}})
@@ -110,7 +110,7 @@ func TestConnectionBeyondTheLimitIsRefusedByALine(t *testing.T) {
 }
 
 func TestConnectionWithKeptCommandsIsNoConnection(t *testing.T) {
-	a := capped(t, session.Caps{Connections: 1})
+	a := startWithQuotas(t, session.Quotas{Connections: 1})
 	h := connect(t, a)
 	h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"sleep", "1000"}, OnDisconnect: wire.DisconnectKeep})
 	h.receive()
@@ -123,9 +123,9 @@ func TestSilentConnectionsDoNotKeepAHostOut(t *testing.T) {
 	for name, says := range map[string]string{"nothing": "", "no whole line": "{", "no hello": wire.Preface} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := capped(t, session.Caps{Connections: 4, Greetings: greetings})
+			a := startWithQuotas(t, session.Quotas{Connections: 4, Greetings: greetings})
 			bystander(t, a)
-			for range 4 * greetings { // of which so many give way at a time, each after a second
+			for range 4 * greetings { // only greetings of them give way at a time, each after a second
 				nc := a.Dial(t)
 				_, _ = io.WriteString(nc, says)
 			}
@@ -135,7 +135,7 @@ func TestSilentConnectionsDoNotKeepAHostOut(t *testing.T) {
 }
 
 func TestFloodOfSilentConnectionsIsBounded(t *testing.T) {
-	a := capped(t, session.Caps{Greetings: 4})
+	a := startWithQuotas(t, session.Quotas{Greetings: 4})
 	first := a.Dial(t)
 	for range 4 {
 		a.Dial(t)
@@ -151,7 +151,7 @@ func TestFloodOfSilentConnectionsIsBounded(t *testing.T) {
 }
 
 func TestExecWithAStreamTooManyIsRefused(t *testing.T) {
-	a := capped(t, session.Caps{Limits: mux.Limits{Streams: 2}})
+	a := startWithQuotas(t, session.Quotas{QuotaConfig: mux.QuotaConfig{Streams: 2}})
 	h := connect(t, a)
 	h.exec(1, "sleep", "1000")
 	in, out := h.open(), h.open()
@@ -160,8 +160,8 @@ func TestExecWithAStreamTooManyIsRefused(t *testing.T) {
 	atItsLimit(t, h, 1)
 }
 
-func TestRequestBeyondTheAgentsLimitIsRefusedAndReadOver(t *testing.T) {
-	a := capped(t, session.Caps{Message: session.MinMessage})
+func TestRequestBeyondTheQuotaIsRefusedAndSkipped(t *testing.T) {
+	a := startWithQuotas(t, session.Quotas{Message: session.MinMessage})
 	h := connect(t, a)
 	h.exec(1, "sleep", "1000")
 	for _, size := range []int{session.MinMessage, 1 << 20, 3 << 20} {
@@ -172,7 +172,7 @@ func TestRequestBeyondTheAgentsLimitIsRefusedAndReadOver(t *testing.T) {
 }
 
 func TestRequestsThatThereIsNoMemoryForAreRefused(t *testing.T) {
-	a := capped(t, session.Caps{Limits: mux.Limits{Input: mux.MinInput}})
+	a := startWithQuotas(t, session.Quotas{QuotaConfig: mux.QuotaConfig{Input: mux.MinInput}})
 	h := connect(t, a)
 	h.exec(1, "sleep", "1000")
 	long := []string{"true", strings.Repeat("x", 256<<10)}
@@ -190,12 +190,12 @@ func TestRequestsThatThereIsNoMemoryForAreRefused(t *testing.T) {
 	}
 }
 
-func TestCommandThatLosesItsInputIsEndedAndToldApart(t *testing.T) {
-	a := capped(t, session.Caps{Limits: mux.Limits{Input: mux.MinInput}})
+func TestExecThatLosesInputEndsWithReasonLimit(t *testing.T) {
+	a := startWithQuotas(t, session.Quotas{QuotaConfig: mux.QuotaConfig{Input: mux.MinInput}})
 	bystander(t, a)
 	h := connect(t, a)
 	h.exec(1, "sleep", "1000")
-	const greedy = 32 // of which 16 may have a large pipe (proc), the others more windows than there is memory for
+	const greedy = 32 // 16 of them may have a large pipe (proc), the others more windows than there is memory for
 	lost := 0
 	await := func(done func(m wire.Message) bool) {
 		for {

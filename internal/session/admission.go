@@ -2,8 +2,8 @@ package session
 
 import "time"
 
-// hearTime is how long a connection of which nothing has been heard is not made
-// to give way: a burst of hosts that speak comes faster than they are listened to.
+// hearTime is how long a silent connection is not made to give way: a burst of hosts
+// that speak comes faster than they are listened to.
 const hearTime = time.Second
 
 // A stage is how far a connection has come. It is guarded by the server's mu.
@@ -22,8 +22,8 @@ const (
 	departed              // it has ended, or is being ended
 )
 
-// awaitRoom waits until there is room for a connection of which nothing has been
-// heard, or one that has had its time. The next ones wait in the listener's queue.
+// awaitRoom waits until there is room for a connection that has sent nothing yet, or
+// until one of those has had its time. The next ones wait in the listener's queue.
 func (s *Server) awaitRoom() {
 	for {
 		wait := s.crowded()
@@ -43,18 +43,18 @@ func (s *Server) awaitRoom() {
 	}
 }
 
-// crowded is how long it is to be waited for the one that has been silent for
-// longest, where there is no room for another one.
+// crowded returns 0 if there is room for another silent connection. Otherwise it
+// returns how long the oldest of them may still be silent.
 func (s *Server) crowded() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.count(arrived) < s.caps.Greetings {
+	if s.countLocked(arrived) < s.quotas.Greetings {
 		return 0
 	}
-	return hearTime - time.Since(s.oldest(arrived).begun)
+	return hearTime - time.Since(s.oldestLocked(arrived).begun)
 }
 
-// hasMoved says that a connection is no longer one of which nothing has been heard.
+// hasMoved notes that a connection has been heard, and is no longer a silent one.
 func (s *Server) hasMoved() {
 	select {
 	case s.moved <- struct{}{}:
@@ -62,12 +62,11 @@ func (s *Server) hasMoved() {
 	}
 }
 
-// arrive makes room for a connection of which nothing has been heard: where
-// there are too many, the one that has been silent for longest is closed. It is
-// called with mu held.
-func (s *Server) arrive(c *conn) {
-	if s.count(arrived) >= s.caps.Greetings {
-		silent := s.oldest(arrived)
+// arriveLocked makes room for a connection that has sent nothing yet. If there are too
+// many, it closes the one that has been silent for longest. It is called with mu held.
+func (s *Server) arriveLocked(c *conn) {
+	if s.countLocked(arrived) >= s.quotas.Greetings {
+		silent := s.oldestLocked(arrived)
 		silent.stage = departed
 		silent.turnAway()
 	}
@@ -83,14 +82,14 @@ func (s *Server) preface(c *conn, to stage) error {
 	defer s.hasMoved()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	most := s.caps.Connections
-	if !s.has(c.peer.Class) {
+	most := s.quotas.Connections
+	if !s.hasLocked(c.peer.Class) {
 		most += reserved(most) // one class of hosts does not lock out another
 	}
-	if s.count(prefaced)+s.count(greeted)+s.count(served) >= most {
-		idle := s.oldest(served)
+	if s.countLocked(prefaced)+s.countLocked(greeted)+s.countLocked(served) >= most {
+		idle := s.oldestLocked(served)
 		if idle == nil {
-			idle = s.oldest(prefaced)
+			idle = s.oldestLocked(prefaced)
 		}
 		if idle == nil {
 			return overLimit(most, "connections")
@@ -109,8 +108,8 @@ func (s *Server) advance(c *conn, to stage) {
 	c.stage = max(c.stage, to)
 }
 
-// has says whether hosts of a class have a connection that counts.
-func (s *Server) has(class string) bool {
+// hasLocked says whether hosts of a class have a connection that counts.
+func (s *Server) hasLocked(class string) bool {
 	for c := range s.conns {
 		if c.peer.Class == class && c.stage != arrived && c.stage != departed {
 			return true
@@ -119,7 +118,7 @@ func (s *Server) has(class string) bool {
 	return false
 }
 
-func (s *Server) count(at stage) int {
+func (s *Server) countLocked(at stage) int {
 	n := 0
 	for c := range s.conns {
 		if c.stage == at {
@@ -129,8 +128,8 @@ func (s *Server) count(at stage) int {
 	return n
 }
 
-// oldest returns the connection that has come first of those at a stage, or nil.
-func (s *Server) oldest(at stage) *conn {
+// oldestLocked returns the connection that has come first of those at a stage, or nil.
+func (s *Server) oldestLocked(at stage) *conn {
 	var first *conn
 	for c := range s.conns {
 		if c.stage == at && (first == nil || c.arrival < first.arrival) {
