@@ -36,7 +36,7 @@ func follow(t *testing.T, timeout time.Duration, line string, end func(*job.Job)
 	end(j)
 	out := &closer{}
 	x := j.Follow(job.Streams{Stdout: out})
-	j.End()
+	j.End(nil)
 	return x, out.String()
 }
 

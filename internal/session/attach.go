@@ -25,6 +25,7 @@ type watching struct {
 	mu      sync.Mutex
 	watcher *job.Watcher
 	left    bool
+	asked   bool // by the host, whose connection goes on
 }
 
 // watch has unwatch end w, at once if it has been called.
@@ -69,9 +70,25 @@ func (t *task) follow(w *watching, watcher *job.Watcher, s job.Streams) {
 		m := failure(t.id, wire.Limit, "the host reads too slowly: "+behind.Error())
 		m.Behind = behindOf(behind)
 		t.answer(m).release()
+	case w.wasAsked():
+		t.answer(&wire.Done{Head: wire.Head{ID: t.id}}).release()
 	default:
 		t.abandon()
 	}
+}
+
+func (w *watching) wasAsked() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asked
+}
+
+// stop is unwatch because the host has asked for it.
+func (w *watching) stop() {
+	w.mu.Lock()
+	w.asked = !w.left
+	w.mu.Unlock()
+	w.unwatch()
 }
 
 func behindOf(b *job.BehindError) *wire.Behind {
@@ -292,6 +309,20 @@ func (c *conn) acked(m *wire.Acked) {
 	if w, err := c.find(m.ID); err == nil && w.command() != nil {
 		w.command().Acknowledge(job.Offsets{Stdout: m.StdoutOffset, Stderr: m.StderrOffset})
 	}
+}
+
+// leave ends what carries output to the host. The command goes on.
+func (c *conn) leave(m *wire.Leave) error {
+	w, err := c.find(m.Exec)
+	if err != nil {
+		return c.carriedOut(m, err)
+	}
+	l, ok := w.(interface{ stop() })
+	if e, isExec := w.(*execution); !ok || isExec && !e.command().Detached() {
+		return c.carriedOut(m, fmt.Errorf("%w: %d is neither an attach nor a detached exec", errBadRequest, m.Exec))
+	}
+	l.stop()
+	return c.carriedOut(m, nil)
 }
 
 func (c *conn) releaseExec(m *wire.Release) error {

@@ -172,6 +172,8 @@ func (c *conn) carriedOutFor(m wire.Message, err error, always bool) error {
 			record = record.Uint64("exec", m.Exec).Uint16("rows", m.Rows).Uint16("cols", m.Cols)
 		case *wire.Kill:
 			record = record.Uint64("exec", m.Exec).Hex("handle", m.Handle).Bool("force", m.Force)
+		case *wire.Leave:
+			record = record.Uint64("exec", m.Exec)
 		case *wire.Release:
 			record = record.Hex("handle", m.Handle)
 		}

@@ -98,6 +98,47 @@ func TestDetachedExecOutlivesItsConnection(t *testing.T) {
 	}
 }
 
+func TestHostLeavesDetachedExec(t *testing.T) {
+	h := connect(t, agenttest.Start(t))
+	in, out := h.open(), h.open()
+	m := detached(1, "cat; exit 5")
+	m.Stdin, m.Stdout = in.ID(), out.ID()
+	handle := h.begin(m).Handle
+	for id := uint64(1); id < 4; id++ {
+		_, _ = io.WriteString(in, "line\n")
+		if _, err := io.ReadFull(out, make([]byte, 5)); err != nil {
+			t.Fatal(err)
+		}
+		in.Reset()
+		out.Reset()
+		h.send(&wire.Leave{Head: wire.Head{ID: 10 + id}, Exec: id})
+		answers := map[uint64]bool{}
+		for range 2 {
+			if done, ok := h.receive().(*wire.Done); ok {
+				answers[done.ID] = true
+			}
+		}
+		if !answers[id] || !answers[10+id] {
+			t.Fatalf("done of %v, want of %d and %d", answers, id, 10+id)
+		}
+		agenttest.Eventually(t, "a free stdin", func() bool {
+			in, out = h.open(), h.open()
+			h.send(&wire.Attach{Head: wire.Head{ID: id + 1}, Handle: handle, Stdin: in.ID(), Stdout: out.ID(), From: wire.FromNow})
+			_, ok := h.receive().(*wire.Started)
+			return ok
+		})
+	}
+	_ = in.Close()
+	if x := h.exited(4); x.Code != 5 || x.StdoutBytes != 15 {
+		t.Errorf("exited: %+v, want code 5 and 15 bytes", x)
+	}
+	h.exec(20, "sleep", "1000")
+	h.send(&wire.Leave{Head: wire.Head{ID: 21}, Exec: 20})
+	wantError(t, h.receive(), 21, wire.BadRequest, "neither an attach nor a detached exec")
+	h.send(&wire.Leave{Head: wire.Head{ID: 22}, Exec: 99})
+	wantError(t, h.receive(), 22, wire.NotFound, "no running exec")
+}
+
 func TestEndedExecKeepsOutputUntilReleased(t *testing.T) {
 	a := agenttest.Start(t)
 	h := connect(t, a)

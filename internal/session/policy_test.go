@@ -29,6 +29,7 @@ func requests() map[wire.Type]wire.Message {
 		wire.TypeForward: &wire.Forward{Head: head, Network: "tcp", Address: "localhost:1", Stream: 3},
 		wire.TypeExecs:   &wire.Execs{Head: head},
 		wire.TypeAttach:  &wire.Attach{Head: head, Handle: make([]byte, 16)},
+		wire.TypeLeave:   &wire.Leave{Head: head, Exec: 1},
 		wire.TypeRelease: &wire.Release{Head: head, Handle: make([]byte, 16)},
 	}
 }

@@ -79,6 +79,8 @@ func (c *conn) prepare(m wire.Message) (request, error) {
 		r.do = c.releasing(func() error { return c.attach(m) })
 	case *wire.Acked:
 		r.do = c.releasing(func() error { c.acked(m); return nil })
+	case *wire.Leave:
+		r.do = c.releasing(func() error { return c.leave(m) })
 	case *wire.Release:
 		err = checkHandle(m.Handle)
 		r.do = c.releasing(func() error { return c.releaseExec(m) })

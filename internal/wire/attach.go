@@ -82,6 +82,22 @@ func (m *Acked) fields(f *fields) {
 	natural(f, "stderr_offset", &m.StderrOffset, filled)
 }
 
+// Leave ends an [Attach], or the part of an [Exec] with Detach that carries its output. The
+// host has reset the streams. It is answered by [Done] or [Error], and the attach or exec
+// by [Done], unless it has ended. The command goes on.
+type Leave struct {
+	Head
+
+	Exec uint64 // the id of the attach or exec
+}
+
+func (*Leave) kind() Type { return TypeLeave }
+
+func (m *Leave) fields(f *fields) {
+	m.Head.fields(f)
+	natural(f, "exec", &m.Exec, always)
+}
+
 // Release does away with what is kept of an exec that has ended. It is answered by [Done]
 // or [Error].
 type Release struct {

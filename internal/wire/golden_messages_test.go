@@ -125,6 +125,7 @@ func goldenRequests() []goldenMessage {
 			Head: head(31), Kind: wire.NotFound, Message: "stderr is not kept from byte 12, only from 300 to 900",
 			Behind: &wire.Behind{Stderr: true, Want: 12, Oldest: 300, Newest: 900},
 		}},
+		{name: "leave", about: "leave: the host wants no more of attach 31", message: &wire.Leave{Head: head(33), Exec: 31}},
 		{name: "release", about: "release", message: &wire.Release{Head: head(32), Handle: handle()}},
 		{name: "execs", about: "execs", message: &wire.Execs{Head: head(20)}},
 		{name: "ping", about: "ping", message: &wire.Ping{Head: head(14)}},

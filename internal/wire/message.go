@@ -18,6 +18,7 @@ const (
 	TypeExecs   Type = "execs"
 	TypeAttach  Type = "attach"
 	TypeAcked   Type = "acked"
+	TypeLeave   Type = "leave"
 	TypeRelease Type = "release"
 
 	TypeStarted Type = "started"
@@ -88,7 +89,8 @@ const (
 	// FeatureTTYModes are Modes, WidthPX and HeightPX of [TTY] and [Resize].
 	FeatureTTYModes = "tty-modes"
 
-	// FeatureKeys is Key of [Exec], FeatureDetach its Detach, [Attach], [Acked] and [Release].
+	// FeatureKeys is Key of [Exec], FeatureDetach its Detach, [Attach],
+	// [Acked], [Leave] and [Release].
 	FeatureKeys   = "keys"
 	FeatureDetach = "detach"
 

@@ -30,6 +30,7 @@ var verbs = []Verb{
 	{TypeExecs, "execs", 2, FeatureExecs, func() Message { return new(Execs) }},
 	{TypeAttach, "attach", 2, FeatureDetach, func() Message { return new(Attach) }},
 	{TypeRelease, "attach", 2, FeatureDetach, func() Message { return new(Release) }},
+	{TypeLeave, "attach", 2, FeatureDetach, func() Message { return new(Leave) }},
 	{TypeAcked, "", 2, FeatureDetach, func() Message { return new(Acked) }},
 	{TypePing, "", 2, "", func() Message { return new(Ping) }},
 
