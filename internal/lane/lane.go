@@ -29,20 +29,20 @@ var (
 	bulk atomic.Int32 // copies that have large ones
 )
 
-// A Lane lends one copy its buffers, and makes it one of the few with large
+// A PollReader lends one copy its buffers, and makes it one of the few with large
 // ones when it fills small ones. Only the copy's goroutine uses it, which closes it.
-type Lane struct {
+type PollReader struct {
 	Raw syscall.RawConn // of a socket, or what Pipe returns; its descriptor does not block
 
 	bulk bool
 	held *[]byte // nil: none
 
-	// What the last read(2) did.
+	// Results of the last read(2).
 	n   int
 	err error
 }
 
-// Pipe returns what a Lane reads f by, a pipe that does not block.
+// Pipe returns the Raw of a PollReader for f, a pipe that does not block.
 func Pipe(f *os.File) (syscall.RawConn, error) { return pipe(f) }
 
 // Waiting returns how many bytes a pipe or a terminal holds, as far as the system tells.
@@ -63,85 +63,85 @@ func HungUp(raw syscall.RawConn) (ended bool) {
 // Next waits until there is something to read, and returns it, until Release. The
 // error is io.EOF, read(2)'s, or that of the descriptor's poller, such as
 // os.ErrDeadlineExceeded; no buffer is then held.
-func (l *Lane) Next() ([]byte, error) { return l.taken(l.Raw.Read(l.read)) }
+func (r *PollReader) Next() ([]byte, error) { return r.taken(r.Raw.Read(r.read)) }
 
 // TryNext is Next for what is there already, whatever the poller's deadline. If
 // there is nothing, and no end, the error is os.ErrDeadlineExceeded.
-func (l *Lane) TryNext() ([]byte, error) {
+func (r *PollReader) TryNext() ([]byte, error) {
 	there := false
-	err := l.Raw.Control(func(fd uintptr) { there = l.read(fd) })
+	err := r.Raw.Control(func(fd uintptr) { there = r.read(fd) })
 	if err == nil && !there {
 		err = os.ErrDeadlineExceeded
 	}
-	return l.taken(err)
+	return r.taken(err)
 }
 
 // taken is what has been read, unless err has kept it from being read.
-func (l *Lane) taken(err error) ([]byte, error) {
+func (r *PollReader) taken(err error) ([]byte, error) {
 	switch {
 	case err != nil: // nothing was read
-	case l.err != nil:
-		err = l.err
-	case l.n == 0:
+	case r.err != nil:
+		err = r.err
+	case r.n == 0:
 		err = io.EOF
 	default:
-		b := (*l.held)[:l.n]
-		l.Adapt(l.n)
+		b := (*r.held)[:r.n]
+		r.Adapt(r.n)
 		return b, nil
 	}
-	l.Release()
+	r.Release()
 	return nil, err
 }
 
 // read is called when there may be something to read, and takes a buffer only then.
-func (l *Lane) read(fd uintptr) bool {
-	l.take()
+func (r *PollReader) read(fd uintptr) bool {
+	r.take()
 	var ready bool
-	if l.n, ready, l.err = readFD(l.Raw, fd, *l.held); !ready {
-		l.Release()
+	if r.n, ready, r.err = readFD(r.Raw, fd, *r.held); !ready {
+		r.Release()
 	}
 	return ready
 }
 
-func (l *Lane) take() {
-	if l.bulk {
-		l.held = largeBuffers.Get().(*[]byte)
+func (r *PollReader) take() {
+	if r.bulk {
+		r.held = largeBuffers.Get().(*[]byte)
 	} else {
-		l.held = smallBuffers.Get().(*[]byte)
+		r.held = smallBuffers.Get().(*[]byte)
 	}
 }
 
 // Release gives back what Next has returned.
-func (l *Lane) Release() {
+func (r *PollReader) Release() {
 	switch {
-	case l.held == nil:
-	case len(*l.held) == largeBuffer:
-		largeBuffers.Put(l.held)
+	case r.held == nil:
+	case len(*r.held) == largeBuffer:
+		largeBuffers.Put(r.held)
 	default:
-		smallBuffers.Put(l.held)
+		smallBuffers.Put(r.held)
 	}
-	l.held = nil
+	r.held = nil
 }
 
 // Adapt is told how much was moved at once. The buffer becomes larger even if the
 // kernel refuses the larger pipe, or the descriptor is a socket.
-func (l *Lane) Adapt(n int) {
-	if l.bulk || n < smallBuffer {
+func (r *PollReader) Adapt(n int) {
+	if r.bulk || n < smallBuffer {
 		return
 	}
 	if bulk.Add(1) > maxBulk {
 		bulk.Add(-1)
 		return
 	}
-	l.bulk = true
-	_ = l.Raw.Control(enlarge)
+	r.bulk = true
+	_ = r.Raw.Control(enlarge)
 }
 
 // Close lets go of everything but the descriptor.
-func (l *Lane) Close() {
-	l.Release()
-	if l.bulk {
-		l.bulk = false
+func (r *PollReader) Close() {
+	r.Release()
+	if r.bulk {
+		r.bulk = false
 		bulk.Add(-1)
 	}
 }

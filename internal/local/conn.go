@@ -42,7 +42,7 @@ type Conn struct {
 //
 // While the service is silent no buffer is held; a w that blocks holds one.
 func (c *Conn) CopyTo(w io.Writer) (n int64, err error) {
-	l := lane.Lane{Raw: c.raw}
+	l := lane.PollReader{Raw: c.raw}
 	defer l.Close()
 	for {
 		b, err := l.Next()

@@ -148,7 +148,7 @@ func command(t *testing.T, name string, args ...string) string {
 
 // A group that may not read a file must not read it by way of a setgid program, which
 // takes the place of the primary group: CVE-2022-36109.
-func TestGroupIsShutOutOfAFileBehindASetgidProgram(t *testing.T) {
+func TestSetgidProgramDoesNotBypassADeniedGroup(t *testing.T) {
 	asRoot(t)
 	if !inOwnProcess(t, withOwnMounts) {
 		return

@@ -16,8 +16,8 @@ import (
 // againVariable says that this process runs tests on behalf of another's test.
 const againVariable = "PROC_TEST_AGAIN"
 
-// again runs tests in a process of their own, which prepare makes unlike this
-// one. It skips where it is in such a process.
+// again runs tests in a process of their own, which prepare makes unlike this one. It
+// skips if it is in such a process.
 func again(t *testing.T, tests string, prepare func(*exec.Cmd)) {
 	t.Helper()
 	if os.Getenv(againVariable) != "" {
@@ -26,7 +26,7 @@ func again(t *testing.T, tests string, prepare func(*exec.Cmd)) {
 	clean(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 	defer cancel()
-	// Its path may lead through folders that are closed to another user.
+	// Its path may lead through directories that are closed to another user.
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.v", "-test.run="+tests)
 	cmd.Env = append(os.Environ(), againVariable+"="+t.Name(), "GORACE=atexit_sleep_ms=0")
 	prepare(cmd)

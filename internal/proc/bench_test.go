@@ -58,7 +58,8 @@ func spawnOnce(tb testing.TB, s *proc.Spawner) {
 	}
 }
 
-// What was measured, with the goroutines of the test, and a tenth more, or two.
+// The bound is the measured number, which includes the test's goroutines, and a tenth
+// more, or two.
 func TestAllocationsOfSpawn(t *testing.T) {
 	const most = 50
 	s := newSpawner(t)

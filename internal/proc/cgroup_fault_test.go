@@ -16,8 +16,8 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
-// Where a cgroup that has been killed is used again, Linux 6.18 kills the next
-// process in it too.
+// If a cgroup that has been killed is used again, Linux 6.18 kills the next process in
+// it too.
 func TestCommandAfterOneThatWasKilledLives(t *testing.T) {
 	s := newCgroupSpawner(t)
 	for range 3 {
@@ -76,7 +76,7 @@ func TestCgroupThatSomebodyHasRemovedIsReplaced(t *testing.T) {
 // The kernel may have no more of them: of memory, or by cgroup.max.descendants.
 func TestNoMoreCgroupsIsAShortageAndPasses(t *testing.T) {
 	s := newCgroupSpawner(t)
-	most := filepath.Join(ownFolder(t), "cgroup.max.descendants")
+	most := filepath.Join(ownDirectory(t), "cgroup.max.descendants")
 	write(t, most, "0")
 	var err error
 	for range readyCgroups + 1 { // those that are ready are used up
@@ -95,7 +95,7 @@ func TestNoMoreCgroupsIsAShortageAndPasses(t *testing.T) {
 	}
 }
 
-func ownFolder(t *testing.T) string {
+func ownDirectory(t *testing.T) string {
 	t.Helper()
 	return fmt.Sprintf("%s/cocoon-agent.%d", ownCgroup(), os.Getpid())
 }
@@ -109,11 +109,11 @@ func write(t *testing.T, path, text string) {
 
 func TestCgroupsThatHaveGoneAreDoneWithout(t *testing.T) {
 	s := newCgroupSpawner(t)
-	eventually(t, "the folder is gone", func() bool {
+	eventually(t, "the directory is gone", func() bool {
 		for _, dir := range execCgroups(t) {
 			_ = os.Remove(dir)
 		}
-		return errors.Is(os.Remove(ownFolder(t)), os.ErrNotExist)
+		return errors.Is(os.Remove(ownDirectory(t)), os.ErrNotExist)
 	})
 	c := ready(t, s, "sleep 1000 & echo ready; wait", 1)
 	if !errors.Is(c.NoCgroup(), os.ErrNotExist) {
@@ -126,7 +126,7 @@ func TestCgroupsThatHaveGoneAreDoneWithout(t *testing.T) {
 	if r := c.finish(t); r.cut || r.SignalName != "KILL" {
 		t.Errorf("got %+v, cut: %v", r.Exit, r.cut)
 	}
-	if err := os.Mkdir(ownFolder(t), 0o755); err != nil {
+	if err := os.Mkdir(ownDirectory(t), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if r := run(t, s, proc.Spec{Argv: []string{"true"}}); r.Code != 0 || len(execCgroups(t)) == 0 {

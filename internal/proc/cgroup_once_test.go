@@ -40,7 +40,7 @@ ls -d */ 2>/dev/null; true`)})
 	}
 }
 
-func TestCgroupThatACommandHasFrozenIsNotUsedAgain(t *testing.T) {
+func TestCgroupFrozenByACommandIsNotReused(t *testing.T) {
 	s := newCgroupSpawner(t)
 	for range 2 * readyCgroups {
 		c := start(t, s, proc.Spec{Argv: shell(own(t) + "echo 1 >$own/cgroup.freeze; sleep 1000")})
@@ -53,7 +53,7 @@ func TestCgroupThatACommandHasFrozenIsNotUsedAgain(t *testing.T) {
 	onlyReadyOnes(t)
 }
 
-func TestAttributesThatACommandGivesItsCgroupAreNotTheNextOnes(t *testing.T) {
+func TestCommandsCgroupAttributesAreNotReused(t *testing.T) {
 	s := newCgroupSpawner(t)
 	for range 2 * readyCgroups {
 		script := own(t) + "mkdir $own/mine && echo 1 >$own/cgroup.max.descendants"

@@ -145,7 +145,7 @@ type tape struct {
 	mu   sync.Mutex
 	text strings.Builder
 
-	// What CopyTo has returned.
+	// Results of CopyTo.
 	n   int64
 	cut bool
 	err error

@@ -70,8 +70,8 @@ func (c *children) sweep(now bool) (found bool) {
 		if _, known := c.main[pid]; known {
 			continue
 		}
-		// What the agent has started otherwise is of its own session, of which no
-		// process of an exec is.
+		// The agent's other children are in its own session, and no process of an exec
+		// is.
 		s, err := readStat(pid)
 		if err != nil || !s.zombie || s.session == session {
 			continue

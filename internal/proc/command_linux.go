@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// maxFolders bounds the search of PATH.
-	maxFolders = 1024
+	// maxDirectories bounds the search of PATH.
+	maxDirectories = 1024
 
 	// No kernel takes more, limits.h(0P), in bytes.
 	maxName, maxPath = 255, 4096
@@ -24,18 +24,18 @@ func candidates(name string, env []string, dir string) ([]string, error) {
 	}
 	var paths []string
 	seen := make(map[string]bool)
-	for folder := range strings.SplitSeq(searchPath(env), ":") {
-		if folder == "" {
-			folder = "."
+	for directory := range strings.SplitSeq(searchPath(env), ":") {
+		if directory == "" {
+			directory = "."
 		}
-		if seen[folder] {
+		if seen[directory] {
 			continue
 		}
-		if len(paths) == maxFolders {
-			return nil, invalidError{fmt.Errorf("PATH: more than %d directories", maxFolders)}
+		if len(paths) == maxDirectories {
+			return nil, invalidError{fmt.Errorf("PATH: more than %d directories", maxDirectories)}
 		}
-		seen[folder] = true
-		paths = append(paths, within(dir, folder+"/"+name))
+		seen[directory] = true
+		paths = append(paths, within(dir, directory+"/"+name))
 		if len(name) > maxName || len(dir) > maxPath {
 			break // the first is an error that ends the search
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
-// commands makes a folder with the scripts that say their names.
+// commands makes a directory with the scripts that say their names.
 func commands(tb testing.TB, names ...string) string {
 	tb.Helper()
 	dir := tb.TempDir()
@@ -43,14 +43,14 @@ func TestCommandIsLookedUpWhereItRuns(t *testing.T) {
 		want                     string // in own; empty: not found
 	}{
 		{"in the request's PATH", own, "/", "hello", "hello"},
-		{"in a later folder", other + ":/nowhere:" + own, "/", "hello", "hello"},
+		{"in a later directory", other + ":/nowhere:" + own, "/", "hello", "hello"},
 		{"behind what is not executable", unfit + ":" + own, "/", "hello", "hello"},
 		{"not in the agent's PATH", other, "/", "hello", ""},
 		{"relative to Dir", "/nowhere", own, "./hello", "hello"},
 		{"below Dir", "/nowhere", own, "sub/hello", "sub/hello"},
 		{"relative to another Dir", "/nowhere", other, "./hello", ""},
 		{"in a PATH relative to Dir", "sub", own, "hello", "sub/hello"},
-		{"in an empty folder of PATH", "/nowhere::", own, "hello", "hello"},
+		{"in an empty directory of PATH", "/nowhere::", own, "hello", "hello"},
 		{"not in Dir", "/nowhere", own, "hello", ""},
 		{"by its whole path", "/nowhere", "/", filepath.Join(own, "hello"), "hello"},
 	} {
@@ -67,7 +67,7 @@ func TestCommandIsLookedUpWhereItRuns(t *testing.T) {
 	}
 }
 
-func TestCommandIsLookedUpInTheDefaultPathWhereTheEnvironmentIsCleared(t *testing.T) {
+func TestCommandLookupWithClearedEnvironment(t *testing.T) {
 	t.Setenv("PATH", "/nowhere")
 	if got := output(t, newSpawner(t), proc.Spec{Argv: []string{"echo", "found"}, ClearEnv: true}); got != "found\n" {
 		t.Errorf("got %q", got)

@@ -35,11 +35,11 @@ func candidates(name string, env []string, dir string) ([]string, error) {
 		return nil, fmt.Errorf("%s: %w", clipPath(path), ErrNotFound)
 	}
 	path, _ := lookupEnv(env, "PATH")
-	for _, folder := range filepath.SplitList(path) {
-		if folder == "" {
+	for _, directory := range filepath.SplitList(path) {
+		if directory == "" {
 			continue
 		}
-		if file := program(within(dir, folder)+`\`+name, extensions); file != "" {
+		if file := program(within(dir, directory)+`\`+name, extensions); file != "" {
 			return []string{file}, nil
 		}
 	}

@@ -52,7 +52,7 @@ func TestTerminateEndsTheTree(t *testing.T) {
 	}
 }
 
-func TestBackgroundProcessIsLeftAloneAndHoldsUpNothing(t *testing.T) {
+func TestBackgroundProcessLivesAndHoldsUpNothing(t *testing.T) {
 	got := run(t, newSpawner(t), proc.Spec{Argv: as("holder"), Stdout: true}, nil)
 	pid, err := strconv.Atoi(strings.TrimSpace(got.stdout))
 	if err != nil || got.Code != 0 {
@@ -91,7 +91,7 @@ func TestNothingOutlivesTheAgentsDeath(t *testing.T) {
 	finishQuietly(t, p)
 }
 
-func TestInterruptReachesTheConsoleOfTheProcessAlone(t *testing.T) {
+func TestInterruptReachesOnlyTheProcessConsole(t *testing.T) {
 	s := newSpawner(t)
 	start := func() (*proc.Process, *syncBuffer) {
 		p, err := s.Start(proc.Spec{Argv: as("interrupted"), Stdout: true})

@@ -43,7 +43,7 @@ func TestChildDoesNotSeeTheAgentsVariables(t *testing.T) {
 	}
 }
 
-func TestChildGetsSystemdsNamesWhereTheRequestHasThem(t *testing.T) {
+func TestChildGetsSystemdNamesOfTheRequest(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "agent's")
 	env := environment(t, newSpawner(t), proc.Spec{Env: []string{"NOTIFY_SOCKET=request's"}})
 	if !slices.Contains(env, "NOTIFY_SOCKET=request's") {
@@ -110,7 +110,7 @@ func TestChildHasAPathWhereTheAgentHasNone(t *testing.T) {
 	}
 }
 
-// A child's environment is its user's also where the user is the agent's own.
+// A child's environment is its user's also if the user is the agent's own.
 func TestChildHasTheNamesOfTheAgentsUser(t *testing.T) {
 	for _, key := range []string{"HOME", "USER", "LOGNAME", "SHELL"} {
 		t.Setenv(key, "/of/the/agent")

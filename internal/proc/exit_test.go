@@ -73,7 +73,7 @@ func TestReapReportsACoreDump(t *testing.T) {
 				Dir:  t.TempDir(),
 			})
 			if test.dumped && !got.CoreDumped {
-				t.Skip("the kernel writes no core into a test's folder here")
+				t.Skip("the kernel writes no core into a test's directory here")
 			}
 			want := proc.Exit{Code: -1, Signal: int(unix.SIGABRT), SignalName: "ABRT", CoreDumped: test.dumped}
 			if exited(got.Exit) != want {
@@ -83,7 +83,7 @@ func TestReapReportsACoreDump(t *testing.T) {
 	}
 }
 
-func TestReapReportsWhatTheProcessAndItsChildrenHaveUsed(t *testing.T) {
+func TestReapReportsUsageOfProcessAndChildren(t *testing.T) {
 	s := newSpawner(t)
 	const script = `i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done`
 	for name, script := range map[string]string{

@@ -86,7 +86,7 @@ func replaced(pid int, started uint64) bool {
 type stat struct {
 	pid, parent, group, session int
 	started                     uint64 // clock ticks since boot
-	zombie                      bool   // all of it: a process whose first thread has exited says so, too, and lives
+	zombie                      bool   // all of it: a process whose first thread has exited has this state, too, and lives
 }
 
 // A survey is one reading of /proc. Ending hundreds of trees at once takes
@@ -122,7 +122,7 @@ func processes() ([]stat, error) {
 	return s.all, s.err
 }
 
-// readProcesses fails where the agent is out of something.
+// readProcesses fails if the agent is out of memory, files or the like.
 func readProcesses() ([]stat, error) {
 	names, err := readNames("/proc")
 	if scarce(err) {
@@ -154,7 +154,7 @@ func readNames(path string) ([]string, error) {
 	return dir.Readdirnames(-1)
 }
 
-// readStat fails where the process has gone.
+// readStat fails if the process has gone.
 func readStat(pid int) (stat, error) {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

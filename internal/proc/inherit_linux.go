@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What started the agent may have left it files open, signals ignored or
+// The process that started the agent may have left it files open, signals ignored or
 // blocked, and inheritable capabilities. No child shall have any of them.
 
 // closeOnExec keeps the files that the agent was started with, but for the
@@ -29,11 +29,10 @@ func closeOnExec() {
 	}
 }
 
-// catchIgnored has the Go runtime catch the signals that the agent was started
-// to ignore: what is caught is reset in a child. Nobody reads them, so that the
-// agent goes on ignoring them. Those that C libraries keep for themselves the
-// runtime does not catch; they are reset in the agent already, where nobody
-// sends them.
+// catchIgnored makes the Go runtime catch the signals that the agent was started to
+// ignore, because a caught signal is reset in a child. Nobody reads them, so that the
+// agent goes on ignoring them. The runtime does not catch those that C libraries keep
+// for themselves: they are reset in the agent already, and nobody sends them to it.
 func catchIgnored() {
 	for sig := 1; sig <= maxSignal; sig++ {
 		switch {

@@ -56,7 +56,7 @@ func TestChildInheritsNoCapability(t *testing.T) {
 	}
 }
 
-// ls itself has the folder open, as 3.
+// ls itself has the directory open, as 3.
 func TestChildHasNoFileOpenButItsThree(t *testing.T) {
 	for _, spec := range []proc.Spec{
 		{Stdout: true},
@@ -96,7 +96,7 @@ func TestChildHasTheUmaskOfTheAgent(t *testing.T) {
 }
 
 // The Go runtime raises the agent's own limit.
-func TestChildHasTheLimitOfFilesThatTheAgentWasStartedWith(t *testing.T) {
+func TestChildHasTheAgentsFirstLimitOfOpenFiles(t *testing.T) {
 	const limit = 100
 	if !inOwnProcess(t, func(cmd *exec.Cmd) { wrap(cmd, fmt.Sprintf("ulimit -S -n %d", limit)) }) {
 		return
@@ -181,7 +181,7 @@ func TestProtectNeedsThePrivilege(t *testing.T) {
 }
 
 // An agent may be started by a shell script, with files open and under nohup.
-func TestChildStateIsTheSameWhateverStartedTheAgent(t *testing.T) {
+func TestChildStateIsIndependentOfTheAgentsParent(t *testing.T) {
 	const tests = "^TestChild(HasNo|Inherits|Leads|sStreams)"
 	t.Run("open files", func(t *testing.T) {
 		again(t, tests, func(cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{os.Stdin, nil, os.Stdin} })

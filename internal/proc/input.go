@@ -16,15 +16,15 @@ type Input struct {
 	terminal *terminal // nil: a pipe
 }
 
-// CopyFrom copies from src until src ends, when its WriteTo returns nil: then
-// CopyFrom closes the pipe and returns nil. (A terminal's input is ended until
-// [Process.Reap], when CopyFrom returns.) An error of src's is returned, and the
-// pipe stays open until Reap: a process must not take input that was cut off for
-// input that has ended. What the process does not read, because it has closed
-// its stdin or has exited, is thrown away. n is how many bytes it was given.
+// CopyFrom copies from src until src ends, when its WriteTo returns nil: then CopyFrom
+// closes the pipe and returns nil. (A terminal's input is ended until [Process.Reap],
+// when CopyFrom returns.) If src fails, CopyFrom returns its error and leaves the pipe
+// open until Reap: a process must not take input that was cut off for input that has
+// ended. If the process has closed its stdin or has exited, the rest of the input is
+// thrown away. n is how many bytes it was given.
 func (in *Input) CopyFrom(src io.WriterTo) (n int64, err error) {
-	w := inputWriter{input: in, lane: lane.Lane{Raw: in.raw}, wanted: true, afterLine: true}
-	defer w.lane.Close()
+	w := inputWriter{input: in, poll: lane.PollReader{Raw: in.raw}, wanted: true, afterLine: true}
+	defer w.poll.Close()
 	if _, err := src.WriteTo(&w); err != nil {
 		return w.given, err
 	}
@@ -35,7 +35,7 @@ func (in *Input) CopyFrom(src io.WriterTo) (n int64, err error) {
 // An inputWriter writes for one CopyFrom. It never fails.
 type inputWriter struct {
 	input     *Input
-	lane      lane.Lane
+	poll      lane.PollReader
 	given     int64 // bytes that were written
 	wanted    bool  // the process may read on
 	afterLine bool  // nothing has been written, or a whole line
@@ -50,7 +50,7 @@ func (w *inputWriter) Write(p []byte) (int, error) {
 	if len(p) > 0 {
 		w.afterLine = p[len(p)-1] == '\n'
 	}
-	w.lane.Adapt(len(p))
+	w.poll.Adapt(len(p))
 	return len(p), nil
 }
 

@@ -27,7 +27,7 @@ func openPoller() {
 	}
 }
 
-// clean makes the test fail where it leaves something behind.
+// clean makes the test fail if it leaves something behind.
 func clean(tb testing.TB) {
 	tb.Helper()
 	before := leftovers()
@@ -111,7 +111,7 @@ type processStat struct {
 	parent, group, session int
 }
 
-// statOf returns a zero processStat where there is no such process.
+// statOf returns a zero processStat if there is no such process.
 func statOf(pid int) processStat {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	before, after, ok := strings.Cut(string(text), "(")
@@ -124,7 +124,7 @@ func statOf(pid int) processStat {
 	return s
 }
 
-// alive says whether there is such a process and it is no zombie.
+// alive says whether there is such a process and it is not a zombie.
 func alive(pid int) bool {
 	s := statOf(pid)
 	return s.state != "" && s.state != "Z" && s.state != "X"
@@ -154,7 +154,7 @@ func cgroupDirs() []string {
 	return dirs
 }
 
-// ownCgroup is the folder of the cgroup v2 that this process is in, "" where
+// ownCgroup returns the directory of the cgroup v2 that this process is in, or "" if
 // there is none.
 func ownCgroup() string {
 	membership, _ := os.ReadFile("/proc/self/cgroup")

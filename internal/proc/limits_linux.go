@@ -10,8 +10,8 @@ func (s *Spawner) canLimit() error {
 	return s.cgroups.CheckLimits()
 }
 
-// outOfMemory is asked once the main process has exited, and before it is
-// reaped. What the OOM killer has spared, or not yet ended, is ended.
+// outOfMemory is asked once the main process has exited, and before it is reaped. It
+// ends the processes that the OOM killer has spared, or not yet ended.
 func (p *Process) outOfMemory() bool {
 	if p.cgroup == nil || !p.cgroup.OutOfMemory() {
 		return false
@@ -20,11 +20,11 @@ func (p *Process) outOfMemory() bool {
 	return true
 }
 
-// constrain makes what a protected agent has started ordinary, and sets the limits that
-// a child must not have before it is the command: until then it shares the agent's
-// memory, and the kernel would kill the agent for a limit of the child's cgroup. The
-// limits were set once before, and can be: if that fails now, nothing may run without
-// them.
+// constrain makes the children of a protected agent ordinary, and sets the limits that
+// a child must not have before it is the command. Until then the child shares the
+// agent's memory, and the kernel would kill the agent for a limit of the child's
+// cgroup. The limits were set once before, and can be: if that fails now, nothing may
+// run without them.
 func (p *Process) constrain() {
 	if p.cgroup == nil {
 		return

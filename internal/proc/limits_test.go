@@ -53,8 +53,8 @@ func TestStartWithoutCgroupsRefusesEveryLimit(t *testing.T) {
 	}
 }
 
-// limiting skips the test where limits cannot be set, and then they are refused
-// with a reason.
+// limiting skips the test if limits cannot be set, and then checks that they are
+// refused with a reason.
 func limiting(t *testing.T, s *proc.Spawner, l proc.Limits) {
 	t.Helper()
 	p, err := s.Start(proc.Spec{Argv: []string{"/bin/true"}, Limits: l})
@@ -100,7 +100,7 @@ func TestLimitsAreSetWhenStartReturns(t *testing.T) {
 	}
 }
 
-// cgroupOf is the folder of the cgroup v2 that a process is in.
+// cgroupOf is the directory of the cgroup v2 that a process is in.
 func cgroupOf(t *testing.T, pid int) string {
 	t.Helper()
 	mount := strings.TrimSuffix(ownCgroup(), pathOf(t, os.Getpid()))

@@ -16,8 +16,8 @@ type nullDevice struct {
 	file *os.File // nil: not opened yet
 }
 
-// open returns its descriptor. What is no such device would keep what is to be
-// thrown away.
+// open returns its descriptor. It checks that the file is the null device: another file
+// would keep output that is to be thrown away.
 func (n *nullDevice) open() (uintptr, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -34,7 +34,7 @@ type Output struct {
 //
 // While the output is silent no buffer is held; a w that blocks holds one.
 func (o *Output) CopyTo(w io.Writer) (n int64, cut bool, err error) {
-	r := reader{output: o, lane: lane.Lane{Raw: o.raw}}
+	r := reader{output: o, poll: lane.PollReader{Raw: o.raw}}
 	defer r.close()
 	for {
 		b, readErr := r.next()
@@ -46,7 +46,7 @@ func (o *Output) CopyTo(w io.Writer) (n int64, cut bool, err error) {
 			wrote, err = w.Write(b)
 			n += int64(wrote)
 		}
-		r.lane.Release()
+		r.poll.Release()
 	}
 }
 
@@ -89,14 +89,14 @@ func (o *Output) over() time.Time {
 // A reader reads an Output on behalf of one CopyTo.
 type reader struct {
 	output *Output
-	lane   lane.Lane
+	poll   lane.PollReader
 
 	drains bool // the output is being drained
 	held   int  // what it held then, as far as that has not been read, in bytes
 	last   bool // its time is over, and held is what it held at that moment
 }
 
-// next returns what comes next. It is valid until the lane's Release. The error is io.EOF,
+// next returns what comes next. It is valid until poll's Release. The error is io.EOF,
 // os.ErrDeadlineExceeded if the output is cut, or the pipe's.
 func (r *reader) next() ([]byte, error) {
 	for {
@@ -120,7 +120,7 @@ var errAgain = errors.New("read again")
 // read is next, but for what is to be read again.
 func (r *reader) read() ([]byte, error) {
 	if !r.output.draining.Load() {
-		b, err := r.lane.Next()
+		b, err := r.poll.Next()
 		if errors.Is(err, os.ErrDeadlineExceeded) { // drain's
 			err = errAgain
 		}
@@ -135,7 +135,7 @@ func (r *reader) read() ([]byte, error) {
 		if !r.output.over().IsZero() || r.output.unwanted.Load() { // their deadlines may have come before this one
 			return nil, errAgain
 		}
-		b, err := r.lane.Next()
+		b, err := r.poll.Next()
 		if errors.Is(err, os.ErrDeadlineExceeded) { // drain's
 			err = errAgain
 		}
@@ -151,7 +151,7 @@ func (r *reader) read() ([]byte, error) {
 		if r.output.unwanted.Load() { // HangUp's deadline may have come before this one
 			return nil, errAgain
 		}
-		b, err := r.lane.Next()
+		b, err := r.poll.Next()
 		switch {
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return b, err
@@ -159,15 +159,15 @@ func (r *reader) read() ([]byte, error) {
 			return nil, errAgain
 		}
 	}
-	// It is no silence that the agent was held up itself: it may be this goroutine that
-	// had no CPU, or a whole VM.
+	// Time in which the agent itself was held up does not count as silence: it may be
+	// this goroutine that had no CPU, or a whole VM.
 	if patience <= 0 && !r.last {
 		r.last, r.held = true, r.output.waiting()
 		return nil, errAgain
 	}
-	b, err := r.lane.TryNext()
+	b, err := r.poll.TryNext()
 	if patience <= 0 && err == nil {
-		r.lane.Release()
+		r.poll.Release()
 		return nil, os.ErrDeadlineExceeded
 	}
 	return b, err
@@ -196,7 +196,7 @@ func (r *reader) awaitReopening() bool {
 // close leaves a terminal open, until Reap: closing it would hang up on a
 // process that still runs.
 func (r *reader) close() {
-	r.lane.Close()
+	r.poll.Close()
 	if r.output.exited == nil {
 		_ = r.output.file.Close()
 	}

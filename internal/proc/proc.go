@@ -27,8 +27,8 @@ func ActAsHelper() (status int, acted bool) { return actAsHelper() }
 // silent, once the main process has exited, before it is cut.
 const DrainIdle = 2 * time.Second
 
-// Errors of [Spawner.Start], by which the caller can class what went wrong.
-// No process has been started if Start returns an error.
+// Errors of [Spawner.Start], which class its failures for the caller. No process has
+// been started if Start returns an error.
 var (
 	// ErrInvalid says that the Spec makes no sense in this guest: an unknown
 	// user, a directory that is not there, a NUL byte.

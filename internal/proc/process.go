@@ -119,11 +119,11 @@ func (p *Process) Resize(s Size) error {
 	return err
 }
 
-// Terminate ends the whole tree: SIGTERM to every process, or SIGHUP if they
-// have a terminal, since interactive shells ignore SIGTERM; and SIGCONT, so that
-// a stopped one takes notice; what is left after grace gets SIGKILL. On Windows there
-// is no grace. It returns at once. A later call can only shorten the grace to nothing. After Reap it
-// does nothing.
+// Terminate ends the whole tree, and returns at once. It sends SIGTERM to every
+// process, or SIGHUP if they have a terminal, since interactive shells ignore SIGTERM.
+// It sends SIGCONT, too, so that a stopped one takes notice. Processes that are left
+// after grace get SIGKILL. On Windows there is no grace. A later call can only shorten
+// the grace to nothing. After Reap it does nothing.
 func (p *Process) Terminate(grace time.Duration) { p.terminate(grace) }
 
 // Terminated says whether Terminate has been called while the main process was

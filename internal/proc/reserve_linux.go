@@ -37,8 +37,8 @@ func (r *reserve) open() (master int, err error) {
 	return -1, err
 }
 
-// fill opens masters until there are enough, or no more are to be had. That is no
-// error: a guest may have no terminals at all.
+// fill opens masters until there are enough, or until one cannot be opened. It ignores
+// that error: a guest may have no terminals at all.
 func (r *reserve) fill() {
 	for r.wants() {
 		master, err := openMaster()

@@ -9,7 +9,7 @@ import (
 // A Spawner starts processes. It is safe for concurrent use.
 type Spawner struct {
 	base []string // environment
-	own  []string // environment of a process of which nothing else is asked
+	own  []string // environment of a process whose Spec asks for nothing else
 	self account
 
 	spawner // what the operating system needs
@@ -25,10 +25,10 @@ func NewSpawner() (*Spawner, error) {
 	return s, nil
 }
 
-// UseCgroups makes each process start in a cgroup of its own, by which its
-// whole tree is found and ended. It fails if there is no cgroup v2 with
-// cgroup.kill (Linux 5.14) that the agent may write to; nothing changes then.
-// It must be called before the first Start.
+// UseCgroups makes each process start in a cgroup of its own, which serves to find and
+// end its whole tree. It fails if there is no cgroup v2 with cgroup.kill (Linux 5.14)
+// that the agent may write to; nothing changes then. It must be called before the first
+// Start.
 //
 // Another goroutine calls full, once, when so many cgroups cannot be removed that the
 // oldest of them are left to the next agent.

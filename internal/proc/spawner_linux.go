@@ -11,7 +11,7 @@ import (
 type spawner struct {
 	null      nullDevice
 	terminals reserve
-	cgroups   *cgroup.Pool // nil: none to be had
+	cgroups   *cgroup.Pool // nil: unavailable
 	noCgroups error        // why
 	engine    *clone.Engine
 	lookups   chan struct{} // has a token for each lookup of a user
@@ -23,7 +23,7 @@ func (s *Spawner) open() {
 	s.engine = openEngine()
 	s.lookups = make(chan struct{}, maxLookups)
 	s.noCgroups = errors.New("disabled")
-	// What it opens now, nobody can take away.
+	// A file that is open now cannot be taken away later.
 	_, _ = s.null.open()
 	s.terminals.fill()
 }

@@ -18,8 +18,7 @@ var classes = []error{
 	proc.ErrNotPermitted, proc.ErrResources, proc.ErrUnsupported,
 }
 
-// refused says what is wrong where Start does not refuse spec for class, and
-// for that alone.
+// refused reports an error if Start does not refuse spec for class, and for that alone.
 func refused(tb testing.TB, s *proc.Spawner, spec proc.Spec, class error) {
 	tb.Helper()
 	p, err := s.Start(spec)
@@ -37,7 +36,7 @@ func refused(tb testing.TB, s *proc.Spawner, spec proc.Spec, class error) {
 	}
 }
 
-// file makes a file in a folder of the test.
+// file makes a file in a directory of the test.
 func file(tb testing.TB, name, text string, mode os.FileMode) string {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), name)

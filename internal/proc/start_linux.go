@@ -116,10 +116,9 @@ func (p *Process) dropCgroup() {
 	}
 }
 
-// takeCgroup leaves p without a cgroup if none is to be had: the hierarchy has
-// gone, or is read-only by now. That such a VM can be entered is worth more than
-// that every daemon is found. A shortage is another matter, and passes; and
-// limits cannot be without.
+// takeCgroup leaves p without a cgroup if cgroups are unavailable: the hierarchy has
+// gone, or is read-only by now. A way into such a VM is worth more than finding every
+// daemon. A shortage is another matter, and passes; and limits need a cgroup.
 func (p *Process) takeCgroup(limits Limits) (err error) {
 	if p.spawner.cgroups == nil {
 		return nil

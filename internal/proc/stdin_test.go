@@ -87,7 +87,7 @@ func TestInputComesBackThroughCat(t *testing.T) {
 }
 
 // The whole of it is taken off the source: its other end must not block.
-func TestInputThatTheProcessDoesNotWantIsThrownAway(t *testing.T) {
+func TestUnwantedInputIsDiscarded(t *testing.T) {
 	s := newSpawner(t)
 	const live = "; trap 'exit 4' USR1; echo ready; while :; do sleep 0.01; done"
 	for name, script := range map[string]string{
@@ -114,7 +114,7 @@ func TestInputThatTheProcessDoesNotWantIsThrownAway(t *testing.T) {
 	}
 }
 
-func TestProcessThatNeverReadsItsInputEndsAllTheSame(t *testing.T) {
+func TestUnreadInputDoesNotHoldUpTheEnd(t *testing.T) {
 	s := newSpawner(t)
 	for name, script := range map[string]string{
 		"alone":         "echo ready; sleep 0.05; exit 6",

@@ -178,7 +178,7 @@ func childAt(tb testing.TB, s *proc.Spawner, pid int) *child {
 	tb.Helper()
 	for range 1000 {
 		nextPid(tb, pid)
-		// A search of PATH may take a pid for each folder.
+		// A search of PATH may take a pid for each directory.
 		c := start(tb, s, proc.Spec{Argv: []string{"/bin/sleep", "1000"}})
 		if c.PID() == pid {
 			return c

@@ -102,7 +102,7 @@ func TestZombiesOfStraysAreReaped(t *testing.T) {
 }
 
 // A process whose first thread has exited looks like a zombie, and lives.
-func TestTerminateEndsAProcessWithoutItsFirstThread(t *testing.T) {
+func TestTerminateEndsProcessesWithoutFirstThread(t *testing.T) {
 	bothWays(t, func(t *testing.T, s *proc.Spawner) {
 		spec := rude(t, "headless")
 		spec.Argv = append([]string{"sh", "-c", `"$0" & wait; sleep 1000`}, spec.Argv...)

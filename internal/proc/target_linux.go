@@ -96,8 +96,8 @@ func memberTargets(g *cgroup.Group, known map[int]bool) []target {
 	if len(read) == 0 {
 		return all
 	}
-	// What was read may be of a process that has taken the pid of a member. If the
-	// pid is a member's after that, what was read is of the member, or of none.
+	// A stat that was read may belong to a process that has taken the pid of a member.
+	// If the pid is a member's after that, the stat is the member's, or nobody's.
 	members := g.Members()
 	for _, s := range read {
 		if !s.zombie && slices.Contains(members, s.pid) {

@@ -117,8 +117,8 @@ func (t *terminal) control(f func(fd int) error) error {
 	return err
 }
 
-// foreground returns the process group that is in the foreground, 0 where there
-// is none.
+// foreground returns the process group that is in the foreground, or 0 if there is
+// none.
 func (t *terminal) foreground() int {
 	group := 0
 	_ = t.control(func(fd int) (err error) {
@@ -132,12 +132,12 @@ func (t *terminal) foreground() int {
 // program has taken the last one.
 const eofInterval = 200 * time.Millisecond
 
-// endInput types the end of input (VEOF, ^D as a rule). A terminal forgets it:
-// once a program has been told, the next one, say the shell that it was started
-// from, is not; and a program that turns to reading single keys finds a NUL
-// instead. So it is typed again whenever what was typed has been read. afterLine
-// says that the input ended with a line: within a line the first VEOF sends what
-// there is of it. endInput returns when the terminal is closed, by Reap.
+// endInput types the end of input (VEOF, ^D as a rule). A terminal forgets it. Once a
+// program has been told, the next one, say the shell that it was started from, is not;
+// and a program that turns to reading single keys finds a NUL instead. That is why
+// endInput types it again whenever it has been read. If afterLine is false, the input
+// did not end with a line: the first VEOF then only sends the bytes of that line.
+// endInput returns when the terminal is closed, by Reap.
 func (t *terminal) endInput(afterLine bool) {
 	if !afterLine && !t.typeEOF() {
 		return

@@ -40,7 +40,7 @@ func (t *tape) awaitText(tb testing.TB, text string) {
 	eventually(tb, fmt.Sprintf("output %q in %q", text, t), func() bool { return strings.Contains(t.String(), text) })
 }
 
-func TestTerminalIsTheControllingOneOfASessionOfItsOwn(t *testing.T) {
+func TestTerminalControlsItsOwnSession(t *testing.T) {
 	r := run(t, newSpawner(t), proc.Spec{
 		Argv:     shell(`tty; tty <&1; tty <&2; tty </dev/tty; ps -o tpgid=,sid=,pid= -p $$ | tr -s ' '; stty size; echo $TERM`),
 		Terminal: &proc.Terminal{Size: proc.Size{Rows: 50, Cols: 132}, Term: "vt100"},
@@ -249,7 +249,7 @@ func TestTerminateHangsUpAnInteractiveShell(t *testing.T) {
 	})
 }
 
-func TestBackgroundProcessHoldsTheTerminalUntilItIsSilent(t *testing.T) {
+func TestBackgroundOutputOnATerminalIsCut(t *testing.T) {
 	c := start(t, newSpawner(t), proc.Spec{
 		Argv:     shell(`trap '' HUP; sleep 1000 & echo $!`),
 		Terminal: &proc.Terminal{},

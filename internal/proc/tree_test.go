@@ -94,7 +94,7 @@ func TestExitLeavesDaemonsAlone(t *testing.T) {
 	})
 }
 
-func TestTerminateBetweenTheExitAndReapEndsWhatIsLeft(t *testing.T) {
+func TestTerminateAfterTheExitEndsTheRest(t *testing.T) {
 	bothWays(t, func(t *testing.T, s *proc.Spawner) {
 		c := ready(t, s, "(trap '' TERM; echo ready"+forever+") & exit 2", 1)
 		if err := c.Wait(); err != nil {
@@ -131,7 +131,7 @@ func TestTerminateEndsWhatForksAllTheTime(t *testing.T) {
 }
 
 // A login session moves its processes out of the cgroup they were started in.
-func TestTerminateEndsAProcessThatHasLeftItsCgroup(t *testing.T) {
+func TestTerminateEndsProcessesThatLeftTheCgroup(t *testing.T) {
 	s := newCgroupSpawner(t)
 	const leave = "echo $$ >%s/cgroup.procs; "
 	script := fmt.Sprintf("trap '' TERM; (echo ready"+forever+") & "+leave+

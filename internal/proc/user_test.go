@@ -89,7 +89,7 @@ func TestChildRunsWhereTheGuestHasNoAccounts(t *testing.T) {
 }
 
 // The agent's own groups may be others than those of its user in /etc/group.
-func TestChildOfANamedUserHasNoneOfTheAgentsGroups(t *testing.T) {
+func TestNamedUserHasNoneOfTheAgentsGroups(t *testing.T) {
 	asRoot(t)
 	if !inOwnProcess(t, asItIs) {
 		return
@@ -141,7 +141,7 @@ func TestStartRefusesWhatIsClosedToTheUser(t *testing.T) {
 	}
 }
 
-// openDir makes a folder of root's that everybody can enter, unlike t.TempDir's.
+// openDir makes a directory of root's that everybody can enter, unlike t.TempDir's.
 func openDir(tb testing.TB) string {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "proc")

@@ -72,7 +72,7 @@ func TestWaitWorksWithoutAPidfdThatCanBePolled(t *testing.T) {
 	}
 }
 
-func TestWaitReturnsAtOnceWhereTheProcessHasExited(t *testing.T) {
+func TestWaitReturnsAtOnceAfterTheExit(t *testing.T) {
 	c := start(t, newSpawner(t), proc.Spec{Argv: shell("exit 3")})
 	eventually(t, "a zombie", func() bool { return statOf(c.PID()).state == "Z" })
 	if got := c.finish(t); got.Code != 3 {

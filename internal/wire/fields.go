@@ -19,8 +19,8 @@ import (
 //     with its key
 //   - naming: their keys are collected, for tests
 //
-// Decoding into a struct would cut a number that does not fit to its low bits,
-// which would name another stream or another request; fields rejects such a
+// Decoding into a struct would cut a number that does not fit to its low bits.
+// Those would name another stream or another request, so fields rejects such a
 // number. nil stands for a field that is not there. The first error is kept.
 type fields struct {
 	mode mode

@@ -69,9 +69,9 @@ func (g *Group) Members() []int { return g.members() }
 // Empty says whether no process lives in the cgroup or below it.
 func (g *Group) Empty() bool { return g.empty() }
 
-// Spoilt says whether err, of a fork into the cgroup, says that it takes no process:
-// it has controllers for cgroups below it, is threaded, is in a hierarchy that is
-// read-only by now, or has been removed.
+// Spoilt says whether err, of a fork into the cgroup, means that the cgroup takes no
+// process. Then it has controllers for cgroups below it, is threaded, is in a hierarchy
+// that is read-only by now, or has been removed.
 func (g *Group) Spoilt(err error) bool { return g.spoilt(err) }
 
 // Kill sends SIGKILL to everything in the cgroup and below it, forks under way

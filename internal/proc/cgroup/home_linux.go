@@ -19,13 +19,13 @@ type home struct {
 
 // findHome finds where the agent's cgroups go.
 //
-// Limits need controllers that the home hands on to the cgroups in it, and the
-// kernel has it do so only while it holds no process itself, unless it is the
-// root (cgroup-v2.rst, "No Internal Process Constraint"). The agent does not
-// move itself out of the way, because systemd starts a unit in the unit's own
-// cgroup: it could not start an agent again whose daemons live on (EBUSY, status
-// 219/CGROUP), and the VM would have no way in any more. So the agent must have
-// been started one cgroup below that which is its to use.
+// Limits need controllers that the home hands on to the cgroups in it. The kernel
+// allows that only while the home holds no process itself, unless it is the root
+// (cgroup-v2.rst, "No Internal Process Constraint"). The agent does not move itself out
+// of the way, because systemd starts a unit in the unit's own cgroup. If daemons of an
+// agent live on below it, systemd could not start the agent again (EBUSY, status
+// 219/CGROUP), and the VM would have no way in any more. So the agent must have been
+// started one cgroup below the one that it may use.
 func findHome() (home, error) {
 	own, err := ownCgroup()
 	if err != nil {
@@ -46,7 +46,7 @@ func findHome() (home, error) {
 	}
 }
 
-// ownCgroup returns the folder of the cgroup v2 that the agent is in.
+// ownCgroup returns the directory of the cgroup v2 that the agent is in.
 func ownCgroup() (string, error) {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

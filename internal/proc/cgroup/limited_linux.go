@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limited makes the cgroups of execs that have limits. They have a folder of
+// limited makes the cgroups of execs that have limits. They have a directory of
 // their own, beside that of the others: its controllers cost the others nothing.
 //
 // Controllers, once enabled, stay so: another agent may have come to use them.
 type limited struct {
 	home
-	path string // of the folder, which the first exec with a limit makes
+	path string // of the directory, which the first exec with a limit makes
 	made atomic.Int64
 }
 
@@ -43,7 +43,7 @@ func (l *limited) take(limits Limits) (*Group, error) {
 	return g, nil
 }
 
-// prepare has home and folder hand on what the settings need. Any number of
+// prepare has home and directory hand on what the settings need. Any number of
 // execs may do so at once.
 func (l *limited) prepare(settings []setting) error {
 	for _, s := range settings {
@@ -88,4 +88,4 @@ func lists(dir, file, controller string) (bool, error) {
 }
 
 // close leaves to daemons what they live in.
-func (l *limited) close() error { return removeFolder(l.path) }
+func (l *limited) close() error { return removeDirectory(l.path) }

@@ -37,8 +37,8 @@ const (
 //
 // A goroutine, the keeper, makes and removes them. No process waits for that.
 type pool struct {
-	folder  folder
-	limited *limited // makes those of execs with limits
+	directory directory
+	limited   *limited // makes those of execs with limits
 
 	full     func(left int)
 	tellFull sync.Once
@@ -63,7 +63,7 @@ func open(full func(left int)) (*Pool, error) {
 		return nil, err
 	}
 	removeStale(h.dir)
-	f, err := makeFolder(h.dir)
+	f, err := makeDirectory(h.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func open(full func(left int)) (*Pool, error) {
 		return nil, errors.Join(err, f.close())
 	}
 	p := &Pool{pool{
-		folder: f, limited: newLimited(h, f.path+limitsSuffix), full: full,
+		directory: f, limited: newLimited(h, f.path+limitsSuffix), full: full,
 		wake: make(chan struct{}, 1), closed: make(chan struct{}), stopped: make(chan struct{}),
 	}}
 	p.later = time.AfterFunc(maxRetry, p.lookLater)
@@ -115,7 +115,7 @@ func (p *pool) newGroup() (*Group, error) {
 	p.made++
 	name := fmt.Sprintf("exec-%d", p.made)
 	p.mu.Unlock()
-	return newGroup(filepath.Join(p.folder.path, name))
+	return newGroup(filepath.Join(p.directory.path, name))
 }
 
 func (p *pool) give(g *Group) {
@@ -169,5 +169,5 @@ func (p *pool) close() error {
 	for _, path := range left {
 		_ = removeTree(path)
 	}
-	return errors.Join(p.limited.close(), p.folder.close())
+	return errors.Join(p.limited.close(), p.directory.close())
 }

@@ -29,7 +29,7 @@ func removeTree(path string) error {
 }
 
 func removeBelow(path string, budget *int) error {
-	below, err := folders(path)
+	below, err := subdirectories(path)
 	if err != nil {
 		return gone(err)
 	}
@@ -59,8 +59,8 @@ func populated(path string) bool {
 	return err == nil && !bytes.Contains(text, []byte("populated 0"))
 }
 
-// folders returns the names of the cgroups right below one.
-func folders(path string) ([]string, error) {
+// subdirectories returns the names of the cgroups right below one.
+func subdirectories(path string) ([]string, error) {
 	dir, err := os.Open(path)
 	if err != nil {
 		return nil, err

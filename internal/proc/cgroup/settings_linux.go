@@ -25,10 +25,10 @@ func (l Limits) settings() []setting {
 	if l.Memory > 0 {
 		all = append(all,
 			setting{controller: "memory", file: "memory.max", value: strconv.FormatInt(l.Memory, 10), late: true},
-			// What does not fit is not to go to a disk instead.
+			// Memory beyond the limit must not go to a disk instead.
 			setting{controller: "memory", file: "memory.swap.max", value: "0", optional: true},
-			// A command that has lost one of its processes is seldom of use, and
-			// its exit would not say so: it goes as a whole.
+			// A command that has lost one of its processes is seldom of use, and its
+			// exit would not show the loss: it is killed as a whole.
 			setting{controller: "memory", file: "memory.oom.group", value: "1"})
 	}
 	if l.PIDs > 0 {

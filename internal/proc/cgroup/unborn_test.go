@@ -22,14 +22,14 @@ const starts = "CGROUP_TEST_STARTS"
 func TestStartsAProgram(t *testing.T) {
 	program := os.Getenv(starts)
 	if program == "" {
-		t.Skip("is run by TestChildThatHasNotBecomeItsCommandEndsWithItsAgent")
+		t.Skip("is run by TestChildBeforeItsExecveEndsWithItsAgent")
 	}
 	_, err := syscall.ForkExec(program, []string{program}, nil)
 	t.Fatal("its execve was not held: ", err)
 }
 
 // An execve may be held for ever. The agent that waited for it was killed.
-func TestChildThatHasNotBecomeItsCommandEndsWithItsAgent(t *testing.T) {
+func TestChildBeforeItsExecveEndsWithItsAgent(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "program")
 	text, err := os.ReadFile("/bin/true")
 	if err == nil {
@@ -48,7 +48,7 @@ func TestChildThatHasNotBecomeItsCommandEndsWithItsAgent(t *testing.T) {
 	_ = agent.Process.Kill()
 	_ = agent.Wait()
 
-	left := folderOf(t, 1<<22+4, false)
+	left := directoryOf(t, 1<<22+4, false)
 	if err := os.WriteFile(filepath.Join(left, "exec-1", "cgroup.procs"), fmt.Append(nil, child), 0); err != nil {
 		t.Fatal(err)
 	}

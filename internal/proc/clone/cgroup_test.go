@@ -113,7 +113,7 @@ func TestStartInACgroupThatKills(t *testing.T) {
 }
 
 // The cgroup of this program was killed once: Linux kills what it starts in another one.
-func TestProgramWhoseCgroupWasKilledMovesItsChildren(t *testing.T) {
+func TestStartMovesChildrenOutOfAKilledCgroup(t *testing.T) {
 	own := newCgroup(t)
 	write(t, own, "cgroup.kill", "1")
 	const variable = "CLONE_TEST_KILLED"

@@ -13,7 +13,7 @@ import (
 
 // A start that hangs may go on after Close. By then the number of /dev/null may be
 // that of another file.
-func TestLowDescriptorsThatAreGivenBackAfterCloseAreClosed(t *testing.T) {
+func TestTakeLowDescriptorsAreClosedAfterClose(t *testing.T) {
 	e := clone.Open(clone.Config{})
 	first, give, ok := e.TakeLow()
 	if err := e.Close(); err != nil {

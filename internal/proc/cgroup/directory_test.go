@@ -31,7 +31,7 @@ func openPool(t *testing.T) *cgroup.Pool {
 	return p
 }
 
-func take(t *testing.T, p *cgroup.Pool) *cgroup.Group {
+func takeGroup(t *testing.T, p *cgroup.Pool) *cgroup.Group {
 	t.Helper()
 	g, err := p.Take(cgroup.Limits{})
 	if err != nil {
@@ -41,15 +41,15 @@ func take(t *testing.T, p *cgroup.Pool) *cgroup.Group {
 	return g
 }
 
-// home is where agents make their folders.
+// home is where agents make their directories.
 func home(t *testing.T) string {
 	t.Helper()
-	return filepath.Dir(filepath.Dir(take(t, openPool(t)).Path()))
+	return filepath.Dir(filepath.Dir(takeGroup(t, openPool(t)).Path()))
 }
 
-// folderOf makes a folder as an agent that had this pid has left it, or has it, if
+// directoryOf makes a directory as an agent that had this pid has left it, or has it, if
 // locked.
-func folderOf(t *testing.T, pid int, locked bool) string {
+func directoryOf(t *testing.T, pid int, locked bool) string {
 	t.Helper()
 	dir := filepath.Join(home(t), fmt.Sprintf("cocoon-agent.%d", pid))
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -77,16 +77,16 @@ func there(path string) bool {
 	return err == nil
 }
 
-func TestFolderOfAnAgentThatWasKilledIsRemovedWhoeverHasItsPidNow(t *testing.T) {
-	left := folderOf(t, os.Getppid(), false)
+func TestDirectoryOfADeadAgentIsRemoved(t *testing.T) {
+	left := directoryOf(t, os.Getppid(), false)
 	openPool(t)
 	if there(left) {
 		t.Errorf("%s is still there", left)
 	}
 }
 
-func TestFolderOfAnotherAgentIsLeftAloneThoughNobodyHasItsPid(t *testing.T) {
-	others := folderOf(t, 1<<22+1, true) // no pid is above 1<<22
+func TestDirectoryOfALiveAgentIsKept(t *testing.T) {
+	others := directoryOf(t, 1<<22+1, true) // no pid is above 1<<22
 	openPool(t)
 	if !there(filepath.Join(others, "exec-1")) {
 		t.Error("it was removed")
@@ -94,10 +94,10 @@ func TestFolderOfAnotherAgentIsLeftAloneThoughNobodyHasItsPid(t *testing.T) {
 }
 
 // As two agents do that are process 1, each of a PID namespace of its own.
-func TestAgentsWithTheSamePidHaveFoldersOfTheirOwn(t *testing.T) {
+func TestAgentsWithEqualPidsHaveOwnDirectories(t *testing.T) {
 	where := make(map[string]bool)
 	for range 2 { // the first still has what it has made when the second begins
-		g := take(t, openPool(t))
+		g := takeGroup(t, openPool(t))
 		cat := exec.Command("cat", "/proc/self/cgroup")
 		cat.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: g.FD()}
 		out, err := cat.Output()
@@ -112,7 +112,7 @@ func TestAgentsWithTheSamePidHaveFoldersOfTheirOwn(t *testing.T) {
 }
 
 // Early versions took no lock: nothing proves that such an agent is dead.
-func TestFolderOfAnEarlyVersionIsLeftAlone(t *testing.T) {
+func TestDirectoryOfAnEarlyVersionIsLeftAlone(t *testing.T) {
 	early := filepath.Join(home(t), "cocoon-agent-1")
 	own := filepath.Join(early, "exec-1")
 	if err := errors.Join(os.Mkdir(early, 0o755), os.Mkdir(own, 0o755)); err != nil {
@@ -126,8 +126,8 @@ func TestFolderOfAnEarlyVersionIsLeftAlone(t *testing.T) {
 }
 
 // A command may have made cgroups of its own.
-func TestTreesOfAnAgentThatWasKilledAreRemovedWhole(t *testing.T) {
-	left := folderOf(t, 1<<22+3, false)
+func TestTreesOfADeadAgentAreRemovedWhole(t *testing.T) {
+	left := directoryOf(t, 1<<22+3, false)
 	if err := os.MkdirAll(filepath.Join(left, "exec-1", "a", "b"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestDaemonThatAnAgentHasLeftKeepsItsCgroup(t *testing.T) {
 		_ = daemon.Wait()
 	}
 	defer end()
-	left := folderOf(t, 1<<22+2, false)
+	left := directoryOf(t, 1<<22+2, false)
 	if err := os.WriteFile(filepath.Join(left, "exec-1", "cgroup.procs"), fmt.Append(nil, daemon.Process.Pid), 0); err != nil {
 		t.Fatal(err)
 	}

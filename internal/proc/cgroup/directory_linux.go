@@ -11,26 +11,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A folder is where one agent has the cgroups of its execs. It is locked, by
+// A directory is where one agent has the cgroups of its execs. It is locked, by
 // flock(2), for as long as the agent lives: that tells it from one that an agent
 // which was killed has left. The pid in its name would not do: another process may
 // have that by now, and every agent that is process 1 of a PID namespace has it.
-type folder struct {
+type directory struct {
 	path string
 	lock *os.File
 }
 
 const (
-	folderPrefix = "cocoon-agent."
-	limitsSuffix = "-limits" // of the folder beside it, for execs that have limits
+	directoryPrefix = "cocoon-agent."
+	limitsSuffix    = "-limits" // of the directory beside it, for execs that have limits
 )
 
-// makeFolder makes one below parent.
-func makeFolder(parent string) (folder, error) {
-	first := filepath.Join(parent, fmt.Sprint(folderPrefix, os.Getpid()))
+// makeDirectory makes one below parent.
+func makeDirectory(parent string) (directory, error) {
+	first := filepath.Join(parent, fmt.Sprint(directoryPrefix, os.Getpid()))
 	path := first
 	for n := 2; ; n++ {
-		f, err := claimFolder(path)
+		f, err := claimDirectory(path)
 		if !errors.Is(err, os.ErrExist) {
 			return f, err
 		}
@@ -38,30 +38,31 @@ func makeFolder(parent string) (folder, error) {
 	}
 }
 
-// claimFolder makes a folder and locks it. The error is os.ErrExist where there
-// is something by its name, or another agent that starts has taken it for left.
-func claimFolder(path string) (folder, error) {
+// claimDirectory makes a directory and locks it. The error is os.ErrExist if there is a
+// file by its name, or if another agent that starts has taken the directory for a dead
+// agent's.
+func claimDirectory(path string) (directory, error) {
 	if _, err := os.Stat(path + limitsSuffix); err == nil {
-		return folder{}, os.ErrExist
+		return directory{}, os.ErrExist
 	}
 	if err := os.Mkdir(path, 0o755); err != nil {
-		return folder{}, err
+		return directory{}, err
 	}
-	lock, err := lockFolder(path)
+	lock, err := lockDirectory(path)
 	if err == nil {
 		if _, err = os.Stat(path); err == nil {
-			return folder{path, lock}, nil
+			return directory{path, lock}, nil
 		}
 		_ = lock.Close()
 	}
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.EWOULDBLOCK) {
-		return folder{}, os.ErrExist
+		return directory{}, os.ErrExist
 	}
-	return folder{}, errors.Join(err, os.Remove(path))
+	return directory{}, errors.Join(err, os.Remove(path))
 }
 
-// lockFolder does not wait: the error is EWOULDBLOCK where an agent has it.
-func lockFolder(path string) (*os.File, error) {
+// lockDirectory does not wait: the error is EWOULDBLOCK if an agent has locked it.
+func lockDirectory(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -73,18 +74,18 @@ func lockFolder(path string) (*os.File, error) {
 }
 
 // close leaves to daemons what they live in.
-func (f folder) close() error {
-	return errors.Join(removeFolder(f.path), f.lock.Close())
+func (f directory) close() error {
+	return errors.Join(removeDirectory(f.path), f.lock.Close())
 }
 
 // removeStale removes what agents that were killed have left below parent. A cgroup
-// with a process in it stays. So do the folders of early versions, whose names begin
+// with a process in it stays. So do the directories of early versions, whose names begin
 // otherwise: some of those took no lock, so that nothing proves that they are dead.
 func removeStale(parent string) {
-	paths, _ := filepath.Glob(filepath.Join(parent, folderPrefix+"*"))
+	paths, _ := filepath.Glob(filepath.Join(parent, directoryPrefix+"*"))
 	until := time.Now().Add(unbornTime)
 	for _, path := range paths {
-		lock, err := lockFolder(strings.TrimSuffix(path, limitsSuffix))
+		lock, err := lockDirectory(strings.TrimSuffix(path, limitsSuffix))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			continue // an agent's that lives
 		}
@@ -104,9 +105,9 @@ func removeExecs(path string, until time.Time) {
 	_ = os.Remove(path)
 }
 
-// removeFolder removes a folder of cgroups, unless there is one in it or it has
+// removeDirectory removes a directory of cgroups, unless there is one in it or it has
 // never been made.
-func removeFolder(path string) error {
+func removeDirectory(path string) error {
 	err := os.Remove(path)
 	for _, fine := range []error{unix.EBUSY, unix.ENOTEMPTY, unix.ENOENT} {
 		if errors.Is(err, fine) {
