@@ -18,7 +18,8 @@ type call struct {
 
 	// Set while the request is made.
 	streams []*mux.Stream // that it names
-	begins  bool          // it begins something in the guest, which a kill ends
+	begins  bool          // it begins something in the guest, which undo ends
+	leaves  bool          // undo leaves it, instead of killing it
 
 	// settled is set by the first of two: the request was written, or withdrawn. The
 	// second one sends the kill, if it was withdrawn: after the request.
@@ -105,6 +106,15 @@ func (c *call) write(frame []byte) {
 	_, _ = c.link.control.Write(frame)
 	<-c.link.sending
 	if c.settled.Swap(true) {
+		c.undo()
+	}
+}
+
+// undo asks the agent to end what the request has begun.
+func (c *call) undo() {
+	if c.leaves {
+		c.link.leave(c.id)
+	} else {
 		c.link.kill(c.id)
 	}
 }
@@ -113,17 +123,26 @@ func (c *call) write(frame []byte) {
 // and does not wait.
 func (c *call) withdraw() {
 	if c.settled.Swap(true) {
-		go c.link.kill(c.id) // ends with the write, or the connection
+		go c.undo() // ends with the write, or the connection
 	}
 }
 
-// kill asks the agent to end what the request of that id has begun, and does not wait
-// for the answer.
+// kill asks the agent to end what the request of that id has begun.
 func (l *link) kill(exec uint64) {
+	l.tell(func(h wire.Head) wire.Message { return &wire.Kill{Head: h, Exec: exec} })
+}
+
+// leave asks the agent to carry no more output to the request of that id.
+func (l *link) leave(exec uint64) {
+	l.tell(func(h wire.Head) wire.Message { return &wire.Leave{Head: h, Exec: exec} })
+}
+
+// tell sends a request and does not wait for the answer.
+func (l *link) tell(message func(wire.Head) wire.Message) {
 	l.mu.Lock()
 	id := l.nextIDLocked()
 	l.mu.Unlock()
-	_ = wire.Write(l.control, &wire.Kill{Head: wire.Head{ID: id}, Exec: exec})
+	_ = wire.Write(l.control, message(wire.Head{ID: id}))
 }
 
 // request is ask that counts as use of the link.

@@ -142,7 +142,7 @@ func (c *Client) withRetry(ctx context.Context, do func(*link) error) error {
 
 // insteadOf returns a link to use instead of l, marked as in use, or nil: there is none.
 func (c *Client) insteadOf(ctx context.Context, l *link) (*link, error) {
-	if next := c.current(); next != l {
+	if next := c.current(); next != l && !next.hasEnded() {
 		err := next.use()
 		return next, err
 	}

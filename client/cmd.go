@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -85,6 +86,14 @@ type Cmd struct {
 	// away and its stdin silent. Otherwise it is ended with all that it started.
 	Keep bool
 
+	// Outlive says how the command outlives its connection, and its start a lost answer.
+	Outlive Outlive
+
+	// From and Redraw are those of a Cmd of [Client.Attach]: where the output begins, and
+	// how the screen of a terminal is restored.
+	From   Position
+	Redraw Redraw
+
 	// Limits bound what the command and everything that it starts may use.
 	Limits Limits
 
@@ -122,11 +131,21 @@ type Cmd struct {
 	client *Client
 	ctx    context.Context // of CommandContext, as in os/exec
 
-	started   bool
-	tty       *wire.TTY // TTY as it is sent
-	call      *call     // the exec, over the link that the command runs on
-	pid       int
-	handle    []byte
+	started  bool
+	tty      *wire.TTY            // TTY as it is sent
+	call     atomic.Pointer[call] // the exec, over the link that the command runs on; with Resume the latest attach
+	asked    *link                // over which the exec was last asked for
+	pid      int
+	handle   []byte
+	agentID  []byte // of the agent that the command runs on
+	repeated bool
+
+	// Of Attach, and of a command whose key was known: the offsets of the first bytes, and
+	// how many come before on stdout to restore a screen.
+	stdoutBegin, stderrBegin, redrawn uint64
+
+	attach    *attachment // of Attach; nil: the command is started
+	resuming  *resuming   // nil: the command does not resume
 	notes     []string
 	streams   streams
 	pipes     []*outputPipe // of StdoutPipe, StderrPipe, as Stdout and Stderr have them
@@ -213,7 +232,12 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 // end asks the agent to end the command, and does not wait for its answer.
 func (c *Cmd) end() {
 	c.markEnding()
-	c.call.link.kill(c.call.id)
+	call := c.call.Load()
+	if c.leaves() {
+		c.leave(call)
+		return
+	}
+	call.link.kill(call.id)
 }
 
 // markEnding says that the command is being ended, once. From then on WaitDelay bounds

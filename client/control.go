@@ -42,7 +42,7 @@ func (c *Cmd) Signal(sig os.Signal) error {
 		return fmt.Errorf("client: signal %v: want a syscall.Signal or a SignalName", sig)
 	}
 	return c.control(func(h wire.Head) wire.Message {
-		return &wire.Signal{Head: h, Exec: c.call.id, Signal: name}
+		return &wire.Signal{Head: h, Exec: c.call.Load().id, Signal: name}
 	})
 }
 
@@ -52,7 +52,7 @@ func (c *Cmd) alive() error {
 	if err := c.control(ping); err != nil {
 		return err
 	}
-	if len(c.call.events) > 0 {
+	if len(c.call.Load().events) > 0 {
 		return processDone(errEnded())
 	}
 	return nil
@@ -75,7 +75,7 @@ func (c *Cmd) control(message func(wire.Head) wire.Message) error {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(c.ctx))
 	defer cancel(nil)
 	go c.bound(ctx, cancel, ended) // stopped by cancel
-	_, err := c.call.link.request(ctx, message)
+	_, err := c.call.Load().link.request(ctx, message)
 	if errors.Is(err, context.Canceled) {
 		err = context.Cause(ctx)
 	}
@@ -146,6 +146,6 @@ func (c *Cmd) Kill() error {
 	}
 	c.markEnding()
 	return c.control(func(h wire.Head) wire.Message {
-		return &wire.Kill{Head: h, Exec: c.call.id, Force: true}
+		return &wire.Kill{Head: h, Exec: c.call.Load().id, Force: true}
 	})
 }

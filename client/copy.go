@@ -25,13 +25,18 @@ var copyBuffers = sync.Pool{New: func() any {
 
 // An outputCopy carries an output to the caller's Writer.
 type outputCopy struct {
-	name string
-	cmd  *Cmd
-	from *mux.Stream
-	to   io.Writer
+	name  string
+	cmd   *Cmd
+	from  atomic.Pointer[mux.Stream]
+	to    io.Writer
+	begin uint64 // offset of the first byte in the output of the command
+	extra uint64 // bytes that come before it, to restore a screen
+
+	paused chan struct{}    // has a token when the connection is lost; nil: the command does not resume
+	next   chan *mux.Stream // then has the stream that goes on
 
 	done     chan struct{} // closed when n is final
-	n        uint64        // bytes that the Writer has taken
+	n        atomic.Uint64 // bytes that the Writer has taken
 	writeErr atomic.Pointer[error]
 
 	state atomic.Int32 // of the Writer: idle, writing, or abandoned
@@ -48,11 +53,39 @@ const (
 // that fails. A silent output costs no buffer. A loss the count tells.
 func (o *outputCopy) run() {
 	defer close(o.done)
-	_, _ = o.from.WriteTo(o.target())
-	if o.writeErr.Load() != nil {
-		o.from.Discard()
-		o.cmd.end()
+	for {
+		_, err := o.from.Load().WriteTo(o.target())
+		if o.writeErr.Load() != nil {
+			o.from.Load().Discard()
+			o.cmd.end()
+			return
+		}
+		if !errors.Is(err, ErrLost) || !o.goOn() {
+			return
+		}
 	}
+}
+
+// goOn waits for the stream on which a lost output goes on. It reports false if there is
+// none.
+func (o *outputCopy) goOn() bool {
+	if o.paused == nil {
+		return false
+	}
+	o.paused <- struct{}{}
+	select {
+	case from := <-o.next:
+		o.from.Store(from)
+		return true
+	case <-o.cmd.resuming.over:
+		return false
+	}
+}
+
+// offset returns where the output goes on that the Writer has not taken.
+func (o *outputCopy) offset() uint64 {
+	n := o.n.Load()
+	return o.begin + n - min(n, o.extra)
 }
 
 // Write hands p to the caller's Writer.
@@ -77,9 +110,12 @@ func (o *outputCopy) writeIf(p []byte, ready func() bool) (int, error) {
 	if err == nil && n < allowed {
 		err = io.ErrShortWrite
 	}
-	o.n += uint64(max(n, 0))
+	o.n.Add(uint64(max(n, 0)))
 	if err == nil {
 		err = limit
+	}
+	if o.paused != nil {
+		o.cmd.acknowledge()
 	}
 	if err != nil {
 		o.writeErr.Store(&err)
@@ -90,7 +126,7 @@ func (o *outputCopy) writeIf(p []byte, ready func() bool) (int, error) {
 // abandon sees to it that the Writer, which after Wait is the caller's again, is
 // not called any more. A Write that is under way has until ctx ends.
 func (o *outputCopy) abandon(ctx context.Context) {
-	o.from.Discard()
+	o.from.Load().Discard()
 	if o.state.CompareAndSwap(idle, abandoned) {
 		return
 	}
@@ -151,9 +187,14 @@ func (c *Cmd) findPipes() {
 // copyStreams begins the copying. The pipes come first: what copies may end the
 // command at once, which they must hear of.
 func (c *Cmd) copyStreams() {
-	c.addOutput(stdoutName, c.streams.stdout, c.Stdout)
+	stdout, stderr := c.Stdout, c.Stderr
+	if c.attach != nil && sameWriter(stdout, stderr) {
+		one := &serialWriter{to: stdout}
+		stdout, stderr = one, one
+	}
+	c.addOutput(stdoutName, c.streams.stdout, stdout)
 	if c.streams.stderr != c.streams.stdout {
-		c.addOutput(stderrName, c.streams.stderr, c.Stderr)
+		c.addOutput(stderrName, c.streams.stderr, stderr)
 	}
 	switch {
 	case c.stdinPipe != nil:
@@ -167,6 +208,18 @@ func (c *Cmd) copyStreams() {
 	}
 }
 
+// A serialWriter has one goroutine at a time call Write.
+type serialWriter struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (w *serialWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.to.Write(p)
+}
+
 func (c *Cmd) addOutput(name string, from stdio, to io.Writer) {
 	if from.Stream == nil {
 		return
@@ -175,7 +228,15 @@ func (c *Cmd) addOutput(name string, from stdio, to io.Writer) {
 		out.pipe.name, out.pipe.from = name, from.Stream
 		return
 	}
-	c.outputs = append(c.outputs, &outputCopy{name: name, cmd: c, from: from.Stream, to: to, done: make(chan struct{})})
+	o := &outputCopy{name: name, cmd: c, to: to, begin: c.begin(name), done: make(chan struct{})}
+	if name == stdoutName {
+		o.extra = c.redrawn
+	}
+	if c.resuming != nil {
+		o.paused, o.next = make(chan struct{}, 1), make(chan *mux.Stream, 1)
+	}
+	o.from.Store(from.Stream)
+	c.outputs = append(c.outputs, o)
 }
 
 // StdinPipe returns a pipe to the command's standard input, to be written to
@@ -348,7 +409,7 @@ func (p *outputPipe) Close() error {
 		return errNotStarted
 	case p.closed.Swap(true) || p.finished.Swap(true):
 		return nil
-	case p.cmd.call.link.hello.has(wire.FeatureStreamClose):
+	case p.cmd.call.Load().link.hello.has(wire.FeatureStreamClose):
 		p.from.Reset()
 	default:
 		p.from.Discard()
@@ -375,7 +436,7 @@ func (c *Cmd) breakPipe() {
 		select {
 		case <-c.waitOver:
 		case <-c.ending:
-		case <-c.call.link.done:
+		case <-c.call.Load().link.done:
 		}
 	}()
 }

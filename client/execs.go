@@ -22,11 +22,23 @@ type Exec struct {
 
 	Connected bool          // its connection has not ended
 	Running   time.Duration // for how long
+
+	// Of a command with Detach: its outputs can be had from the oldest offsets on, by
+	// [Client.Attach]. The other two are the lengths of the outputs so far, in bytes.
+	Detached                   bool
+	StdoutOldest, StderrOldest uint64
+	StdoutBytes, StderrBytes   uint64
+
+	// End is how the command has ended, such as "exit status 1", and ExitStatus the same
+	// as a shell has it, 0 to 255. End is empty if the command runs.
+	End        string
+	ExitStatus int
 }
 
 // An ExecList is what [Client.Execs] returns.
 type ExecList struct {
-	Execs []Exec // the oldest first
+	Execs []Exec // those that run, the oldest first
+	Ended []Exec // those that have ended and that the agent keeps, likewise
 	More  uint64 // how many others run
 }
 
@@ -53,17 +65,41 @@ func (c *Client) Execs(ctx context.Context) (*ExecList, error) {
 		return nil, fmt.Errorf("%w: answer without a list of execs", ErrProtocol)
 	}
 	list := &ExecList{More: done.Execs.More}
-	for _, e := range done.Execs.Running {
+	h := c.current().hello
+	if list.Execs, err = readExecs(done.Execs.Running, h); err != nil {
+		return nil, err
+	}
+	if list.Ended, err = readExecs(done.Execs.Ended, h); err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// readExecs returns the execs in a list of an agent that greeted by h.
+func readExecs(list []wire.ExecState, h Hello) ([]Exec, error) {
+	var all []Exec
+	for _, e := range list {
 		if err := checkExec(&e); err != nil {
 			return nil, err
 		}
-		list.Execs = append(list.Execs, Exec{
+		x := Exec{
 			Handle: e.Handle, PID: e.PID, TTY: e.TTY, Keep: e.Keep, Connected: e.Connected,
 			Command: printable(e.Command, maxExecCommand), User: printable(e.User, maxExecUser),
-			Running: time.Duration(e.RunningMS) * time.Millisecond,
-		})
+			Running:  time.Duration(e.RunningMS) * time.Millisecond,
+			Detached: e.Detached, StdoutOldest: e.StdoutOldest, StderrOldest: e.StderrOldest,
+			StdoutBytes: e.StdoutBytes, StderrBytes: e.StderrBytes,
+		}
+		if end := e.Exited; end != nil {
+			m := &wire.Exited{Code: end.Code, Signal: end.Signal, SignalNumber: end.SignalNumber, Reason: end.Reason, Status: end.Status}
+			if err := checkExited(m, h); err != nil {
+				return nil, err
+			}
+			state := newProcessState(e.PID, m, h)
+			x.End, x.ExitStatus = state.String(), state.ExitStatus()
+		}
+		all = append(all, x)
 	}
-	return list, nil
+	return all, nil
 }
 
 func checkExec(e *wire.ExecState) error {

@@ -54,6 +54,9 @@ func (l *link) execError(m *wire.Error) error {
 	if err := l.oldError(m); err != nil {
 		return err
 	}
+	if m.Behind != nil {
+		return behindError(m.Behind)
+	}
 	switch m.Reason {
 	case wire.ReasonTimeout, wire.ReasonKilled, wire.ReasonShutdown:
 		return &ExitError{ProcessState: l.hungState(m)}

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -26,11 +28,20 @@ func (c *Cmd) Start() error {
 		c.allowance.limit = c.MaxOutput
 	}
 	c.findPipes()
+	if err := c.checkOutlive(); err != nil {
+		return err
+	}
 	if err := c.ask(); err != nil {
 		c.client.commands.count(startOutcome(err))
 		return err
 	}
+	if c.Outlive.Resume {
+		c.resuming = newResuming()
+	}
 	c.copyStreams()
+	if c.resuming != nil {
+		go c.keepAttached() // stopped by Wait
+	}
 	c.stopWatch = context.AfterFunc(c.ctx, c.end)
 	return nil
 }
@@ -42,8 +53,14 @@ func (c *Cmd) checkStart() error {
 		return errors.New("client: Cmd not made by Command or CommandContext")
 	case c.started:
 		return errors.New("client: already started")
+	case c.attach != nil:
+		if err := c.checkAttach(); err != nil {
+			return err
+		}
 	case len(c.Args) == 0:
 		return errors.New("client: no command")
+	case c.From != Position{} || c.Redraw != "":
+		return errors.New("client: From and Redraw are for a Cmd of Attach")
 	case c.Timeout < 0:
 		return fmt.Errorf("client: timeout %v is negative", c.Timeout)
 	case c.TTY != nil && c.Stderr != nil && !sameWriter(c.Stdout, c.Stderr):
@@ -71,7 +88,65 @@ func (c *Cmd) ask() error {
 			return err
 		}
 	}
-	return c.client.withRetry(c.ctx, c.startOn)
+	err := c.needsToOutlive()
+	if err == nil {
+		err = c.client.withRetry(c.ctx, c.startOn)
+	}
+	if c.Outlive.Key != "" {
+		err = c.askAgain(err)
+	}
+	return err
+}
+
+// needsToOutlive waits until it is known that the agent has the features for Outlive and
+// Attach.
+func (c *Cmd) needsToOutlive() error {
+	if c.Outlive.Resume && c.Outlive.Key == "" && c.attach == nil {
+		c.Outlive.Key = rand.Text()
+	}
+	features := c.Outlive.features()
+	if c.attach != nil {
+		features = append(features, wire.FeatureDetach)
+	}
+	for _, f := range features {
+		if err := c.client.needs(c.ctx, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askAgain asks for a command with a key over other links if err, the error of the first
+// attempt, says that a connection was lost, until the agent has answered.
+func (c *Cmd) askAgain(err error) error {
+	pause := firstResumePause
+	for err != nil && c.ctx.Err() == nil && answerLost(err) {
+		if c.asked == nil {
+			c.asked = c.client.current()
+		}
+		next, e := c.client.insteadOf(c.ctx, c.asked)
+		switch {
+		case e == nil && next == nil, e != nil && !mayPass(e):
+			return err
+		case e == nil:
+			err = c.startOn(next)
+			continue
+		}
+		select {
+		case <-time.After(pause):
+			pause = min(2*pause, lastResumePause)
+		case <-c.ctx.Done():
+		}
+	}
+	return err
+}
+
+// answerLost reports whether the request or its answer was lost with a connection, or none
+// could be made.
+func answerLost(err error) bool {
+	_, maybe := errors.AsType[*MaybeStartedError](err)
+	_, undialed := errors.AsType[*DialError](err)
+	return maybe || undialed || neverStarted(err)
 }
 
 // startOn starts the command over a link, which is then the command's. The link is
@@ -82,6 +157,7 @@ func (c *Cmd) startOn(l *link) (err error) {
 			l.release()
 		}
 	}()
+	c.asked = l
 	call, answer, err := l.call(c.ctx, c.request)
 	switch {
 	case err != nil && call == nil:
@@ -94,8 +170,9 @@ func (c *Cmd) startOn(l *link) (err error) {
 		call.letGo()
 		return err
 	}
-	c.call = call
-	c.pid, c.handle, c.notes = m.PID, handleOf(m), notesOf(m)
+	c.call.Store(call)
+	c.pid, c.handle, c.notes, c.repeated = m.PID, handleOf(m), notesOf(m), m.Repeated
+	c.stdoutBegin, c.stderrBegin, c.redrawn = m.StdoutOffset, m.StderrOffset, m.Redraw
 	return nil
 }
 
@@ -120,12 +197,18 @@ func unanswered(err error) error {
 
 // request opens the streams of the command, and returns the encoded request.
 func (c *Cmd) request(call *call) ([]byte, error) {
-	call.begins = true
+	call.begins, call.leaves = true, c.attach != nil
 	c.streams = streams{}
 	err := c.streams.open(call.link.mux, c)
 	call.streams = c.streams.all()
 	if err != nil {
 		return nil, err
+	}
+	if c.attach != nil || len(c.Outlive.features()) > 0 { // whose needs have waited for hello
+		c.agentID, _ = hex.DecodeString(call.link.hello.AgentID)
+	}
+	if c.attach != nil {
+		return wire.Append(nil, c.attachMessage(call.id, c.attach.handle, c.agentID, c.From))
 	}
 	frame, err := wire.Append(nil, c.exec(call.id))
 	if err != nil {
@@ -145,6 +228,7 @@ func (c *Cmd) exec(id uint64) *wire.Exec {
 		TimeoutMS: milliseconds(c.Timeout),
 		Limits:    c.Limits.request(),
 		Verbatim:  c.Verbatim,
+		Keeping:   c.Outlive.keeping(c.agentID),
 	}
 	switch {
 	case c.Linger > 0:

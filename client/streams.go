@@ -29,7 +29,7 @@ func (s *streams) open(m *mux.Session, cmd *Cmd) error {
 	}
 	open(cmd.Stdin != nil, &s.stdin)
 	open(cmd.Stdout != nil, &s.stdout)
-	if sameWriter(cmd.Stdout, cmd.Stderr) {
+	if cmd.attach == nil && sameWriter(cmd.Stdout, cmd.Stderr) {
 		s.stderr = s.stdout
 	} else {
 		open(cmd.Stderr != nil, &s.stderr)

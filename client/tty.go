@@ -65,6 +65,6 @@ func (c *Cmd) ResizeTo(t TTY) error {
 		return errNotStarted
 	}
 	return c.control(func(h wire.Head) wire.Message {
-		return &wire.Resize{Head: h, Exec: c.call.id, Rows: t.Rows, Cols: t.Cols, WidthPX: t.WidthPX, HeightPX: t.HeightPX}
+		return &wire.Resize{Head: h, Exec: c.call.Load().id, Rows: t.Rows, Cols: t.Cols, WidthPX: t.WidthPX, HeightPX: t.HeightPX}
 	})
 }

@@ -42,13 +42,16 @@ func (c *Cmd) wait() error {
 	defer c.finish()
 	p := &patience{cmd: c, ending: c.ending}
 	exited, err := c.awaitExit(p)
+	if c.resuming != nil {
+		c.resuming.end()
+	}
 	if err == nil && exited.Reason != wire.ReasonLost {
-		c.ProcessState = newProcessState(c.pid, exited, c.call.link.hello)
+		c.ProcessState = newProcessState(c.pid, exited, c.call.Load().link.hello)
 	}
 	// The ends of the outputs came before exited: what has not ended by now is
 	// not waited for.
 	for _, o := range c.outputs {
-		o.from.SetReadDeadline(time.Unix(1, 0))
+		o.from.Load().SetReadDeadline(time.Unix(1, 0))
 	}
 	switch {
 	case errors.Is(err, ErrWaitDelay):
@@ -57,7 +60,12 @@ func (c *Cmd) wait() error {
 		p.begin()
 	}
 	copied := c.awaitCopies(p)
+	_, behind := errors.AsType[*BehindError](err)
 	switch {
+	case behind, errors.Is(err, ErrDetached) && c.copyError() == nil:
+		return err
+	case errors.Is(err, ErrDetached):
+		return fmt.Errorf("%w; %w", c.copyError(), err)
 	case err != nil:
 		return &LostExitError{PID: c.pid, Err: c.afterLimit(err)}
 	case exited.Reason == wire.ReasonLost:
@@ -130,9 +138,10 @@ func (c *Cmd) late() error {
 // ended counts.
 func (c *Cmd) awaitExit(p *patience) (*wire.Exited, error) {
 	for {
+		call := c.call.Load()
 		select {
-		case m := <-c.call.events:
-			return c.exitedOf(m)
+		case m := <-call.events:
+			return c.exitedOf(call, m)
 		case <-p.ending:
 			p.begin()
 			continue
@@ -141,23 +150,58 @@ func (c *Cmd) awaitExit(p *patience) (*wire.Exited, error) {
 			continue
 		case <-p.over:
 			return nil, c.late()
-		case <-c.call.link.done:
+		case <-call.link.done:
 		}
 		select {
-		case m := <-c.call.events:
-			return c.exitedOf(m)
+		case m := <-call.events:
+			return c.exitedOf(call, m)
 		default:
-			return nil, c.call.link.lost()
+		}
+		if err := c.awaitAgain(p, call); err != nil {
+			return nil, err
 		}
 	}
 }
 
-func (c *Cmd) exitedOf(m wire.Message) (*wire.Exited, error) {
+// awaitAgain waits for a call to take the place of one that was lost.
+func (c *Cmd) awaitAgain(p *patience, lost *call) error {
+	if c.resuming == nil {
+		return lost.link.lost()
+	}
+	for c.call.Load() == lost {
+		select {
+		case _, ok := <-c.resuming.again:
+			switch {
+			case ok:
+			case c.resuming.err != nil:
+				return c.resuming.err
+			case c.call.Load() == lost:
+				return lost.link.lost()
+			}
+		case <-p.ending:
+			p.begin()
+		case <-p.over:
+			return c.late()
+		}
+	}
+	return nil
+}
+
+// exitedOf returns the end that m, the last event of a call, tells of.
+func (c *Cmd) exitedOf(call *call, m wire.Message) (*wire.Exited, error) {
 	switch m := m.(type) {
 	case *wire.Exited:
-		return m, checkExited(m, c.call.link.hello)
+		return m, checkExited(m, call.link.hello)
 	case *wire.Error:
-		return nil, c.call.link.execError(m)
+		return nil, call.link.execError(m)
+	case *wire.Done:
+		if !c.leaves() {
+			return nil, fmt.Errorf("%w: done without exited", ErrProtocol)
+		}
+		if err := c.ctx.Err(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrDetached, err)
+		}
+		return nil, ErrDetached
 	default:
 		return nil, fmt.Errorf("%w: unexpected %T, want exited", ErrProtocol, m)
 	}
@@ -216,7 +260,7 @@ func (c *Cmd) copyError() error {
 // verdict holds what has arrived against what the agent says.
 func (c *Cmd) verdict(x *wire.Exited) error {
 	for _, o := range c.outputs {
-		if err := c.account(x, o.name, o.n); err != nil {
+		if err := c.account(x, o.name, o.n.Load()); err != nil {
 			return err
 		}
 	}
@@ -248,6 +292,12 @@ func (c *Cmd) account(x *wire.Exited, name string, got uint64) error {
 	if name == stderrName {
 		sent = x.StderrBytes
 	}
+	if c.attach != nil {
+		sent -= min(sent, c.begin(name))
+		if name == stdoutName {
+			got -= min(got, c.redrawn)
+		}
+	}
 	switch {
 	case got < sent:
 		return &TruncatedError{Stream: name, Got: got, Sent: sent, State: c.ProcessState}
@@ -267,6 +317,10 @@ func (c *Cmd) finish() {
 	if c.stdinPipe != nil {
 		c.stdinPipe.finished.Store(true)
 	}
-	c.call.letGo()
-	c.call.link.release()
+	call := c.call.Load()
+	call.letGo()
+	if c.owns() && c.ProcessState != nil {
+		go c.release(call.link) // ends with the write, or the connection
+	}
+	call.link.release()
 }

@@ -1,0 +1,303 @@
+//go:build linux
+
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+)
+
+// An unsteady target is an agent that a pool reaches over connections which end after
+// some bytes from the guest, until there were enough of them.
+type unsteady struct {
+	*agenttest.Agent
+	cuts atomic.Int64 // how many connections will end early
+	most int64        // bytes that such a connection carries, at most
+	made atomic.Int64
+
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+// cut ends all connections.
+func (u *unsteady) cut() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, conn := range u.conns {
+		_ = conn.Close()
+	}
+	u.conns = nil
+}
+
+func (u *unsteady) dial(ctx context.Context, _ string) (net.Conn, error) {
+	u.made.Add(1)
+	in := &fault{}
+	if u.cuts.Add(-1) >= 0 {
+		in.at, in.strike = 1+rand.Int64N(u.most), hangUp
+	}
+	conn, err := dialFaulty(u.Path, in, &fault{})(ctx)
+	if err == nil {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.conns = append(u.conns, conn)
+	}
+	return conn, err
+}
+
+// A notice is a Writer that tells of its first Write.
+type notice struct {
+	once  sync.Once
+	wrote chan struct{}
+}
+
+func newNotice() *notice { return &notice{wrote: make(chan struct{})} }
+
+func (n *notice) Write(p []byte) (int, error) {
+	n.once.Do(func() { close(n.wrote) })
+	return len(p), nil
+}
+
+func (u *unsteady) pool(t *testing.T) *client.Pool {
+	t.Helper()
+	config := soon()
+	config.ProbeAfter, config.ProbeTimeout = time.Minute, time.Minute
+	config.Dial = u.dial
+	return newPool(t, config)
+}
+
+// numbered is the output of seq(1).
+func numbered(n int) string {
+	var lines strings.Builder
+	for i := range n {
+		fmt.Fprintln(&lines, i+1)
+	}
+	return lines.String()
+}
+
+func TestResumeGetsEachByteOnceInOrder(t *testing.T) {
+	u := &unsteady{Agent: agenttest.Start(t), most: 60_000}
+	p := u.pool(t)
+	c := get(t, p, "vm")
+	u.cuts.Store(20)
+	const lines = 100_000
+	cmd := c.CommandContext(patiently(t), "sh", "-c", fmt.Sprintf("seq %d; seq 1000 >&2; exit 7", lines))
+	cmd.Outlive = client.Outlive{Resume: true, Ring: 64 << 10}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	u.cut() // the first connection, too
+	wantExit(t, cmd.Run(), 7)
+	if want := numbered(lines); stdout.String() != want {
+		t.Errorf("stdout has %d bytes, want the %d bytes of seq", stdout.Len(), len(want))
+	}
+	if want := numbered(1000); stderr.String() != want {
+		t.Errorf("stderr has %d bytes, want the %d bytes of seq", stderr.Len(), len(want))
+	}
+	if made := u.made.Load(); made < 12 {
+		t.Errorf("%d connections were made, want one for each of more than 10 cuts", made)
+	}
+	agenttest.Eventually(t, "the release of the record", func() bool {
+		list, err := get(t, p, "vm").Execs(patiently(t))
+		return err == nil && len(list.Execs) == 0 && len(list.Ended) == 0
+	})
+}
+
+// The command that a resuming caller ends while its connection is lost is ended.
+func TestResumeEndsCommandAfterLostConnection(t *testing.T) {
+	u := &unsteady{Agent: agenttest.Start(t), most: 60_000}
+	c := get(t, u.pool(t), "vm")
+	ctx, cancel := context.WithCancel(patiently(t))
+	cmd := c.CommandContext(ctx, "sh", "-c", "echo x; sleep 1000")
+	cmd.Outlive.Resume = true
+	out := newNotice()
+	cmd.Stdout = out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-out.wrote
+	u.cut()
+	cancel()
+	exit := wantExit(t, cmd.Wait(), 128+15)
+	if exit.Reason() != client.ReasonKilled || !errors.Is(exit, context.Canceled) {
+		t.Errorf("Wait = %v with reason %s, want killed by the context", exit, exit.Reason())
+	}
+}
+
+// 1,000 starts whose answers are lost, or not, start once each.
+func TestKeyedStartHappensOnce(t *testing.T) {
+	u := &unsteady{Agent: agenttest.Start(t), most: 600}
+	p := u.pool(t)
+	dir := t.TempDir()
+	times := 300
+	repeated := 0
+	for i := range times {
+		u.cuts.Store(int64(rand.IntN(3)))
+		path := filepath.Join(dir, fmt.Sprint(i))
+		c, err := p.Get(patiently(t), "vm")
+		if err != nil {
+			continue // the cut was before the greeting
+		}
+		cmd := c.CommandContext(patiently(t), "sh", "-c", `echo started >>"$0"; read x`, path)
+		cmd.Outlive = client.Outlive{Key: fmt.Sprint("key", i), Detach: true}
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = cmd.Start()
+		u.cuts.Store(0)
+		if err != nil {
+			t.Fatalf("start %d: %v", i, err)
+		}
+		if cmd.Repeated() {
+			repeated++
+		}
+		_ = in.Close()
+		var lost *client.LostExitError
+		if err := cmd.Wait(); err != nil && !errors.As(err, &lost) {
+			if _, exit := errors.AsType[*client.ExitError](err); !exit {
+				t.Fatalf("wait %d: %v", i, err)
+			}
+		}
+		agenttest.Eventually(t, "the start", func() bool { text, _ := os.ReadFile(path); return len(text) > 0 })
+		if text, err := os.ReadFile(path); err != nil || string(text) != "started\n" {
+			t.Fatalf("command %d has started as %q says, %v, want once", i, text, err)
+		}
+		u.cut()
+	}
+	if repeated == 0 {
+		t.Errorf("none of %d starts was repeated: the cuts missed", times)
+	}
+	t.Logf("%d of %d starts were repeated", repeated, times)
+}
+
+func TestAttachGetsOutputAndExitOfDetachedCommand(t *testing.T) {
+	c, a := dial(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := c.CommandContext(ctx, "sh", "-c", "echo one; read line; echo $line; echo error >&2; exit 3")
+	cmd.Outlive.Detach = true
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := newNotice()
+	cmd.Stdout = out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-out.wrote
+	cancel()
+	if err := cmd.Wait(); !errors.Is(err, client.ErrDetached) || !errors.Is(err, context.Canceled) {
+		t.Fatalf("Wait after the context has ended = %v, want ErrDetached", err)
+	}
+	_ = in.Close() // too late
+	if stdout, stderr := cmd.Offsets(); stdout != 4 || stderr != 0 {
+		t.Errorf("Offsets() = %d, %d, want 4, 0", stdout, stderr)
+	}
+
+	other := connect(t, a.Target)
+	list, err := other.Execs(t.Context())
+	if err != nil || len(list.Execs) != 1 || !list.Execs[0].Detached || list.Execs[0].StdoutBytes != 4 || !bytes.Equal(list.Execs[0].Handle, cmd.Handle()) {
+		t.Fatalf("Execs() = %+v, %v, want the detached one", list, err)
+	}
+	again := other.Attach(t.Context(), cmd.Handle())
+	var stdout, stderr bytes.Buffer
+	again.From.Stdout = 4
+	again.Stdin, again.Stdout, again.Stderr = strings.NewReader("two\n"), &stdout, &stderr
+	exit := wantExit(t, again.Run(), 3)
+	if stdout.String() != "two\n" || stderr.String() != "error\n" || exit.StdoutBytes() != 8 {
+		t.Errorf("stdout %q, stderr %q, %d bytes in all", stdout.String(), stderr.String(), exit.StdoutBytes())
+	}
+
+	both := connect(t, a.Target).Attach(t.Context(), cmd.Handle())
+	var all bytes.Buffer
+	both.Stdout, both.Stderr = &all, &all
+	wantExit(t, both.Run(), 3)
+	if text := all.String(); len(text) != 14 || !strings.Contains(text, "one\ntwo\n") {
+		t.Errorf("both outputs = %q", text)
+	}
+	if err := other.ReleaseExec(t.Context(), cmd.Handle()); err != nil {
+		t.Fatal(err)
+	}
+	wantKind(t, other.Attach(t.Context(), cmd.Handle()).Run(), client.NotFound)
+	wantKind(t, other.ReleaseExec(t.Context(), cmd.Handle()), client.NotFound)
+}
+
+func TestAttachTellsOfOutputThatIsNotKept(t *testing.T) {
+	c, _ := dial(t)
+	cmd := c.Command("head", "-c", "100000", "/dev/zero")
+	cmd.Outlive = client.Outlive{Detach: true, Ring: 4096}
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	again := c.Attach(t.Context(), cmd.Handle())
+	again.Stdout = io.Discard
+	again.From.Stdout = 10
+	err := again.Run()
+	behind, ok := errors.AsType[*client.BehindError](err)
+	if want := (client.BehindError{Stream: "stdout", Want: 10, Oldest: 100000 - 4096, Newest: 100000}); !ok || *behind != want {
+		t.Fatalf("Run() = %v, want %v", err, &want)
+	}
+	again = c.Attach(t.Context(), cmd.Handle())
+	var rest bytes.Buffer
+	again.Stdout = &rest
+	again.From.Oldest = true
+	if err := again.Run(); err != nil || rest.Len() != 4096 {
+		t.Errorf("Run() = %v with %d bytes, want the 4096 that are kept", err, rest.Len())
+	}
+}
+
+func TestOutliveIsChecked(t *testing.T) {
+	c, _ := dial(t)
+	for _, check := range []struct {
+		want string
+		set  func(*client.Cmd)
+	}{
+		{"a key of 65 bytes", func(c *client.Cmd) { c.Outlive.Key = strings.Repeat("k", 65) }},
+		{"a ring of -1 bytes", func(c *client.Cmd) { c.Outlive.Ring, c.Outlive.Detach = -1, true }},
+		{"a ring of 16777217 bytes", func(c *client.Cmd) { c.Outlive.Ring, c.Outlive.Detach = 16<<20+1, true }},
+		{"Ring without Detach", func(c *client.Cmd) { c.Outlive.Ring = 1 }},
+		{"Resume with Stdin", func(c *client.Cmd) { c.Outlive.Resume, c.Stdin = true, strings.NewReader("") }},
+		{"Resume with TTY", func(c *client.Cmd) { c.Outlive.Resume, c.TTY = true, &client.TTY{} }},
+		{"Resume with StdoutPipe", func(c *client.Cmd) { c.Outlive.Resume = true; _, _ = c.StdoutPipe() }},
+		{"From and Redraw are for", func(c *client.Cmd) { c.From.Oldest = true }},
+	} {
+		cmd := c.Command("true")
+		check.set(cmd)
+		if err := cmd.Start(); err == nil || !strings.Contains(err.Error(), check.want) {
+			t.Errorf("Start() = %v, want an error with %q", err, check.want)
+		}
+	}
+	for _, check := range []struct {
+		want string
+		set  func(*client.Cmd)
+	}{
+		{"for the start of a command", func(c *client.Cmd) { c.Dir = "/" }},
+		{"for the start of a command", func(c *client.Cmd) { c.TTY = &client.TTY{} }},
+		{"Attach with Key, Detach or Ring", func(c *client.Cmd) { c.Outlive.Detach = true }},
+		{"both Oldest and Now", func(c *client.Cmd) { c.From = client.Position{Oldest: true, Now: true} }},
+		{"one pipe for both", func(c *client.Cmd) { _, _ = c.StdoutPipe(); c.Stderr = c.Stdout }},
+	} {
+		cmd := c.Attach(t.Context(), make([]byte, 16))
+		check.set(cmd)
+		if err := cmd.Start(); err == nil || !strings.Contains(err.Error(), check.want) {
+			t.Errorf("Start() of Attach = %v, want an error with %q", err, check.want)
+		}
+	}
+	if err := c.Attach(t.Context(), nil).Start(); err == nil || !strings.Contains(err.Error(), "a handle of 0 bytes") {
+		t.Errorf("Start() of Attach without a handle = %v", err)
+	}
+}
