@@ -186,8 +186,8 @@ type attachment struct{ handle []byte }
 // error then wraps [ErrDetached]. Signal, Resize and Kill are about the command. If the
 // guest does not keep the output that is wanted, the error of Start or Wait is a
 // [*BehindError]. Start's is a [*RemoteError] of kind [NotFound] if the agent keeps no such
-// command, and of kind [BadRequest] if it takes no Stdin from here: one connection at a time
-// writes it.
+// command, and of kind [BadRequest] if its stdin has ended or was never there. One client at a time
+// writes stdin: a new one takes the place of the one before.
 //
 // Any number of clients may be attached at the same time, each at its own pace. If Stdout and
 // Stderr are equal, one goroutine at a time calls Write; the order of the two outputs is lost.

@@ -169,7 +169,7 @@ func TestKeyedStartHappensOnce(t *testing.T) {
 		var lost *client.LostExitError
 		if err := cmd.Wait(); err != nil && !errors.As(err, &lost) {
 			if _, exit := errors.AsType[*client.ExitError](err); !exit {
-				t.Fatalf("wait %d: %v", i, err)
+				t.Fatalf("wait %d: %v\n%s", i, err, u.Log)
 			}
 		}
 		agenttest.Eventually(t, "the start", func() bool { text, _ := os.ReadFile(path); return len(text) > 0 })

@@ -25,11 +25,7 @@ func (j *Job) Follow(s Streams) *Exit {
 // watch starts the goroutines that move bytes.
 func (j *Job) watch(s Streams) {
 	if s.Stdin != nil {
-		if j.kept != nil {
-			_ = j.claimInput() // nobody else has had time to
-		}
-		j.table.jobs.Add(1)
-		go j.feed(s.Stdin) // stopped by the end of the stream; Table.Wait waits for it
+		j.startFeeding(s.Stdin)
 	}
 	stdout, stderr := j.sinks(s)
 	j.stdout.start(&j.pumps, j.process.Stdout(), stdout)
@@ -37,6 +33,16 @@ func (j *Job) watch(s Streams) {
 	if j.process.Stderr() == nil && stderr != nil {
 		_ = stderr.Close()
 	}
+}
+
+// startFeeding starts the goroutine that carries input.
+func (j *Job) startFeeding(stdin io.WriterTo) {
+	if j.kept != nil {
+		j.feedFirst(stdin)
+		return
+	}
+	j.table.jobs.Add(1)
+	go j.feed(stdin) // stopped by the end of the stream; Table.Wait waits for it
 }
 
 // finish waits for the rest of the output, reaps the process and makes the record.
@@ -81,6 +87,8 @@ func (j *Job) finish(waitErr error) *Exit {
 func (j *Job) feed(stdin io.WriterTo) {
 	defer j.table.jobs.Done()
 	n, err := j.process.Stdin().CopyFrom(stdin)
-	j.fedUntil(err)
+	if err == nil {
+		j.endInput()
+	}
 	j.table.counters.stdin.Add(uint64(n))
 }

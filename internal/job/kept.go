@@ -58,8 +58,8 @@ type kept struct {
 	ran  time.Duration // likewise
 
 	// Guarded by the job's mu.
-	fed      bool // somebody writes input
-	inputEnd bool // and nobody will: it has ended
+	feeder   *feeder // nil: nobody has written input
+	inputEnd bool    // and nobody will: it has ended
 	watchers int
 
 	ticks int // age of the record; guarded by the table's mu
@@ -145,42 +145,88 @@ func (j *Job) Acknowledge(to Offsets) {
 	}
 }
 
-// Feed carries input to a kept job that has started, as its first streams' Stdin is, and
-// waits until stdin ends. The error is [ErrInput] if the command takes none from here.
+// A feeder carries somebody's input to a kept job.
+type feeder struct {
+	from io.WriterTo
+	done chan struct{} // closed when it has ended
+}
+
+// Feed carries input to a kept job that has started, as its first streams' Stdin is. It
+// takes the place of whoever has fed the job so far. The error is [ErrInput] if the command
+// takes no input. Feed does not wait.
 func (j *Job) Feed(stdin io.WriterTo) error {
-	if err := j.claimInput(); err != nil {
+	f, before, err := j.claimInput(stdin)
+	if err != nil {
 		return err
 	}
+	discard(before.from)
 	j.table.jobs.Add(1)
-	go j.feed(stdin) // stopped by the end of the stream; Table.Wait waits for it
+	go j.feedAfter(before, f) // stopped by the end of the stream; Table.Wait waits for it
 	return nil
 }
 
-func (j *Job) claimInput() error {
+// feedFirst is Feed for the stream that came with the request, unless another one has come
+// since the start.
+func (j *Job) feedFirst(stdin io.WriterTo) {
+	j.mu.Lock()
+	late := j.kept.feeder != nil
+	if !late {
+		j.kept.feeder = &feeder{from: stdin, done: make(chan struct{})}
+	}
+	f := j.kept.feeder
+	j.mu.Unlock()
+	if late {
+		discard(stdin)
+		return
+	}
+	j.table.jobs.Add(1)
+	go func() { // as in Feed
+		j.feed(stdin)
+		close(f.done)
+	}()
+}
+
+// discard has the WriteTo of a stream that is from, if there is one, fail.
+func discard(from io.WriterTo) {
+	if d, ok := from.(interface{ Discard() }); ok {
+		d.Discard()
+	}
+}
+
+// claimInput makes stdin the job's feeder. before is the one whose place it takes: it may
+// have ended.
+func (j *Job) claimInput(stdin io.WriterTo) (f, before *feeder, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch k := j.kept; {
 	case j.process.Stdin() == nil:
-		return fmt.Errorf("%w: the exec was started without stdin", ErrInput)
+		return nil, nil, fmt.Errorf("%w: the exec was started without stdin", ErrInput)
 	case k.inputEnd:
-		return fmt.Errorf("%w: the exec's stdin has ended", ErrInput)
-	case k.fed:
-		return fmt.Errorf("%w: another connection writes the exec's stdin", ErrInput)
+		return nil, nil, fmt.Errorf("%w: the exec's stdin has ended", ErrInput)
 	default:
-		k.fed = true
-		return nil
+		if before = k.feeder; before == nil {
+			before = &feeder{done: make(chan struct{})}
+			close(before.done)
+		}
+		k.feeder = &feeder{from: stdin, done: make(chan struct{})}
+		return k.feeder, before, nil
 	}
 }
 
-// fedUntil takes note of the end of somebody's input, err being nil if the command has
-// been told that it is the end.
-func (j *Job) fedUntil(err error) {
+func (j *Job) feedAfter(before, f *feeder) {
+	<-before.done
+	j.feed(f.from)
+	close(f.done)
+}
+
+// endInput takes note that the command has been told of the end of its input.
+func (j *Job) endInput() {
 	if j.kept == nil {
 		return
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.kept.fed, j.kept.inputEnd = false, err == nil
+	j.kept.inputEnd = true
 }
 
 // A Watcher carries the outputs of a detached job to one host. Wait and Leave may be
