@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// changes are the rights to change or replace a file, or the entries of a folder.
+// changes are the rights to change or replace a file, or the entries of a directory.
 const changes = windows.GENERIC_ALL | windows.GENERIC_WRITE | windows.WRITE_DAC | windows.WRITE_OWNER | windows.DELETE |
 	windows.FILE_WRITE_DATA | windows.FILE_APPEND_DATA | fileDeleteChild
 
@@ -30,7 +30,7 @@ var trusted = []string{
 	"S-1-5-18", "S-1-5-32-544", "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464", "S-1-3-0", "S-1-3-4",
 }
 
-// changeableBy names an account that may change a file, or the entries of a folder; empty: only
+// changeableBy names an account that may change a file, or the entries of a directory; empty: only
 // administrators and the caller's user may.
 func changeableBy(path string) (who string, err error) {
 	d, err := windows.GetNamedSecurityInfo(path, windows.SE_FILE_OBJECT, windows.OWNER_SECURITY_INFORMATION|windows.DACL_SECURITY_INFORMATION)

@@ -110,7 +110,7 @@ func TestAgentServesTheSocketThatIsPassed(t *testing.T) {
 	}
 }
 
-func TestConnectionMadeWhileTheAgentIsDeadIsServedByTheNext(t *testing.T) {
+func TestNextAgentServesWaitingConnections(t *testing.T) {
 	u := newSocketUnit(t)
 	for range 3 {
 		agent := u.activate(t)
@@ -127,7 +127,7 @@ func TestConnectionMadeWhileTheAgentIsDeadIsServedByTheNext(t *testing.T) {
 	}
 }
 
-func TestPassedSocketIsNotTheAgentsToChangeOrRemove(t *testing.T) {
+func TestServeLeavesAPassedSocketsFileAlone(t *testing.T) {
 	u := newSocketUnit(t)
 	if err := os.Chmod(u.path, 0o640); err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestAgentListensWhereItIsToldBesides(t *testing.T) {
 	}
 }
 
-func TestWhatIsPassedAndIsNoSocketToListenOnIsNamed(t *testing.T) {
+func TestServeRejectsNonSocketFD(t *testing.T) {
 	good := newSocketUnit(t)
 	tcp, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -215,7 +215,7 @@ func TestWhatIsPassedAndIsNoSocketToListenOnIsNamed(t *testing.T) {
 	}
 }
 
-func TestSocketsPassedToAnotherProcessAreNotTheAgents(t *testing.T) {
+func TestServeIgnoresSocketsForAnotherProcess(t *testing.T) {
 	target, _ := agentBy(t, func(cmd *exec.Cmd) *exec.Cmd {
 		cmd.Env = append(cmd.Env, "LISTEN_PID=1", "LISTEN_FDS=1")
 		return cmd

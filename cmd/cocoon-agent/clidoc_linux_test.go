@@ -79,13 +79,13 @@ func TestCompletionsAreCurrent(t *testing.T) {
 	wantFiles(t, completions, clidoc.Completions(cliProgram(parser.Model.Node)))
 }
 
-// wantFiles wants a folder to have these files and no others.
-func wantFiles(t *testing.T, folder string, files map[string]string) {
+// wantFiles wants a directory to have these files and no others.
+func wantFiles(t *testing.T, directory string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {
-		path := filepath.Join(folder, name)
+		path := filepath.Join(directory, name)
 		if *update {
-			if err := os.MkdirAll(folder, 0o755); err != nil {
+			if err := os.MkdirAll(directory, 0o755); err != nil {
 				t.Fatal(err)
 			}
 			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -96,8 +96,8 @@ func wantFiles(t *testing.T, folder string, files map[string]string) {
 			t.Errorf("%s is out of date (%v): run make docs", path, err)
 		}
 	}
-	if there, err := filepath.Glob(folder + "/*"); err != nil || len(there) != len(files) {
-		t.Errorf("%d files in %s, want %d: %v", len(there), folder, len(files), err)
+	if there, err := filepath.Glob(directory + "/*"); err != nil || len(there) != len(files) {
+		t.Errorf("%d files in %s, want %d: %v", len(there), directory, len(files), err)
 	}
 }
 

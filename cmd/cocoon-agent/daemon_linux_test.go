@@ -76,7 +76,7 @@ func TestServiceManagerIsToldOfTheAgentsLife(t *testing.T) {
 	}
 }
 
-func TestServiceManagerThatCannotBeToldIsNoReasonNotToServe(t *testing.T) {
+func TestServeWithoutAReachableNotifySocket(t *testing.T) {
 	for _, socket := range []string{"/nonexistent", "vsock:2:1"} {
 		agentBy(t, func(cmd *exec.Cmd) *exec.Cmd {
 			cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+socket)
@@ -146,7 +146,7 @@ func (s *serving) dial(t *testing.T, i int) *client.Client {
 // fail has the listener fail for good: it is closed under the server.
 func (s *serving) fail(i int) { _ = s.endpoints[i].Close() }
 
-func TestListenerThatFailsForGoodIsMadeAgainAndNobodyElseNotices(t *testing.T) {
+func TestFailedListenerIsReopened(t *testing.T) {
 	s := startServing(t, false)
 	before, other := s.dial(t, 0), s.dial(t, 1)
 	s.fail(0)
@@ -166,7 +166,7 @@ func TestListenerThatFailsForGoodIsMadeAgainAndNobodyElseNotices(t *testing.T) {
 
 // Somebody who has made the address unusable does not end the agent, and is
 // reported once, however often the agent tries.
-func TestListenerIsMadeAgainWhenItsAddressCanBeHadAgain(t *testing.T) {
+func TestListenerIsReopenedOnceItsAddressIsFree(t *testing.T) {
 	s := startServing(t, false)
 	path := s.endpoints[0].address.Path
 	if err := os.Rename(path, path+".away"); err != nil {
@@ -192,7 +192,7 @@ func TestListenerIsMadeAgainWhenItsAddressCanBeHadAgain(t *testing.T) {
 	}
 }
 
-func TestAgentWhoseListenerCannotBeMadeAgainShutsDownAsEver(t *testing.T) {
+func TestShutdownWhileAListenerCannotBeReopened(t *testing.T) {
 	s := startServing(t, false)
 	path := s.endpoints[0].address.Path
 	if err := os.Rename(path, path+".away"); err != nil {
@@ -206,7 +206,7 @@ func TestAgentWhoseListenerCannotBeMadeAgainShutsDownAsEver(t *testing.T) {
 }
 
 // Only its owner can bind it again, and does as it starts the agent again.
-func TestAgentEndsWhenAnInheritedListenerFailsForGood(t *testing.T) {
+func TestAgentEndsIfAnInheritedListenerFails(t *testing.T) {
 	s := startServing(t, true)
 	s.fail(0)
 	err := <-s.ended

@@ -15,11 +15,11 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
-// Output that is waited for, after the command, is silent only where there is
-// none: an agent that has had no CPU meanwhile finds it late, and all the same.
-// Whether it learns of the output or of the time first is chance, so there are
+// While the agent drains output after the command, only a pipe without output is
+// silent. An agent that has had no CPU meanwhile finds the output late, and all the
+// same. Whether it learns of the output or of the time first is chance, so there are
 // several commands.
-func TestOutputThatTheAgentIsHeldUpForIsNoSilence(t *testing.T) {
+func TestDrainReadsOutputAfterTheAgentWasHeldUp(t *testing.T) {
 	target, agent := agent(t)
 	c, err := client.Dial(t.Context(), target)
 	if err != nil {

@@ -224,7 +224,7 @@ func agentOf(t *testing.T, uid uint32) (string, *exec.Cmd) {
 		if err := os.Chown(dir, int(uid), int(uid)); err != nil {
 			t.Fatal(err)
 		}
-		cmd.Path = "/proc/self/exe" // this program's folder may be closed to others
+		cmd.Path = "/proc/self/exe" // this program's directory may be closed to others
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 		cmd.Dir = "/"
 		return cmd

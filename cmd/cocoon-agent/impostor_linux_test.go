@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// What is there may be no agent. Each command says so, and none waits for ever.
-func TestWhatIsNoAgentIsExplained(t *testing.T) {
+// The peer may not be an agent. Each command reports that, and none waits for ever.
+func TestErrorNamesAPeerThatIsNotAnAgent(t *testing.T) {
 	for name, impostor := range map[string]struct {
 		behave func(net.Conn)
 		flags  []string

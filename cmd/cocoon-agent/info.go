@@ -113,7 +113,7 @@ func execsOf(a *client.AgentInfo) string {
 	return fmt.Sprintf("%d running, %d started, %d failed, on %d connections", a.ExecsRunning, a.ExecsStarted, a.ExecsFailed, a.Connections)
 }
 
-// known is value for people, and empty where it is not known.
+// known returns value for people, or "" if it is not known.
 func known(is bool, value any) string {
 	if !is {
 		return ""

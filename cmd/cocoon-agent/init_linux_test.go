@@ -94,7 +94,7 @@ func endsInOrder(t *testing.T, target string, process1 int) {
 	}
 }
 
-func TestProcess1PassesSIGTERMOnAndEndsWithTheAgent(t *testing.T) {
+func TestProcess1ForwardsSIGTERMToTheAgent(t *testing.T) {
 	target, unshare, pid := agentAsProcess1(t)
 	endsInOrder(t, target, pid)
 	if err := unshare.Wait(); err != nil {

@@ -2,8 +2,8 @@ package main
 
 import "github.com/cocoonstack/cocoon-agent/client"
 
-// limitFlags are what a command may use. A limit of 0 is not taken: to the agent
-// it is none.
+// limitFlags bound what a command may use. A limit of 0 is an error: to the agent it
+// means no limit.
 type limitFlags struct {
 	Memory size  `placeholder:"SIZE" help:"Memory limit, such as 256M or 1.5G. The kernel kills the command if it exceeds the limit."`
 	PIDs   count `name:"pids" placeholder:"N" help:"Maximum number of processes and threads of the command."`

@@ -70,7 +70,7 @@ func flood(t *testing.T, target string, streams int, done chan<- struct{}) {
 }
 
 // The bound is README.md's: --max-input-memory and 64 MiB.
-func TestHostThatFillsAllWindowsDoesNotFillTheGuest(t *testing.T) {
+func TestFullWindowsDoNotFillTheGuestsMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}

@@ -95,7 +95,7 @@ func (m mountPoint) mount() error {
 	return nil
 }
 
-// isMounted reports whether a file system is mounted at a path that is a folder.
+// isMounted reports whether a file system is mounted at a path that is a directory.
 func isMounted(path string) bool {
 	var here, above unix.Stat_t
 	return unix.Stat(path, &here) == nil && unix.Stat(filepath.Dir(path), &above) == nil && here.Dev != above.Dev

@@ -223,7 +223,7 @@ func TestDiskIsFullWhenAMachineIDIsWritten(t *testing.T) {
 func TestUnreadableUsers(t *testing.T) {
 	target, cmd := agentAfter(t, "true")
 	g := newGuest(t, target, cmd)
-	// A folder is opened and not read.
+	// A directory is opened and not read.
 	g.in(t, "mount -t tmpfs tmpfs /mnt; cp -r /etc /mnt/etc; rm /mnt/etc/passwd; mkdir /mnt/etc/passwd; mount --bind /mnt/etc /etc")
 	for _, user := range []string{"nobody", "65534", "nobody:nogroup"} {
 		as := g.Command("true")

@@ -82,7 +82,7 @@ func (p *pingCommand) Run(k *kong.Context) error {
 	return nil
 }
 
-// pings returns an error where the connection has failed.
+// pings returns an error if the connection has failed.
 func (p *pingCommand) pings(ctx context.Context, c *client.Client, out *checkedWriter, s *pingStatistics) error {
 	next := time.NewTicker(max(p.Interval, time.Nanosecond))
 	defer next.Stop()

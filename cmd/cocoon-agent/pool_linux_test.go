@@ -28,7 +28,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/client"
 )
 
-// A fleet is agents of which some are killed and started again all the time.
+// A fleet is a set of agents, some of them killed and started again all the time.
 type fleet struct {
 	t       *testing.T
 	targets []string

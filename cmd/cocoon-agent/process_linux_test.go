@@ -30,7 +30,7 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// start starts cmd; the end of the test kills it, where that is still needed.
+// start starts cmd. If cmd still runs at the end of the test, it is killed.
 func start(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if err := cmd.Start(); err != nil {
@@ -213,9 +213,9 @@ func TestHostThatStopsReadingLosesNothing(t *testing.T) {
 	}
 }
 
-// A program that hands its own streams on to "client" gets what it would have
-// from the command itself: no terminal is needed, an end of input is one, a
-// reader that goes away ends it, and an input that nobody reads does not hold it.
+// "client" does not change the streams that a program hands on to it: the program gets
+// what the command itself would give it. No terminal is needed, an end of input is one,
+// a reader that goes away ends it, and an input that nobody reads does not hold it.
 func TestClientIsAPipesEnd(t *testing.T) {
 	target, _ := agent(t)
 	pid := t.TempDir() + "/pid"

@@ -26,9 +26,9 @@ func (s *sent) Write(p []byte) (int, error) {
 	return s.Conn.Write(p)
 }
 
-// What asks for the end of a process that has exited by itself is not why it did.
+// A process that has exited by itself did not exit because of a kill that came later.
 // The agent is stopped meanwhile, and finds all of it at the same time.
-func TestEndThatIsAskedForAfterTheExitIsNotTheReason(t *testing.T) {
+func TestKillAfterTheExitIsNotTheReason(t *testing.T) {
 	target, agent := agent(t)
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {

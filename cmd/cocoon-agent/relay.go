@@ -153,9 +153,9 @@ func (r *relay) leaveUnended() {
 	}
 }
 
-// pass passes a signal on. What becomes of the command, Wait tells. An agent that
-// has no signals can still end it, which most of them ask for. One that does not take
-// a signal that is to end the command in time is left.
+// pass passes a signal on. Wait reports the end of the command. An agent that has no
+// signals can still end the command, which most signals ask for. If the agent does not
+// take a signal that is to end the command in time, the client leaves it.
 func (r *relay) pass(sig syscall.Signal, second bool) {
 	if r.interactive && sig != syscall.SIGQUIT && ends(sig) {
 		r.end()

@@ -70,7 +70,7 @@ func TestSecondInterruptKills(t *testing.T) {
 			t.Fatal(err)
 		}
 		if line, err := said.ReadString('\n'); line != "again\n" {
-			// Killed, or, where this machine was too slow, asked again.
+			// Killed, or, if this machine was too slow, asked again.
 			t.Logf("the script says %q, %v", line, err)
 			break
 		}
@@ -121,7 +121,7 @@ func TestIgnoredSignalsStayIgnored(t *testing.T) {
 	}
 }
 
-func TestSignalBeforeTheCommandHasStartedEndsTheClient(t *testing.T) {
+func TestSignalBeforeTheStartEndsTheClient(t *testing.T) {
 	target, guest := agent(t)
 	if err := guest.Process.Signal(syscall.SIGSTOP); err != nil { // it will not answer
 		t.Fatal(err)
@@ -189,7 +189,7 @@ func stop(t *testing.T, guest *exec.Cmd) {
 	t.Cleanup(func() { _ = guest.Process.Signal(syscall.SIGCONT) })
 }
 
-func TestSignalThatTheAgentDoesNotTakeEndsTheClient(t *testing.T) {
+func TestSignalEndsTheClientIfTheAgentIsStuck(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
@@ -217,7 +217,7 @@ func TestSecondSIGTERMEndsTheClient(t *testing.T) {
 	wantLeft(t, host, complaint, 10*time.Second)
 }
 
-func TestSecondSIGTERMTellsOfOutputThatNobodyReads(t *testing.T) {
+func TestSecondSIGTERMReportsUnreadOutput(t *testing.T) {
 	t.Parallel()
 	target, _ := agent(t)
 	host := program(t, "client", "--target", target, "--", "yes")
@@ -280,7 +280,7 @@ func TestSecondSIGHUPIsTheCommands(t *testing.T) {
 	}
 }
 
-func TestTimeoutThatTheAgentDoesNotKeepEndsTheClient(t *testing.T) {
+func TestTimeoutEndsTheClientIfTheAgentIsStuck(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes longer than 10 seconds")
 	}

@@ -19,7 +19,7 @@ const (
 )
 
 // defaultLogFile is the log of a service. It is where the program is: in %ProgramData% any user of
-// the guest could make the folder first, and have the agent write to a file of his choice.
+// the guest could make the directory first, and have the agent write to a file of his choice.
 func defaultLogFile() string {
 	self, err := os.Executable()
 	if err != nil {
@@ -28,16 +28,16 @@ func defaultLogFile() string {
 	return filepath.Join(filepath.Dir(self), "logs", "agent.log")
 }
 
-// makePrivate makes a folder that only the system and administrators can read. One that is there
+// makePrivate makes a directory that only the system and administrators can read. One that is there
 // stays as it is, but may be no link.
-func makePrivate(folder string) error {
-	if info, err := os.Lstat(folder); err == nil {
+func makePrivate(directory string) error {
+	if info, err := os.Lstat(directory); err == nil {
 		if !info.IsDir() || info.Mode()&(os.ModeSymlink|os.ModeIrregular) != 0 {
-			return fmt.Errorf("%s is a link or no folder", folder)
+			return fmt.Errorf("%s is a link or no folder", directory)
 		}
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(directory), 0o755); err != nil {
 		return err
 	}
 	d, err := windows.SecurityDescriptorFromString("D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;OW)")
@@ -46,7 +46,7 @@ func makePrivate(folder string) error {
 	}
 	a := &windows.SecurityAttributes{SecurityDescriptor: d}
 	a.Length = uint32(unsafe.Sizeof(*a))
-	name, err := windows.UTF16PtrFromString(folder)
+	name, err := windows.UTF16PtrFromString(directory)
 	if err == nil {
 		err = windows.CreateDirectory(name, a)
 	}
@@ -88,7 +88,7 @@ type rotating struct {
 	limit int64 // at which room is made
 }
 
-// openRotating opens a file to append to it, and makes its folder.
+// openRotating opens a file to append to it, and makes its directory.
 func openRotating(path string) (*rotating, error) {
 	if err := makePrivate(filepath.Dir(path)); err != nil {
 		return nil, err

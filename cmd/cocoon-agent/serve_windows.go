@@ -146,13 +146,13 @@ func (s *serveCommand) openBook() (*logbook, error) {
 	}
 	log := openLogTo(file, s.logStyle(), s.strict())
 	log.after = file.close
-	folder := filepath.Dir(path)
-	if who, err := changeableBy(folder); err != nil {
+	directory := filepath.Dir(path)
+	if who, err := changeableBy(directory); err != nil {
 		log.Warn().Err(err).Msg("cannot tell who may change the folder of the log")
 	} else if who != "" {
-		log.Warn().Str("folder", folder).Str("by", who).Msg("the folder of the log can be changed by others, who could have the agent write elsewhere")
+		log.Warn().Str("folder", directory).Str("by", who).Msg("the folder of the log can be changed by others, who could have the agent write elsewhere")
 	}
-	if err := keepCrashes(filepath.Join(folder, crashLog)); err != nil {
+	if err := keepCrashes(filepath.Join(directory, crashLog)); err != nil {
 		log.Warn().Err(err).Msg("a crash of the agent would leave no trace")
 	}
 	return log, nil

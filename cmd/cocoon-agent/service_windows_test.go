@@ -220,12 +220,12 @@ func TestCrashLeavesATrace(t *testing.T) {
 	}
 }
 
-func TestFoldersThatOthersMayChange(t *testing.T) {
+func TestChangeableByFindsOtherAccounts(t *testing.T) {
 	for access, want := range map[string]bool{
 		"D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;OW)(A;OICI;0x1200a9;;;BU)": false,
 		"D:P(A;OICI;FA;;;SY)(A;OICIIO;FA;;;WD)":                                     false, // of what is made in it
 		"D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;WD)":                                       true,
-		"D:P(A;OICI;FA;;;BA)(A;OICI;0x4;;;BU)":                                      true, // may make folders
+		"D:P(A;OICI;FA;;;BA)(A;OICI;0x4;;;BU)":                                      true, // may make directories
 		"D:P(A;OICI;FA;;;BA)(A;OICI;0x40;;;AU)":                                     true, // may remove files
 	} {
 		d, err := windows.SecurityDescriptorFromString("O:BA" + access)

@@ -37,7 +37,7 @@ func misuse(format string, args ...any) error { return &usageError{fmt.Errorf(fo
 
 // A clientError is a failure of "client", and where.
 type clientError struct {
-	target string // empty where err names it, or none is known
+	target string // empty if err names it, or none is known
 	err    error
 }
 

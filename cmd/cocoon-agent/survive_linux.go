@@ -13,11 +13,10 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/sysmon"
 )
 
-// spareThreads is how many threads the agent has made before it serves, besides
-// one for each CPU: 0.3 MB. The Go runtime keeps threads, and ends the process
-// where it needs one that it cannot have. It needs one for each system call that
-// takes its time, of which there are few at once: one fork at a time, and short
-// reads and writes.
+// spareThreads is how many threads the agent has made before it serves, besides one for
+// each CPU: 0.3 MB. The Go runtime keeps threads, and ends the process if it needs one
+// that it cannot have. It needs one for each system call that takes its time. There are
+// few of those at once: one fork at a time, and short reads and writes.
 const spareThreads = 16
 
 // survive prepares the agent for a guest that is out of processes, and for a log

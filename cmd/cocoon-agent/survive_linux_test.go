@@ -27,7 +27,7 @@ func TestUnprotectedAgentWarnsOnce(t *testing.T) {
 		if err := os.Chown(dir, uid, uid); err != nil {
 			t.Fatal(err)
 		}
-		agent.Path, agent.Dir = "/proc/self/exe", "/" // this program's folder may be closed to others
+		agent.Path, agent.Dir = "/proc/self/exe", "/" // this program's directory may be closed to others
 		agent.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 		target += "?uid=54321"
 	}

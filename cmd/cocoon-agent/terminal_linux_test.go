@@ -69,7 +69,7 @@ func TestTerminalIsRestoredHoweverTheSessionEnds(t *testing.T) {
 			if err := s.Process.Signal(sig); err != nil {
 				t.Fatal(err)
 			}
-			s.Ends(128 + int(syscall.SIGHUP)) // by which the agent ends what has a terminal
+			s.Ends(128 + int(syscall.SIGHUP)) // the agent's signal to end a command with a terminal
 		}
 	})
 	t.Run("agent killed", func(t *testing.T) {

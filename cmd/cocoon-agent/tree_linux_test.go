@@ -180,7 +180,7 @@ func agentWithoutCgroups(t *testing.T) (string, *exec.Cmd) {
 	return agentAfter(t, `for at in $(awk '$3 == "cgroup2" { print $2 }' /proc/mounts); do umount -l "$at"; done`)
 }
 
-// cgroupOf is the folder of the cgroups that an agent makes, "" where there is none.
+// cgroupOf is the directory of the cgroups that an agent makes, "" if there is none.
 func cgroupOf(agent *exec.Cmd) string {
 	found, _ := filepath.Glob("/sys/fs/cgroup/*/cocoon-agent." + strconv.Itoa(agent.Process.Pid))
 	more, _ := filepath.Glob("/sys/fs/cgroup/cocoon-agent." + strconv.Itoa(agent.Process.Pid))
@@ -190,7 +190,7 @@ func cgroupOf(agent *exec.Cmd) string {
 	return ""
 }
 
-func TestDaemonThatHasLeftEverythingEscapesWithoutACgroup(t *testing.T) {
+func TestDaemonEscapesWithoutACgroup(t *testing.T) {
 	target, _ := agentWithoutCgroups(t)
 	host := program(t, "client", "--target", target, "--", "sh", "-c", `(setsid sh -c 'echo $$; exec sleep 1000' &); echo $$; exec sleep 1000`)
 	out, err := host.StdoutPipe()
