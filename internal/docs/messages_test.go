@@ -11,7 +11,7 @@ import (
 
 // Messages that no command of a page can cause stand in blocks of the language
 // "text", one in a line, with "…" for what varies.
-func TestTroubleshootingQuotesMessagesOfTheProgram(t *testing.T) {
+func TestTroubleshootingQuotesRealMessages(t *testing.T) {
 	const page = "docs/troubleshooting.md"
 	source := programSource(t)
 	for _, b := range blocks(page, read(t, page)) {

@@ -204,7 +204,7 @@ func TestResetDuringAWriteIsNoEnd(t *testing.T) {
 
 // A service that has closed its connection early, all read, has ended what it
 // sends; the host must not be held up, nor find that broken.
-func TestServiceThatClosesEarlyHasEndedAndTheRestIsThrownAway(t *testing.T) {
+func TestServiceThatClosesEarlyIsAnEnd(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows tells of the reset that a later write causes, and not of the end before it")
 	}

@@ -27,7 +27,7 @@ func chunksOf(n int) (pool *sync.Pool, size int) {
 	}
 }
 
-// A chunk is a buffer of which a part holds bytes.
+// A chunk is a buffer that holds bytes in a part of it.
 type chunk struct {
 	buf         *[]byte // of a pool
 	first, next int     // the bytes are those from first to before next

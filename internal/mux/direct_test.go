@@ -39,7 +39,7 @@ func (g *gate) len() int {
 	return g.got.Len()
 }
 
-func TestStreamThatIsWrittenOnAtOnceHoldsUpTheSessionAndLosesNothing(t *testing.T) {
+func TestOpenToHoldsUpTheSessionAndLosesNothing(t *testing.T) {
 	p := newPair(t)
 	g := &gate{entered: make(chan struct{}, 1), open: make(chan struct{})}
 	host, err := p.host.OpenTo(g)

@@ -10,11 +10,11 @@ func (s *Stream) Held() (bytes int) {
 	return bytes
 }
 
-// Credit is how many bytes the peer of s takes.
-func (s *Stream) Credit() int64 {
+// SendWindow is how many bytes the peer of s takes.
+func (s *Stream) SendWindow() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.credit
+	return s.sendWindow
 }
 
 // Sending says whether a frame of s is on its way.
@@ -35,7 +35,7 @@ func (s *Stream) Waits() bool {
 func (s *Stream) ReceiveWindow() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.size()
+	return s.sizeLocked()
 }
 
 // Grown is by how much the receive windows of a session have grown, the unread ones of

@@ -28,10 +28,10 @@ type growth struct {
 	full   time.Time // when the latest full window had been read; zero: none has been
 }
 
-// widen returns by how much the window grows, now that n bytes more have been read.
+// widenLocked returns by how much the window grows, now that n bytes more have been read.
 // It doubles if a full window has been read within fastRead of the one before, and
-// the session has room for it. widen is called with mu held.
-func (s *Stream) widen(n int) int {
+// the session has room for it. widenLocked is called with mu held.
+func (s *Stream) widenLocked(n int) int {
 	if s.urgent || s.direct != nil || s.discarded {
 		return 0
 	}
@@ -54,18 +54,18 @@ func (s *Stream) widen(n int) int {
 	return delta
 }
 
-// size returns how large the window is, in bytes. It is called with mu held.
-func (s *Stream) size() int {
+// sizeLocked returns how large the window is, in bytes. It is called with mu held.
+func (s *Stream) sizeLocked() int {
 	if s.growth == nil {
 		return s.session.window
 	}
 	return s.growth.size
 }
 
-// settle gives back what the window has grown by, once the stream can hold nothing
+// settleLocked gives back what the window has grown by, once the stream can hold nothing
 // more. It is called with mu held.
-func (s *Stream) settle() {
-	grown := s.size() - s.session.window
+func (s *Stream) settleLocked() {
+	grown := s.sizeLocked() - s.session.window
 	over := s.finished || s.reset || s.lost || s.discarded
 	if grown == 0 || !over || len(s.received) > 0 {
 		return

@@ -78,7 +78,7 @@ func windowGrowsIfReadFast(t *testing.T) {
 	fast(t, agent, host)
 	wantWindow(t, host, ceiling*hostWindow)
 	synctest.Wait()
-	if got := host.Credit(); got < ceiling*window/2 || got > ceiling*window {
+	if got := host.SendWindow(); got < ceiling*window/2 || got > ceiling*window {
 		t.Errorf("the host may send %d bytes, want more than half of %d", got, ceiling*window)
 	}
 }
@@ -301,7 +301,7 @@ func TestGrowingStreamsLoseNothing(t *testing.T) {
 }
 
 // However short the frames are, what grown windows hold fits.
-func TestStalledFastStreamsOfShortFramesAreNotEnded(t *testing.T) {
+func TestStalledFastStreamsOfShortFramesLive(t *testing.T) {
 	for _, piece := range []int{17 << 10, 20 << 10, 9 << 10} {
 		for _, n := range []int{11, 20} {
 			t.Run(fmt.Sprintf("%d streams of %d", n, piece), func(t *testing.T) {
@@ -321,7 +321,7 @@ func stalledStreamsOfShortFrames(t *testing.T, n, piece int) {
 		synctest.Wait()
 	}
 	for _, host := range hosts {
-		for host.Credit() > int64(piece) {
+		for host.SendWindow() > int64(piece) {
 			if _, err := host.Write(make([]byte, piece)); err != nil {
 				t.Fatal(err)
 			}
@@ -358,7 +358,7 @@ func stalledFastStreamsAreNotEnded(t *testing.T, n, input int, atOnce bool) {
 		agents[i].OnOverrun(func() { t.Errorf("stream %d has lost its input", i) })
 		pass(t, hosts[i], agents[i], 5*window, 64<<10, 0)
 		synctest.Wait()
-		if _, err := hosts[i].Write(make([]byte, hosts[i].Credit())); err != nil {
+		if _, err := hosts[i].Write(make([]byte, hosts[i].SendWindow())); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -61,7 +61,7 @@ func (s *Stream) offer(p []byte) (rest []byte) {
 		h.awaited = false
 		s.readable.Broadcast()
 	}
-	delta := s.repay(n)
+	delta := s.windowUpdateLocked(n)
 	s.mu.Unlock()
 	s.grant(delta)
 	return p[n:]

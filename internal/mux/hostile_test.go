@@ -57,7 +57,7 @@ func TestPeerThatBreaksTheRulesLosesTheConnection(t *testing.T) {
 	}
 }
 
-func TestFramesForStreamsThatAreNotThereAreSkipped(t *testing.T) {
+func TestFramesForUnknownStreamsAreSkipped(t *testing.T) {
 	peer, _ := hostileHost(t)
 	for _, f := range []yamuxFrame{
 		{Kind: yamuxWindowUpdate, Stream: 7, Length: 5},
@@ -96,7 +96,7 @@ func TestResetIsNoEndAndLosesNothingThatHasCome(t *testing.T) {
 	}
 }
 
-func TestStreamThatIsResetBeforeItIsClaimedIsForgotten(t *testing.T) {
+func TestStreamResetBeforeItsClaimIsForgotten(t *testing.T) {
 	peer, agent := hostileHost(t)
 	for id := uint32(3); id < 103; id += 2 {
 		peer.send(t, yamuxFrame{Kind: yamuxWindowUpdate, Flags: yamuxSYN | yamuxRST, Stream: id}, "")

@@ -2,34 +2,34 @@ package mux
 
 import "fmt"
 
-// What a stream takes from the connection: the methods of this file are called by
-// the session's receiving goroutine.
+// The session's receiving goroutine calls the methods of this file. They move received
+// bytes from the connection to a stream.
 
 // receive takes the body of a data frame.
-func (s *Stream) receive(in *inlet, n int) error {
+func (s *Stream) receive(r *frameReader, n int) error {
 	if n == 0 {
 		return nil
 	}
 	s.mu.Lock()
 	discarded := s.discarded
-	s.window -= n
-	broken := s.window < 0 || s.finished
+	s.recvWindow -= n
+	broken := s.recvWindow < 0 || s.finished
 	s.mu.Unlock()
 	switch {
 	case broken:
 		return fmt.Errorf("%w: %d bytes beyond the receive window of stream %d", ErrProtocol, n, s.id)
 	case discarded:
-		if err := in.skip(n); err != nil {
+		if err := r.skip(n); err != nil {
 			return err
 		}
 		s.mu.Lock()
-		delta := s.repay(n)
+		delta := s.windowUpdateLocked(n)
 		s.mu.Unlock()
 		s.grant(delta)
 		return nil
 	}
 	for n > 0 {
-		took, err := s.fill(in, n)
+		took, err := s.fill(r, n)
 		if err != nil {
 			return err
 		}
@@ -40,19 +40,19 @@ func (s *Stream) receive(in *inlet, n int) error {
 
 // fill takes at most n bytes. Chunks are filled up, so that a stream takes little more
 // memory than its window, however the peer cuts its frames.
-func (s *Stream) fill(in *inlet, n int) (int, error) {
+func (s *Stream) fill(r *frameReader, n int) (int, error) {
 	if room := s.room(); room >= worthFilling {
 		n = min(n, room, packed)
 	}
 	if n <= packed {
-		return n, s.pack(in, n)
+		return n, s.pack(r, n)
 	}
 	c, err := s.newChunk(n)
 	if err != nil {
 		return 0, err
 	}
 	n = min(n, len(c.room()))
-	if err := in.body(c.room()[:n]); err != nil {
+	if err := r.body(c.room()[:n]); err != nil {
 		s.free(&c)
 		return 0, err
 	}
@@ -63,14 +63,14 @@ func (s *Stream) fill(in *inlet, n int) (int, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keep(c)
+	s.keepLocked(c)
 	return n, nil
 }
 
 const (
-	// packed is how much of a body goes through the inlet's buffer, in bytes, rather than
+	// packed is how much of a body goes through the frameReader's buffer, in bytes, rather than
 	// straight into a chunk of its own.
-	packed = inletSize / 2
+	packed = readAhead / 2
 
 	// worthFilling is how much room in the last chunk the beginning of a long body goes
 	// to, in bytes: a sixteenth of the largest chunk.
@@ -88,8 +88,8 @@ func (s *Stream) room() int {
 }
 
 // pack takes a body to the last chunk, as far as that has room, and else to a new one.
-func (s *Stream) pack(in *inlet, n int) error {
-	body, err := in.gather(n)
+func (s *Stream) pack(r *frameReader, n int) error {
+	body, err := r.gather(n)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (s *Stream) pack(in *inlet, n int) error {
 	c.next = copy(c.room(), body)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keep(c)
+	s.keepLocked(c)
 	return nil
 }
 
@@ -124,10 +124,10 @@ func (s *Stream) top(body []byte) (rest []byte) {
 	return body[n:]
 }
 
-// keep adds a chunk. It is called with mu held.
-func (s *Stream) keep(c chunk) {
+// keepLocked adds a chunk. It is called with mu held.
+func (s *Stream) keepLocked(c chunk) {
 	if s.discarded {
-		s.owed += len(c.bytes()) // given back with the next
+		s.consumed += len(c.bytes()) // given back with the next
 		s.free(&c)
 		return
 	}
@@ -139,7 +139,7 @@ func (s *Stream) keep(c chunk) {
 func (s *Stream) grow(n uint32) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.credit += int64(n); s.credit > 1<<32 {
+	if s.sendWindow += int64(n); s.sendWindow > 1<<32 {
 		return fmt.Errorf("%w: window of stream %d exceeds 4 GiB", ErrProtocol, s.id)
 	}
 	s.writable.Broadcast()
@@ -151,7 +151,7 @@ func (s *Stream) finish() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finished = true
-	s.settle()
+	s.settleLocked()
 	s.readable.Broadcast()
 	return s.closed
 }
@@ -172,7 +172,7 @@ func (s *Stream) loseQuietly(reset bool) (call func()) {
 	} else {
 		s.lost = true
 	}
-	s.settle()
+	s.settleLocked()
 	s.readBy.stop()
 	s.writeBy.stop()
 	s.readable.Broadcast()

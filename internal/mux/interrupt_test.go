@@ -67,7 +67,7 @@ func waitForSending(t *testing.T, s *mux.Stream) {
 	until(t, "a frame is on its way", s.Sending)
 }
 
-func TestWriteDeadlineEndsAWaitForTheWindowAndSaysHowMuchWasTaken(t *testing.T) {
+func TestWriteDeadlineEndsAWaitForTheWindow(t *testing.T) {
 	p := newPair(t)
 	host, agent := p.stream(t)
 	const window = 256 << 10
@@ -79,7 +79,7 @@ func TestWriteDeadlineEndsAWaitForTheWindowAndSaysHowMuchWasTaken(t *testing.T) 
 	var n int
 	var err error
 	go func() { defer close(ended); n, err = host.Write(sent) }()
-	waitForCredit(t, host)
+	waitForFullWindow(t, host)
 	host.SetWriteDeadline(time.Now().Add(time.Millisecond))
 	within(t, "the Write", func() { <-ended })
 	if n > window || n <= window-mux.MaxFrame/2 || !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -98,13 +98,13 @@ func TestWriteDeadlineEndsAWaitForTheWindowAndSaysHowMuchWasTaken(t *testing.T) 
 	}
 }
 
-// waitForCredit waits until none is left that is worth a frame.
-func waitForCredit(t *testing.T, s *mux.Stream) {
+// waitForFullWindow waits until none is left that is worth a frame.
+func waitForFullWindow(t *testing.T, s *mux.Stream) {
 	t.Helper()
-	until(t, "the window is full", func() bool { return s.Credit() < mux.MaxFrame/2 })
+	until(t, "the window is full", func() bool { return s.SendWindow() < mux.MaxFrame/2 })
 }
 
-func TestPastWriteDeadlineTakesNothingThoughThereIsRoom(t *testing.T) {
+func TestPastWriteDeadlineTakesNothing(t *testing.T) {
 	host, _ := newPair(t).stream(t)
 	host.SetWriteDeadline(time.Unix(1, 0))
 	if n, err := host.Write([]byte("x")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -117,7 +117,7 @@ func TestPastWriteDeadlineTakesNothingThoughThereIsRoom(t *testing.T) {
 }
 
 // While a VM is paused, its connection takes no bytes.
-func TestInterruptibleWriteEndsWhileTheConnectionIsStalledAndLosesNothing(t *testing.T) {
+func TestInterruptibleWriteEndsOnAStalledConn(t *testing.T) {
 	sent := bytes.Repeat([]byte("0123456789abcdef"), 2*mux.MaxFrame/16)
 	for how, interrupt := range map[string]func(*mux.Stream){
 		"deadline": func(s *mux.Stream) { s.SetWriteDeadline(time.Now().Add(time.Millisecond)) },
@@ -156,7 +156,7 @@ func TestInterruptibleWriteEndsWhileTheConnectionIsStalledAndLosesNothing(t *tes
 	}
 }
 
-func TestWriteBehindAnInterruptedOneIsInterruptibleToo(t *testing.T) {
+func TestWriteBehindAnInterruptedOneEndsToo(t *testing.T) {
 	s, hosts, _ := stalled(t, 1)
 	defer s.release()
 	host := hosts[0]
@@ -218,7 +218,7 @@ func TestResetDuringTheHostsWriteEndsIt(t *testing.T) {
 	p := newPair(t)
 	host, agent := p.stream(t)
 	written := begin(func() (int, error) { return host.Write(make([]byte, 1<<20)) })
-	waitForCredit(t, host)
+	waitForFullWindow(t, host)
 	agent.Reset()
 	within(t, "the Write", func() {
 		if err := <-written; !errors.Is(err, mux.ErrReset) {

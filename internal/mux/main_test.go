@@ -106,7 +106,7 @@ func wantLost(t *testing.T, what string, err error) {
 	}
 }
 
-// within fails the test where f takes for ever.
+// within fails the test if f takes for ever.
 func within(t *testing.T, what string, f func()) {
 	t.Helper()
 	done := make(chan struct{})

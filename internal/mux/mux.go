@@ -2,9 +2,9 @@
 // version 0 (https://github.com/hashicorp/yamux/blob/master/spec.md). Any
 // implementation can be the peer; the promises are this one's:
 //
-//   - A stream whose connection has died reads [ErrLost], not io.EOF. What has
-//     been received is read first, and io.EOF means that the peer has ended the
-//     stream.
+//   - A stream whose connection has died reads [ErrLost], not io.EOF. Read returns
+//     the bytes received before that first, and io.EOF means that the peer has ended
+//     the stream.
 //   - There are no time-outs. A connection to a paused VM stalls for as long as
 //     the VM is paused, and goes on.
 //   - No stream is ever reset by this side, but one that the peer may not open,
@@ -23,8 +23,8 @@
 //   - Close sends what has been written before it closes, for at most
 //     [CloseTimeout].
 //
-// The host is yamux's client and the agent its server. Only the host opens
-// streams: it says so by GoAway, first of all, and refuses what a hostile agent
+// The host is yamux's client and the agent its server. Only the host opens streams: it
+// tells the agent by GoAway, first of all, and refuses a stream that a hostile agent
 // opens anyway.
 package mux
 
@@ -77,7 +77,7 @@ var (
 	// ErrClosed is wrapped, along with ErrLost, once this side has called Close.
 	ErrClosed = errors.New("closed locally")
 
-	// ErrProtocol is wrapped where the peer has broken yamux's rules.
+	// ErrProtocol is wrapped if the peer has broken yamux's rules.
 	ErrProtocol = errors.New("protocol violation")
 
 	// ErrReset says that the peer has reset a stream. It wraps ErrLost.

@@ -10,10 +10,10 @@ type outgoing struct {
 	interruptible bool
 }
 
-// Interruptible makes Close, and the time of [Stream.SetWriteDeadline], end a
-// Write even while the connection takes no bytes, as that of a paused VM. What is
-// on its way is then written later, and counts as taken. It costs a copy and a
-// goroutine for each frame. Interruptible comes before the first Write.
+// Interruptible makes Close, and the time of [Stream.SetWriteDeadline], end a Write
+// even while the connection takes no bytes, as that of a paused VM. A frame that is on
+// its way is then written later, and counts as taken. It costs a copy and a goroutine
+// for each frame. Interruptible comes before the first Write.
 func (s *Stream) Interruptible() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *Stream) awaitSent() error {
 	return s.failed
 }
 
-// sent puts the end of this side's direction behind the frame, where it waits.
+// sent puts the end of this side's direction behind the frame, if it waits.
 func (s *Stream) sent(err error) {
 	s.mu.Lock()
 	s.sending, s.failed = false, err

@@ -10,14 +10,13 @@ import (
 // A Quota bounds what the hosts of its sessions can make an agent hold. It is
 // safe for concurrent use.
 //
-// Each stream has a window of 256 KiB that cannot be made smaller or taken back, and
-// one that is read fast up to 1 MiB: so what a host may send is no bound. The memory
-// that holds what has come is counted, before it is made. Windows grow only as long as
-// all windows of a session are less than half of its limit: the other half is for
-// streams that are opened later. Without room the connection is not read on
-// until some of it has been read. If nobody does, the streams that hold most and
-// are not being read lose what they hold, one after the other: see
-// [Stream.OnOverrun].
+// Each stream has a window of 256 KiB that cannot be made smaller or taken back. One
+// that is read fast has up to 1 MiB. So windows do not bound what a host may send. The
+// memory that holds received bytes is counted, before it is made. Windows grow only as
+// long as all windows of a session are less than half of its limit: the other half is
+// for streams that are opened later. Without room the connection is not read on until
+// some of it has been read. If nobody does, the streams that hold most and are not
+// being read lose what they hold, one after the other: see [Stream.OnOverrun].
 type Quota struct {
 	limits QuotaConfig
 
@@ -132,7 +131,7 @@ func (l *ledger) hold(s *Stream, n int) error {
 	if heard {
 		return nil
 	}
-	err := q.await(l)
+	err := q.awaitLocked(l)
 	if err != nil {
 		l.give(s, n)
 	}
@@ -170,9 +169,9 @@ func (q *Quota) fits(l *ledger) bool {
 	return l.input <= q.limits.Input && q.input <= q.limits.AllInput
 }
 
-// await waits until there is room for what l holds. It is called with mu held,
+// awaitLocked waits until there is room for what l holds. It is called with mu held,
 // and lets go of it in between.
-func (q *Quota) await(l *ledger) error {
+func (q *Quota) awaitLocked(l *ledger) error {
 	if q.fits(l) {
 		return nil
 	}
@@ -204,7 +203,7 @@ func (q *Quota) await(l *ledger) error {
 // relieve has the stream that holds most and is not being read lose that.
 func (q *Quota) relieve(l *ledger) {
 	q.mu.Lock()
-	victim := q.victim(l)
+	victim := q.victimLocked(l)
 	q.mu.Unlock()
 	switch {
 	case victim == nil:
@@ -215,9 +214,9 @@ func (q *Quota) relieve(l *ledger) {
 	}
 }
 
-// victim is one of l's streams where l holds more than its own share, else of the
-// session that holds most. It is called with mu held.
-func (q *Quota) victim(l *ledger) (victim *Stream) {
+// victimLocked returns one of l's streams if l holds more than its own share, else one
+// of the session that holds most. It is called with mu held.
+func (q *Quota) victimLocked(l *ledger) (victim *Stream) {
 	if l.input <= q.limits.Input {
 		for other := range q.ledgers {
 			if other.input > l.input {

@@ -14,7 +14,7 @@ import (
 // window is what a host may send on a stream that nobody reads.
 const window = yamuxWindow
 
-// yamuxSend sends a frame from a peer that is none of yamux's.
+// yamuxSend sends a frame from a peer that does not use yamux's implementation.
 func yamuxSend(w io.Writer, f yamuxFrame, body []byte) error {
 	frame, err := binary.Append(nil, binary.BigEndian, f)
 	if err != nil {
@@ -66,7 +66,7 @@ func (p *pair) alive(t *testing.T) {
 	})
 }
 
-func TestStreamsBeyondTheLimitAreRefusedAndHarmNobody(t *testing.T) {
+func TestStreamsBeyondTheQuotaAreRefused(t *testing.T) {
 	p := withQuota(t, mux.NewQuota(mux.QuotaConfig{Streams: 3}))
 	host, agent := p.stream(t)
 	_, _ = p.stream(t)
@@ -133,7 +133,7 @@ func TestFloodOfStreamsEndsTheConnection(t *testing.T) {
 	}
 }
 
-func TestInputThatNobodyReadsIsLostWhereThereIsNoMemoryForIt(t *testing.T) {
+func TestUnreadInputIsLostIfMemoryIsShort(t *testing.T) {
 	p := withQuota(t, mux.NewQuota(mux.QuotaConfig{Input: 900 << 10})) // three windows, and some
 	_, first := p.fill(t)
 	_, second := p.fill(t)
@@ -217,7 +217,7 @@ func TestHoarderAmongSessionsIsTheOneThatLoses(t *testing.T) {
 }
 
 // A host that does not read cannot keep the agent from ending its streams.
-func TestInputOfAHostThatDoesNotReadIsDroppedAllTheSame(t *testing.T) {
+func TestInputOfAStuckHostIsDropped(t *testing.T) {
 	near, far := socketpair(t)
 	agent := mux.NewQuota(mux.QuotaConfig{Input: 1 << 20}).Server(far)
 	t.Cleanup(func() { _ = agent.Close() })
@@ -273,8 +273,8 @@ func TestReservedMemoryIsInput(t *testing.T) {
 	p.agent.Release(1)
 }
 
-// What a guest can make its host hold is the windows of the streams that the
-// host has opened.
+// A guest can make its host hold no more than the windows of the streams that the host
+// has opened.
 func TestPeerCannotExceedTheHostsWindow(t *testing.T) {
 	near, far := socketpair(t)
 	host, control, err := mux.Client(near, "")

@@ -12,13 +12,13 @@ import (
 
 // A Session is one connection with its streams. It is safe for concurrent use.
 type Session struct {
-	out     *outlet
-	in      *inlet
-	ledger  *ledger       // agent's side only: of its quota
-	window  int           // that each stream begins with on this side
-	windows windows       // host's side only
-	inbox   *inbox        // agent's side only
-	ended   chan struct{} // closed after err has been set
+	out     *frameWriter
+	in      *frameReader
+	ledger  *ledger        // agent's side only: of its quota
+	window  int            // that each stream begins with on this side
+	windows windows        // host's side only
+	backlog *acceptBacklog // agent's side only
+	ended   chan struct{}  // closed after err has been set
 
 	mu      sync.Mutex
 	streams map[uint32]*Stream // open in a direction or both
@@ -50,16 +50,16 @@ func Server(conn io.ReadWriteCloser) *Session { return NewQuota(QuotaConfig{}).S
 // newSession makes the agent's side of a session, or, without a ledger, the host's.
 func newSession(conn io.ReadWriteCloser, preface string, l *ledger) *Session {
 	s := &Session{
-		in:      newInlet(conn),
+		in:      newFrameReader(conn),
 		ended:   make(chan struct{}),
 		streams: make(map[uint32]*Stream),
 	}
 	s.LimitWindows(DefaultWindows)
 	if l == nil {
-		s.window, s.out = hostWindow, newOutlet(conn, preface, flagSYN)
+		s.window, s.out = hostWindow, newFrameWriter(conn, preface, flagSYN)
 	} else {
-		s.window, s.out = agentWindow, newOutlet(conn, preface, flagACK|flagFIN)
-		s.ledger, s.inbox, l.session = l, newInbox(), s
+		s.window, s.out = agentWindow, newFrameWriter(conn, preface, flagACK|flagFIN)
+		s.ledger, s.backlog, l.session = l, newAcceptBacklog(), s
 	}
 	go s.receive() // stopped by the end of the connection, which Close brings about; Close waits for it
 	return s
@@ -88,7 +88,7 @@ func (s *Session) take(h header) error {
 		}
 		return nil
 	case kindGoAway:
-		if s.inbox == nil {
+		if s.backlog == nil {
 			return fmt.Errorf("%w: the agent accepts no new streams", ErrProtocol)
 		}
 		return nil // the agent's side opens none
@@ -116,8 +116,8 @@ func (s *Session) take(h header) error {
 	case h.flags&flagRST != 0:
 		s.forget(h.stream)
 		stream.lose(true)
-		if s.inbox != nil {
-			s.inbox.take(h.stream) // it does not count any more, and so must not wait
+		if s.backlog != nil {
+			s.backlog.take(h.stream) // it does not count any more, and so must not wait
 		}
 	case h.flags&flagFIN != 0 && stream.finish():
 		s.forget(h.stream)
@@ -138,7 +138,7 @@ func (s *Session) find(h header) (*Stream, error) {
 // admit takes a stream that the peer opens. The agent's side takes the host's,
 // whose ids are odd; the host's side takes none.
 func (s *Session) admit(id uint32) (*Stream, error) {
-	if s.inbox == nil {
+	if s.backlog == nil {
 		return nil, s.out.answer(header{kind: kindWindow, flags: flagRST, stream: id})
 	}
 	s.mu.Lock()
@@ -160,7 +160,7 @@ func (s *Session) admit(id uint32) (*Stream, error) {
 	s.streams[id] = stream
 	// The acknowledgement first: whoever claims the stream may write at once.
 	err = s.out.answer(header{kind: kindWindow, flags: flagACK, stream: id, length: uint32(s.window - initialWindow)})
-	s.inbox.put(stream)
+	s.backlog.put(stream)
 	if stream.refused {
 		go stream.Discard() // ends at once; Claim says why
 	}
@@ -205,7 +205,7 @@ func (s *Session) end(cause error) {
 	failure := s.out.failure()
 	s.mu.Lock()
 	if s.err == nil {
-		s.err = s.translate(cause, failure)
+		s.err = s.translateLocked(cause, failure)
 	}
 	s.over = true
 	streams := s.streams
@@ -216,18 +216,18 @@ func (s *Session) end(cause error) {
 	s.mu.Unlock()
 	s.shut()
 	close(s.ended)
-	if s.inbox != nil {
-		s.inbox.close()
+	if s.backlog != nil {
+		s.backlog.close()
 	}
 	for _, stream := range streams {
 		stream.lose(false)
 	}
 }
 
-// translate is where what the connection says becomes this package's. What the
-// peer said by ending the connection comes before what a write made of that. It
-// is called with mu held.
-func (s *Session) translate(cause, writeFailure error) error {
+// translateLocked translates the connection's error into this package's. The reason
+// that the peer gave by ending the connection comes before the error of a write that
+// failed for it. It is called with mu held.
+func (s *Session) translateLocked(cause, writeFailure error) error {
 	switch {
 	case s.closed:
 		return ErrClosed
@@ -240,8 +240,8 @@ func (s *Session) translate(cause, writeFailure error) error {
 	}
 }
 
-// Open opens a stream on the host's side, of which the peer learns with the next frame that has a
-// body. It never blocks.
+// Open opens a stream on the host's side. The peer learns of it with the next frame
+// that has a body. Open never blocks.
 func (s *Session) Open() (*Stream, error) { return s.open(nil) }
 
 func (s *Session) open(direct io.Writer) (*Stream, error) {
@@ -250,7 +250,7 @@ func (s *Session) open(direct io.Writer) (*Stream, error) {
 	switch {
 	case s.over:
 		return nil, fmt.Errorf("open stream: %w", s.lostLocked())
-	case s.inbox != nil:
+	case s.backlog != nil:
 		return nil, fmt.Errorf("open stream: %w: only the host opens streams", ErrProtocol)
 	case s.last > 1<<32-3:
 		return nil, errors.New("open stream: stream ids exhausted")
@@ -272,7 +272,7 @@ func (s *Session) open(direct io.Writer) (*Stream, error) {
 // opens. Its frames come before those of other streams.
 func (s *Session) Control(ctx context.Context) (*Stream, error) {
 	select {
-	case stream := <-s.inbox.first:
+	case stream := <-s.backlog.first:
 		return stream, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for the control stream: %w", ctx.Err())
@@ -281,10 +281,10 @@ func (s *Session) Control(ctx context.Context) (*Stream, error) {
 	}
 }
 
-// Take is a Claim that does not wait: it returns nil, and no error, where the
-// stream is not there.
+// Take is a Claim that does not wait: it returns nil, and no error, if the stream is
+// not there.
 func (s *Session) Take(id uint32) (*Stream, error) {
-	stream := s.inbox.take(id)
+	stream := s.backlog.take(id)
 	if stream == nil {
 		return nil, nil
 	}
@@ -298,33 +298,34 @@ func usable(id uint32, stream *Stream) (*Stream, error) {
 	return stream, nil
 }
 
-// Claim returns the stream that the host has opened under id, whose owner is
-// then the caller. The host opens a stream before it names it, but the receiving
-// goroutine may be behind: Claim waits for it, for at most [ClaimTimeout], and
-// then returns an error that wraps [ErrNoStream]: the host never opened it, or
-// it has been claimed already, or nobody claimed it in time. (Time passes only
-// while the reader of the control stream waits for more: a request that names
-// the stream may have come, and not been read.) A stream beyond a limit gives
-// [ErrTooManyStreams], one that has lost input [ErrInput]; it has been discarded.
+// Claim returns the stream that the host has opened under id, and makes the caller its
+// owner. The host opens a stream before it names it, but the receiving goroutine may be
+// behind: Claim waits for the stream, for at most [ClaimTimeout]. Then it returns an
+// error that wraps [ErrNoStream]: the host never opened the stream, or it has been
+// claimed already, or nobody claimed it in time. (Time passes only while the reader of
+// the control stream waits for more: a request that names the stream may have come, and
+// not been read.) A stream beyond a limit gives [ErrTooManyStreams], one that has lost
+// input [ErrInput]; it has been discarded.
 func (s *Session) Claim(id uint32) (*Stream, error) {
-	stream, err := s.inbox.claim(id, s.ended)
+	stream, err := s.backlog.claim(id, s.ended)
 	if err != nil {
 		return nil, fmt.Errorf("claim stream %d: %w", id, err)
 	}
 	return usable(id, stream)
 }
 
-// Disclaim says that nobody will claim stream id: it is discarded now, or where
-// it has not come yet, when it would be anyway. It does not block.
+// Disclaim says that nobody will claim stream id. The stream is discarded now, or, if
+// it has not come yet, when [ClaimTimeout] has passed after it came. Disclaim does not
+// block.
 func (s *Session) Disclaim(id uint32) {
-	if stream := s.inbox.take(id); stream != nil {
+	if stream := s.backlog.take(id); stream != nil {
 		stream.Discard()
 	}
 }
 
-// Reserve counts n bytes of memory that the caller holds for the host, such as
-// a request's, as input, until [Session.Release]. Where there is no room it
-// returns [ErrInput].
+// Reserve counts n bytes of memory that the caller holds for the host, such as a
+// request's, as input, until [Session.Release]. If there is no room it returns
+// [ErrInput].
 func (s *Session) Reserve(n int) error { return s.ledger.reserve(n) }
 
 // Release undoes Reserve.
@@ -351,9 +352,9 @@ func (s *Session) Traffic() (received, sent uint64) {
 // Done is closed when the connection has ended.
 func (s *Session) Done() <-chan struct{} { return s.ended }
 
-// Err returns nil until Done is closed. Then it returns an error that wraps
-// [ErrLost] and the cause: [ErrClosed], io.EOF where the peer closed the
-// connection, or what the connection said or the peer did wrong.
+// Err returns nil until Done is closed. Then it returns an error that wraps [ErrLost]
+// and the cause: [ErrClosed], io.EOF if the peer closed the connection, the
+// connection's error, or the peer's violation of the protocol.
 func (s *Session) Err() error {
 	select {
 	case <-s.ended:

@@ -41,7 +41,7 @@ func TestControlObeysItsContext(t *testing.T) {
 	}
 }
 
-func TestCloseSendsWhatHasBeenWrittenAndIsIdempotent(t *testing.T) {
+func TestCloseFlushesAndIsIdempotent(t *testing.T) {
 	p := newPair(t)
 	host, agent := p.stream(t)
 	sent := bytes.Repeat([]byte("tail "), 20_000)
@@ -61,7 +61,7 @@ func TestCloseSendsWhatHasBeenWrittenAndIsIdempotent(t *testing.T) {
 	}
 }
 
-func TestEverythingFailsWithErrLostOnceTheConnectionHasEnded(t *testing.T) {
+func TestOperationsFailWithErrLostAfterTheEnd(t *testing.T) {
 	for name, end := range map[string]func(p *pair, near net.Conn){
 		"closed by the peer":     func(p *pair, _ net.Conn) { _ = p.agent.Close() },
 		"closed locally":         func(p *pair, _ net.Conn) { _ = p.host.Close() },

@@ -10,12 +10,12 @@ import (
 // A Stream is one two-way byte stream of a session. It is safe for concurrent
 // use: the bytes of each Write stay together, and each Read gets its own.
 //
-// Whoever opened or claimed a stream must see to both directions: Close its
-// own, and read the other until an error, or Discard it. A stream that has not
+// The owner of a stream, who opened or claimed it, must see to both directions: Close
+// its own, and read the other until an error, or Discard it. A stream that has not
 // ended in both directions takes memory until the session ends.
 //
-// Each direction goes through: open → ended (FIN), or → reset, with both, or
-// → lost, with the session. What has been received is read first.
+// Each direction goes through: open → ended (FIN), or → reset, with both, or → lost,
+// with the session. Received bytes are read first.
 type Stream struct {
 	id      uint32
 	session *Session
@@ -33,18 +33,18 @@ type Stream struct {
 
 	mu sync.Mutex
 
-	received  []chunk   // not yet read
-	readers   int       // who wait for more
-	waiting   *handover // of a WriteTo that waits for more; nil: none can be handed any
-	window    int       // how many bytes the peer may still send
-	owed      int       // of what has been read, not yet given back to the window
-	growth    *growth   // nil: not even a part of the window has been given back
-	finished  bool      // the peer has ended its direction
-	discarded bool
-	readBy    deadline
+	received   []chunk   // not yet read
+	readers    int       // who wait for more
+	waiting    *handover // of a WriteTo that waits for more; nil: none can be handed any
+	recvWindow int       // how many bytes the peer may still send
+	consumed   int       // of what has been read, not yet given back to the window
+	growth     *growth   // nil: not even a part of the window has been given back
+	finished   bool      // the peer has ended its direction
+	discarded  bool
+	readBy     deadline
 
-	credit  int64 // how many bytes the peer takes
-	writeBy deadline
+	sendWindow int64 // how many bytes the peer takes
+	writeBy    deadline
 	outgoing
 
 	closed bool // this side's direction has ended
@@ -58,21 +58,21 @@ type Stream struct {
 }
 
 func newStream(s *Session, id uint32) *Stream {
-	st := &Stream{id: id, session: s, window: s.window, credit: initialWindow}
+	st := &Stream{id: id, session: s, recvWindow: s.window, sendWindow: initialWindow}
 	st.readable.L, st.writable.L = &st.mu, &st.mu
 	return st
 }
 
-// ID is the stream's id on the wire, by which a request names it.
+// ID is the stream's id on the wire: requests name the stream with it.
 func (s *Stream) ID() uint32 { return s.id }
 
-// Read reads what the peer has written. It returns io.EOF when the peer has
-// closed its direction, an error that wraps [ErrLost] when the connection has
-// ended or the peer has reset the stream, os.ErrDeadlineExceeded after the time
-// of [Stream.SetReadDeadline], and os.ErrClosed after [Stream.Discard].
+// Read reads bytes that the peer has written. It returns io.EOF when the peer has
+// closed its direction, and an error that wraps [ErrLost] when the connection has ended
+// or the peer has reset the stream. It returns os.ErrDeadlineExceeded after the time of
+// [Stream.SetReadDeadline], and os.ErrClosed after [Stream.Discard].
 func (s *Stream) Read(p []byte) (int, error) {
 	s.mu.Lock()
-	if err := s.await(nil); err != nil || len(p) == 0 {
+	if err := s.awaitLocked(nil); err != nil || len(p) == 0 {
 		s.mu.Unlock()
 		return 0, s.readError(err)
 	}
@@ -83,10 +83,10 @@ func (s *Stream) Read(p []byte) (int, error) {
 		c.first += m
 		if n += m; c.first == c.next {
 			s.free(c)
-			s.shift()
+			s.shiftLocked()
 		}
 	}
-	delta := s.repay(n)
+	delta := s.windowUpdateLocked(n)
 	s.mu.Unlock()
 	s.grant(delta)
 	return n, nil
@@ -128,7 +128,7 @@ func (s *Stream) writeTo(w io.Writer, h *handover) (written int64, err error) {
 			return written, err
 		}
 		s.mu.Lock()
-		delta := s.repay(size)
+		delta := s.windowUpdateLocked(size)
 		s.mu.Unlock()
 		s.grant(delta)
 	}
@@ -142,7 +142,7 @@ func (s *Stream) next(h *handover) (chunk, error) {
 	if s.waiting == nil {
 		s.waiting = h
 	}
-	err := s.await(h)
+	err := s.awaitLocked(h)
 	if s.waiting == h {
 		s.waiting = nil
 	}
@@ -150,24 +150,24 @@ func (s *Stream) next(h *handover) (chunk, error) {
 		return chunk{}, s.readError(err)
 	}
 	c := s.received[0]
-	s.shift()
+	s.shiftLocked()
 	return c, nil
 }
 
-// shift forgets the first chunk. It is called with mu held.
-func (s *Stream) shift() {
+// shiftLocked forgets the first chunk. It is called with mu held.
+func (s *Stream) shiftLocked() {
 	s.received[0] = chunk{}
 	if s.received = s.received[1:]; len(s.received) == 0 {
 		s.received = nil
-		s.settle()
+		s.settleLocked()
 	}
 }
 
 var errLostStream = errors.New("session ended")
 
-// await waits for something to read, or an error, and until h, which may be nil, is not
+// awaitLocked waits for something to read, or an error, and until h, which may be nil, is not
 // busy. It is called with mu held.
-func (s *Stream) await(h *handover) error {
+func (s *Stream) awaitLocked(h *handover) error {
 	for {
 		switch {
 		case h.mustWait():
@@ -207,15 +207,15 @@ func (s *Stream) readError(err error) error {
 	return err
 }
 
-// repay returns by how much the peer's window is to grow, now that n bytes of
+// windowUpdateLocked returns by how much the peer's window is to grow, now that n bytes of
 // it have been read. It is called with mu held.
-func (s *Stream) repay(n int) (delta int) {
-	s.owed += n
-	if s.owed < s.size()/2-early || s.finished || s.reset || s.lost {
+func (s *Stream) windowUpdateLocked(n int) (delta int) {
+	s.consumed += n
+	if s.consumed < s.sizeLocked()/2-early || s.finished || s.reset || s.lost {
 		return 0
 	}
-	delta, s.owed = s.owed+s.widen(s.owed), 0
-	s.window += delta
+	delta, s.consumed = s.consumed+s.widenLocked(s.consumed), 0
+	s.recvWindow += delta
 	return delta
 }
 
@@ -225,16 +225,16 @@ func (s *Stream) grant(delta int) {
 	}
 }
 
-// Write writes p in frames of at most [MaxFrame] bytes. It returns when the
-// last one has been handed to the connection, and blocks while the peer's
-// window is full, until the session ends, or the time of
-// [Stream.SetWriteDeadline] has come. After Close it returns os.ErrClosed. Where
-// it fails, it says how many bytes the stream has taken, which are on their way.
+// Write writes p in frames of at most [MaxFrame] bytes. It returns when the last one
+// has been handed to the connection, and blocks while the peer's window is full, until
+// the session ends, or the time of [Stream.SetWriteDeadline] has come. After Close it
+// returns os.ErrClosed. If it fails, it returns how many bytes the stream has taken,
+// which are on their way.
 func (s *Stream) Write(p []byte) (int, error) { return s.write(p, false) }
 
-// WriteSoon is Write for what is of little use to the peer before what is written
-// next, on whatever stream: it waits for that, for at most a millisecond, and a
-// write to the connection is saved.
+// WriteSoon is Write for bytes that are of little use to the peer before the next
+// write, on any stream. They wait for that write, for at most 5 milliseconds
+// (patientTime), and a write to the connection is saved.
 func (s *Stream) WriteSoon(p []byte) (int, error) { return s.write(p, true) }
 
 func (s *Stream) write(p []byte, soon bool) (int, error) {
@@ -246,7 +246,7 @@ func (s *Stream) write(p []byte, soon bool) (int, error) {
 			err = s.send(p[total:total+n], soon)
 		}
 		switch {
-		case errors.Is(err, errOutletEnded), errors.Is(err, errLostStream):
+		case errors.Is(err, errWriterStopped), errors.Is(err, errLostStream):
 			return total, s.session.lost()
 		case err != nil:
 			return total, err
@@ -281,9 +281,9 @@ func (s *Stream) spend(n int) (int, error) {
 		case s.writeBy.past():
 			return 0, os.ErrDeadlineExceeded
 		case s.sending: // what a Write before has left behind
-		case s.credit >= int64(min(n, worthwhile)):
-			n = int(min(int64(n), s.credit))
-			s.credit -= int64(n)
+		case s.sendWindow >= int64(min(n, worthwhile)):
+			n = int(min(int64(n), s.sendWindow))
+			s.sendWindow -= int64(n)
 			s.sending = n > 0
 			return n, nil
 		}
@@ -315,9 +315,9 @@ func (s *Stream) Close() error {
 	return nil
 }
 
-// Reset ends both directions at once: the peer reads what has been written so
-// far, and then [ErrReset], which it cannot take for an end. What the peer has
-// written, and writes, is thrown away. Reset never blocks and is idempotent.
+// Reset ends both directions at once: the peer reads the bytes written so far, and then
+// [ErrReset], which it cannot take for an end. The peer's bytes are thrown away, also
+// those that it writes later. Reset never blocks and is idempotent.
 func (s *Stream) Reset() {
 	s.mu.Lock()
 	over := s.reset || s.lost || s.closed && s.finished
@@ -350,18 +350,18 @@ func (s *Stream) drop() {
 			s.free(&s.received[i])
 		}
 		s.received = nil
-		delta = s.repay(delta)
-		s.settle()
+		delta = s.windowUpdateLocked(delta)
+		s.settleLocked()
 		s.readable.Broadcast()
 	}
 	s.mu.Unlock()
 	s.grant(delta)
 }
 
-// OnOverrun has f called, once, when the stream loses what it holds because the
-// agent's memory for input is used up and nobody reads the stream. What the peer
-// writes is then thrown away, as after Discard; this side's direction is still
-// the caller's to end. Where that has happened already f is called at once. f may
+// OnOverrun makes the session call f, once, when the stream loses what it holds because
+// the agent's memory for input is used up and nobody reads the stream. Bytes that the
+// peer writes are then thrown away, as after Discard; this side's direction is still
+// the caller's to end. If that has happened already, OnOverrun calls f at once. f may
 // be called from any goroutine, and must not block.
 func (s *Stream) OnOverrun(f func()) {
 	s.mu.Lock()
@@ -385,7 +385,7 @@ func (s *Stream) OnReset(f func()) {
 	}
 }
 
-// overrun discards the stream for want of memory.
+// overrun discards the stream because memory is short.
 func (s *Stream) overrun() {
 	s.mu.Lock()
 	s.overran = true

@@ -15,7 +15,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 )
 
-func TestReadEndsAfterAllThatWasWrittenBeforeClose(t *testing.T) {
+func TestReadReturnsAllBytesBeforeEOF(t *testing.T) {
 	p := newPair(t)
 	host, agent := p.stream(t)
 	sent := make([]byte, 200<<10) // within the window: nobody reads yet
@@ -169,7 +169,7 @@ func TestDiscardEndsABlockedRead(t *testing.T) {
 
 // Streams that end in all sorts of ways, many at a time, lose none of what the
 // others carry.
-func TestStreamsLoseNothingWhileOthersAreDiscarded(t *testing.T) {
+func TestDiscardLosesNothingOfOtherStreams(t *testing.T) {
 	p := newPair(t)
 	var all sync.WaitGroup
 	for seed := range uint64(200) {
@@ -278,7 +278,7 @@ func streamThatNobodyClaimsIsEnded(t *testing.T) {
 
 // In a guest that is too busy to read requests, the one that names a stream may
 // have come and wait to be read.
-func TestStreamDoesNotExpireWhileRequestsAreUnread(t *testing.T) {
+func TestStreamLivesWhileRequestsAreUnread(t *testing.T) {
 	synctest.Test(t, streamDoesNotExpireWhileRequestsAreUnread)
 }
 

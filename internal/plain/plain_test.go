@@ -142,7 +142,7 @@ func TestCheckReadsNoMessagesOfTests(t *testing.T) {
 	}
 }
 
-func TestCheckAllSkipsTestdataAndHiddenDirectories(t *testing.T) {
+func TestCheckAllSkipsTestdataAndHidden(t *testing.T) {
 	file := &fstest.MapFile{Data: []byte("It says so.\n")}
 	all, err := plain.CheckAll(fstest.MapFS{
 		"a/b.md": file, "a/testdata/b.md": file, ".git/b.md": file, "bin/b.md": file, "a/b.txt": file,

@@ -49,12 +49,12 @@ func (v *vmm) serve(ln net.Listener, script func(net.Conn)) {
 		return
 	}
 	defer conn.Close()
-	// Whatever happens, the test ends.
+	// The test ends in any case.
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	script(conn)
 }
 
-// connectLine reads the line that asks for a port. It reports what is no such line.
+// connectLine reads the line that asks for a port. It reports an error for another line.
 func connectLine(t *testing.T, conn net.Conn) {
 	t.Helper()
 	line, err := bufio.NewReader(io.LimitReader(conn, int64(len("CONNECT 1024\n")))).ReadString('\n')
@@ -146,8 +146,7 @@ func TestDialHybridLosesNoByteBehindTheOK(t *testing.T) {
 	}
 }
 
-// pipeVMM returns the two ends of a connection of which each Read takes from
-// one Write.
+// pipeVMM returns the two ends of a connection. A Read takes from one Write only.
 func pipeVMM(t *testing.T) (host, guest net.Conn) {
 	t.Helper()
 	host, guest = net.Pipe()
@@ -158,7 +157,7 @@ func pipeVMM(t *testing.T) (host, guest net.Conn) {
 
 // VMMs are known to drop what comes behind CONNECT before they have answered,
 // and to take a CONNECT in pieces for a bad one.
-func TestDialHybridSendsConnectInOneWriteAndNothingMore(t *testing.T) {
+func TestDialHybridSendsConnectInOneWrite(t *testing.T) {
 	host, guest := pipeVMM(t)
 	result := make(chan error, 1)
 	var wg sync.WaitGroup
@@ -183,7 +182,7 @@ func TestDialHybridSendsConnectInOneWriteAndNothingMore(t *testing.T) {
 	}
 }
 
-func TestDialHybridConnIsTheGuestsInBothDirections(t *testing.T) {
+func TestDialHybridConnectsBothDirections(t *testing.T) {
 	v := startVMM(t, func(conn net.Conn) {
 		connectLine(t, conn)
 		reply(t, conn, "OK 1024\n")
@@ -266,7 +265,7 @@ func endsWith(ctx context.Context, t *testing.T, v *vmm, want error) {
 	<-v.done // so the host has hung up
 }
 
-func TestDialHybridDoesNotConnectWithAContextThatHasEnded(t *testing.T) {
+func TestDialHybridFailsIfTheContextHasEnded(t *testing.T) {
 	v := startVMM(t, func(net.Conn) { t.Error("connected to the VMM") })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -323,9 +322,9 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A VMM hangs up where nothing listens in the guest. What the host sees of it
-// depends on how far the VMM and the host have come.
-func TestDialHybridSaysErrNoAnswerWhereTheVMMHangsUp(t *testing.T) {
+// A VMM hangs up if nothing listens in the guest. The host gets different errors,
+// depending on how far the VMM and the host have come.
+func TestDialHybridErrNoAnswerIfTheVMMHangsUp(t *testing.T) {
 	v := startVMM(t, func(conn net.Conn) { connectLine(t, conn) })
 	if err := refused(patiently(t), t, v); !errors.Is(err, transport.ErrNoAnswer) {
 		t.Errorf("after it has read CONNECT: %v", err)

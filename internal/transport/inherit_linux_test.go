@@ -43,7 +43,7 @@ func closed(fd int) bool {
 	return err != nil
 }
 
-func TestInheritedUnixListenerServesAndLeavesTheSocketToItsOwner(t *testing.T) {
+func TestInheritedUnixListenerLeavesItsFile(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
 	owner := boundElsewhere(t, path)
 	fd := descriptor(t, owner.File)
@@ -82,7 +82,7 @@ func socket(t *testing.T, family, kind int) int {
 	return fd
 }
 
-func TestInheritRefusesWhatIsNoListenerAndClosesIt(t *testing.T) {
+func TestInheritRejectsAndClosesNonListeners(t *testing.T) {
 	for want, fd := range map[string]int{
 		"not a listening socket: socket operation on non-socket": descriptor(t, func() (*os.File, error) { return os.Open(os.DevNull) }),
 		"socket of address family 2: want AF_VSOCK":              socket(t, unix.AF_INET, unix.SOCK_STREAM),

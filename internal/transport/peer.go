@@ -51,8 +51,8 @@ type Policy struct {
 	Refused func(Peer, error)
 }
 
-// Admit says who is at the other end of conn, and whether it may connect: the
-// error wraps [ErrRefused] where it may not. It reads nothing from conn.
+// Admit says who is at the other end of conn, and whether it may connect: if not, the
+// error wraps [ErrRefused]. It reads nothing from conn.
 func (p Policy) Admit(conn net.Conn) (Peer, error) {
 	if u, ok := conn.(*net.UnixConn); ok {
 		return admitUnix(u)

@@ -60,7 +60,7 @@ func TestPolicySaysWhomItRefuses(t *testing.T) {
 	}
 }
 
-// Who cannot be told is not served, whatever the policy.
+// A peer that cannot be identified is not served, under any policy.
 func TestPolicyRefusesOtherNetworks(t *testing.T) {
 	allowed := transport.Policy{CIDs: []uint32{0, 1, 2, 3}}
 	for _, addr := range []net.Addr{
@@ -85,7 +85,7 @@ func TestPolicyServesItsOwnUserOverUnix(t *testing.T) {
 	}
 }
 
-func TestPolicyRefusesAUnixConnOfWhichItCannotTellThePeer(t *testing.T) {
+func TestPolicyRefusesUnknownUnixPeers(t *testing.T) {
 	_, agent := connect(t, listen(t, filepath.Join(socketDir(t), "s")))
 	_ = agent.Close()
 	peer, err := transport.Policy{}.Admit(agent)

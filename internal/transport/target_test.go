@@ -59,7 +59,7 @@ func TestParseTargetAndItsStringAgree(t *testing.T) {
 	}
 }
 
-func TestParseTargetTakesTheDefaultPortWhereThereIsNone(t *testing.T) {
+func TestParseTargetUsesTheDefaultPort(t *testing.T) {
 	for s, want := range map[string]transport.Target{
 		"vsock://3":             vsockTarget(3, 1024),
 		"hvsock:///run/vm.sock": hybridTarget("/run/vm.sock", 1024),
@@ -160,7 +160,7 @@ func TestParseAddressAndItsStringAgree(t *testing.T) {
 	}
 }
 
-func TestParseAddressTakesTheDefaultPortWhereThereIsNone(t *testing.T) {
+func TestParseAddressUsesTheDefaultPort(t *testing.T) {
 	want := transport.Address{Scheme: "vsock", Port: transport.DefaultPort}
 	if got, err := transport.ParseAddress("vsock://"); got != want || err != nil {
 		t.Errorf("%+v, %v", got, err)

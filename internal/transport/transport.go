@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// DefaultPort is the vsock port of an agent where none is given.
+// DefaultPort is the vsock port of an agent if none is given.
 const DefaultPort = 1024
 
 // Context ids, from linux/vm_sockets.h.
@@ -46,9 +46,9 @@ type Target struct {
 //	hvsock:///PATH[:PORT]      the VMM's Unix socket: Firecracker, Cloud Hypervisor
 //	unix:///PATH[?uid=UID]     an agent that listens on a Unix socket
 //
-// PORT is [DefaultPort] where it is left out. What follows
-// the last colon of a path is its port. UID is [Target.UID]; a path may contain
-// question marks. On Windows /C:/PATH is C:/PATH. The error says what is wrong with s.
+// If PORT is left out, it is [DefaultPort]. The text after the last colon of a path is
+// its port. UID is [Target.UID]; a path may contain question marks. On Windows /C:/PATH
+// is C:/PATH. The error says what is wrong with s.
 func ParseTarget(s string) (Target, error) {
 	scheme, rest, err := splitScheme(s, "vsock://CID:PORT, hvsock:///PATH:PORT or unix:///PATH")
 	if err != nil {
@@ -93,8 +93,8 @@ type Address struct {
 	Path   string // unix
 }
 
-// ParseAddress parses vsock://[:PORT] or unix:///PATH. PORT is [DefaultPort]
-// where it is left out.
+// ParseAddress parses vsock://[:PORT] or unix:///PATH. If PORT is left out, it is
+// [DefaultPort].
 func ParseAddress(s string) (Address, error) {
 	scheme, rest, err := splitScheme(s, "vsock://:PORT or unix:///PATH")
 	if err != nil {
@@ -186,7 +186,7 @@ func parseUnix(rest string) (path string, uid uint32, err error) {
 // parseUID takes no 0: without a uid root is served, and this user besides.
 func parseUID(s string) (uint32, error) {
 	n, err := strconv.ParseUint(s, 10, 32)
-	if err != nil || n == 0 || n == 1<<32-1 { // 2^32-1 is no user: (uid_t)-1
+	if err != nil || n == 0 || n == 1<<32-1 { // 2^32-1 is (uid_t)-1, which means no user
 		return 0, fmt.Errorf("uid %q: want a number from 1 to %d", s, uint32(1<<32-2))
 	}
 	return uint32(n), nil

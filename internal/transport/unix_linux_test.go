@@ -117,7 +117,7 @@ func TestDialUnixSaysWhyItCannot(t *testing.T) {
 	}
 }
 
-func TestDialDoesNotConnectWithAContextThatHasEnded(t *testing.T) {
+func TestDialFailsIfTheContextHasEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	ln := listen(t, filepath.Join(socketDir(t), "s"))
@@ -138,7 +138,7 @@ func TestDialAndListenKnowNoOtherScheme(t *testing.T) {
 
 // The umask belongs to the whole process: no other test of this package may
 // run at the same time.
-func TestListenUnixMakesASocketForItsUserAloneWhateverTheUmask(t *testing.T) {
+func TestListenUnixIgnoresTheUmask(t *testing.T) {
 	for _, umask := range []int{0, 0o022, 0o777} {
 		path := filepath.Join(socketDir(t), "s")
 		before := syscall.Umask(umask)
@@ -160,7 +160,7 @@ func TestListenUnixTakesOverAStaleSocket(t *testing.T) {
 	connect(t, listen(t, path))
 }
 
-func TestListenUnixRefusesASocketInUseAndLeavesItAlone(t *testing.T) {
+func TestListenUnixLeavesASocketInUseAlone(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
 	first := listen(t, path)
 	second, err := transport.Listen(unixAddress(path), transport.Policy{})

@@ -15,8 +15,8 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
 )
 
-// This test program plays one of these roles, as another user, where the
-// variable asks for it.
+// This test program plays one of these roles, as another user, if the variable asks for
+// it.
 const (
 	roleVariable   = "TRANSPORT_TEST_ROLE"
 	socketVariable = "TRANSPORT_TEST_SOCKET"
@@ -93,8 +93,8 @@ func playEars(socket string) error {
 	return err
 }
 
-// startOther starts another user's program that listens on socket. What it
-// prints after that is to be read from out.
+// startOther starts another user's program that listens on socket. The caller reads its
+// later output from out.
 func startOther(t *testing.T, role, socket string) (cmd *exec.Cmd, out io.Reader) {
 	t.Helper()
 	cmd = asOtherUser(t, role, socket)
@@ -167,7 +167,7 @@ func TestPolicyRefusesAnotherUserOverUnix(t *testing.T) {
 	}
 }
 
-func TestListenUnixKeepsAnotherUserOutByTheSocketsMode(t *testing.T) {
+func TestListenUnixModeKeepsOtherUsersOut(t *testing.T) {
 	dir := socketDir(t)
 	socket := filepath.Join(dir, "s")
 	cmd := asOtherUser(t, roleHost, socket)

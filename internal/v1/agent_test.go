@@ -49,7 +49,7 @@ func TestTranscriptsPlayedToTheClient(t *testing.T) {
 	}
 }
 
-func TestAgentThatIsCutAnywhereIsAnErrorThatSaysWhatMayHaveRun(t *testing.T) {
+func TestCutAgentErrorSaysWhetherItMayHaveRun(t *testing.T) {
 	for _, tr := range readTranscripts(t) {
 		says := strings.Join(tr.agent, "")
 		started := strings.Index(says, "\n") + 1
@@ -105,7 +105,7 @@ func TestAgentThatBreaksTheRulesIsAnError(t *testing.T) {
 	}
 }
 
-func TestFirstCommandCostsOneReconnectAndLaterOnesNone(t *testing.T) {
+func TestFirstCommandCostsOneReconnect(t *testing.T) {
 	serve := func(nc net.Conn, _ *v1.Frame, _ *v1.Reader) {
 		_, _ = io.WriteString(nc, begun+`{"type":"exit"}`+"\n")
 	}
@@ -121,7 +121,7 @@ func TestFirstCommandCostsOneReconnectAndLaterOnesNone(t *testing.T) {
 	}
 }
 
-func TestCommandsAtOnceOnANewClientAllFindOutTogether(t *testing.T) {
+func TestConcurrentCommandsFindVersion1Together(t *testing.T) {
 	serve := func(nc net.Conn, _ *v1.Frame, _ *v1.Reader) {
 		_, _ = io.WriteString(nc, begun+`{"type":"exit"}`+"\n")
 	}
@@ -198,7 +198,7 @@ func TestMergedOutputKeepsItsOrder(t *testing.T) {
 	}
 }
 
-func TestReaderThatIsSlowHoldsUpItsAgentAndNobodyElse(t *testing.T) {
+func TestSlowReaderHoldsUpOnlyItsAgent(t *testing.T) {
 	line := `{"type":"stdout","data":"` + encode(strings.Repeat("x", 30_000)) + `"}` + "\n"
 	stalled := make(chan struct{})
 	var once sync.Once
@@ -286,7 +286,7 @@ func TestInputOfManyCommandsThatDoNotReadIsKept(t *testing.T) {
 	all.Wait()
 }
 
-func TestCommandWhoseConnectionCannotBeMadeHasNotRun(t *testing.T) {
+func TestFailedDialMeansTheCommandHasNotRun(t *testing.T) {
 	a := startOld(t, hanging)
 	down := errors.New("the VM is off")
 	var off sync.Map
@@ -313,7 +313,7 @@ func TestCommandWhoseConnectionCannotBeMadeHasNotRun(t *testing.T) {
 	}
 }
 
-func TestAgentThatRefusesBeforeItIsAskedIsFoundOutToo(t *testing.T) {
+func TestEarlyRefusalFallsBackToVersion1(t *testing.T) {
 	a := startOld(t, func(nc net.Conn, _ *v1.Frame, _ *v1.Reader) {
 		_, _ = io.WriteString(nc, begun+`{"type":"exit"}`+"\n")
 	})

@@ -120,7 +120,7 @@ func TestHostThatHangsUpAnywhereLeavesNothing(t *testing.T) {
 	allEnded(t, a)
 }
 
-func TestHostThatBreaksTheRulesIsToldOnceAndItsCommandEnded(t *testing.T) {
+func TestProtocolViolationIsReportedOnce(t *testing.T) {
 	a := agenttest.Start(t)
 	running := exec("sleep", "1000")
 	for name, tc := range map[string]struct{ says, want string }{
@@ -231,7 +231,7 @@ func TestLongLinesOfAllHostsAreBounded(t *testing.T) {
 	_ = nc.Close()
 }
 
-func TestHostThatReadsOnlyAfterTheExitLosesNothing(t *testing.T) {
+func TestHostThatReadsAfterTheExitLosesNothing(t *testing.T) {
 	a := agenttest.Start(t)
 	const size = 3 << 20
 	nc := a.Dial(t)
@@ -265,7 +265,7 @@ func TestAnswerOutlastsInputThatNobodyHasRead(t *testing.T) {
 	_ = nc.Close()
 }
 
-func TestHostThatNeverReadsHoldsUpItsCommandAndIsForgottenWhenItHangsUp(t *testing.T) {
+func TestHangUpEndsACommandWithUnreadOutput(t *testing.T) {
 	a := agenttest.Start(t)
 	nc := a.Dial(t)
 	say(t, nc, exec("yes"))
@@ -280,7 +280,7 @@ func TestHostThatNeverReadsHoldsUpItsCommandAndIsForgottenWhenItHangsUp(t *testi
 	allEnded(t, a)
 }
 
-func TestHostThatHangsUpBehindInputThatNobodyReadsEndsItsCommand(t *testing.T) {
+func TestHangUpEndsACommandWithUnreadInput(t *testing.T) {
 	a := agenttest.Start(t)
 	nc := a.Dial(t)
 	say(t, nc, exec("sleep", "1000"))
@@ -293,7 +293,7 @@ func TestHostThatHangsUpBehindInputThatNobodyReadsEndsItsCommand(t *testing.T) {
 	allEnded(t, a)
 }
 
-func TestExitThatLooksLikeSuccessAndIsNoneIsAnError(t *testing.T) {
+func TestExitThatOnlyLooksLikeSuccessIsAnError(t *testing.T) {
 	a := agenttest.StartWith(t, func(c *session.Config) { c.ShutdownGrace = agenttest.Patience / 2 }) // it exits by itself
 	nc := a.Dial(t)
 	say(t, nc, exec("sh", "-c", `trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done`))

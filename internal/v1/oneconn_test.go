@@ -14,7 +14,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/client"
 )
 
-func TestWhatVersion1CannotDoIsUnsupportedAndNamesTheVersion(t *testing.T) {
+func TestVersion1OptionsItLacksAreUnsupported(t *testing.T) {
 	serve, _ := player(t, "")
 	a := startOld(t, serve)
 	c := dialOld(t, a)
@@ -52,7 +52,7 @@ func TestConnectionIntoTheGuestIsUnsupported(t *testing.T) {
 	}
 }
 
-func TestClientThatHasNoOtherConnectionSaysWhyItsOwnHasEnded(t *testing.T) {
+func TestNewClientErrorSaysWhyTheConnectionEnded(t *testing.T) {
 	near, far := socketpair(t)
 	c, err := client.DialWith(t.Context(), func(context.Context) (net.Conn, error) { return near, nil })
 	if err != nil {

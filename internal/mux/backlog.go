@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// An inbox holds the streams that the host has opened until they are claimed.
+// An acceptBacklog holds the streams that the host has opened until they are claimed.
 //
 // A stream goes through: arrived → claimed, or arrived → expired. Expired ones
 // are discarded. Arrival and claim may come in either order: the accept loop
 // and the reader of the control stream are two goroutines.
-type inbox struct {
+type acceptBacklog struct {
 	first chan *Stream // the control stream
 
 	mu      sync.Mutex
@@ -32,13 +32,13 @@ type waiting struct {
 // sweepTime is how often the streams that wait are looked at.
 const sweepTime = ClaimTimeout / 4
 
-func newInbox() *inbox {
-	b := &inbox{first: make(chan *Stream, 1), waiting: make(map[uint32]waiting)}
+func newAcceptBacklog() *acceptBacklog {
+	b := &acceptBacklog{first: make(chan *Stream, 1), waiting: make(map[uint32]waiting)}
 	b.sweep = time.AfterFunc(never, b.expire)
 	return b
 }
 
-func (b *inbox) put(s *Stream) {
+func (b *acceptBacklog) put(s *Stream) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.control == nil {
@@ -58,7 +58,7 @@ func (b *inbox) put(s *Stream) {
 }
 
 // expire discards the streams that nobody has claimed in time.
-func (b *inbox) expire() {
+func (b *acceptBacklog) expire() {
 	for _, s := range b.expired(time.Now()) {
 		s.Discard()
 	}
@@ -67,7 +67,7 @@ func (b *inbox) expire() {
 // expired takes them out. A request that names one may have come already: a guest
 // may be too busy for requests to be read for much longer than ClaimTimeout. They
 // are all kept then.
-func (b *inbox) expired(now time.Time) (streams []*Stream) {
+func (b *acceptBacklog) expired(now time.Time) (streams []*Stream) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for id, w := range b.waiting {
@@ -82,22 +82,22 @@ func (b *inbox) expired(now time.Time) (streams []*Stream) {
 	return streams
 }
 
-func (b *inbox) take(id uint32) *Stream {
+func (b *acceptBacklog) take(id uint32) *Stream {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.takeLocked(id)
 }
 
-func (b *inbox) takeLocked(id uint32) *Stream {
+func (b *acceptBacklog) takeLocked(id uint32) *Stream {
 	s := b.waiting[id].stream
 	delete(b.waiting, id)
 	return s
 }
 
-// claim waits for stream id until ended is closed or ClaimTimeout has passed:
-// ids need not arrive in order, so that there is no telling one that has come
-// and gone from one that is yet to come.
-func (b *inbox) claim(id uint32, ended <-chan struct{}) (*Stream, error) {
+// claim waits for stream id until ended is closed or ClaimTimeout has passed. Ids need
+// not arrive in order, so claim cannot tell one that has come and gone from one that is
+// yet to come.
+func (b *acceptBacklog) claim(id uint32, ended <-chan struct{}) (*Stream, error) {
 	s, next := b.look(id)
 	if s != nil { // as mostly: the request comes behind its streams
 		return s, nil
@@ -117,7 +117,7 @@ func (b *inbox) claim(id uint32, ended <-chan struct{}) (*Stream, error) {
 }
 
 // look returns the stream, or a channel that the next arrival closes.
-func (b *inbox) look(id uint32) (*Stream, <-chan struct{}) {
+func (b *acceptBacklog) look(id uint32) (*Stream, <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if s := b.takeLocked(id); s != nil {
@@ -130,7 +130,7 @@ func (b *inbox) look(id uint32) (*Stream, <-chan struct{}) {
 }
 
 // close discards what was never claimed.
-func (b *inbox) close() {
+func (b *acceptBacklog) close() {
 	b.mu.Lock()
 	unclaimed := b.waiting
 	b.waiting = nil

@@ -35,23 +35,23 @@ const (
 )
 
 var (
-	errOutletEnded = errors.New("writer stopped")
-	errFlood       = errors.New("the peer does not read its replies")
+	errWriterStopped = errors.New("writer stopped")
+	errFlood         = errors.New("the peer does not read its replies")
 )
 
-// An outlet writes frames to the connection, each with its body by one call. A
+// An frameWriter writes frames to the connection, each with its body by one call. A
 // stream's writer writes its own, without a goroutine in between, and waits its
 // turn while another does; a short one is put down for that one's turn to end.
 // Frames without a body never wait: they are put down, and go out with the next
-// frame that has one, or by a goroutine of the outlet's own. So nothing but
+// frame that has one, or by a goroutine of the frameWriter's own. So nothing but
 // Stream.Write is held up by a peer that does not read.
 //
 // A write that has succeeded may yet be lost, as with any socket. A connection
 // that cannot be written to may still have something to read, the peer's reason
 // for closing it: so it is read for readTime more.
-type outlet struct {
+type frameWriter struct {
 	conn    io.ReadWriteCloser
-	vectors io.Writer // conn, or what is below it, where it can writev(2); else nil
+	vectors io.Writer // conn, or the connection below it, if that can writev(2); else nil
 	patient frameFlags
 
 	wake chan struct{} // has a token when small is to be written
@@ -80,17 +80,17 @@ var joinedBuffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-// newOutlet makes one that begins with the bytes of preface.
-func newOutlet(conn io.ReadWriteCloser, preface string, patient frameFlags) *outlet {
-	o := &outlet{
+// newFrameWriter makes one that begins with the bytes of preface.
+func newFrameWriter(conn io.ReadWriteCloser, preface string, patient frameFlags) *frameWriter {
+	w := &frameWriter{
 		conn: conn, vectors: vectored(conn), patient: patient,
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 		small: append(make([]byte, 0, 512), preface...),
 	}
-	o.change = sync.NewCond(&o.mu)
-	o.timer = time.AfterFunc(never, o.outOfPatience)
-	go o.run() // stopped by close, or by a failed write; wait waits for it
-	return o
+	w.change = sync.NewCond(&w.mu)
+	w.timer = time.AfterFunc(never, w.outOfPatience)
+	go w.run() // stopped by close, or by a failed write; wait waits for it
+	return w
 }
 
 // An unwrapper is a connection that changes only how another one is read.
@@ -109,11 +109,11 @@ func vectored(conn io.ReadWriteCloser) io.Writer {
 }
 
 // frame is how many of n bytes the next frame has.
-func (o *outlet) frame(n int) int {
+func (w *frameWriter) frame(n int) int {
 	switch {
 	case n <= MaxFrame:
 		return n
-	case o.vectors != nil: // not vsock: nothing is cut into packets
+	case w.vectors != nil: // not vsock: nothing is cut into packets
 		return MaxFrame
 	default:
 		return packedFrame
@@ -123,277 +123,277 @@ func (o *outlet) frame(n int) int {
 // write writes a frame with its body, which is no longer used when it returns.
 // It blocks while the connection takes no bytes. An urgent one comes before
 // those that wait.
-func (o *outlet) write(h header, body []byte, urgent bool) error {
-	if o.putBody(h, body, false) {
+func (w *frameWriter) write(h header, body []byte, urgent bool) error {
+	if w.putBody(h, body, false) {
 		return nil
 	}
-	head, err := o.takeTurn(urgent)
+	head, err := w.takeTurn(urgent)
 	if err != nil {
 		return err
 	}
-	n, err := o.emit(h.appendTo(head), body)
-	o.endTurn(head, n, err)
+	n, err := w.emit(h.appendTo(head), body)
+	w.endTurn(head, n, err)
 	if err != nil {
-		return errOutletEnded
+		return errWriterStopped
 	}
 	return nil
 }
 
-// putBody puts a frame with a short body down, where somebody else has the turn:
-// what gathers meanwhile goes out together. A patient one is put down in any case,
-// and waits for company.
-func (o *outlet) putBody(h header, body []byte, patient bool) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.taken && !patient || o.ended() || len(body) > joinedBody || len(o.small) > MaxFrame {
+// putBody puts down a frame with a short body if somebody else has the turn: frames
+// that gather meanwhile go out together. It puts down a patient one in any case, which
+// waits for company. It returns false if it has not put the frame down.
+func (w *frameWriter) putBody(h header, body []byte, patient bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.taken && !patient || w.endedLocked() || len(body) > joinedBody || len(w.small) > MaxFrame {
 		return false
 	}
-	o.small = append(h.appendTo(o.small), body...)
+	w.small = append(h.appendTo(w.small), body...)
 	if patient {
-		o.arm(patientTime)
+		w.armLocked(patientTime)
 	} else {
-		o.hurry = true
+		w.hurry = true
 	}
 	return true
 }
 
 // put puts a frame without a body down. It never blocks.
-func (o *outlet) put(h header) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.ended() {
+func (w *frameWriter) put(h header) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.endedLocked() {
 		return // it does not matter any more
 	}
-	o.small = h.appendTo(o.small)
+	w.small = h.appendTo(w.small)
 	switch {
 	case h.kind == kindGoAway:
-		o.arm(patientTime)
-	case h.kind == kindPing || h.flags&o.patient == 0:
-		o.hurry = true
+		w.armLocked(patientTime)
+	case h.kind == kindPing || h.flags&w.patient == 0:
+		w.hurry = true
 	case h.flags&flagFIN != 0:
-		o.arm(endTime)
+		w.armLocked(endTime)
 	default:
-		o.arm(patientTime)
+		w.armLocked(patientTime)
 	}
-	o.wakeRun()
+	w.wakeRunLocked()
 }
 
-// arm bounds how long small waits for company, if nothing does. It is called with mu
+// armLocked bounds how long small waits for company, if nothing does. It is called with mu
 // held.
-func (o *outlet) arm(d time.Duration) {
-	if !o.armed {
-		o.armed = true
-		o.timer.Reset(d)
+func (w *frameWriter) armLocked(d time.Duration) {
+	if !w.armed {
+		w.armed = true
+		w.timer.Reset(d)
 	}
 }
 
 // answer is put for what the peer has asked for.
-func (o *outlet) answer(h header) error {
-	o.put(h)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.small) > maxSmall {
+func (w *frameWriter) answer(h header) error {
+	w.put(h)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.small) > maxSmall {
 		return errFlood
 	}
 	return nil
 }
 
-// wakeRun is called with mu held.
-func (o *outlet) wakeRun() {
-	if !o.hurry || o.taken || len(o.small) == 0 {
+// wakeRunLocked is called with mu held.
+func (w *frameWriter) wakeRunLocked() {
+	if !w.hurry || w.taken || len(w.small) == 0 {
 		return // whoever has the turn looks again at its end
 	}
 	select {
-	case o.wake <- struct{}{}:
+	case w.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (o *outlet) outOfPatience() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.armed = false
-	o.hurry = true
-	o.wakeRun()
+func (w *frameWriter) outOfPatience() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.armed = false
+	w.hurry = true
+	w.wakeRunLocked()
 }
 
 // run writes what has been put down and goes with nothing else.
-func (o *outlet) run() {
-	defer close(o.done)
-	for range o.wake {
-		o.mu.Lock()
-		if o.ended() {
-			o.mu.Unlock()
+func (w *frameWriter) run() {
+	defer close(w.done)
+	for range w.wake {
+		w.mu.Lock()
+		if w.endedLocked() {
+			w.mu.Unlock()
 			return
 		}
-		if o.taken || len(o.small) == 0 {
-			o.mu.Unlock()
+		if w.taken || len(w.small) == 0 {
+			w.mu.Unlock()
 			continue
 		}
-		o.taken = true
-		head := o.takeSmall()
-		o.mu.Unlock()
-		n, err := o.conn.Write(head)
-		o.endTurn(head, int64(n), err)
+		w.taken = true
+		head := w.takeSmallLocked()
+		w.mu.Unlock()
+		n, err := w.conn.Write(head)
+		w.endTurn(head, int64(n), err)
 	}
 }
 
-// takeSmall is called with mu held, by whoever has the turn.
-func (o *outlet) takeSmall() []byte {
-	head := o.small
-	o.small, o.spare = o.spare[:0], nil
-	o.hurry = false
-	if o.armed {
-		o.armed = false
-		o.timer.Stop()
+// takeSmallLocked is called with mu held, by whoever has the turn.
+func (w *frameWriter) takeSmallLocked() []byte {
+	head := w.small
+	w.small, w.spare = w.spare[:0], nil
+	w.hurry = false
+	if w.armed {
+		w.armed = false
+		w.timer.Stop()
 	}
 	return head
 }
 
 // takeTurn waits for the turn, and returns the frames that go out first. Turns
 // come in the order in which they were asked for.
-func (o *outlet) takeTurn(urgent bool) (head []byte, err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.taken && !o.ended() {
-		o.awaitTurn(urgent)
-		if o.ended() { // the turn may have been handed over just before
-			o.taken = false
-			o.dismiss()
+func (w *frameWriter) takeTurn(urgent bool) (head []byte, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.taken && !w.endedLocked() {
+		w.awaitTurnLocked(urgent)
+		if w.endedLocked() { // the turn may have been handed over just before
+			w.taken = false
+			w.dismissLocked()
 		}
 	}
-	if o.ended() {
-		return nil, errOutletEnded
+	if w.endedLocked() {
+		return nil, errWriterStopped
 	}
-	o.taken = true
-	return o.takeSmall(), nil
+	w.taken = true
+	return w.takeSmallLocked(), nil
 }
 
-// awaitTurn is called with mu held, and lets go of it meanwhile.
-func (o *outlet) awaitTurn(urgent bool) {
+// awaitTurnLocked is called with mu held, and lets go of it meanwhile.
+func (w *frameWriter) awaitTurnLocked(urgent bool) {
 	mine := make(chan struct{}, 1)
-	o.queue = append(o.queue, mine)
+	w.queue = append(w.queue, mine)
 	if urgent {
-		copy(o.queue[1:], o.queue)
-		o.queue[0] = mine
+		copy(w.queue[1:], w.queue)
+		w.queue[0] = mine
 	}
-	o.mu.Unlock()
+	w.mu.Unlock()
 	<-mine
-	o.mu.Lock()
+	w.mu.Lock()
 }
 
 // endTurn hands the turn to the next in the queue. head is takeSmall's. n bytes have been
 // written, and then err was the result.
-func (o *outlet) endTurn(head []byte, n int64, err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.sent += uint64(max(n, 0))
+func (w *frameWriter) endTurn(head []byte, n int64, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sent += uint64(max(n, 0))
 	if cap(head) <= 64<<10 {
-		o.spare = head
+		w.spare = head
 	}
-	if err != nil && o.broken == nil {
-		o.broken = err
+	if err != nil && w.broken == nil {
+		w.broken = err
 		// Nobody waits for it: it ends what the peer's end has not ended.
-		time.AfterFunc(readTime, func() { _ = o.conn.Close() })
+		time.AfterFunc(readTime, func() { _ = w.conn.Close() })
 	}
 	switch {
-	case o.ended():
-		o.taken = false
-		o.dismiss()
-	case len(o.queue) > 0:
-		o.queue[0] <- struct{}{}
-		o.queue = append(o.queue[:0], o.queue[1:]...)
+	case w.endedLocked():
+		w.taken = false
+		w.dismissLocked()
+	case len(w.queue) > 0:
+		w.queue[0] <- struct{}{}
+		w.queue = append(w.queue[:0], w.queue[1:]...)
 	default:
-		o.taken = false
-		o.wakeRun()
+		w.taken = false
+		w.wakeRunLocked()
 	}
-	o.change.Broadcast()
+	w.change.Broadcast()
 }
 
-// dismiss tells everybody that nothing more is written. It is called with mu held.
-func (o *outlet) dismiss() {
-	for _, waiting := range o.queue {
+// dismissLocked tells everybody that nothing more is written. It is called with mu held.
+func (w *frameWriter) dismissLocked() {
+	for _, waiting := range w.queue {
 		waiting <- struct{}{}
 	}
-	o.queue = nil
+	w.queue = nil
 	select {
-	case o.wake <- struct{}{}:
+	case w.wake <- struct{}{}:
 	default:
 	}
 }
 
 // emit writes head and body by one call. The caller has the turn. It returns how many bytes
 // were written.
-func (o *outlet) emit(head, body []byte) (int64, error) {
+func (w *frameWriter) emit(head, body []byte) (int64, error) {
 	switch {
-	case len(body) > joinedBody && o.vectors != nil:
-		o.two = [2][]byte{head, body}
-		o.buffers = o.two[:]
-		n, err := o.buffers.WriteTo(o.vectors)
-		o.two = [2][]byte{}
+	case len(body) > joinedBody && w.vectors != nil:
+		w.two = [2][]byte{head, body}
+		w.buffers = w.two[:]
+		n, err := w.buffers.WriteTo(w.vectors)
+		w.two = [2][]byte{}
 		return n, err
 	case len(head)+len(body) > cap(head):
 		joined := joinedBuffers.Get().(*[]byte)
 		*joined = append(append((*joined)[:0], head...), body...)
-		n, err := o.conn.Write(*joined)
+		n, err := w.conn.Write(*joined)
 		joinedBuffers.Put(joined)
 		return int64(n), err
 	default:
-		n, err := o.conn.Write(append(head, body...))
+		n, err := w.conn.Write(append(head, body...))
 		return int64(n), err
 	}
 }
 
 // flush waits until everything has been written, the connection has failed, or
 // timeout has passed.
-func (o *outlet) flush(timeout time.Duration) {
+func (w *frameWriter) flush(timeout time.Duration) {
 	expired := false
 	timer := time.AfterFunc(timeout, func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		expired = true
-		o.change.Broadcast()
+		w.change.Broadcast()
 	})
 	defer timer.Stop()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.hurry = true
-	o.wakeRun()
-	for (len(o.small) > 0 || o.taken) && !o.ended() && !expired {
-		o.change.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hurry = true
+	w.wakeRunLocked()
+	for (len(w.small) > 0 || w.taken) && !w.endedLocked() && !expired {
+		w.change.Wait()
 	}
 }
 
-// ended says whether nothing more is written. It is called with mu held.
-func (o *outlet) ended() bool { return o.closed || o.broken != nil }
+// endedLocked says whether nothing more is written. It is called with mu held.
+func (w *frameWriter) endedLocked() bool { return w.closed || w.broken != nil }
 
 // failure returns why the connection could not be written to, or nil.
-func (o *outlet) failure() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.broken
+func (w *frameWriter) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.broken
 }
 
 // written returns how many bytes have been written.
-func (o *outlet) written() uint64 {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.sent
+func (w *frameWriter) written() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sent
 }
 
 // close closes the connection, which fails a write that is under way. It does
 // not flush, and is idempotent.
-func (o *outlet) close() {
-	o.mu.Lock()
-	o.closed = true
-	o.timer.Stop()
-	if !o.taken {
-		o.dismiss()
+func (w *frameWriter) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.timer.Stop()
+	if !w.taken {
+		w.dismissLocked()
 	}
-	o.change.Broadcast()
-	o.mu.Unlock()
-	_ = o.conn.Close()
+	w.change.Broadcast()
+	w.mu.Unlock()
+	_ = w.conn.Close()
 }
 
 // wait waits for the goroutine, after close.
-func (o *outlet) wait() { <-o.done }
+func (w *frameWriter) wait() { <-w.done }

@@ -104,7 +104,7 @@ func TestFramesOfALongWriteFillPacketsOfVsock(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.reset()
-	long := agent.Credit() // what is longer waits for the peer, and may go on with less than a packet
+	long := agent.SendWindow() // what is longer waits for the peer, and may go on with less than a packet
 	if long < 3*packet {
 		t.Fatalf("a window of %d bytes has not three packets", long)
 	}
