@@ -52,13 +52,13 @@ func main() {
 	flag.StringVar(&o.agent, "agent", "bin/cocoon-agent", "`program` under test")
 	flag.StringVar(&o.peer, "peer", "bin/bench-peer", "`program` of bench/peer")
 	flag.StringVar(&o.host, "host", "bin/bench-host", "`program` of bench/host")
-	flag.StringVar(&o.openSSH, "openssh", "", "`folder` that bench/openssh.sh has unpacked OpenSSH in; empty: the installed one")
+	flag.StringVar(&o.openSSH, "openssh", "", "`directory` that bench/openssh.sh has unpacked OpenSSH in; empty: the installed one")
 	flag.StringVar(&o.rows, "rows", "", "comma-separated `names` of the rows to measure; all: "+names(row.All)+
 		"; with -against: "+names(row.Comparisons))
 	flag.BoolVar(&o.quick, "quick", false, "fewer samples, in about a minute")
 	flag.BoolVar(&o.smoke, "smoke", false, "hardly any samples: whether everything runs, in seconds")
 	flag.BoolVar(&o.vsock, "vsock", false, "over AF_VSOCK loopback; in a guest only")
-	flag.StringVar(&o.out, "out", "", "`folder` for results.json, results.md and charts")
+	flag.StringVar(&o.out, "out", "", "`directory` for results.json, results.md and charts")
 	flag.StringVar(&o.document, "doc", "", "Markdown `file` to put results and charts into")
 	flag.BoolVar(&o.strict, "strict", false, "exit status 1 if a goal is not met")
 	flag.BoolVar(&o.gate, "gate", false,
@@ -66,7 +66,7 @@ func main() {
 	flag.StringVar(&o.against, "against", "",
 		"compare agent and client with those of the revision that is checked out in `dir`, or built there by -build; or another agent, a program")
 	flag.StringVar(&o.build, "build", "",
-		"with -against: build the programs of that revision in `folder`, for a guest without a compiler, and measure nothing")
+		"with -against: build the programs of that revision in `directory`, for a guest without a compiler, and measure nothing")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

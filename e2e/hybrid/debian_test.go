@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	debianImages   = "DEBIAN_IMAGES"   // names a folder with RELEASE.ext4, of e2e/debian/image.sh
+	debianImages   = "DEBIAN_IMAGES"   // names a directory with RELEASE.ext4, of e2e/debian/image.sh
 	debianReleases = "DEBIAN_RELEASES" // names the releases, with spaces between
 	debianPackages = "DEBIAN_PACKAGES" // likewise, for RELEASE-deb.ext4
 )

@@ -13,7 +13,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/e2e/checks"
 )
 
-// images names the environment variable with the folder of the guests that
+// images names the environment variable with the directory of the guests that
 // e2e/qemu/image.sh makes, one for each architecture.
 const images = "QEMU_IMAGES"
 
@@ -21,11 +21,11 @@ const images = "QEMU_IMAGES"
 // a device.
 func bootQEMU(t *testing.T, arch, dir, console string, flags ...string) *exec.Cmd {
 	t.Helper()
-	folder := os.Getenv(images)
-	if folder == "" {
-		t.Skipf("%s does not name a folder of guests: e2e/run.sh says why", images)
+	directory := os.Getenv(images)
+	if directory == "" {
+		t.Skipf("%s does not name a directory of guests: e2e/run.sh says why", images)
 	}
-	image := filepath.Join(folder, arch)
+	image := filepath.Join(directory, arch)
 	text, err := os.ReadFile(filepath.Join(image, "qemu"))
 	if err != nil {
 		t.Fatal(err)

@@ -125,7 +125,7 @@ func (a *agent) wantRefusals(t *testing.T, reason string) {
 	if got := a.output(t, client.Limits{}, "echo", "runs"); got != "runs\n" {
 		t.Errorf("without limits: %q", got)
 	}
-	wantGone(t, a.folder())
+	wantGone(t, a.directory())
 }
 
 // sleeper is a process in a cgroup.

@@ -55,14 +55,14 @@ func serve(t *testing.T, home, sub string) *agent {
 	return a
 }
 
-func (a *agent) folder() string {
+func (a *agent) directory() string {
 	return filepath.Join(a.home, fmt.Sprintf("cocoon-agent.%d-limits", a.Process.Pid))
 }
 
 // cgroups lists those of execs with limits.
 func (a *agent) cgroups(t *testing.T) []string {
 	t.Helper()
-	dirs, err := filepath.Glob(filepath.Join(a.folder(), "exec-*"))
+	dirs, err := filepath.Glob(filepath.Join(a.directory(), "exec-*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +309,7 @@ func TestDaemonKeepsItsLimitsAndItsCgroupUntilItEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = a.Wait()
-	wantGone(t, a.folder())
+	wantGone(t, a.directory())
 }
 
 func TestCgroupsOfAnAgentThatWasKilledAreRemovedByTheNext(t *testing.T) {
@@ -327,8 +327,8 @@ func TestCgroupsOfAnAgentThatWasKilledAreRemovedByTheNext(t *testing.T) {
 	}
 	checks.Eventually(t, "the command is dead", func() bool { return number(t, killed.cgroups(t)[0], "cgroup.events", "populated") == 0 })
 	serve(t, root, "")
-	wantGone(t, killed.folder())
-	if _, err := os.Stat(lives.folder()); err != nil {
+	wantGone(t, killed.directory())
+	if _, err := os.Stat(lives.directory()); err != nil {
 		t.Errorf("that of an agent that lives: %v", err)
 	}
 }

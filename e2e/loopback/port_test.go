@@ -37,9 +37,9 @@ func play(role string) int {
 	var err error
 	switch role {
 	case roleTake:
-		err = take(unix.VMADDR_CID_ANY)
+		err = bindOnce(unix.VMADDR_CID_ANY)
 	case roleTakeOne:
-		err = take(unix.VMADDR_CID_LOCAL)
+		err = bindOnce(unix.VMADDR_CID_LOCAL)
 	case roleConnect:
 		err = converse()
 	default:
@@ -53,7 +53,7 @@ func play(role string) int {
 	return 0
 }
 
-func take(cid uint32) error {
+func bindOnce(cid uint32) error {
 	socket, err := bindPort(cid)
 	if err != nil {
 		return err

@@ -156,7 +156,7 @@ func (a *agent) footprint() (footprint, error) {
 	return f, nil
 }
 
-// cgroups returns the folders of the agent's cgroups, of its execs and above.
+// cgroups returns the directories of the agent's cgroups, of its execs and above.
 func (a *agent) cgroups() []string {
 	var dirs []string
 	mine := fmt.Sprintf("cocoon-agent.%d", a.pid)

@@ -32,7 +32,7 @@ const (
 	roleTake = "take" // takes the agent's port
 )
 
-// units is the only folder in which systemd finds units.
+// units is the only directory in which systemd finds units.
 const units = "/run/test-units"
 
 const (
@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 	case roleBoot:
 		fmt.Fprintln(os.Stderr, boot())
 	case roleTake:
-		fmt.Fprintln(os.Stdout, take())
+		fmt.Fprintln(os.Stdout, bindAgentsPort())
 		return
 	}
 	os.Exit(1)
@@ -67,8 +67,8 @@ func boot() error {
 	return unix.Exec(manager, []string{manager, "--unit=test.target", "--show-status=no"}, env)
 }
 
-// take is what an ordinary user could do to the agent.
-func take() error {
+// bindAgentsPort is what an ordinary user could do to the agent.
+func bindAgentsPort() error {
 	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0)
 	if err != nil {
 		return err

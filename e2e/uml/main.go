@@ -6,7 +6,7 @@
 //	uml BINARY ARG…
 //
 // The guest sees the host's root read-only, an empty /tmp and /run, and, at
-// their own places, the folders of the binary, of the module that the working
+// their own places, the directories of the binary, of the module that the working
 // directory is in, and of COCOON_AGENT. It has the caller's environment and working directory; its
 // standard output and error are the caller's standard output. The exit status
 // is the command's, or 125 where the guest ended without one.
@@ -51,7 +51,7 @@ type plan struct {
 	Argv   []string
 	Env    []string
 	Cwd    string
-	Shared []string // folders of the host that the guest would not see otherwise
+	Shared []string // directories of the host that the guest would not see otherwise
 }
 
 const (
@@ -128,7 +128,7 @@ func writePlan(dir string, argv []string) error {
 	return os.WriteFile(filepath.Join(dir, planName), text, 0o600)
 }
 
-// module returns the folder of the Go module that dir is in, or dir itself.
+// module returns the directory of the Go module that dir is in, or dir itself.
 func module(dir string) string {
 	for up := dir; up != "/"; up = filepath.Dir(up) {
 		if _, err := os.Stat(filepath.Join(up, "go.mod")); err == nil {

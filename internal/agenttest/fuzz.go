@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A Script is a fuzzer's input, read as a peer's doings: a byte says what, those
-// behind it which and how. What is missing is 0.
+// A Script is a fuzzer's input, read as a peer's doings. A byte selects an action, and
+// those behind it its details. Missing bytes are 0.
 type Script []byte
 
 // Next takes the next byte.
@@ -43,7 +43,7 @@ var (
 	LastPong = []byte("\x00\x02\x00\x02\x00\x00\x00\x00\x5e\xed\x5e\xed")
 )
 
-// What may be there besides what was when fuzzing began.
+// Limits of growth since fuzzing began.
 const (
 	mostGoroutines = 50
 	mostHeap       = 256 << 20 // bytes

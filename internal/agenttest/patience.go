@@ -23,7 +23,7 @@ func Eventually(tb testing.TB, what string, done func() bool) {
 	}
 }
 
-// Within waits for f to return. Where it does not, it says what all goroutines
+// Within waits for f to return. If f takes too long, Within reports what all goroutines
 // are doing.
 func Within(tb testing.TB, what string, f func()) {
 	tb.Helper()

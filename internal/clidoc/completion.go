@@ -32,7 +32,7 @@ func (f Flag) switches() []string {
 	return words
 }
 
-// isFile reports whether the flag's value is a file or a folder.
+// isFile reports whether the flag's value is a file or a directory.
 func (f Flag) isFile() bool { return f.Value == "FILE" || f.Value == "DIR" }
 
 func (p Program) function() string { return "_" + strings.ReplaceAll(p.Name, "-", "_") }

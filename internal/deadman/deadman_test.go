@@ -70,8 +70,8 @@ var parts = map[string]func(){
 		s.Last = 50 * time.Millisecond
 		watched(s)
 		var p [2]int
-		check(unix.Pipe(p[:]))
-		check(unix.Dup3(p[1], 2, 0))
+		must(unix.Pipe(p[:]))
+		must(unix.Dup3(p[1], 2, 0))
 		fill(p[1])
 		go spinForEver()
 		runtime.GC()
@@ -112,14 +112,14 @@ var parts = map[string]func(){
 
 func watched(s deadman.Scale) *deadman.Deadman {
 	d, err := deadman.StartScaled(s)
-	check(err)
+	must(err)
 	say("watched")
 	return d
 }
 
 func say(line string) { _, _ = os.Stdout.WriteString(line + "\n") }
 
-func check(err error) {
+func must(err error) {
 	if err != nil {
 		panic(err)
 	}
@@ -141,7 +141,7 @@ func spinForEver() {
 //go:noinline
 func blockForEver() {
 	var p [2]int
-	check(unix.Pipe(p[:]))
+	must(unix.Pipe(p[:]))
 	var buffer byte
 	_, _, _ = syscall.RawSyscall(syscall.SYS_READ, uintptr(p[0]), uintptr(unsafe.Pointer(&buffer)), 1)
 }
@@ -154,13 +154,13 @@ func waitForEver(begun chan<- struct{}) {
 
 // fill writes to a pipe until it takes no more.
 func fill(pipe int) {
-	check(unix.SetNonblock(pipe, true))
+	must(unix.SetNonblock(pipe, true))
 	for {
 		if _, err := unix.Write(pipe, make([]byte, 4096)); err != nil {
 			break
 		}
 	}
-	check(unix.SetNonblock(pipe, false))
+	must(unix.SetNonblock(pipe, false))
 }
 
 // A player is a process that plays a part.

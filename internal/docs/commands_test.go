@@ -130,7 +130,7 @@ func runSteps(t *testing.T, page string, steps []step, files map[string]string) 
 	sh.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "COCOON_") || strings.HasPrefix(v, "AGENT_")
 	}), "PATH="+programDir+":"+os.Getenv("PATH"))
-	// What a page starts in the background is ended with its session.
+	// Processes that a page starts in the background end with its session.
 	sh.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	sh.Cancel = func() error { return syscall.Kill(-sh.Process.Pid, syscall.SIGKILL) }
 	sh.WaitDelay = time.Second

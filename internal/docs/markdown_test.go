@@ -1,12 +1,12 @@
 // Package docs_test holds the documentation to what the program does: blocks of
 // commands are run, programs are compiled and run, links and flags exist.
 //
-// In a page, each fenced block of the language "console" is run: a line that begins
-// with "$ " is a command for sh, the lines after it are its output, standard error
-// included. "…" stands for any text in a line, and alone on a line for any lines.
-// All blocks of a page are one session, in a directory of its own, with the program
-// in PATH. A block of Go or Python whose first line is a comment with a file name
-// is put there beforehand; hello.go is built, too, as hello.
+// Each fenced block of the language "console" in a page is run. A line with "$ " in
+// front is a command for sh. The lines after it are its output, standard error
+// included. "…" stands for any text in a line, and alone on a line for any lines. All
+// blocks of a page are one session, in a directory of its own, with the program in
+// PATH. A block of Go or Python whose first line is a comment with a file name is put
+// there beforehand; hello.go is built, too, as hello.
 package docs_test
 
 import (

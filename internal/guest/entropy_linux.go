@@ -17,11 +17,11 @@ const (
 	rndReseedCRNG = 0x5207
 )
 
-// addEntropy does what a write to /dev/urandom does not: the bytes are credited,
-// and used at once. What getrandom(2) gives from then on is fresh, to this
-// process too: the kernel counts its reseedings, and both its per-CPU generators
-// and those of the vDSO compare the count at each call. Without bytes the generator is
-// reseeded from what the kernel has collected.
+// addEntropy does what a write to /dev/urandom does not: the bytes are credited, and
+// used at once. getrandom(2) is fresh from then on, also for this process. The kernel
+// counts its reseedings, and both its per-CPU generators and those of the vDSO compare
+// the count at each call. Without bytes the generator is reseeded from what the kernel
+// has collected.
 func addEntropy(entropy []byte) error {
 	f, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
 	if err != nil {
@@ -57,7 +57,7 @@ func credit(urandom *os.File, entropy []byte) error {
 	return nil
 }
 
-// privileged says what is missing where the kernel has only said no.
+// privileged adds the missing privilege to an error of the kernel that does not name it.
 func privileged(err error, errno syscall.Errno) error {
 	if errno == unix.EPERM {
 		return fmt.Errorf("%w (needs CAP_SYS_ADMIN)", err)

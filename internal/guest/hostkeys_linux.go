@@ -18,7 +18,7 @@ import (
 // be some seconds.
 const keysTime = time.Minute
 
-// newHostKeys replaces sshd's keys where it has them by default, and has a
+// newHostKeys replaces sshd's keys if they are in their default place, and makes a
 // running sshd read them. The old ones stay until there are new ones.
 func newHostKeys(root string) (changed bool, note string, err error) {
 	if installed(root, "sshd") == "" {
@@ -100,9 +100,9 @@ func exchange(dir, made string) error {
 	return errors.Join(failed...)
 }
 
-// reload has the sshd that pidFile names begin again, as sshd(8) does on SIGHUP:
-// it read its keys when it began. Its connections live on. Where there is none,
-// or one for each connection, there is nothing to do.
+// reload makes the sshd that pidFile names begin again, as sshd(8) does on SIGHUP: it
+// read its keys when it began. Its connections live on. If there is no sshd, or one for
+// each connection, there is nothing to do.
 func reload(pidFile string) error {
 	text, err := os.ReadFile(pidFile)
 	if errors.Is(err, os.ErrNotExist) {

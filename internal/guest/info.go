@@ -2,8 +2,8 @@ package guest
 
 import "time"
 
-// Info is what kind of machine this is, and how it is doing. What cannot be
-// found out is empty or 0.
+// Info describes this machine and its state. A field that cannot be found out is empty
+// or 0.
 type Info struct {
 	Hostname string
 	OS       string // for people: PRETTY_NAME of os-release(5), else GOOS

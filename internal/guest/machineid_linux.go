@@ -23,10 +23,10 @@ func renewMachineID(root string, entropy []byte) (changed bool, note string, err
 	return changed, note + journal, nil
 }
 
-// newMachineID writes a random machine-id(5) below root: of the kernel's random
-// numbers and of entropy, so that it is new even where the kernel has not taken
-// the entropy. It owes nothing to the hardware, which a clone has in common with
-// its siblings.
+// newMachineID writes a random machine-id(5) below root. It mixes the kernel's random
+// numbers and entropy, so that the id is new even if the kernel has not taken the
+// entropy. It does not depend on the hardware, which a clone has in common with its
+// siblings.
 func newMachineID(root string, entropy []byte) (changed bool, note string, err error) {
 	var key [32]byte
 	_, _ = rand.Read(key[:]) // never fails; drawn from the kernel at each call
@@ -74,8 +74,8 @@ func stir(key [32]byte, entropy []byte) []byte {
 	return sum[:]
 }
 
-// sameFile says that systemd, at boot, has mounted the file transient, read-only,
-// on path, as it does where /etc is read-only and has no machine-id.
+// sameFile says that systemd, at boot, has mounted the file transient, read-only, on
+// path, as it does if /etc is read-only and has no machine-id.
 func sameFile(path, transient string) bool {
 	a, errA := os.Stat(path)
 	b, errB := os.Stat(transient)

@@ -11,7 +11,7 @@ import (
 // machine-id(5): 32 lower-case hexadecimal digits and a newline.
 var wellFormed = regexp.MustCompile(`^[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}\n$`)
 
-// tree makes a root with the files, whose folders it makes too.
+// tree makes a root with the files, whose directories it makes too.
 func tree(t *testing.T, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()

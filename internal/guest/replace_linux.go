@@ -9,7 +9,7 @@ import (
 )
 
 // replaceFile gives path a new text: readers see the old one or the new one. A
-// file that is a mount point, or in a read-only folder, is overwritten in place,
+// file that is a mount point, or in a read-only directory, is overwritten in place,
 // and keeps its mode.
 func replaceFile(path, text string, mode os.FileMode) error {
 	err := renameOnto(path, text, mode)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Errors of [Reseed] and its steps, by which the caller can class what went wrong.
+// Errors of [Reseed] and its steps, which class the failure for the caller.
 var (
 	// ErrEntropy says that a Seed has too little or too much entropy.
 	ErrEntropy = errors.New("entropy of the wrong length")
@@ -51,7 +51,7 @@ type Seed struct {
 // A Step is what has become of one step of [Reseed].
 type Step struct {
 	Name    string
-	Changed bool   // the guest is not as it was; also where Err says that not all was done
+	Changed bool   // the guest is not as it was; also if Err says that not all was done
 	Note    string // for people
 	Err     error
 }

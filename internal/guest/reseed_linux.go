@@ -10,8 +10,8 @@ import (
 
 func reseed(s Seed) ([]Step, error) { return s.take(""), nil }
 
-// take takes the steps below root, which is empty for /. What is random comes
-// after entropy.
+// take takes the steps below root, which is empty for /. The steps that use random
+// numbers come after entropy.
 func (s *Seed) take(root string) []Step {
 	var unseeded error
 	var taken []Step

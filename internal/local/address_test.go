@@ -34,7 +34,7 @@ func TestAddressesOfTheMachineItselfAreTaken(t *testing.T) {
 	}
 }
 
-// The agent is no way into the guest's network, and asks no resolver.
+// The agent does not lead into the guest's network, and asks no resolver.
 func TestAllOtherAddressesAreRefused(t *testing.T) {
 	for _, test := range []struct{ network, address, text string }{
 		{"", "localhost:80", `network ""`},

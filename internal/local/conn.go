@@ -78,10 +78,10 @@ func (c *Conn) endError() error {
 	return nil
 }
 
-// CopyFrom copies from src until src ends, when its WriteTo returns nil: then
-// CopyFrom tells the service so, and returns nil. Other errors are src's, or come
-// from Stop and Close. What the service does not want is thrown away. n is how
-// many bytes it has been sent.
+// CopyFrom copies from src until src ends, when its WriteTo returns nil: then CopyFrom
+// ends what the service gets, and returns nil. Other errors are src's, or come from
+// Stop and Close. Bytes that the service does not take are thrown away. n is how many
+// bytes it has been sent.
 func (c *Conn) CopyFrom(src io.WriterTo) (n int64, err error) {
 	w := writer{conn: c, wanted: true}
 	if _, err = src.WriteTo(&w); err != nil {
@@ -167,9 +167,9 @@ func (c *Conn) halt(left, patience time.Duration) {
 	_ = c.socket.SetWriteDeadline(time.Now().Add(left))
 }
 
-// Close ends the connection at once. If the service has not been told the end of
-// what it gets, it is told over TCP that the connection was reset. A Unix socket
-// cannot say so. Close is idempotent.
+// Close ends the connection at once. If the service has not been told the end of what
+// it gets, it is told over TCP that the connection was reset; a Unix socket cannot do
+// that. Close is idempotent.
 func (c *Conn) Close() {
 	if tcp, ok := c.socket.(*net.TCPConn); ok && !c.ended.Load() {
 		_ = tcp.SetLinger(0)

@@ -68,10 +68,10 @@ type record struct {
 	line  []byte
 }
 
-// New returns a Queue that writes to a file, or something like one, which stays the caller's. onLost is
-// called on a goroutine of the Queue's, once records are written again after n
-// of them were lost; it may write a record about that. nil: losses are not
-// reported. The caller closes the Queue.
+// New returns a Queue that writes to a file, or something like one, which stays the
+// caller's. The Queue calls onLost on a goroutine of its own, once records are written
+// again after n of them were lost; onLost may write a record about that. nil: losses
+// are not reported. The caller closes the Queue.
 func New(to io.Writer, onLost func(n uint64)) *Queue {
 	if file, ok := to.(*os.File); ok {
 		return newQueue(file, nonBlocking(file), onLost)
@@ -111,16 +111,16 @@ func (q *Queue) put(class Class, p []byte) {
 	}
 	rest := p
 	if q.direct != nil && len(q.waiting) == 0 && q.writing.IsZero() {
-		whole := q.begin(p)
+		whole := q.beginLocked(p)
 		n, err := q.direct.write(whole)
-		n = q.wrote(whole, max(n, 0)) - (len(whole) - len(p))
+		n = q.wroteLocked(whole, max(n, 0)) - (len(whole) - len(p))
 		if err != nil && !isFull(err) {
-			q.fail(err, 1)
+			q.failLocked(err, 1)
 			return
 		}
 		n = max(n, 0)
 		if n == len(p) {
-			q.recover()
+			q.recoverLocked()
 			return
 		}
 		rest = p[n:]
@@ -138,12 +138,12 @@ func (q *Queue) put(class Class, p []byte) {
 	if q.direct != nil {
 		q.wake()
 	} else {
-		q.tickSoon()
+		q.tickSoonLocked()
 	}
 }
 
-// fail notes that n records could not be written. It is called with mu held.
-func (q *Queue) fail(err error, n uint64) {
+// failLocked notes that n records could not be written. It is called with mu held.
+func (q *Queue) failLocked(err error, n uint64) {
 	q.err = err
 	q.lost += n
 	q.everLost += n
@@ -158,8 +158,8 @@ func (q *Queue) Lost() uint64 {
 	return q.everLost
 }
 
-// recover notes that records can be written. It is called with mu held.
-func (q *Queue) recover() {
+// recoverLocked notes that records can be written. It is called with mu held.
+func (q *Queue) recoverLocked() {
 	q.err = nil
 	if q.lost > 0 {
 		q.wake() // to report it
@@ -186,7 +186,7 @@ func (q *Queue) run() {
 // writeSome writes records that wait, if any do and nobody else is writing.
 func (q *Queue) writeSome() bool {
 	q.mu.Lock()
-	batch := q.next()
+	batch := q.nextLocked()
 	q.mu.Unlock()
 	if batch == nil {
 		return false
@@ -195,9 +195,9 @@ func (q *Queue) writeSome() bool {
 	return true
 }
 
-// next takes records of at most maxWrite bytes, or one, for the caller to write.
+// nextLocked takes records of at most maxWrite bytes, or one, for the caller to write.
 // It is called with mu held.
-func (q *Queue) next() []record {
+func (q *Queue) nextLocked() []record {
 	if !q.writing.IsZero() || len(q.waiting) == 0 {
 		return nil
 	}
@@ -220,34 +220,34 @@ func (q *Queue) write(batch []record) {
 		lines = append(lines, r.line...)
 	}
 	q.mu.Lock()
-	lines = q.begin(lines)
+	lines = q.beginLocked(lines)
 	q.mu.Unlock()
 	n, err := q.file.Write(lines)
 	q.mu.Lock()
-	q.wrote(lines, n)
+	q.wroteLocked(lines, n)
 	q.mu.Unlock()
 	q.settle(batch, lines[n:], err)
 }
 
-// begin puts a newline before what follows a line that was not written whole,
+// beginLocked puts a newline before what follows a line that was not written whole,
 // unless it is the rest of that line. It is called with mu held.
-func (q *Queue) begin(p []byte) []byte {
+func (q *Queue) beginLocked(p []byte) []byte {
 	if q.torn && q.err != nil {
 		return append([]byte("\n"), p...)
 	}
 	return p
 }
 
-// wrote notes that the first n bytes of p were written, and returns n. It is called
+// wroteLocked notes that the first n bytes of p were written, and returns n. It is called
 // with mu held.
-func (q *Queue) wrote(p []byte, n int) int {
+func (q *Queue) wroteLocked(p []byte, n int) int {
 	if n > 0 {
 		q.torn = p[n-1] != '\n'
 	}
 	return n
 }
 
-// settle accounts for a batch of which the lines that are left were not written.
+// settle accounts for a batch. The lines in left were not written.
 func (q *Queue) settle(batch []record, left []byte, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -257,7 +257,7 @@ func (q *Queue) settle(batch []record, left []byte, err error) {
 		q.held[r.class] -= len(r.line)
 	}
 	if err != nil {
-		q.fail(err, uint64(bytes.Count(left, []byte("\n"))))
+		q.failLocked(err, uint64(bytes.Count(left, []byte("\n"))))
 	} else {
 		q.err = nil
 	}
@@ -291,16 +291,16 @@ func (q *Queue) Sync(patience time.Duration) error {
 	if mark := q.accepted; q.settled < mark {
 		timer := time.NewTimer(patience)
 		defer timer.Stop()
-		if !q.await(mark, patience, timer.C) {
+		if !q.awaitLocked(mark, patience, timer.C) {
 			return ErrStuck
 		}
 	}
 	return q.stateLocked()
 }
 
-// await waits until mark records are settled. It is called with mu held, and
+// awaitLocked waits until mark records are settled. It is called with mu held, and
 // waits without.
-func (q *Queue) await(mark uint64, patience time.Duration, late <-chan time.Time) bool {
+func (q *Queue) awaitLocked(mark uint64, patience time.Duration, late <-chan time.Time) bool {
 	for q.settled < mark {
 		if !q.writing.IsZero() && time.Since(q.writing) >= patience {
 			return false

@@ -77,7 +77,7 @@ func lines(from, to int) string {
 	return all.String()
 }
 
-func put(w io.Writer, from, to int) {
+func writeLines(w io.Writer, from, to int) {
 	for i := from; i < to; i++ {
 		_, _ = io.WriteString(w, line(i))
 	}
@@ -96,7 +96,7 @@ func TestWriteIsDoneWhenItReturns(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, w := open(t)
 			q, _ := newQueue(t, w)
-			put(q.Writer(logqueue.Audit), 0, 1)
+			writeLines(q.Writer(logqueue.Audit), 0, 1)
 			var fds [1]unix.PollFd
 			fds[0] = unix.PollFd{Fd: int32(r.Fd()), Events: unix.POLLIN}
 			if n, err := unix.Poll(fds[:], 0); n != 1 || err != nil {
@@ -115,8 +115,8 @@ func TestSyncWaitsUntilAFileIsWritten(t *testing.T) {
 	}
 	defer file.Close()
 	q, _ := newQueue(t, file)
-	put(q.Writer(logqueue.Audit), 0, 100)
-	put(q.Writer(logqueue.General), 100, 200)
+	writeLines(q.Writer(logqueue.Audit), 0, 100)
+	writeLines(q.Writer(logqueue.General), 100, 200)
 	if err := q.Sync(patience); err != nil {
 		t.Fatalf("Sync = %v, want nil", err)
 	}
@@ -132,7 +132,7 @@ func TestWriteNeverWaitsForTheReader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, w := open(t)
 			q, lost := newQueue(t, w)
-			put(q.Writer(logqueue.Audit), 0, 8000) // 0.9 MiB: more than pipe and socket hold
+			writeLines(q.Writer(logqueue.Audit), 0, 8000) // 0.9 MiB: more than pipe and socket hold
 			if err := q.Sync(time.Millisecond); !errors.Is(err, logqueue.ErrStuck) {
 				t.Errorf("Sync of a log that nobody reads = %v, want ErrStuck", err)
 			}
@@ -147,8 +147,8 @@ func TestWriteNeverWaitsForTheReader(t *testing.T) {
 func TestLossesAreCountedByClassAndReported(t *testing.T) {
 	r, w := pipe(t)
 	q, lost := newQueue(t, w)
-	put(q.Writer(logqueue.General), 0, 20000) // 2.2 MiB
-	put(q.Writer(logqueue.Audit), 20000, 20100)
+	writeLines(q.Writer(logqueue.General), 0, 20000) // 2.2 MiB
+	writeLines(q.Writer(logqueue.Audit), 20000, 20100)
 	if err := q.Sync(time.Millisecond); err == nil {
 		t.Error("Sync of a log that has lost records = nil, want an error")
 	}
@@ -176,7 +176,7 @@ func TestLossesAreCountedByClassAndReported(t *testing.T) {
 func TestSyncWaitsForAStuckReaderOnce(t *testing.T) {
 	_, w := pipe(t)
 	q := logqueue.New(w, nil)
-	put(q.Writer(logqueue.Audit), 0, 2000)
+	writeLines(q.Writer(logqueue.Audit), 0, 2000)
 	const once = 100 * time.Millisecond
 	begun := time.Now()
 	for range 1000 {
@@ -212,7 +212,7 @@ func TestSettleWritesAFileItself(t *testing.T) {
 	defer file.Close()
 	q, _ := newQueue(t, file)
 	for i := range 100 {
-		put(q.Writer(logqueue.Audit), i, i+1)
+		writeLines(q.Writer(logqueue.Audit), i, i+1)
 		settled, err := q.Settle(patience, func(error) { t.Error("Settle of a file that can be written calls late") })
 		if got, _ := os.ReadFile(path); !settled || err != nil || string(got) != lines(0, i+1) {
 			t.Fatalf("Settle = %t, %v when the file has %d bytes, want true, nil and %d", settled, err, len(got), len(lines(0, i+1)))
@@ -232,7 +232,7 @@ func newIndirect(t *testing.T) (q *logqueue.Queue, r, w *os.File) {
 
 func TestSettleGoesOnWithoutAWriteThatHangs(t *testing.T) {
 	q, r, _ := newIndirect(t)
-	put(q.Writer(logqueue.Audit), 0, 2000) // more than the pipe holds
+	writeLines(q.Writer(logqueue.Audit), 0, 2000) // more than the pipe holds
 	if err := settle(q, time.Millisecond); !errors.Is(err, logqueue.ErrStuck) {
 		t.Errorf("Settle with a write that hangs calls with %v, want ErrStuck", err)
 	}
@@ -256,7 +256,7 @@ func TestSettleFromManyGoroutinesLosesNothing(t *testing.T) {
 	for range 50 {
 		all.Go(func() {
 			for i := range 20 {
-				put(q.Writer(logqueue.Audit), i, i+1)
+				writeLines(q.Writer(logqueue.Audit), i, i+1)
 				if err := settle(q, patience); err != nil {
 					t.Errorf("Settle calls with %v, want nil", err)
 				}
@@ -283,7 +283,7 @@ func TestWriteErrorIsSyncsUntilOneSucceeds(t *testing.T) {
 	}
 	defer full.Close()
 	q, _ := newQueue(t, full)
-	put(q.Writer(logqueue.Audit), 0, 1)
+	writeLines(q.Writer(logqueue.Audit), 0, 1)
 	if err := q.Sync(patience); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("Sync after a failed write = %v, want ENOSPC", err)
 	}
@@ -291,7 +291,7 @@ func TestWriteErrorIsSyncsUntilOneSucceeds(t *testing.T) {
 	r, w := pipe(t)
 	q, lost := newQueue(t, w)
 	_ = r.Close()
-	put(q.Writer(logqueue.Audit), 0, 1)
+	writeLines(q.Writer(logqueue.Audit), 0, 1)
 	if err := q.Sync(patience); !errors.Is(err, unix.EPIPE) {
 		t.Errorf("Sync after the reader has gone = %v, want EPIPE", err)
 	}
@@ -304,7 +304,7 @@ func TestWriteErrorIsSyncsUntilOneSucceeds(t *testing.T) {
 func TestFileIsNotMadeNonBlocking(t *testing.T) {
 	_, w := pipe(t)
 	q, _ := newQueue(t, w)
-	put(q.Writer(logqueue.Audit), 0, 1)
+	writeLines(q.Writer(logqueue.Audit), 0, 1)
 	raw, err := w.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -321,11 +321,11 @@ func TestFileIsNotMadeNonBlocking(t *testing.T) {
 func TestCloseDropsLaterRecords(t *testing.T) {
 	r, w := pipe(t)
 	q := logqueue.New(w, nil)
-	put(q.Writer(logqueue.Audit), 0, 1)
+	writeLines(q.Writer(logqueue.Audit), 0, 1)
 	if err := q.Close(patience); err != nil {
 		t.Errorf("Close = %v, want nil", err)
 	}
-	put(q.Writer(logqueue.Audit), 1, 2)
+	writeLines(q.Writer(logqueue.Audit), 1, 2)
 	_ = w.Close()
 	if got, err := io.ReadAll(r); string(got) != line(0) {
 		t.Errorf("written: %q, %v, want the record before Close", got, err)
@@ -350,7 +350,7 @@ func TestRecordAfterACutOneHasALineOfItsOwn(t *testing.T) {
 	q, _ := newQueue(t, file)
 	lost := q.Lost()
 	for i := range 200 { // 22 KiB
-		put(q.Writer(logqueue.Audit), i, i+1)
+		writeLines(q.Writer(logqueue.Audit), i, i+1)
 		if err = settle(q, patience); err != nil {
 			break
 		}
@@ -361,7 +361,7 @@ func TestRecordAfterACutOneHasALineOfItsOwn(t *testing.T) {
 	if err := os.Remove(dir + "/other"); err != nil {
 		t.Fatal(err)
 	}
-	put(q.Writer(logqueue.Audit), 1000, 1001)
+	writeLines(q.Writer(logqueue.Audit), 1000, 1001)
 	// The loss is reported by another goroutine, after the record that could be written.
 	for deadline := time.Now().Add(patience); q.Sync(patience) != nil; time.Sleep(time.Millisecond) { //nolint:forbidigo // the poll's interval
 		if time.Now().After(deadline) {

@@ -2,9 +2,9 @@ package logqueue
 
 import "time"
 
-// tickTime is how long a record may wait for others, or for a Settle, if the file
-// has no write that never blocks: a goroutine that wakes for each record costs
-// more than the write, and so does a timer for each.
+// tickTime is how long a record may wait for others, or for a Settle, if the file has
+// no write that never blocks. A goroutine that wakes for each record costs more than
+// the write, and so does a timer for each.
 const tickTime = 20 * time.Millisecond
 
 // A settling is a Settle that writes.
@@ -45,9 +45,9 @@ func (q *Queue) beginSettling(s *settling) (batch []record, mark uint64) {
 	if q.direct != nil || q.settling != nil {
 		return nil, 0
 	}
-	if batch = q.next(); batch != nil {
+	if batch = q.nextLocked(); batch != nil {
 		q.settling = s
-		q.tickSoon()
+		q.tickSoonLocked()
 	}
 	return batch, q.accepted
 }
@@ -59,11 +59,11 @@ func (q *Queue) nextBefore(mark uint64) []record {
 	if q.settled >= mark || q.settling == nil {
 		return nil
 	}
-	return q.next()
+	return q.nextLocked()
 }
 
-// tickSoon has tick called within tickTime. It is called with mu held.
-func (q *Queue) tickSoon() {
+// tickSoonLocked has tick called within tickTime. It is called with mu held.
+func (q *Queue) tickSoonLocked() {
 	switch {
 	case q.ticking || q.closed:
 		return
@@ -89,7 +89,7 @@ func (q *Queue) tick() {
 		q.wake()
 	}
 	if len(q.waiting) > 0 || q.settling != nil {
-		q.tickSoon()
+		q.tickSoonLocked()
 	}
 	q.mu.Unlock()
 	if late != nil {

@@ -17,7 +17,8 @@ type rule struct {
 // MaxWords is how many words a sentence may have.
 const MaxWords = 35
 
-// places are words that allow a "where" after them: for a place, or as a question.
+// places are words that may precede the word (where): it then means a place, or asks
+// for one.
 const places = `place|places|spot|point|position|offset|line|lines|file|files|directory|directories|path|address|` +
 	`socket|section|side|table|list|field|page|package|function|machine|host|guest|system|kernel|memory|` +
 	`know|knows|known|knew|say|says|said|saying|tell|tells|told|see|sees|find|finds|show|shows|learn|ask|asks|` +

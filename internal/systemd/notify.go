@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What is told, sd_notify(3).
+// Messages to the service manager, sd_notify(3).
 const (
 	Ready    = "READY=1"
 	Stopping = "STOPPING=1"
@@ -30,7 +30,7 @@ type Notifier struct {
 // NewNotifier returns the Notifier to whoever has started this process. The
 // error says that the environment makes no sense.
 func NewNotifier() (Notifier, error) {
-	socket, usec, pid := take("NOTIFY_SOCKET"), take("WATCHDOG_USEC"), take("WATCHDOG_PID")
+	socket, usec, pid := takeVariable("NOTIFY_SOCKET"), takeVariable("WATCHDOG_USEC"), takeVariable("WATCHDOG_PID")
 	var n Notifier
 	if socket != "" && socket[0] != '/' && socket[0] != '@' {
 		return n, fmt.Errorf("NOTIFY_SOCKET=%q: want a path, or @ and the name of an abstract socket", socket)

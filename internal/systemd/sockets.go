@@ -3,8 +3,8 @@
 // the process is (sd_notify(3)). Both are protocols that others speak too; a
 // process that nobody manages gets no sockets and tells nobody.
 //
-// What is said in the environment is said to this process: it is removed there
-// as it is read, so that children do not take it for theirs.
+// The variables in the environment address this process. The package removes each as it
+// reads it, so that children do not take it for theirs.
 package systemd
 
 import (
@@ -26,8 +26,8 @@ type Socket struct {
 // Sockets returns what the service manager has passed to this process, in its
 // order, or none if there is no such manager. A second call returns none.
 func Sockets() ([]Socket, error) {
-	pid, count, names := take("LISTEN_PID"), take("LISTEN_FDS"), take("LISTEN_FDNAMES")
-	_ = take("LISTEN_PIDFDID")
+	pid, count, names := takeVariable("LISTEN_PID"), takeVariable("LISTEN_FDS"), takeVariable("LISTEN_FDNAMES")
+	_ = takeVariable("LISTEN_PIDFDID")
 	if pid != strconv.Itoa(os.Getpid()) {
 		return nil, nil // inherited from a process that it was meant for
 	}
@@ -38,8 +38,8 @@ func Sockets() ([]Socket, error) {
 	return numbered(int(n), strings.Split(names, ":"))
 }
 
-// numbered returns the first n sockets that are passed. What is not open ends
-// it: a wrong number must not become a long list.
+// numbered returns the first n sockets that are passed. It stops with an error at a
+// number that is not open: a wrong n must not become a long list.
 func numbered(n int, names []string) ([]Socket, error) {
 	var sockets []Socket
 	for i := range n {
@@ -63,8 +63,8 @@ func (s Socket) String() string {
 	return fmt.Sprintf("file descriptor %d (%s)", s.FD, s.Name)
 }
 
-// take removes a variable from the environment.
-func take(variable string) string {
+// takeVariable removes a variable from the environment.
+func takeVariable(variable string) string {
 	value := os.Getenv(variable)
 	_ = os.Unsetenv(variable)
 	return value

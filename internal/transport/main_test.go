@@ -19,7 +19,7 @@ func patiently(tb testing.TB) context.Context {
 	return ctx
 }
 
-// socketDir returns a new folder. Its path is short, as a Unix socket's is.
+// socketDir returns a new directory. Its path is short, as a Unix socket's is.
 func socketDir(tb testing.TB) string {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "transport")

@@ -187,8 +187,8 @@ func TestListenUnixLeavesAloneWhatIsNoSocket(t *testing.T) {
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	folder := filepath.Join(dir, "folder")
-	if err := os.Mkdir(folder, 0o700); err != nil {
+	directory := filepath.Join(dir, "directory")
+	if err := os.Mkdir(directory, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	stale(t, filepath.Join(dir, "stale"))
@@ -196,7 +196,7 @@ func TestListenUnixLeavesAloneWhatIsNoSocket(t *testing.T) {
 	if err := os.Symlink("stale", link); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{file, folder, link} {
+	for _, path := range []string{file, directory, link} {
 		before, err := os.Lstat(path)
 		if err != nil {
 			t.Fatal(err)
@@ -215,7 +215,7 @@ func TestListenUnixLeavesAloneWhatIsNoSocket(t *testing.T) {
 	}
 }
 
-func TestListenUnixSaysThatTheFolderIsNotThere(t *testing.T) {
+func TestListenUnixReportsAMissingDirectory(t *testing.T) {
 	path := filepath.Join(socketDir(t), "nosuch", "s")
 	if ln, err := transport.Listen(unixAddress(path), transport.Policy{}); !errors.Is(err, fs.ErrNotExist) || ln != nil {
 		t.Errorf("%v, %v", ln, err)

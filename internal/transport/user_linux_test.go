@@ -121,7 +121,7 @@ func asOtherUser(t *testing.T, role, socket string) *exec.Cmd {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can start a process of another user")
 	}
-	// Its path may lead through folders that are closed to the other user.
+	// Its path may lead through directories that are closed to the other user.
 	cmd := exec.CommandContext(patiently(t), "/proc/self/exe")
 	cmd.Env = append(os.Environ(), roleVariable+"="+role, socketVariable+"="+socket)
 	cmd.Stderr = os.Stderr

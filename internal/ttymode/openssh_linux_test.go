@@ -40,7 +40,7 @@ func terminal(t *testing.T) *os.File {
 	return slave
 }
 
-func set(t *testing.T, slave *os.File, m ttymode.Modes) {
+func setOn(t *testing.T, slave *os.File, m ttymode.Modes) {
 	t.Helper()
 	if err := ttymode.Set(int(slave.Fd()), m); err != nil {
 		t.Fatalf("Set(%v) = %v", m, err)
@@ -92,13 +92,13 @@ func TestOpcodesAreThoseOfOpenSSH(t *testing.T) {
 	for opcode := range flags {
 		off[opcode] = 0
 	}
-	set(t, slave, off)
+	setOn(t, slave, off)
 	before := stty(t, slave)
 	check := func(opcode uint8, value uint32, was, is string) {
 		t.Helper()
 		m := maps.Clone(off)
 		m[opcode] = value
-		set(t, slave, m)
+		setOn(t, slave, m)
 		want := maps.Clone(before)
 		delete(want, was)
 		want[is] = true
@@ -122,7 +122,7 @@ func TestModesArriveAsTheyWereRead(t *testing.T) {
 		"without UTF-8":    {42: 0},
 		"without a signal": {50: 0, 51: 0, 53: 0, 70: 0},
 	} {
-		set(t, from, m)
+		setOn(t, from, m)
 		read, err := ttymode.Of(int(from.Fd()))
 		if err != nil {
 			t.Fatal(err)
@@ -135,7 +135,7 @@ func TestModesArriveAsTheyWereRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		set(t, to, decoded)
+		setOn(t, to, decoded)
 		if got, err := ttymode.Of(int(to.Fd())); err != nil || !maps.Equal(got, read) {
 			t.Errorf("%s: the other terminal has %v, %v, want %v", name, got, err, read)
 		}
@@ -145,8 +145,8 @@ func TestModesArriveAsTheyWereRead(t *testing.T) {
 // Values that cannot be change nothing: of keys those above 255. Flags are on if they are not 0.
 func TestSetIgnoresValuesThatCannotBe(t *testing.T) {
 	slave := terminal(t)
-	set(t, slave, ttymode.Modes{1: 'X' - '@', 53: 0})
-	set(t, slave, ttymode.Modes{1: 256, 3: 1<<32 - 1, 53: 7, 17: 3, 159: 9})
+	setOn(t, slave, ttymode.Modes{1: 'X' - '@', 53: 0})
+	setOn(t, slave, ttymode.Modes{1: 256, 3: 1<<32 - 1, 53: 7, 17: 3, 159: 9})
 	said := stty(t, slave)
 	for _, want := range []string{"intr = ^X", "erase = ^?", "echo", "iutf8"} {
 		if !said[want] {

@@ -6,4 +6,4 @@ import "errors"
 
 func of(int) (Modes, error) { return nil, errors.ErrUnsupported }
 
-func set(int, Modes) error { return errors.ErrUnsupported }
+func setModes(int, Modes) error { return errors.ErrUnsupported }

@@ -117,7 +117,7 @@ func of(fd int) (Modes, error) {
 	return value(t), nil
 }
 
-func set(fd int, m Modes) error {
+func setModes(fd int, m Modes) error {
 	t, err := unix.IoctlGetTermios(fd, getTermios)
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ func Of(fd int) (Modes, error) { return of(fd) }
 
 // Set gives the terminal that is open as fd the modes that this system knows of m. If m does
 // not say whether characters are UTF-8, they are.
-func Set(fd int, m Modes) error { return set(fd, m) }
+func Set(fd int, m Modes) error { return setModes(fd, m) }
 
 // Encode returns the encoded form; of no modes, nil. An error says which opcode the form
 // has no room for.

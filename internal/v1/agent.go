@@ -16,8 +16,9 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// What an [Agent] says by its errors besides the kinds of the protocol: that the
-// connection of one request has failed, and not what carries them.
+// Kinds of an [Agent]'s errors besides those of the protocol. They say that the
+// connection of one request has failed, and not the connection that carries the
+// requests.
 const (
 	Undialed   wire.ErrorKind = "undialed"   // there was none: nothing has been done
 	Superseded wire.ErrorKind = "superseded" // the agent speaks version 2 by now; nothing has been done
@@ -25,7 +26,7 @@ const (
 	Lost       wire.ErrorKind = "lost"       // it has ended: what has been asked for may have been done, or begun
 )
 
-// ErrSuperseded is what a [Config]'s Probe returns where the agent speaks version 2.
+// ErrSuperseded is what a [Config]'s Probe returns if the agent speaks version 2.
 var ErrSuperseded = errors.New("the agent was upgraded to protocol version 2")
 
 // How long the agent has to answer.
@@ -49,8 +50,8 @@ type Config struct {
 }
 
 // An Agent stands for a version-1 agent: it is what a client has a connection of
-// protocol version 2 to. Each request is carried out over a connection of its
-// own. What version 1 has not is unsupported.
+// protocol version 2 to. Each request is carried out over a connection of its own. A
+// request that version 1 lacks is answered by the error unsupported.
 type Agent struct {
 	net.Conn // the client's end
 
@@ -181,7 +182,7 @@ func refuse(id uint64, kind wire.ErrorKind, message string) *wire.Error {
 	return &wire.Error{Head: wire.Head{ID: id}, Kind: kind, Message: message[:min(len(message), longest)]}
 }
 
-// probe answers with answer where the agent does.
+// probe answers with answer if the agent does.
 func (a *Agent) probe(id uint64, answer wire.Message) {
 	a.running.Go(func() { // stopped by an answer, its time, or the client
 		ctx, cancel := context.WithTimeout(a.ctx, pingTime)

@@ -242,7 +242,7 @@ func TestSlowReaderHoldsUpOnlyItsAgent(t *testing.T) {
 
 func TestInputOfManyCommandsThatDoNotReadIsKept(t *testing.T) {
 	loadtest.Heavy(t)
-	const commands, size = 120, 512 << 10 // of which an agent of version 2 would end some, for want of memory
+	const commands, size = 120, 512 << 10 // more memory than an agent of version 2 has for input: it would end some
 	read := make(chan struct{})
 	a := startOld(t, func(nc net.Conn, _ *v1.Frame, lines *v1.Reader) {
 		_, _ = io.WriteString(nc, begun)
@@ -355,7 +355,7 @@ func TestKindOfAnAgentsErrorIsItsOwnWord(t *testing.T) {
 	}
 }
 
-// Agents that speak version 1 only run on Windows, too, and do not say so.
+// Agents that speak version 1 only run on Windows, too, and do not announce it.
 func TestExitCodesHave32Bits(t *testing.T) {
 	for code, want := range map[string]struct{ code, status int }{
 		"255":         {255, 255},

@@ -213,7 +213,7 @@ func (e *execution) follow(r *request) wire.Message {
 	}
 }
 
-// take passes on one frame. It returns an answer where that was the last one.
+// take passes on one frame. If that was the last one, it returns an answer.
 func (e *execution) take(f *Frame) wire.Message {
 	var err error
 	switch f.Type {
@@ -292,8 +292,8 @@ func (e *execution) exit(code int, reason wire.Reason) *wire.Exited {
 	}
 }
 
-// broken is the answer where the connection has ended before the command has, or
-// has been ended: the agent then kills the command, and does not say how it went.
+// broken is the answer if the connection has ended before the command has, or has been
+// ended: the agent then kills the command, and does not report how it went.
 func (e *execution) broken(how string) wire.Message {
 	switch cause := context.Cause(e.ctx); {
 	case !e.started && cause != nil:

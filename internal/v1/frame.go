@@ -45,7 +45,7 @@ const (
 // Begins says whether a first line of this type is a version-1 host's.
 func Begins(t string) bool { return Type(t) == TypeExec || Type(t) == TypeReseed }
 
-// A Frame is one line. What is 0 or empty is left out.
+// A Frame is one line. Members that are 0 or empty are left out.
 type Frame struct {
 	Type           Type              `json:"type"`
 	Argv           []string          `json:"argv,omitempty"`
@@ -60,7 +60,7 @@ type Frame struct {
 	Kind wire.ErrorKind `json:"kind,omitempty"`
 }
 
-// ErrMalformed is wrapped by the errors of lines that are no frames.
+// ErrMalformed is wrapped by the errors of lines that do not hold a frame.
 var ErrMalformed = errors.New("malformed frame")
 
 // Decode decodes one line. Unknown members are ignored. Errors wrap [ErrMalformed].

@@ -16,9 +16,8 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/v1"
 )
 
-// FuzzAgentBytes: whatever an agent says, a command ends, with success only where
-// the agent has said that it exited with code 0, and by an error that is
-// documented otherwise.
+// FuzzAgentBytes: whatever an agent sends, a command ends. It succeeds only if the
+// agent has said that it exited with code 0; otherwise its error is a documented one.
 func FuzzAgentBytes(f *testing.F) {
 	for _, tr := range readTranscripts(f) {
 		says := strings.Join(tr.agent, "")

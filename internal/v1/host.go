@@ -62,7 +62,7 @@ type Host struct {
 	control *mux.Stream
 	stdin   *mux.Stream // nil: of a reseed
 
-	started   chan struct{}         // closed when the host has been told so
+	started   chan struct{}         // closed when the host has been told of the start
 	over      chan struct{}         // closed when no more output is written
 	told      chan struct{}         // closed when nothing more is written
 	fed       chan struct{}         // closed when nothing more is read
@@ -74,8 +74,8 @@ type Host struct {
 	look     *time.Timer // calls lookAfter meanwhile
 }
 
-// NewHost makes nc the connection of a version-1 host, of which lines has read
-// the first line. The Host calls ended once the last frame has been written to nc. The
+// NewHost makes nc the connection of a version-1 host. Its first line has been read
+// from lines. The Host calls ended once the last frame has been written to nc. The
 // caller closes the Host, and nc, and then waits for it.
 func NewHost(nc net.Conn, lines *Reader, first *Frame, ended func()) *Host {
 	near, far := net.Pipe()
@@ -142,8 +142,7 @@ func (h *Host) linger() {
 	<-h.fed
 }
 
-// ask sends the request. What it returns is the answer, where it is more than a
-// request can be.
+// ask sends the request. It returns an answer if the request is too large to be one.
 func (h *Host) ask(first *Frame) *Frame {
 	err := wire.Write(h.control, &wire.Hello{
 		Min: wire.ProtocolMin, Max: wire.ProtocolMax,
@@ -239,8 +238,8 @@ func (h *Host) follow() *Frame {
 	}
 }
 
-// exit is the last frame of a process. What would be taken for success, and is
-// none, is an error.
+// exit is the last frame of a process. If it would be taken for success, and the
+// process has not succeeded, it is an error.
 func (h *Host) exit(m *wire.Exited) *Frame {
 	switch {
 	case m.Reason == wire.ReasonLost:
@@ -256,8 +255,8 @@ func (h *Host) exit(m *wire.Exited) *Frame {
 
 func failure(message string) *Frame { return &Frame{Type: TypeError, Message: message} }
 
-// feed reads what the host sends, to its end. What comes before the last frame
-// has been written is input, or a violation.
+// feed reads what the host sends, to its end. Until the last frame has been written,
+// these frames are input, or a violation.
 func (h *Host) feed() {
 	defer close(h.fed)
 	defer h.lines.Close()

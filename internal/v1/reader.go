@@ -60,9 +60,9 @@ func NewReader(r io.Reader, size, limit int, m *Memory) *Reader {
 	return &Reader{in: bufio.NewReaderSize(r, size), max: limit, memory: m}
 }
 
-// Line returns the next line, with its newline, which is valid until the next
-// call. It returns io.EOF where the input ends before a line and
-// io.ErrUnexpectedEOF where it ends within one.
+// Line returns the next line, with its newline, which is valid until the next call. It
+// returns io.EOF if the input ends before a line and io.ErrUnexpectedEOF if it ends
+// within one.
 func (r *Reader) Line() ([]byte, error) {
 	r.free()
 	line, err := r.in.ReadSlice('\n')
@@ -78,7 +78,7 @@ func (r *Reader) Line() ([]byte, error) {
 	return line, nil
 }
 
-// longLine reads the rest of a line. That it is none is found out early.
+// longLine reads the rest of a line. It rejects text that is not a frame early.
 func (r *Reader) longLine(first []byte) (line []byte, err error) {
 	if first[0] != '{' {
 		return nil, ErrNotObject
@@ -125,8 +125,8 @@ func (r *Reader) free() {
 	}
 }
 
-// Next reads and decodes the next line. What it returns counts as memory until
-// the next call, or Close.
+// Next reads and decodes the next line. The frame counts as memory until the next call,
+// or Close.
 func (r *Reader) Next() (*Frame, error) {
 	line, err := r.Line()
 	if err != nil {
@@ -144,8 +144,8 @@ func (r *Reader) nextOfAgent() (*Frame, error) {
 	return DecodeAgent(line)
 }
 
-// Buffered returns what has been read of the input and of which no line has been
-// returned.
+// Buffered returns the bytes of the input that have been read, and are not part of a
+// returned line.
 func (r *Reader) Buffered() []byte {
 	behind, _ := r.in.Peek(r.in.Buffered())
 	return behind

@@ -18,14 +18,14 @@ type Build struct {
 	Agent, Host string // programs
 }
 
-// hostPackage is the folder in which bench/host is compiled. It does not exist:
+// hostPackage is the directory in which bench/host is compiled. It does not exist:
 // `go build -overlay` shows it to the compiler.
 const hostPackage = "bench-host"
 
-// Built returns the build that BuildRevision has put into a folder, and whether it is
+// Built returns the build that BuildRevision has put into a directory, and whether it is
 // there.
-func Built(folder string) (Build, bool) {
-	b := buildIn(folder)
+func Built(directory string) (Build, bool) {
+	b := buildIn(directory)
 	for _, program := range []string{b.Agent, b.Host} {
 		if at, err := os.Stat(program); err != nil || at.IsDir() {
 			return Build{}, false
@@ -34,12 +34,12 @@ func Built(folder string) (Build, bool) {
 	return b, true
 }
 
-func buildIn(folder string) Build {
-	return Build{Agent: filepath.Join(folder, "cocoon-agent"), Host: filepath.Join(folder, hostPackage)}
+func buildIn(directory string) Build {
+	return Build{Agent: filepath.Join(directory, "cocoon-agent"), Host: filepath.Join(directory, hostPackage)}
 }
 
 // BuildRevision builds the revision whose checkout is in dir, which it leaves as
-// it is, into the folder out. hostSource is the text of bench/host.
+// it is, into the directory out. hostSource is the text of bench/host.
 func BuildRevision(ctx context.Context, dir, out, hostSource string) (Build, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -93,7 +93,7 @@ func goBuild(ctx context.Context, dir string, args ...string) error {
 	return nil
 }
 
-// revision is the commit of a checkout, or its folder's name if git knows none.
+// revision is the commit of a checkout, or its directory's name if git knows none.
 func revision(ctx context.Context, dir string) string {
 	out, err := exec.CommandContext(ctx, "git", "-C", dir, "describe", "--tags", "--always", "--dirty").Output()
 	if err != nil {

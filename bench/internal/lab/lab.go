@@ -22,7 +22,7 @@ type Lab struct {
 	Peer  string // the program of bench/peer
 	Dir   string // for sockets, logs and keys
 
-	OpenSSH string // a folder that openssh.sh has unpacked it in; empty: the installed one
+	OpenSSH string // a directory that openssh.sh has unpacked it in; empty: the installed one
 
 	// Vsock says that servers listen on AF_VSOCK and are dialled by loopback,
 	// which is for a guest of one's own: see [InGuest].

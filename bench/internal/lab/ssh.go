@@ -24,7 +24,7 @@ var ErrNoSSH = errors.New("no OpenSSH: bench/openssh.sh FOLDER unpacks it for -o
 type SSH struct {
 	server, master *Process
 	shared         []string // arguments of a client of the master
-	made           string   // a folder that has been made for sshd
+	made           string   // a directory that has been made for sshd
 }
 
 // StartSSH starts an sshd on a loopback port, with keys and a configuration of
@@ -47,7 +47,7 @@ func (l *Lab) StartSSH(ctx context.Context) (*SSH, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &SSH{made: separationFolder()}
+	s := &SSH{made: separationDirectory()}
 	argv, err := programs.serverArgv(dir, "-D", "-e", "-f", config)
 	if err == nil {
 		s.server, err = l.start(argv)
@@ -70,7 +70,7 @@ func (l *Lab) StartSSH(ctx context.Context) (*SSH, error) {
 // An openSSH are programs of OpenSSH.
 type openSSH struct {
 	sshd, ssh, keygen string
-	libraries         string // a folder, of sshd's libraries that may not be installed; empty: none
+	libraries         string // a directory, of sshd's libraries that may not be installed; empty: none
 }
 
 func (l *Lab) findSSH() (p openSSH, err error) {
@@ -170,9 +170,9 @@ SetEnv HOME=%s
 	return path, errors.Join(os.Mkdir(home, 0o700), os.WriteFile(path, []byte(config), 0o600))
 }
 
-// separationFolder makes the empty folder that sshd insists on when root runs
-// it, where the package's unit has not. It returns the folder if it is new.
-func separationFolder() string {
+// separationDirectory makes the empty directory that sshd insists on when root runs
+// it, where the package's unit has not. It returns the directory if it is new.
+func separationDirectory() string {
 	const path = "/run/sshd"
 	if os.Geteuid() != 0 || os.Mkdir(path, 0o755) != nil {
 		return ""

@@ -48,7 +48,7 @@ const (
 )
 
 // Update puts the report into a document, between its two marks, and the charts
-// into the folder beside it that has the document's name.
+// into the directory beside it that has the document's name.
 func (r *Report) Update(document string) error {
 	text, err := os.ReadFile(document)
 	if err != nil {
@@ -59,23 +59,23 @@ func (r *Report) Update(document string) error {
 	if !ok || !ok2 {
 		return fmt.Errorf("%s has no lines %q and %q", document, beginMark, endMark)
 	}
-	folder := strings.TrimSuffix(document, filepath.Ext(document))
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	directory := strings.TrimSuffix(document, filepath.Ext(document))
+	if err := os.MkdirAll(directory, 0o755); err != nil {
 		return err
 	}
-	if err := r.writeCharts(folder); err != nil {
+	if err := r.writeCharts(directory); err != nil {
 		return err
 	}
-	whole := fmt.Sprintf("%s%s\n\n%s\n%s\n%s%s", before, beginMark, r.Markdown(), r.pictures(filepath.Base(folder)), endMark, after)
+	whole := fmt.Sprintf("%s%s\n\n%s\n%s\n%s%s", before, beginMark, r.Markdown(), r.pictures(filepath.Base(directory)), endMark, after)
 	return os.WriteFile(document, []byte(whole), 0o644)
 }
 
 // pictures refers to the charts.
-func (r *Report) pictures(folder string) string {
+func (r *Report) pictures(directory string) string {
 	var b strings.Builder
 	for _, row := range r.Rows {
 		for _, c := range row.Charts {
-			fmt.Fprintf(&b, "![%s](%s/%s.svg)\n\n", c.Title, folder, c.Name)
+			fmt.Fprintf(&b, "![%s](%s/%s.svg)\n\n", c.Title, directory, c.Name)
 		}
 	}
 	return b.String()
