@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# openssh.sh FOLDER unpacks OpenSSH there, for bench -openssh. An installed
+# openssh.sh DIRECTORY unpacks OpenSSH there, for bench -openssh. An installed
 # openssh-server would run as a daemon of this machine.
 set -euo pipefail
 

@@ -39,7 +39,7 @@ func TestAnnotationsSayHowCommandsRun(t *testing.T) {
 	}
 }
 
-func TestAnnotationsThatMakeNoSenseAreNamedAndChangeNothing(t *testing.T) {
+func TestInvalidAnnotationsChangeNothing(t *testing.T) {
 	for key, values := range map[string][]string{
 		"user":      {""},
 		"dir":       {"", "srv"},

@@ -12,7 +12,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/kubelet"
 )
 
-func TestConfigureAsksForACertificateAndSetsTheTimeouts(t *testing.T) {
+func TestConfigureSetsClientAuthAndTimeouts(t *testing.T) {
 	given := &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert, Certificates: make([]tls.Certificate, 1), ClientCAs: x509.NewCertPool()}
 	c := nodeutil.NodeConfig{TLSConfig: given, StreamIdleTimeout: time.Minute}
 	if err := kubelet.Configure(&c); err != nil {

@@ -101,7 +101,7 @@ func TestErrorOfACommandIsItselfAnExitError(t *testing.T) {
 	}
 }
 
-func TestOutputsHaveAllAndAreClosedWhenTheCallReturns(t *testing.T) {
+func TestOutputsAreCompleteAndClosedAtTheReturn(t *testing.T) {
 	out, errs := &sink{}, &sink{}
 	if err := run(vm(t), &attachIO{stdout: out, stderr: errs}, "head -c 1000000 /dev/zero; echo end >&2"); err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestTerminalHasOneOutput(t *testing.T) {
 	}
 }
 
-func TestHeartbeatGoesToACallerThatIsToldNothingAndNeverAfterTheEnd(t *testing.T) {
+func TestHeartbeatIsWrittenOnlyDuringTheCall(t *testing.T) {
 	p := vm(t)
 	p.Heartbeat = 5 * time.Millisecond
 	for name, a := range map[string]*attachIO{
@@ -193,7 +193,7 @@ func TestInputIsReadWhenNobodyWantsIt(t *testing.T) {
 }
 
 // A call that ends while input comes waits for a pause of it, but not for ever.
-func TestCallWaitsForAPauseOfItsInputButNotForEver(t *testing.T) {
+func TestCallWaitsForAPauseOfItsInput(t *testing.T) {
 	r, w := io.Pipe()
 	stop := make(chan struct{})
 	var feeding sync.WaitGroup
@@ -224,7 +224,7 @@ func TestCallWaitsForAPauseOfItsInputButNotForEver(t *testing.T) {
 
 // A closed channel is what CRI has, and virtual-kubelet sends 0x0 for as long as
 // somebody takes it, when the caller's sizes have ended.
-func TestSizesThatHaveEndedAreNotReadAndSetNoTerminalToNothing(t *testing.T) {
+func TestClosedSizesDoNotResizeTheTerminal(t *testing.T) {
 	for name, end := range map[string]func(a *attachIO, taken *atomic.Int32, stop <-chan struct{}){
 		"zeros": func(a *attachIO, taken *atomic.Int32, stop <-chan struct{}) {
 			for {
@@ -330,7 +330,7 @@ func TestOnlyAKnownEndHasAStatus(t *testing.T) {
 
 // All that protocol version 1 says of a signal is the exit code -1, which is no
 // status to kubectl.
-func TestEndThatAnAgentOfVersion1DoesNotTellIsAnError(t *testing.T) {
+func TestUnknownEndOfVersion1IsAnError(t *testing.T) {
 	pool := client.NewPool(client.PoolConfig{Protocol: client.Protocol1})
 	defer pool.Close()
 	pods := kubelet.New(pool, func(context.Context, string, string, string) (*kubelet.Target, error) {

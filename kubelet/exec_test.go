@@ -55,7 +55,7 @@ func TestExecHasTheCommandsExitStatus(t *testing.T) {
 	}
 }
 
-func TestExecOfWhatCannotBeExecutedHasAShellsStatusAndSaysWhy(t *testing.T) {
+func TestExecFailureHasAShellStatusAndAReason(t *testing.T) {
 	c := newCluster(t)
 	overAll(t, func(t *testing.T, over string) {
 		for command, status := range map[string]int{"no-such-command": kubelet.StatusNotFound, "/etc/passwd": kubelet.StatusNotExecutable} {
@@ -115,7 +115,7 @@ func TestExecRunsAsTheTargetSays(t *testing.T) {
 }
 
 // The status of a command that catches the signal is 0, and it is no success.
-func TestCommandThatExitsWith0BecauseItsTimeIsOverIsNoSuccess(t *testing.T) {
+func TestExit0AfterTheTimeoutIsNotSuccess(t *testing.T) {
 	c := newCluster(t)
 	c.add("brief", &kubelet.Target{Agent: shared, Timeout: 2 * time.Second})
 	x := call{pod: "brief", command: sh(`trap "exit 0" TERM; while :; do sleep 0.05; done`), stdout: io.Discard, stderr: io.Discard}

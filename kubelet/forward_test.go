@@ -99,7 +99,7 @@ func forwarding(t *testing.T, c *cluster, over, pod string, port int) (local str
 	return fmt.Sprintf("127.0.0.1:%d", ports[0].Local), stop
 }
 
-func TestTwentyDownloadsAtOnceThroughOneForwarding(t *testing.T) {
+func TestOnePortForwardCarriesTwentyDownloads(t *testing.T) {
 	const size = 4 << 20
 	port := service(t, func(conn *net.TCPConn) {
 		defer conn.Close()

@@ -135,7 +135,7 @@ func TestCommandOfACallerThatGoesMayCleanUp(t *testing.T) {
 
 // What is sent piles up, to the brim of each buffer, and the command reads none.
 // (Over websockets nobody can see it: the API server itself is stuck.)
-func TestCommandThatLeavesInputUnreadIsGoneWithItsCaller(t *testing.T) {
+func TestCallerGoneEndsACommandWithUnreadInput(t *testing.T) {
 	c := newCluster(t)
 	file := filepath.Join(t.TempDir(), "pids")
 	cmd := kubectl(t, c, overSPDY, "i", strings.ReplaceAll(tree+"wait", "$0", file))
@@ -187,7 +187,7 @@ func awaitFull(t *testing.T, command string, caller int) {
 
 // The heartbeat keeps the connection of a silent command from being taken for
 // idle, which it is after 30 seconds by default.
-func TestSilentCommandOutlivesTheStreamIdleTimeout(t *testing.T) {
+func TestSilentCommandOutlivesStreamIdleTimeout(t *testing.T) {
 	c := newClusterWith(t, func(c *api.PodHandlerConfig) { c.StreamIdleTimeout = 2 * time.Second })
 	c.Pods.Heartbeat = 100 * time.Millisecond
 	for _, over := range []string{overWebSocket, overSPDY, overV4} {

@@ -203,7 +203,7 @@ func TestLogsOfTheJournalAreJournalctls(t *testing.T) {
 }
 
 // A guest that says that a log's command runs, and then nothing.
-func TestLogReaderEndsWithItsContextInASilentGuest(t *testing.T) {
+func TestLogReaderEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	agent, target := ownAgent(t)
 	c := newCluster(t)

@@ -126,7 +126,7 @@ func TestNoCallerTakesTheEndOfItsNodeForSuccess(t *testing.T) {
 	}
 }
 
-func TestShutdownRefusesCallsAndEndsThoseOfAPausedVM(t *testing.T) {
+func TestShutdownEndsCallsOfAPausedVM(t *testing.T) {
 	agent, target := ownAgent(t)
 	c := newCluster(t)
 	c.add("paused", &kubelet.Target{Agent: target})

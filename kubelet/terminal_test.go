@@ -49,7 +49,7 @@ func (s *screen) String() string {
 	return s.text.String()
 }
 
-func TestTerminalHasItsSizeFromTheStartAndFollowsTheCallers(t *testing.T) {
+func TestTerminalFollowsTheCallersSize(t *testing.T) {
 	c := newCluster(t)
 	for _, over := range []string{overWebSocket, overSPDY, overV4} {
 		t.Run(over, func(t *testing.T) {

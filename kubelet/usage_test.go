@@ -21,7 +21,7 @@ func podOf(name, uid string) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(uid)}}
 }
 
-func TestReadingsAreKeptWhileFreshAndWhileAVMIsPaused(t *testing.T) {
+func TestReadingsAreKeptWhileAVMIsPaused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, pods := newMeter(), []*corev1.Pod{podOf("vm", "1")}
 		asked, cpu, paused, boot := 0, time.Second, false, "first"

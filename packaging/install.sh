@@ -1,12 +1,12 @@
 #!/bin/sh
 # install.sh [--root DIR] [--init SYSTEM] [--services DIR] [PROGRAM] installs the agent into the
 # system at DIR (/), so that it runs from the next boot on. PROGRAM is the cocoon-agent beside this
-# folder, if it is not given. A second run changes nothing but what is new.
+# directory, if it is not given. A second run changes nothing but what is new.
 # install.sh --uninstall [--root DIR] [--services DIR] removes it, and leaves the settings.
 #
 # SYSTEM is systemd, openrc, runit, s6, inittab (busybox) or none, and is found out if it is not
 # given. "none" installs the program and its settings only: for a guest whose process 1 it is to be.
-# --services names the folder that runsvdir or s6-svscan watches. An agent that runs goes on.
+# --services names the directory that runsvdir or s6-svscan watches. An agent that runs goes on.
 set -eu
 umask 022
 
@@ -136,7 +136,7 @@ find_init() {
 	fi
 }
 
-# find_services FOLDER…: the first that is there, unless --services names one. A link could lead
+# find_services DIRECTORY…: the first that is there, unless --services names one. A link could lead
 # out of the system.
 find_services() {
 	if [ -n "$services" ]; then return; fi
@@ -160,9 +160,9 @@ remove() {
 		"$root/etc/systemd/system/multi-user.target.wants/cocoon-agent.service" "$root/etc/systemd/system/sockets.target.wants/cocoon-agent.socket" \
 		"$root/etc/modules-load.d/cocoon-agent.conf" "$root/etc/init.d/cocoon-agent" "$root/etc/runlevels/default/cocoon-agent"
 	rm -rf "$root/etc/sv/cocoon-agent"
-	for folder in ${services:+"$services"} /etc/service /etc/runit/runsvdir/default /var/service /etc/services.d; do
-		if [ -n "$root" ] && [ -L "$root$folder" ]; then continue; fi # it may lead out
-		if [ -L "$root$folder/cocoon-agent" ]; then rm "$root$folder/cocoon-agent"; else rm -rf "$root$folder/cocoon-agent"; fi
+	for directory in ${services:+"$services"} /etc/service /etc/runit/runsvdir/default /var/service /etc/services.d; do
+		if [ -n "$root" ] && [ -L "$root$directory" ]; then continue; fi # it may lead out
+		if [ -L "$root$directory/cocoon-agent" ]; then rm "$root$directory/cocoon-agent"; else rm -rf "$root$directory/cocoon-agent"; fi
 	done
 	without /etc/inittab
 	without /etc/modules

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install_test.sh tests install.sh in folders that it makes.
+# install_test.sh tests install.sh in directories that it makes.
 set -euo pipefail
 
 cd "$(dirname "$0")"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# packages.sh VERSION FOLDER makes, in FOLDER, what a release has: deb, rpm and apk for guests,
+# packages.sh VERSION DIRECTORY makes, in DIRECTORY, what a release has: deb, rpm and apk for guests,
 # archives for hosts and guests, what each program is made of (CycloneDX), and SHA256SUMS. VERSION
 # is x.y.z, x.y.z-rcN before that, or x.y.z+N.gHASH after it. Two runs at the same commit make the
 # same bytes, on whatever machine. Needs Go, git and zip. SOURCE_DATE_EPOCH replaces the commit's
@@ -36,12 +36,12 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 find "$out" -maxdepth 1 -name 'cocoon-agent*' -delete
 
-# build OS ARCH FOLDER
+# build OS ARCH DIRECTORY
 build() {
 	GOOS=$1 GOARCH=$2 "$go" build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version -X main.revision=$revision" -o "$3/" ./cmd/cocoon-agent
 }
 
-# age FOLDER: everything in it is as old as the commit, with the modes of a release.
+# age DIRECTORY: everything in it is as old as the commit, with the modes of a release.
 age() {
 	find "$1" -type d -exec chmod 755 {} + -o -type f -perm /100 -exec chmod 755 {} + -o -type f -exec chmod 644 {} +
 	find "$1" -exec touch -h -d "@$epoch" {} +

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# release.sh VERSION FOLDER makes, in FOLDER, all that a release has: what packages.sh makes, the MSI
+# release.sh VERSION DIRECTORY makes, in DIRECTORY, all that a release has: what packages.sh makes, the MSI
 # for Windows guests, a provenance statement (in-toto, SLSA v1), and SHA256SUMS of all of it. It
 # refuses a tree with changes, and a VERSION that is not the newest of CHANGELOG.md. Needs what
 # packages.sh needs, and jq, wixl and msitools. The MSI differs from one run to the next; all else

@@ -20,7 +20,7 @@ for version in '' dev v0.3.0 0.2.9 0.3 0.3.0-rc.1 0.3.0-rc0 0.3.0-5-gd70c42a 01.
 done
 ok 'other versions are refused'
 
-# The same bytes: in a clone, and in a worktree beside an untracked folder with another umask and
+# The same bytes: in a clone, and in a worktree beside an untracked directory with another umask and
 # another name of the host.
 git clone -q . "$dir/clone"
 git -C "$dir/clone" worktree add -q "$dir/clone/inner" HEAD

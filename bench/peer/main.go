@@ -53,7 +53,7 @@ func run(args []string) error {
 	case "consume":
 		return consume(args[1])
 	default:
-		return fmt.Errorf("%q is no role", args[0])
+		return fmt.Errorf("unknown role %q", args[0])
 	}
 }
 

@@ -39,8 +39,8 @@ type Served struct {
 	Log *Log
 }
 
-// Serve starts "cocoon-agent serve" with args, and waits until it listens. The
-// end of the test kills it, where it still runs.
+// Serve starts "cocoon-agent serve" with args, and waits until it listens. If it still
+// runs at the end of the test, it is killed.
 func Serve(t *testing.T, args ...string) *Served {
 	t.Helper()
 	return ServeIn(t, nil, args...)
@@ -106,7 +106,7 @@ func serve(t *testing.T, cmd *exec.Cmd) *Served {
 	return s
 }
 
-// Eventually waits until done says so.
+// Eventually waits until done returns true.
 func Eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	poll := time.NewTicker(20 * time.Millisecond)

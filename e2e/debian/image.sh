@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# image.sh RELEASE PROGRAM FOLDER makes FOLDER/RELEASE.ext4, a whole Debian with systemd, its
+# image.sh RELEASE PROGRAM DIRECTORY makes DIRECTORY/RELEASE.ext4, a whole Debian with systemd, its
 # journal and D-Bus for User-Mode Linux, into which install.sh has put PROGRAM.
-# image.sh RELEASE OLD.deb FOLDER NEW.deb makes FOLDER/RELEASE-deb.ext4, into which OLD.deb was
-# installed. Both packages are in /root. FOLDER/RELEASE keeps what debootstrap has made. Needs
+# image.sh RELEASE OLD.deb DIRECTORY NEW.deb makes DIRECTORY/RELEASE-deb.ext4, into which OLD.deb was
+# installed. Both packages are in /root. DIRECTORY/RELEASE keeps what debootstrap has made. Needs
 # root, debootstrap, user-mode-linux, and the mirror that apt uses.
 set -euo pipefail
 
 release=$1 program=$2 new=${4-}
 mkdir -p "$3"
-folder=$(cd "$3" && pwd)
-root=$folder/$release
+directory=$(cd "$3" && pwd)
+root=$directory/$release
 packaging=$(cd "$(dirname "$0")/../../packaging" && pwd)
 
 if [ ! -d "$root" ]; then
@@ -17,8 +17,8 @@ if [ ! -d "$root" ]; then
 	mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' | awk '$2 !~ /-/ { print $1; exit }')
 	rm -rf "$root.begun"
 	# kmod: without it systemd does not load the modules for vsock.
-	debootstrap --variant=minbase --include=dbus,kmod,systemd,systemd-sysv "$release" "$root.begun" "$mirror" >"$folder/$release.log" || {
-		tail -n 20 "$folder/$release.log" >&2
+	debootstrap --variant=minbase --include=dbus,kmod,systemd,systemd-sysv "$release" "$root.begun" "$mirror" >"$directory/$release.log" || {
+		tail -n 20 "$directory/$release.log" >&2
 		exit 1
 	}
 	cp -a /usr/lib/uml/modules/. "$root.begun/lib/modules/"

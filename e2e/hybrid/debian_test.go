@@ -103,7 +103,7 @@ func TestDebianIsMadeAMachineOfItsOwn(t *testing.T) {
 	})
 }
 
-func TestDebianOnAReadOnlyDiskIsMadeAMachineOfItsOwn(t *testing.T) {
+func TestDebianOnAReadOnlyDiskIsResumed(t *testing.T) {
 	overDebian(t, func(t *testing.T, release string) {
 		vm := debian(t, release, "ro")
 		if got := vm.Client(t, nil, "touch", "/etc/probe"); got.Status == 0 {

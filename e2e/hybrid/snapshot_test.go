@@ -20,7 +20,7 @@ import (
 // A snapshot of a guest's memory, taken under a command, and two guests that wake
 // from it. QEMU's vsock device of this kind cannot be part of a snapshot: it is
 // taken away before, which ends all connections, and each clone is given its own.
-func TestClonesOfASnapshotGoOnAndAreMadeMachinesOfTheirOwn(t *testing.T) {
+func TestClonesOfASnapshotAreResumed(t *testing.T) {
 	state, command := snapshot(t)
 	seen := map[string]string{}
 	for _, name := range []string{"clone-1", "clone-2"} {
@@ -54,7 +54,7 @@ func TestClonesOfASnapshotGoOnAndAreMadeMachinesOfTheirOwn(t *testing.T) {
 	}
 }
 
-// What is under way while a VM is paused, and a ping that is given up, go on with it.
+// Commands that run while a VM is paused, and a ping that is given up, go on with it.
 func TestPausedVMLosesNothing(t *testing.T) {
 	const size = 64 << 20
 	var m *monitor

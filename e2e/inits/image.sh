@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# image.sh PROGRAM FOLDER APK makes FOLDER/inits.ext4, a Debian 12 for User-Mode Linux that starts PROGRAM by runit, s6,
+# image.sh PROGRAM DIRECTORY APK makes DIRECTORY/inits.ext4, a Debian 12 for User-Mode Linux that starts PROGRAM by runit, s6,
 # busybox's init, or as process 1: init=/inits/NAME on the kernel's command line. It was installed by
-# packaging/install.sh. OpenRC starts what the APK has. FOLDER/inits keeps what debootstrap has made. Needs root, debootstrap, user-mode-linux, and the
+# packaging/install.sh. OpenRC starts what the APK has. DIRECTORY/inits keeps what debootstrap has made. Needs root, debootstrap, user-mode-linux, and the
 # mirror that apt uses.
 set -euo pipefail
 

@@ -101,7 +101,7 @@ func TestElsewhereALimitIsRefusedAndTheReasonTold(t *testing.T) {
 	}
 }
 
-func TestLimitWhoseControllerIsNotHandedOnIsRefused(t *testing.T) {
+func TestLimitWithoutItsControllerIsRefused(t *testing.T) {
 	dir := service(t, filepath.Join(service(t, root), "agent"))
 	delegate(t, dir, "trusted.delegate")
 	a := serve(t, dir, "agent")

@@ -142,9 +142,9 @@ func eat() {
 	}
 }
 
-// hog is a shell whose child wants 256 MiB. The child's program is in a tmpfs,
-// and is static: a program from a disk may be dropped from memory and read again
-// page by page, for minutes, before the kernel finds that there is none left.
+// hog is a shell whose child wants 256 MiB. The child's program is in a tmpfs, and is
+// static. The kernel may drop a program from a disk from memory and read it again page
+// by page, for minutes, before it finds that there is no memory left.
 func hog(t *testing.T) []string {
 	t.Helper()
 	self, err := os.Executable()
@@ -178,7 +178,7 @@ func wantUnsupported(t *testing.T, err error, text string) {
 	}
 }
 
-func TestCommandBeyondItsMemoryLimitIsOOMKilledAndNobodyElse(t *testing.T) {
+func TestMemoryLimitKillsOnlyItsCommand(t *testing.T) {
 	a := serve(t, root, "")
 	check := a.bystander(t)
 	wantOOMKilled(t, a.command(t, client.Limits{Memory: 32 << 20}, hog(t)...).Run())
@@ -263,7 +263,7 @@ func TestForkBombWithAPIDsLimitHarmsNobodyElse(t *testing.T) {
 	a.wantNoCgroups(t)
 }
 
-func TestPIDsLimitOf1IsEnoughForACommandThatDoesNotFork(t *testing.T) {
+func TestPIDsLimit1SufficesWithoutForks(t *testing.T) {
 	a := serve(t, root, "")
 	one := client.Limits{PIDs: 1}
 	if got := a.output(t, one, "echo", "alone"); got != "alone\n" {
@@ -287,7 +287,7 @@ cat "$cgroup/cpu.max"`
 	a.wantNoCgroups(t)
 }
 
-func TestDaemonKeepsItsLimitsAndItsCgroupUntilItEnds(t *testing.T) {
+func TestDaemonKeepsItsLimitsUntilItEnds(t *testing.T) {
 	a := serve(t, root, "")
 	out := a.output(t, client.Limits{PIDs: 7}, "sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!")
 	pid, err := strconv.Atoi(strings.TrimSpace(out))
@@ -312,7 +312,7 @@ func TestDaemonKeepsItsLimitsAndItsCgroupUntilItEnds(t *testing.T) {
 	wantGone(t, a.directory())
 }
 
-func TestCgroupsOfAnAgentThatWasKilledAreRemovedByTheNext(t *testing.T) {
+func TestNextAgentRemovesADeadAgentsCgroups(t *testing.T) {
 	killed, lives := serve(t, root, ""), serve(t, root, "")
 	cmd := killed.command(t, client.Limits{PIDs: 7}, "sleep", "1000")
 	if err := cmd.Start(); err != nil {

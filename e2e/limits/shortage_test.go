@@ -15,8 +15,8 @@ import (
 	"github.com/cocoonstack/cocoon-agent/e2e/checks"
 )
 
-// What is short here is short for the agent too: there are no limits for its
-// execs, and the agent is in the cgroup that is short of something.
+// The agent shares the shortages of these tests: there are no limits for its execs, and
+// the agent is in the cgroup that is short of something.
 
 func (a *agent) lives(t *testing.T) {
 	t.Helper()
@@ -45,7 +45,7 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-func TestForkBombThatTakesAllProcessesLeavesTheAgent(t *testing.T) {
+func TestForkBombLeavesTheAgentServing(t *testing.T) {
 	handOn(t, root)
 	dir := service(t, root)
 	a := serve(t, dir, "agent")
@@ -161,7 +161,7 @@ func TestNoMorePolledFilesIsAnErrorAndPasses(t *testing.T) {
 
 // A command may have its cgroup hand on controllers to one below, in which it is:
 // nothing can be started in the upper one any more.
-func TestCgroupThatACommandHasSpoiltIsNotUsedAgain(t *testing.T) {
+func TestSpoiltCgroupIsNotReused(t *testing.T) {
 	a := serve(t, root, "")
 	const spoil = `
 own=` + root + `$(sed -n s/^0:://p /proc/self/cgroup)

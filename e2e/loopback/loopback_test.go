@@ -61,7 +61,7 @@ func TestPortInUseIsOneClearError(t *testing.T) {
 	}
 }
 
-func TestSIGTERMEndsTheCommandTellsItsHostAndExits0(t *testing.T) {
+func TestSIGTERMEndsCommandsAndExits0(t *testing.T) {
 	agent := checks.Serve(t, "--allow-cid", "1")
 	host := exec.Command(checks.Program(t), "client", "--cid", "1", "--", "sh", "-c", "echo up; exec sleep 1000")
 	stdout, err := host.StdoutPipe()

@@ -145,7 +145,7 @@ func TestPortThatNobodyHoldsIsAnyUsers(t *testing.T) {
 	}
 }
 
-func TestOrdinaryUserCanNeitherConnectNorTakeThePortOfAnAgent(t *testing.T) {
+func TestUserCannotConnectOrTakeTheAgentsPort(t *testing.T) {
 	agent := checks.Serve(t)
 	wantHeld(t, "of an agent")
 	wantRefused(t)
@@ -154,7 +154,7 @@ func TestOrdinaryUserCanNeitherConnectNorTakeThePortOfAnAgent(t *testing.T) {
 	})
 }
 
-func TestOrdinaryUserCannotTakeThePortOfASocketUnitWithoutAnAgent(t *testing.T) {
+func TestUserCannotTakeASocketUnitsPort(t *testing.T) {
 	socket := holdPort(t)
 	for range 2 {
 		wantHeld(t, "without an agent")
@@ -167,7 +167,7 @@ func TestOrdinaryUserCannotTakeThePortOfASocketUnitWithoutAnAgent(t *testing.T) 
 	wantHeld(t, "after the agent was killed")
 }
 
-func TestPassedSocketIsServedAndKeptOverTheAgentsDeath(t *testing.T) {
+func TestPassedSocketOutlivesTheAgent(t *testing.T) {
 	socket := holdPort(t)
 	agent := checks.ServePassed(t, socket, "--allow-cid", "1")
 	if !strings.Contains(agent.Log.String(), `"address":"vsock://:1024"`) {
@@ -200,7 +200,7 @@ func TestPassedSocketIsServedAndKeptOverTheAgentsDeath(t *testing.T) {
 }
 
 // A socket unit is started when there may be no vsock device yet.
-func TestPortBoundBeforeThereIsAVsockTransportIsServedOnceThereIs(t *testing.T) {
+func TestPortBoundBeforeTheTransportIsServed(t *testing.T) {
 	checks.Eventually(t, "the loopback transport is unloaded", func() bool {
 		err := unix.DeleteModule("vsock_loopback", 0)
 		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {

@@ -90,7 +90,7 @@ func TestVersion1HostReadsAnEndBehindTheExit(t *testing.T) {
 	}
 }
 
-func TestVersion1HostThatGoesAfterHalfCloseEndsItsCommand(t *testing.T) {
+func TestVersion1HangUpAfterHalfCloseEndsCommand(t *testing.T) {
 	agent := checks.Serve(t, "--allow-cid", "1")
 	conn := host1(t, `{"type":"exec","argv":["sleep","1000"]}`+"\n")
 	halfClose(t, conn)
@@ -105,8 +105,8 @@ func TestVersion1HostThatGoesAfterHalfCloseEndsItsCommand(t *testing.T) {
 	checks.Eventually(t, "the command's end", func() bool { return strings.Contains(agent.Log.String(), `"message":"exec ended"`) })
 }
 
-// A vsock that is closed says so behind what has been sent over it.
-func TestVersion1HostThatHangsUpBehindUnreadInputEndsItsCommand(t *testing.T) {
+// A vsock that is closed ends its stream behind the bytes that have been sent over it.
+func TestVersion1HangUpBehindInputEndsCommand(t *testing.T) {
 	agent := checks.Serve(t, "--allow-cid", "1")
 	conn := host1(t, `{"type":"exec","argv":["sleep","1000"]}`+"\n")
 	var err error

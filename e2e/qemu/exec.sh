@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # exec.sh BINARY ARG… runs a command in a guest of QEMU. It is made for go test -exec,
-# as ../uml is. GUEST names the folder of the guest that image.sh made.
+# as ../uml is. GUEST names the directory of the guest that image.sh made.
 #
 # The guest has, at their own places, the binary, the files of the module that the
-# working directory is in, and the folder FILES if that is set. It has the caller's
+# working directory is in, and the directory FILES if that is set. It has the caller's
 # environment and working directory. Its standard output and error are the caller's
 # standard output. The exit status is the command's, or 125 where the guest ended
 # without one.

@@ -1,31 +1,31 @@
 #!/usr/bin/env bash
-# image.sh ARCH PROGRAM PATH FOLDER [PACKAGE…] makes a guest for QEMU: FOLDER/kernel,
-# FOLDER/initrd, and FOLDER/qemu, a command line that boots them but for -initrd and
+# image.sh ARCH PROGRAM PATH DIRECTORY [PACKAGE…] makes a guest for QEMU: DIRECTORY/kernel,
+# DIRECTORY/initrd, and DIRECTORY/qemu, a command line that boots them but for -initrd and
 # devices, a word in each line. It is Debian's cloud kernel for ARCH, amd64 or arm64, its modules for
 # virtio's vsock and console ports, busybox, the files of each PACKAGE and of what
 # these depend on, and PROGRAM at PATH, which runs "PATH serve" and whose log is the
 # console's. Needs cpio, and Debian's apt and dpkg; packages are kept in
-# FOLDER/packages, and another list of them wants another FOLDER.
+# DIRECTORY/packages, and another list of them wants another DIRECTORY.
 set -euo pipefail
 
 arch=$1 program=$2 path=$3
 mkdir -p "$4/packages/partial"
-folder=$(cd "$4" && pwd)
+directory=$(cd "$4" && pwd)
 shift 4
 
 # Packages of another architecture, with lists of their own: the system's stay as they are.
 fetch() {
-	local apt=(-qq -o Acquire::Retries=3 -o "Dir::State=$folder/apt" -o "Dir::State::status=$folder/apt/status" -o "Dir::Cache=$folder/apt"
-		-o "Dir::Cache::archives=$folder/packages" -o "APT::Architecture=$arch" -o "APT::Architectures=$arch"
+	local apt=(-qq -o Acquire::Retries=3 -o "Dir::State=$directory/apt" -o "Dir::State::status=$directory/apt/status" -o "Dir::Cache=$directory/apt"
+		-o "Dir::Cache::archives=$directory/packages" -o "APT::Architecture=$arch" -o "APT::Architectures=$arch"
 		-o "APT::Sandbox::User=")
-	mkdir -p "$folder/apt/lists/partial"
-	: >"$folder/apt/status" # nothing is installed; apt's lock is beside it
+	mkdir -p "$directory/apt/lists/partial"
+	: >"$directory/apt/status" # nothing is installed; apt's lock is beside it
 	apt-get "${apt[@]}" update
 	local kernel
 	kernel=$(apt-cache "${apt[@]}" depends "linux-image-cloud-$arch" | awk '/Depends: linux-image-/ { print $2; exit }')
 	apt-get "${apt[@]}" -y --no-install-recommends --download-only install busybox-static "$@"
 	# Without what a kernel depends on, and last: it says that the rest is there.
-	cd "$folder/packages" && apt-get "${apt[@]}" download "$kernel"
+	cd "$directory/packages" && apt-get "${apt[@]}" download "$kernel"
 }
 
 case $arch in
@@ -36,20 +36,20 @@ esac
 # Two CPUs without KVM, and memory that a vhost-user device can read and write.
 printf '%s\n' "${machine[@]}" -accel tcg,thread=multi -smp 2 -m 1024 \
 	-object memory-backend-memfd,id=ram,size=1024M,share=on \
-	-kernel "$folder/kernel" -append "console=$console quiet panic=-1 cocoon-agent.guest" \
-	-nodefaults -no-reboot -display none >"$folder/qemu"
+	-kernel "$directory/kernel" -append "console=$console quiet panic=-1 cocoon-agent.guest" \
+	-nodefaults -no-reboot -display none >"$directory/qemu"
 
 unpacked=$(mktemp -d)
 trap 'rm -rf "$unpacked"' EXIT
 root=$unpacked/root
 
-ls "$folder"/packages/linux-image-*.deb >/dev/null 2>&1 || (fetch "$@")
-dpkg-deb -x "$folder"/packages/linux-image-*.deb "$unpacked/kernel"
-cp "$unpacked"/kernel/boot/vmlinuz-* "$folder/kernel"
+ls "$directory"/packages/linux-image-*.deb >/dev/null 2>&1 || (fetch "$@")
+dpkg-deb -x "$directory"/packages/linux-image-*.deb "$unpacked/kernel"
+cp "$unpacked"/kernel/boot/vmlinuz-* "$directory/kernel"
 
 mkdir -p "$root"/{dev,etc,mnt,proc,root,run,sys,tmp} "$root"/usr/{bin,lib,sbin}
 ln -s usr/bin usr/lib usr/sbin "$root" # as Debian has them
-for package in "$folder"/packages/*.deb; do
+for package in "$directory"/packages/*.deb; do
 	case $package in */linux-image-*) ;; *) dpkg-deb -x "$package" "$root" ;; esac
 done
 rm -rf "$root"/usr/share/{doc,locale,man}
@@ -86,4 +86,4 @@ poweroff -f
 EOF
 chmod 755 "$root/init"
 
-(cd "$root" && find . | cpio --quiet -o -H newc -R 0:0 | gzip -1) >"$folder/initrd"
+(cd "$root" && find . | cpio --quiet -o -H newc -R 0:0 | gzip -1) >"$directory/initrd"

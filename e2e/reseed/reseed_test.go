@@ -164,7 +164,7 @@ func TestResumeMakesACloneAMachineOfItsOwn(t *testing.T) {
 }
 
 // The machine-id is all that version 1 has besides the entropy.
-func TestHostOfVersion1ReseedsAndRenewsTheMachineID(t *testing.T) {
+func TestVersion1ReseedRenewsTheMachineID(t *testing.T) {
 	writable(t)
 	c, a, _ := serve(t)
 	before := read(t, "/etc/machine-id")
@@ -410,7 +410,7 @@ func TestEntropyOfTheWrongLengthIsABadRequest(t *testing.T) {
 	}
 }
 
-func TestResumesAtOnceAndCommandsDoNotDisturbEachOther(t *testing.T) {
+func TestConcurrentResumesAndCommandsSucceed(t *testing.T) {
 	writable(t)
 	c, _, _ := serve(t)
 	var all sync.WaitGroup

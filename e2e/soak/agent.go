@@ -120,9 +120,9 @@ func (f footprint) exceeds(before footprint) error {
 	case f.rss > before.rss+moreRSS:
 		return fmt.Errorf("RSS is %d KiB, and was %d", f.rss, before.rss)
 	case f.fds-fdsOfCgroup*f.cgroups > before.fds-fdsOfCgroup*before.cgroups:
-		return fmt.Errorf("%d descriptors with %d cgroups, where there were %d with %d", f.fds, f.cgroups, before.fds, before.cgroups)
+		return fmt.Errorf("%d descriptors with %d cgroups, want at most %d with %d", f.fds, f.cgroups, before.fds, before.cgroups)
 	case f.threads > before.threads+moreThreads:
-		return fmt.Errorf("%d threads, where there were %d", f.threads, before.threads)
+		return fmt.Errorf("%d threads, want about %d", f.threads, before.threads)
 	}
 	return f.atRest()
 }
@@ -164,7 +164,7 @@ func (a *agent) cgroups() []string {
 		if err == nil && d.IsDir() && strings.Contains(path, mine) {
 			dirs = append(dirs, path)
 		}
-		return nil // what has gone meanwhile is no news
+		return nil // a cgroup may go meanwhile
 	})
 	return dirs
 }

@@ -102,7 +102,7 @@ func exited(err error, status int, reason client.Reason) error {
 	case err == nil && status == 0:
 		return nil
 	case !ok || exit.ExitStatus() != status || exit.Reason() != reason:
-		return fmt.Errorf("%w (%T), where exit status %d by %s is right", orNil(err), err, status, reason)
+		return fmt.Errorf("%w (%T), want exit status %d by %s", orNil(err), err, status, reason)
 	}
 	return nil
 }
@@ -207,7 +207,7 @@ func (s *soak) cancelled(c *client.Client) error {
 	}
 	cancel()
 	if err := cmd.Wait(); !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%w, where it was cancelled", orNil(err))
+		return fmt.Errorf("%w, want the cancelled context's", orNil(err))
 	}
 	return gone(child)
 }
@@ -270,7 +270,7 @@ func (s *soak) keep(*client.Client) error {
 func (s *soak) noCommand(c *client.Client) error {
 	err := c.Command("no-such-command").Run()
 	if remote, ok := errors.AsType[*client.RemoteError](err); !ok || remote.Kind != client.NotFound {
-		return fmt.Errorf("%w, where there is no such command", orNil(err))
+		return fmt.Errorf("%w, want not_found: there is no such command", orNil(err))
 	}
 	return nil
 }
@@ -301,7 +301,7 @@ func (s *soak) info(c *client.Client) error {
 	return err
 }
 
-// limits are set, or refused where the agent's cgroup does not allow them.
+// limits are set, or refused if the agent's cgroup does not allow them.
 func (s *soak) limits(c *client.Client) error {
 	cmd := c.Command("true")
 	cmd.Limits.PIDs = 10

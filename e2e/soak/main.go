@@ -1,9 +1,9 @@
 //go:build linux
 
-// Soak runs one agent, as a process, for a long time: a mix of commands of every
-// kind, each of whose results is checked, with pauses of the whole agent, lost
-// connections and peers that talk nonsense in between. At the end everything
-// that the agent holds must be back to where it began.
+// Soak runs one agent, as a process, for a long time: a mix of commands of every kind,
+// with pauses of the whole agent, lost connections and peers that talk nonsense in
+// between. It checks the result of each command. At the end the agent must hold no more
+// than at the beginning.
 //
 //	go run ./e2e/soak -agent bin/cocoon-agent -duration 10m
 //	go run ./e2e/soak -agent bin/cocoon-agent -execs 100000
@@ -75,7 +75,7 @@ func (s *soak) run() (err error) {
 	if err == nil {
 		err = eventually("the host's goroutines end", func() error {
 			if now := runtime.NumGoroutine(); now > goroutines {
-				return fmt.Errorf("%d of them, where there were %d", now, goroutines)
+				return fmt.Errorf("%d of them, want at most %d", now, goroutines)
 			}
 			return nil
 		})
@@ -83,7 +83,7 @@ func (s *soak) run() (err error) {
 	return err
 }
 
-// short is s.execs runs of true, of which the first thousand warm up.
+// short is s.execs runs of true; the first thousand warm up.
 func (s *soak) short() error {
 	const warm = 1000
 	if err := s.trues(warm); err != nil {
@@ -127,8 +127,8 @@ func (s *soak) trues(n int64) error {
 	return context.Cause(ctx)
 }
 
-// mix runs jobs of all kinds. What the agent holds once each has been run, many
-// times over, is where it begins.
+// mix runs jobs of all kinds. The agent's holdings are measured once each job has been
+// run, many times over: that is the beginning.
 func (s *soak) mix() error {
 	if err := s.work(min(s.duration/4, 20*time.Second)); err != nil {
 		return err

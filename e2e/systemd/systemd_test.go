@@ -20,7 +20,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/e2e/checks"
 )
 
-// manager is systemd itself, where Debian has it.
+// manager is systemd itself, in Debian's place.
 const manager = "/lib/systemd/systemd"
 
 // The test binary is also what comes before systemd, and an ordinary user's
@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 	os.Exit(1)
 }
 
-// boot becomes systemd, in namespaces of its own. It returns where it cannot.
+// boot becomes systemd, in namespaces of its own. If it cannot, it returns an error.
 func boot() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("mounts of its own: %w", err)
@@ -96,8 +96,8 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// install installs the units of packaging/ as its README says, and what they
-// need. What is changed is changed by drop-ins, but for the program's path.
+// install installs the units of packaging/ as its README says, and the units that they
+// need. Drop-ins change them, but for the program's path.
 func install(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"basic", "sysinit", "sockets", "shutdown", "local-fs"} {

@@ -7,9 +7,9 @@
 //
 // The guest sees the host's root read-only, an empty /tmp and /run, and, at
 // their own places, the directories of the binary, of the module that the working
-// directory is in, and of COCOON_AGENT. It has the caller's environment and working directory; its
-// standard output and error are the caller's standard output. The exit status
-// is the command's, or 125 where the guest ended without one.
+// directory is in, and of COCOON_AGENT. It has the caller's environment and working
+// directory; its standard output and error are the caller's standard output. The exit
+// status is the command's, or 125 if the guest ended without one.
 //
 // The same program is the guest's init.
 package main
@@ -94,7 +94,7 @@ func boot(argv []string) (int, error) {
 	if ctx.Err() != nil {
 		return statusNoCommand, fmt.Errorf("the guest was ended: %w (%w)", ctx.Err(), ended)
 	}
-	// What the kernel says of its own end is not the command's status.
+	// The kernel's messages about its end do not have the command's status.
 	text, err := os.ReadFile(filepath.Join(dir, statusName))
 	if err != nil {
 		return statusNoCommand, fmt.Errorf("the guest ended (%w) before its command did; its kernel said:\n%s", cmp.Or(ended, errPoweredOff), said)

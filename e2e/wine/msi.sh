@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# msi.sh tests the MSI of packaging/windows under Wine: install, upgrade, remove. $WINE is the folder
+# msi.sh tests the MSI of packaging/windows under Wine: install, upgrade, remove. $WINE is the directory
 # that root.sh has made. Needs wixl, msitools, zip.
 set -euo pipefail
 

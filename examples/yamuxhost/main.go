@@ -185,7 +185,7 @@ func (h *host) await(id uint64) (event, error) {
 func status(e event, copied [2]int64) (int, error) {
 	switch {
 	case copied != [2]int64{e.StdoutBytes, e.StderrBytes}:
-		return 0, fmt.Errorf("received %d bytes of output, where the agent sent %d and %d", copied, e.StdoutBytes, e.StderrBytes)
+		return 0, fmt.Errorf("received %d bytes of output, but the agent sent %d and %d", copied, e.StdoutBytes, e.StderrBytes)
 	case e.Reason == "signal" && e.Signal > 0 && e.Signal < 128:
 		return 128 + e.Signal, nil
 	case e.Reason == "exit" && e.Code >= 0 && e.Code < 256:

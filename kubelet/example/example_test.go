@@ -65,7 +65,7 @@ func TestTargetsThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 }
 
-func TestCommandLineWithoutAClientAuthorityIsRefused(t *testing.T) {
+func TestOptionsWithoutClientCAAreRefused(t *testing.T) {
 	full := []string{"-targets=t", "-cert=c", "-key=k", "-client-ca=a"}
 	if _, err := parse(full, io.Discard); err != nil {
 		t.Fatal(err)
@@ -198,7 +198,7 @@ func (s *server) exec(t *testing.T, cert, key []byte, pod string, stdout io.Writ
 	return e.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdout: stdout})
 }
 
-func TestNodeServesItsPodsToTheAPIServerAndNobodyElse(t *testing.T) {
+func TestNodeServesOnlyTheAPIServer(t *testing.T) {
 	s := startServer(t)
 	_, _, cert, key := s.sign(t, s.clientName)
 	var stdout bytes.Buffer

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build.sh VERSION FOLDER makes, in FOLDER, the packages for Windows guests: an MSI for amd64, and
+# build.sh VERSION DIRECTORY makes, in DIRECTORY, the packages for Windows guests: an MSI for amd64, and
 # for amd64 and arm64 a zip with the program and install.ps1. VERSION is x.y.z, such as 0.3.0.
 # Needs Go, wixl, msitools and zip. wixl gives an MSI another identity each time: two builds differ.
 set -euo pipefail

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package lab starts what is compared, each in a process of its own, and
-// looks at those processes. Whatever it starts it also ends.
+// Package lab starts the programs that are compared, each in a process of its own, and
+// looks at those processes. It ends each process that it starts.
 package lab
 
 import (
@@ -100,8 +100,8 @@ func (l *Lab) serve(ctx context.Context, at endpoint, argv []string) (*Server, e
 	return s, nil
 }
 
-// InGuest returns the kind of guest of this project's that this is, where AF_VSOCK is
-// nobody else's, or "".
+// InGuest returns the kind of this project's guest that this machine is, or "". In such
+// a guest nobody else uses AF_VSOCK.
 func InGuest() string {
 	switch {
 	case contains("/proc/cpuinfo", "User Mode Linux"):

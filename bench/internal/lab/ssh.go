@@ -17,7 +17,7 @@ import (
 )
 
 // ErrNoSSH says that OpenSSH is not installed here.
-var ErrNoSSH = errors.New("no OpenSSH: bench/openssh.sh FOLDER unpacks it for -openssh FOLDER")
+var ErrNoSSH = errors.New("no OpenSSH: bench/openssh.sh DIRECTORY unpacks it for -openssh DIRECTORY")
 
 // SSH is OpenSSH with a master connection that is up: each command is an ssh
 // process, as with scripts that call ssh, and one session of the master's.
@@ -170,8 +170,8 @@ SetEnv HOME=%s
 	return path, errors.Join(os.Mkdir(home, 0o700), os.WriteFile(path, []byte(config), 0o600))
 }
 
-// separationDirectory makes the empty directory that sshd insists on when root runs
-// it, where the package's unit has not. It returns the directory if it is new.
+// separationDirectory makes the empty directory that sshd insists on when root runs it,
+// if the package's unit has not. It returns the directory if it is new.
 func separationDirectory() string {
 	const path = "/run/sshd"
 	if os.Geteuid() != 0 || os.Mkdir(path, 0o755) != nil {

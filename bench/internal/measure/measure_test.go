@@ -9,7 +9,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/bench/internal/measure"
 )
 
-func TestAlternateTakesOneSampleOfEachContenderInEachStep(t *testing.T) {
+func TestAlternateSamplesEachContenderOncePerStep(t *testing.T) {
 	var order []string
 	contender := func(name string, every int) measure.Contender {
 		return measure.Contender{Name: name, Every: every, Sample: func(context.Context) (float64, error) {

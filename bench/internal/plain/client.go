@@ -7,7 +7,7 @@ import (
 	"net"
 )
 
-// readBuffer is the host's, in bytes: more is no faster on any machine tried.
+// readBuffer is the host's, in bytes: more makes no difference on any machine tried.
 const readBuffer = 256 << 10
 
 // Output has the command run whose output is counted, and returns the count.

@@ -13,7 +13,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// Sizes of a chart. The names of the lines stand beside it, where no line runs.
+// Sizes of a chart. The names of the lines stand beside it, away from the lines.
 const (
 	width  = 8.5 * vg.Inch
 	height = 4.2 * vg.Inch

@@ -41,7 +41,7 @@ func (r *Report) writeCharts(dir string) error {
 	return nil
 }
 
-// What is between these lines of a document is the program's.
+// The program replaces the text between these lines of a document.
 const (
 	beginMark = "<!-- results: written by make bench-doc, not by hand -->"
 	endMark   = "<!-- end of results -->"

@@ -60,8 +60,8 @@ func (g Goal) Met() bool {
 	return g.Got.Median <= g.Limit
 }
 
-// Margin is by which part of the limit, if it is not 0, the goal is met, or,
-// below 0, missed.
+// Margin returns the distance to the limit, which is not 0, as a part of the limit:
+// above 0 the goal is met, below 0 missed.
 func (g Goal) Margin() float64 {
 	if g.AtLeast {
 		return g.Got.Median/g.Limit - 1

@@ -180,7 +180,7 @@ func (b *Bench) sides(ctx context.Context) (sides []*lab.Side, end func() error,
 	return sides, end, nil
 }
 
-// What is measured beside the time, in the names of samples.
+// Names of samples that are taken beside the time.
 const (
 	agentCPU    = ", agent's CPU"
 	hostCPU     = ", host's CPU"

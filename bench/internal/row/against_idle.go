@@ -13,7 +13,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/bench/internal/report"
 )
 
-// What a herd costs, in the names of samples.
+// Names of samples of a herd's costs.
 const (
 	agentMemory  = ", agent's memory"
 	hostMemory   = ", host's memory"

@@ -30,8 +30,8 @@ const (
 // a socket of its own, on the same loaded machine.
 const echo = "echo by an idle process"
 
-// ping measures round trips on a connection that carries all it can. What the
-// machine's own queues for CPUs take of that, the echo shows.
+// ping measures round trips on a connection that carries all it can. The echo shows how
+// much of that the machine's own queues for CPUs take.
 func (b *Bench) ping(ctx context.Context) (*report.Row, error) {
 	server, err := b.Lab.StartAgent(ctx)
 	if err != nil {

@@ -35,7 +35,7 @@ type Bench struct {
 	Base *lab.Build // nil: All are measured
 }
 
-// A Row is a name, by which it can be chosen, and how it is measured.
+// A Row is a name, which serves to choose it, and how it is measured.
 type Row struct {
 	Name    string
 	Measure func(*Bench, context.Context) (*report.Row, error)
@@ -125,8 +125,8 @@ func (c *crew) addGoServer(ctx context.Context, l *lab.Lab) error {
 	return nil
 }
 
-// addAgent starts an agent and adds a connection to it. Where it fails, nobody
-// is left.
+// addAgent starts an agent and adds a connection to it. If it fails, it leaves no
+// process behind.
 func (c *crew) addAgent(
 	ctx context.Context, name string, start func(context.Context, ...string) (*lab.Server, error),
 ) error {

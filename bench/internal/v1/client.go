@@ -14,8 +14,8 @@ type Cmd struct {
 	Stdout, Stderr io.Writer
 }
 
-// Start sends the request and waits for started. nc is then the exec's, and
-// Wait closes it; where Start fails it is closed already.
+// Start sends the request and waits for started. nc is then the exec's, and Wait closes
+// it; if Start fails it is closed already.
 func (c *Cmd) Start(nc net.Conn) (*Exec, error) {
 	e := &Exec{cmd: c, nc: nc, conn: newConn(nc)}
 	request := []*frame{{Type: "exec", Argv: c.Argv}}

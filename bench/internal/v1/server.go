@@ -38,7 +38,7 @@ func serve(nc net.Conn) {
 // run carries out one exec and returns its exit code.
 func (c *conn) run(request *frame) (int, error) {
 	if request.Type != "exec" || len(request.Argv) == 0 {
-		return 0, fmt.Errorf("%q is no exec", request.Type)
+		return 0, fmt.Errorf("request %q: want exec", request.Type)
 	}
 	cmd := exec.Command(request.Argv[0], request.Argv[1:]...)
 	cmd.Env = os.Environ()

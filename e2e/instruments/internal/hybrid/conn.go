@@ -145,8 +145,8 @@ func (c *conn) abort() {
 	c.session.sendReset(c.key)
 }
 
-// peerReset notes that the guest's side has gone. What the guest has sent before
-// still goes to the socket.
+// peerReset notes that the guest's side has gone. Bytes that the guest has sent before
+// still go to the socket.
 func (c *conn) peerReset() {
 	c.session.unregister(c)
 	c.mu.Lock()

@@ -166,7 +166,7 @@ func (c *conn) deliver(p []byte) {
 	c.pending -= uint32(len(p))
 	c.forwarded.Add(uint32(len(p)))
 	if err != nil && n < len(p) && !c.hostNoReceive && !c.dead.Load() {
-		// The client takes no more. What is left is thrown away.
+		// The client takes no more. The rest is thrown away.
 		c.session.Debugf("write to the client of %v: %v", c.key, err)
 		c.hostNoReceive = true
 		if !c.guestReset {

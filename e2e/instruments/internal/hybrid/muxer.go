@@ -1,9 +1,9 @@
 //go:build linux
 
-// Package hybrid is a virtio-vsock device whose host side is a Unix socket, in
-// the form that Firecracker and Cloud Hypervisor give it: a client writes
-// "CONNECT <port>\n", reads "OK <hostport>\n", and then talks to the guest. A
-// guest that connects to port P of CID 2 reaches the Unix socket "<uds>_P".
+// Package hybrid is a virtio-vsock device whose host side is a Unix socket, in the form
+// that Firecracker and Cloud Hypervisor give it. A client writes "CONNECT <port>\n",
+// reads "OK <hostport>\n", and then talks to the guest. A guest that connects to port P
+// of CID 2 reaches the Unix socket "<uds>_P".
 //
 // The device is a back end of vhost-user, so the guest can be User-Mode Linux or
 // QEMU. It never uses AF_VSOCK of the machine that it runs on.

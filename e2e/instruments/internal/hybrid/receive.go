@@ -9,8 +9,8 @@ import (
 	"github.com/cocoonstack/cocoon-agent/e2e/instruments/internal/virtqueue"
 )
 
-// A control is a packet without data that waits for a receive buffer. conn is nil
-// for a reset of what is no connection.
+// A control is a packet without data that waits for a receive buffer. conn is nil for a
+// reset that belongs to no connection.
 type control struct {
 	conn  *conn
 	key   connKey

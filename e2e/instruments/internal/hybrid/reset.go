@@ -13,9 +13,9 @@ const (
 	eventPoll     = time.Millisecond
 )
 
-// transportReset is what a guest sees after a restore from a snapshot: every
-// connection has gone on the host's side, with no packet about any of them, and
-// one event says so.
+// transportReset is what a guest sees after a restore from a snapshot: every connection
+// has gone on the host's side, with no packet about any of them, and one event reports
+// it.
 //
 // The guest resets whatever is connected when it gets to the event, including what
 // was connected a moment before. So new clients wait until it has, which

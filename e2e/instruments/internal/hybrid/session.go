@@ -79,8 +79,8 @@ func (s *session) run(c *net.UnixConn) error {
 	return s.serveFrontEnd(c)
 }
 
-// close ends the session when the guest has gone. What the guest had put on its
-// transmit queue is still delivered.
+// close ends the session when the guest has gone. Packets that the guest had put on its
+// transmit queue are still delivered.
 func (s *session) close() {
 	s.drainTransmit()
 	for _, q := range s.queue {

@@ -3,8 +3,8 @@
 // Package virtqueue is the device's side of split virtqueues (virtio 1.2,
 // section 2.7), in memory that a vhost-user front end shares.
 //
-// Whatever that memory holds is the guest's word. A descriptor that points
-// outside the guest's memory, a chain that loops, and a ring index that jumps
+// The guest writes that memory, and its contents are not trusted. A descriptor that
+// points outside the guest's memory, a chain that loops, and a ring index that jumps
 // are errors (ErrRing), after which the caller stops the queue.
 package virtqueue
 
@@ -35,7 +35,7 @@ type Queue struct {
 	mu    sync.Mutex
 	index int
 
-	// What the front end has set.
+	// Set by the front end.
 	size                    uint32
 	base                    uint16
 	addrs                   *Addresses
@@ -43,7 +43,7 @@ type Queue struct {
 	call                    int // descriptor, or -1
 	kick                    *os.File
 
-	// What only a running queue has.
+	// Valid only while the queue runs.
 	running           bool
 	mem               *Memory
 	desc, avail, used []byte
@@ -94,7 +94,7 @@ func (q *Queue) SetSizeLocked(size uint32) error {
 // SetBaseLocked sets the entry of the available ring that the queue starts at.
 func (q *Queue) SetBaseLocked(base uint16) { q.base = base }
 
-// SetAddressesLocked sets where the rings are.
+// SetAddressesLocked sets the addresses of the rings.
 func (q *Queue) SetAddressesLocked(a Addresses) { q.addrs = &a }
 
 // SetEnabledLocked permits the queue to run, or stops it.
@@ -185,8 +185,8 @@ func (q *Queue) resolveLocked(mem *Memory) (err error) {
 
 func aligned(b []byte) bool { return uintptr(unsafe.Pointer(&b[0]))&3 == 0 }
 
-// StopLocked makes the queue idle: it does not touch the guest's memory until it
-// is started again, at the entry where it was.
+// StopLocked makes the queue idle: it does not touch the guest's memory until it is
+// started again, at the same entry.
 func (q *Queue) StopLocked() {
 	if q.running {
 		q.base = q.nextAvail
