@@ -13,14 +13,14 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// Annotations of a pod that say how kubectl exec, which has no such options
-// itself, runs commands in its VM. They are no barrier: who may set them may
-// choose any user. They act on others, too: a variable such as LD_PRELOAD,
-// BASH_ENV or PATH ([AnnotationExecEnv]) loads code into the next command that
-// anybody executes in the VM, as that command's user, which is root as a rule. A
-// user who may set them can do there what the callers of kubectl exec can.
+// Annotations of a pod that say how kubectl exec, which has no such options itself,
+// runs commands in its VM. They do not protect anything: a user who may set them may
+// choose any user of the guest. They act on others, too. A variable such as LD_PRELOAD,
+// BASH_ENV or PATH ([AnnotationExecEnv]) loads code into the next command that anybody
+// executes in the VM, as that command's user, which is root as a rule. A user who may
+// set them can do there what the callers of kubectl exec can.
 const (
-	AnnotationExecPrefix = "vm.cocoonstack.io/exec-" // what begins with it and is none of these is refused
+	AnnotationExecPrefix = "vm.cocoonstack.io/exec-" // any other annotation with this prefix is refused
 
 	AnnotationExecUser     = AnnotationExecPrefix + "user"      // "name", "uid", "name:group" or "uid:gid"
 	AnnotationExecDir      = AnnotationExecPrefix + "dir"       // absolute
@@ -32,9 +32,10 @@ const (
 	AnnotationExecCPU      = AnnotationExecPrefix + "cpu"       // a quantity of CPUs, such as "500m"
 )
 
-// Annotate sets how commands run from a pod's annotations. What they do not say
-// is left as it is, and so is all of it where the error, which names every
-// annotation that makes no sense, is not nil.
+// Annotate sets how commands run from a pod's annotations. Options without an
+// annotation stay as they are. If an annotation makes no sense, Annotate changes
+// nothing, and its error names every such annotation. It must not be called while t is
+// in use.
 func (t *Target) Annotate(annotations map[string]string) error {
 	changed := *t
 	changed.Env = slices.Clone(t.Env)
@@ -63,7 +64,7 @@ func (t *Target) annotate(key, value string) (err error) {
 		t.User, err = filled(value)
 	case AnnotationExecDir:
 		if !path.IsAbs(value) {
-			err = fmt.Errorf("%q is no absolute path", value)
+			err = fmt.Errorf("%q is not an absolute path", value)
 		}
 		t.Dir = value
 	case AnnotationExecClearEnv:
@@ -86,7 +87,7 @@ func (t *Target) annotate(key, value string) (err error) {
 
 func (t *Target) setEnv(name, value string) error {
 	if name == "" || strings.ContainsAny(name, "=\x00") {
-		return fmt.Errorf("%q is no name of a variable", name)
+		return fmt.Errorf("%q: want the name of a variable", name)
 	}
 	t.Env = append(t.Env, name+"="+value)
 	return nil
@@ -102,7 +103,7 @@ func filled(value string) (string, error) {
 func duration(value string) (time.Duration, error) {
 	d, err := time.ParseDuration(value)
 	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("%q is no time such as 90s", value)
+		return 0, fmt.Errorf("%q: want a time such as 90s", value)
 	}
 	return d, nil
 }
@@ -110,7 +111,7 @@ func duration(value string) (time.Duration, error) {
 func memory(value string) (uint64, error) {
 	q, err := resource.ParseQuantity(value)
 	if err != nil || q.Value() <= 0 {
-		return 0, fmt.Errorf("%q is no number of bytes such as 256Mi", value)
+		return 0, fmt.Errorf("%q: want a number of bytes such as 256Mi", value)
 	}
 	return uint64(q.Value()), nil
 }
@@ -118,7 +119,7 @@ func memory(value string) (uint64, error) {
 func count(value string) (uint64, error) {
 	n, err := strconv.ParseUint(value, 10, 63)
 	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%q is no number of processes", value)
+		return 0, fmt.Errorf("%q: want a number of processes", value)
 	}
 	return n, nil
 }
@@ -126,7 +127,7 @@ func count(value string) (uint64, error) {
 func cpus(value string) (float64, error) {
 	q, err := resource.ParseQuantity(value)
 	if err != nil || q.MilliValue() < 10 { // the agent's least
-		return 0, fmt.Errorf("%q is no number of CPUs such as 500m, of at least 10m", value)
+		return 0, fmt.Errorf("%q: want a number of CPUs such as 500m, of at least 10m", value)
 	}
 	return q.AsApproximateFloat64(), nil
 }

@@ -22,8 +22,8 @@ type caller struct {
 	resize <-chan api.TermSize // nil: no terminal
 }
 
-// newCaller begins to watch for the caller's disappearance, of which ctx tells
-// where virtual-kubelet knows of it (SPDY, since its 1.13). release ends it.
+// newCaller begins to watch for the caller's disappearance. ctx ends then if
+// virtual-kubelet knows of it (SPDY, since its 1.13). release ends the watch.
 func newCaller(ctx context.Context, attach api.AttachIO, heartbeat time.Duration) *caller {
 	c := &caller{tty: attach.TTY()}
 	c.ctx, c.end = context.WithCancelCause(ctx)

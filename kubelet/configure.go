@@ -14,12 +14,13 @@ const StreamTimeout = 4 * time.Hour
 
 var _ nodeutil.NodeOpt = Configure
 
-// Configure is the last option of nodeutil.NewNode. Callers are root in all VMs: it has the
-// server ask them for a certificate that one of TLSConfig.ClientCAs has signed. It sets
-// the two time-outs of streams to [StreamTimeout] if they are not set. A
-// configuration that lets in whoever finds the port is an error: without TLSConfig, a
-// certificate to serve with, or ClientCAs. Which of the authority's clients may call, only
-// TLSConfig.VerifyConnection can say.
+// Configure secures a node's server. Make it the last option of nodeutil.NewNode: a
+// caller of the server is root in all VMs. Configure makes the server ask its callers
+// for a certificate that one of TLSConfig.ClientCAs has signed. It sets the two
+// time-outs of streams to [StreamTimeout] if they are not set. It returns an error for
+// a configuration that lets in anybody who finds the port: without TLSConfig, a
+// certificate to serve with, or ClientCAs. It does not choose among the authority's
+// clients: TLSConfig.VerifyConnection can.
 func Configure(c *nodeutil.NodeConfig) error {
 	t := c.TLSConfig
 	switch {

@@ -179,8 +179,8 @@ func TestContextThatEndsEndsTheCommand(t *testing.T) {
 	}
 }
 
-// What the caller sends is read to the end, whatever becomes of the command: it
-// would hold up everything else on its connection.
+// The caller's input is read to the end, also after the command has ended: it would
+// hold up everything else on its connection.
 func TestInputIsReadWhenNobodyWantsIt(t *testing.T) {
 	p := vm(t)
 	for _, argv := range [][]string{sh("exec <&-; sleep 0.2"), {"no-such-command"}, nil} {
@@ -328,8 +328,8 @@ func TestOnlyAKnownEndHasAStatus(t *testing.T) {
 	}
 }
 
-// All that protocol version 1 says of a signal is the exit code -1, which is no
-// status to kubectl.
+// Of a signal, protocol version 1 only reports the exit code -1, which kubectl does not
+// take for a status.
 func TestUnknownEndOfVersion1IsAnError(t *testing.T) {
 	pool := client.NewPool(client.PoolConfig{Protocol: client.Protocol1})
 	defer pool.Close()

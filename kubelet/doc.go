@@ -48,30 +48,31 @@
 //	126, 127            it cannot be executed; there is no such command
 //	1 to 255            the low byte of a code of Windows above 255, or 1 if that is 0
 //
-// and for the last four, for a command that was killed for its memory and for one
-// that ended because the agent shut down, a line on standard error, or the
-// terminal, says why: it begins with "cocoon-agent: ".
+// A line on standard error, or the terminal, gives the reason for the last four. It
+// does so, too, for a command that was killed for its memory, and for one that ended
+// because the agent shut down. It begins with "cocoon-agent: ".
 //
-// What a command has started ends with its caller. When kubectl goes, by the
-// context (which virtual-kubelet ends since 1.13), a Write that fails, or a heartbeat, an
-// empty Write every half second ([Pods.Heartbeat]), the
-// command gets SIGTERM (with a terminal SIGHUP), and SIGKILL 2 seconds later. The
-// end of a caller is not passed on as the end of its input, so that half an upload
+// A command and all that it has started end with its caller. The context (which
+// virtual-kubelet ends since 1.13), a Write that fails, or a heartbeat shows that
+// kubectl has gone. A heartbeat is an empty Write every half second ([Pods.Heartbeat]).
+// The command then gets SIGTERM (with a terminal SIGHUP), and SIGKILL 2 seconds later.
+// The end of a caller is not passed on as the end of its input, so that half an upload
 // is not taken for a whole one. For that an end of input is 20 ms late.
 //
-// The status is not lost either where a command ends while its caller still sends.
-// virtual-kubelet closes the connection when the call returns; over SPDY TCP then
-// resets it, and kubectl exits with 0 (one in ten was measured). So the call
-// returns when the input has ended, or nothing has come for 50 ms (a second, of a
-// caller that was sending and not typing), and after 3 seconds in any case.
+// The status also arrives if a command ends while its caller still sends.
+// virtual-kubelet closes the connection when the call returns. Over SPDY TCP then
+// resets it, and kubectl exits with 0 (one in ten was measured). So the call returns when the
+// input has ended, or nothing has come for 50 ms. For a caller that was sending and
+// not typing, it waits for a second without input. In any case it returns after 3
+// seconds.
 //
 // No caller reaches another VM than its own, if the Resolver names the VM
-// ([Target.Identity]) that has the address while it is asked: when an address goes to
-// another VM, the connections to the one before are closed before anything is sent
-// over them. If another VM has got the address since the Resolver was asked, the
-// answer is out of date: the Resolver is asked again, twice at most, and then the call
-// fails and nothing is started. An answer that was out of date when it was asked for
-// takes the address over: the Resolver must not answer from a cache that lags behind.
+// ([Target.Identity]) that has the address while it is asked. When an address goes to
+// another VM, the connections to the one before are closed before anything is sent over
+// them. If another VM has got the address since the Resolver was asked, the answer is
+// out of date: the Resolver is asked again, twice at most, and then the call fails and
+// nothing is started. An answer that was out of date when it was asked for takes the
+// address over: the Resolver must not answer from a cache that lags behind.
 //
 // Statistics are the VM's own, from its agent's info: the CPU time and the memory of its
 // kernel ([Pods.GetStatsSummary]). Set [Pods.Usage] for them. A VM is asked at most every 5
@@ -91,8 +92,8 @@
 // # What cannot be
 //
 //   - Over websockets (kubectl's default) the API server is stuck while its buffers
-//     are full of input that the command does not read: that kubectl has gone then
-//     is seen by nobody until the command reads, or ends.
+//     are full of input that the command does not read. If kubectl goes then, nobody
+//     sees it until the command reads, or ends.
 //   - A caller that goes on sending without a pause for 3 seconds after the command
 //     has ended may lose the status over SPDY, without [Pods.Handler].
 //   - A provider that is killed tells nobody: kubectl exits with 0 (1.37, over both
@@ -100,11 +101,11 @@
 //     [Pods.Shutdown] is for an end in order.
 //   - kubectl cp of a file that grows exits with 0 beside tar's "file changed as we read
 //     it": the status is kubectl's own doing.
-//   - Where neither stdout nor stderr is asked for there is no heartbeat, and only
+//   - If neither stdout nor stderr is asked for, there is no heartbeat, and only
 //     the context tells that the caller has gone.
 //   - kubectl cannot say a user, a directory or an environment. A pod's annotations
 //     can: see [AnnotationExecUser] and those beside it, and [Target.Annotate].
-//     They are no barrier: an environment loads code into the commands of others.
+//     They do not protect anything: an environment loads code into the commands of others.
 //   - A log in a file ([LogFile]) that a user of the guest replaces by a symbolic
 //     link while --follow runs is followed by tail(1), as root.
 //   - An attach is to the VM's console ([Target.Console]), which has no size and no

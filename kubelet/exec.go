@@ -6,11 +6,12 @@ import (
 	"github.com/virtual-kubelet/virtual-kubelet/node/api"
 )
 
-// RunInContainer runs a command for kubectl exec, as [Target] says. It returns
-// nil where the command exited with code 0 and every byte of its output has been
-// passed on, a k8s.io/utils/exec.ExitError where it ended otherwise or could not
-// be executed, and else what has gone wrong. See the package's documentation for
-// the statuses. When the caller goes, the command ends, with all that it has started.
+// RunInContainer runs a command for kubectl exec, as [Target] says. It returns nil if
+// the command exited with code 0 and every byte of its output has been passed on. It
+// returns a k8s.io/utils/exec.ExitError if the command ended otherwise or could not be
+// executed. Any other error says what has gone wrong; it is [ErrShutdown] if the node
+// shuts down. See the package's documentation for the statuses. When the caller goes,
+// the command ends, with all that it has started.
 func (p *Pods) RunInContainer(ctx context.Context, namespace, pod, container string, argv []string, attach api.AttachIO) error {
 	ctx, done, err := p.calls.begin(ctx)
 	if err != nil {

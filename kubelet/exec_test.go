@@ -20,7 +20,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/kubelet"
 )
 
-// status is what kubectl exits with, or -1 where it has an error to tell instead.
+// status is what kubectl exits with, or -1 if it has an error to print instead.
 func status(err error) int {
 	if err == nil {
 		return 0
@@ -114,7 +114,7 @@ func TestExecRunsAsTheTargetSays(t *testing.T) {
 	}
 }
 
-// The status of a command that catches the signal is 0, and it is no success.
+// The status of a command that catches the signal is 0, but it has not succeeded.
 func TestExit0AfterTheTimeoutIsNotSuccess(t *testing.T) {
 	c := newCluster(t)
 	c.add("brief", &kubelet.Target{Agent: shared, Timeout: 2 * time.Second})

@@ -133,8 +133,8 @@ func TestCommandOfACallerThatGoesMayCleanUp(t *testing.T) {
 	}
 }
 
-// What is sent piles up, to the brim of each buffer, and the command reads none.
-// (Over websockets nobody can see it: the API server itself is stuck.)
+// The input piles up, to the brim of each buffer, and the command reads none. (Over
+// websockets nobody can see it: the API server itself is stuck.)
 func TestCallerGoneEndsACommandWithUnreadInput(t *testing.T) {
 	c := newCluster(t)
 	file := filepath.Join(t.TempDir(), "pids")

@@ -29,7 +29,7 @@ type holder struct {
 	address  string // as client.Target writes it, if it is one
 	spelling string // as the Resolver does
 	identity string
-	since    uint64 // the change by which it got the address
+	since    uint64 // the change that gave it the address
 }
 
 // maxResolves is how many times the Resolver is asked again when its answer is out of
@@ -40,11 +40,11 @@ const maxResolves = 2
 // which of the two has it now, only the Resolver knows.
 var errStale = errors.New("leads to another VM by now: nothing was started")
 
-// reach returns the VM of a pod, and the connection to its agent. An answer of the
-// Resolver's takes an address over from another VM only if that had it when the
-// Resolver was asked: answers may come in another order than they were made. usable
-// returns an error if the VM cannot be used for what was asked; nil: it can be. The error is
-// errElsewhere if the pod has a Fallback.
+// reach returns the VM of a pod, and the connection to its agent. Answers of the
+// Resolver may come in another order than they were made. An answer takes over another
+// VM's address only if that VM had it when the Resolver was asked. The function usable
+// returns an error if the VM cannot be used for what was asked; nil: it can be. The
+// error is errElsewhere if the pod has a Fallback.
 func (p *Pods) reach(
 	ctx context.Context, namespace, pod, container string, usable func(*Target) error,
 ) (*Target, *client.Client, error) {

@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	// quiet is for how long nothing may come from the caller before the call
-	// returns, and with it virtual-kubelet closes the connection: where it does
-	// so with input arriving, TCP resets the connection, the exit status is lost
-	// on the way, and kubectl exits with 0. Of a caller that was not typing but
-	// sending, the next bytes may be held up for a while. settleTime bounds it.
+	// quiet is how long the caller must have sent nothing before the call returns.
+	// virtual-kubelet then closes the connection. If input is arriving at that moment,
+	// TCP resets the connection, the exit status is lost on the way, and kubectl exits
+	// with 0. If a caller was not typing but sending, its next bytes may be held up for
+	// a while. settleTime bounds it.
 	quiet        = 50 * time.Millisecond
 	quietSending = time.Second
 	settleTime   = 3 * time.Second
 
-	// sending is how many bytes at a time are no typing.
+	// sending is the number of bytes at a time that a caller cannot type.
 	sending = 4 << 10
 
 	// endGrace is how long the end of input waits for the news that it is the
@@ -44,9 +44,9 @@ func newInput(c *caller, from io.Reader) *input {
 	return &input{caller: c, from: from, heard: make(chan struct{}, 1), ended: make(chan struct{})}
 }
 
-// feed begins to carry the input to a Writer, and calls end at its end. What
-// comes when the Writer has failed is thrown away: what nobody reads would hold
-// up everything else on the connection.
+// feed begins to carry the input to a Writer, and calls end at its end. Input that
+// comes after the Writer has failed is thrown away: if nobody read it, it would hold up
+// everything else on the connection.
 func (i *input) feed(to io.Writer, end func()) {
 	i.begun = true
 	go i.copy(to, end) // stopped by the end of the connection, after the call: a Read may block until then

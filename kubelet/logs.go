@@ -15,13 +15,13 @@ import (
 	"github.com/cocoonstack/cocoon-agent/client"
 )
 
-// GetContainerLogs returns what the [Target]'s LogSource prints in the guest, by
-// a command that runs as the agent's own user. Closing it, or the end of ctx,
-// ends the command, and the end of ctx ends a Read that waits, whatever the guest
-// does. Where the command fails, or output is lost, Read returns the error instead of
-// io.EOF, with the beginning of what the command has written to its standard error,
-// printable; virtual-kubelet then writes that text behind the log. An option that the
-// source cannot honour is an errdefs.InvalidInput.
+// GetContainerLogs returns what the [Target]'s LogSource prints in the guest, by a
+// command that runs as the agent's own user. Closing it, or the end of ctx, ends the
+// command, and the end of ctx ends a Read that waits, whatever the guest does. If the
+// command fails, or output is lost, Read returns the error instead of io.EOF. The error
+// has the beginning of the command's standard error, printable; virtual-kubelet then
+// writes that text behind the log. An option that the source cannot honour is an
+// errdefs.InvalidInput.
 func (p *Pods) GetContainerLogs(
 	ctx context.Context, namespace, pod, container string, opts api.ContainerLogOpts,
 ) (io.ReadCloser, error) {

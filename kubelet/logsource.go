@@ -25,8 +25,8 @@ type LogSource func(api.ContainerLogOpts) (argv []string, err error)
 // be in a directory that belongs to another user of the guest. A file that is a
 // symbolic link is refused: it may lead to what that user must not read. The
 // command looks at what it has opened, and so nobody can change it in between.
-// Links among the directories of the path are followed, since their last part is
-// still a file of that name, and so is a hard link, which Linux lets nobody make to
+// The command follows links among the directories of the path, since their last part is
+// still a file of that name. It also opens a hard link. Linux lets nobody make one to
 // another user's file (fs.protected_hardlinks).
 //
 // With --follow the file is looked at once, at the beginning: tail opens the one
@@ -38,7 +38,7 @@ type LogSource func(api.ContainerLogOpts) (argv []string, err error)
 func LogFile(name string) LogSource {
 	return func(o api.ContainerLogOpts) ([]string, error) {
 		if !path.IsAbs(name) {
-			return nil, fmt.Errorf("the log %q is no absolute path", name)
+			return nil, fmt.Errorf("the log %q is not an absolute path", name)
 		}
 		if err := errors.Join(noPrevious(o), noTimes(o, "a file")); err != nil {
 			return nil, err
@@ -105,9 +105,8 @@ func LogCommand(argv, follow []string) LogSource {
 const lastLines = `n=$1; shift; exec 3>&1; ` +
 	`status=$({ { "$@" 3>&- 4>&-; echo $? >&4; } | tail -n "$n" >&3 4>&-; } 4>&1); exit "$status"`
 
-// LogJournal is the guest's systemd journal, of which match (such as "-u",
-// "nginx") may choose a part: see journalctl(1). It knows all options but
-// --previous.
+// LogJournal is the guest's systemd journal. match (such as "-u", "nginx") may choose a
+// part of it: see journalctl(1). It knows all options but --previous.
 func LogJournal(match ...string) LogSource {
 	return func(o api.ContainerLogOpts) ([]string, error) {
 		if err := noPrevious(o); err != nil {

@@ -41,10 +41,10 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// beat writes nothing, which no client sees: over SPDY an empty frame, over
-// websockets an empty message. It fails like any other Write when the caller has
-// gone, and it keeps the connection from being taken for idle. Where a Write is
-// under way, that will tell.
+// beat writes nothing, which no client sees: over SPDY an empty frame, over websockets
+// an empty message. It fails like any other Write when the caller has gone, and it
+// keeps the connection from being taken for idle. It does nothing while a Write is
+// under way, which shows the same.
 func (o *output) beat() {
 	if !o.mu.TryLock() {
 		return

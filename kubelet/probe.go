@@ -14,7 +14,8 @@ import (
 // maxProbeOutput is how much of a probe's output is kept, in bytes, as by the kubelet.
 const maxProbeOutput = 10 << 10
 
-// Ready returns nil if the pod's agent answers a ping before ctx ends.
+// Ready returns nil if the pod's agent answers a ping before ctx ends. The error is the
+// Resolver's, the pool's, that of [client.Client.Ping], or [ErrShutdown].
 func (p *Pods) Ready(ctx context.Context, namespace, pod string) error {
 	ctx, done, err := p.calls.begin(ctx)
 	if err != nil {
@@ -28,12 +29,12 @@ func (p *Pods) Ready(ctx context.Context, namespace, pod string) error {
 	return agent.Ping(ctx)
 }
 
-// Probe carries out a probe of a container: an exec, as [Target] says, or a ping if probe is
-// nil. It is well if the command exits with 0 within the probe's TimeoutSeconds, or within
-// a second if that is 0. Otherwise why has its exit status and the first 10 KiB of its
-// output, or says that its time was over. The command ends with its time. The error says that
-// the probe was not carried out. Probes by HTTP, gRPC and TCP are errors: a VM need not
-// have a network.
+// Probe carries out a probe of a container: an exec, as [Target] says, or a ping if
+// probe is nil. It is well if the command exits with 0 within the probe's
+// TimeoutSeconds, or within a second if that is 0. Otherwise why has its exit status
+// and the first 10 KiB of its output, or says that its time was over. The command ends
+// with its time. The error says that the probe was not carried out. Probes by HTTP,
+// gRPC and TCP are errors: a VM need not have a network.
 func (p *Pods) Probe(ctx context.Context, namespace, pod, container string, probe *corev1.Probe) (well bool, why string, err error) {
 	if probe != nil && probe.Exec == nil {
 		return false, "", errors.New("a probe of a VM is an exec, or none")

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// A command that ends while its caller still sends: where the connection is then
-// closed with input arriving, TCP resets it, and over SPDY the status is lost
-// in one of 10 cases, which kubectl takes for success. It takes many to show.
+// A command may end while its caller still sends. If the connection is then closed with
+// input arriving, TCP resets it, and over SPDY the status is lost in one of 10 cases,
+// which kubectl takes for success. It takes many to show.
 func TestStatusSurvivesUnreadInput(t *testing.T) {
 	for name, c := range map[string]*cluster{"with Handler": newCluster(t), "bare": newBareCluster(t)} {
 		t.Run(name, func(t *testing.T) { loseNoStatus(t, c) })

@@ -17,12 +17,12 @@ const (
 	StatusNotFound      = 127 // likewise
 )
 
-// virtual-kubelet takes a status from this interface, and only where the error
-// itself has it: what wraps one has none.
+// virtual-kubelet takes a status from this interface, and only if the error itself has
+// it: an error that wraps one has no status.
 var _ exec.ExitError = (*client.ExitError)(nil)
 
-// status makes the error of a command virtual-kubelet's. Where the status alone
-// does not say what has happened, the caller gets a line besides.
+// status makes the error of a command virtual-kubelet's. If the status alone does not
+// say what has happened, the caller gets a line besides.
 func (c *caller) status(err error) error {
 	switch e := err.(type) { //nolint:errorlint // what wraps one of these is no refusal, and no known end
 	case *client.RemoteError:
@@ -50,7 +50,7 @@ func (c *caller) ended(ended *client.ExitError) error {
 	case ended.Reason() == "timeout":
 		return c.exit(ended, StatusTimeout)
 	case ended.Success():
-		return errors.New(ended.Error()) // it was ended, however it took that: this is no success
+		return errors.New(ended.Error()) // it was ended, even if it exited with 0: it has not succeeded
 	case ended.ExitStatus() < 0:
 		return errors.New(ended.Error()) // an agent of protocol version 1 does not say how it ended
 	case ended.Reason() != "exit" && ended.Reason() != "signal", ended.OOMKilled(),
@@ -60,8 +60,8 @@ func (c *caller) ended(ended *client.ExitError) error {
 	return ended
 }
 
-// exit returns an error that has the status, and tells the caller why; where
-// there is no output to tell it by, the error does, and has no status.
+// exit returns an error that has the status, and tells the caller the reason. If there
+// is no output for the reason, the error has it, and has no status.
 func (c *caller) exit(err error, status int) error {
 	end := "\n"
 	to := c.stderr

@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 )
 
-// sizes is a terminal whose size changes when the test says so.
+// sizes is a terminal whose size the test changes.
 type sizes chan remotecommand.TerminalSize
 
 func (s sizes) Next() *remotecommand.TerminalSize {
@@ -81,7 +81,7 @@ func TestTerminalFollowsTheCallersSize(t *testing.T) {
 	}
 }
 
-// What a terminal's program writes last is not lost, however fast it ends.
+// The last bytes of a terminal's program arrive, however fast it ends.
 func TestLastByteOfATerminalArrives(t *testing.T) {
 	c := newCluster(t)
 	overAll(t, func(t *testing.T, over string) {

@@ -46,8 +46,8 @@ func TestTargetsThatMakeNoSenseAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                              "no targets",
 		"targets: [{name: a, agnt: x}]": "agnt",
-		"targets: [{name: A, agent: 'unix:///a'}]":                                                      "no pod's",
-		"targets: [{name: a, namespace: a/b, agent: 'unix:///a'}]":                                      "no namespace",
+		"targets: [{name: A, agent: 'unix:///a'}]":                                                      "cannot be a pod's",
+		"targets: [{name: a, namespace: a/b, agent: 'unix:///a'}]":                                      "not a valid namespace",
 		"targets: [{name: a, agent: 'tcp://a'}]":                                                        "agent: ",
 		"targets: [{name: a, agent: 'unix:///a', console: c}]":                                          "console: ",
 		"targets: [{name: a, agent: 'unix:///a', logFile: c}]":                                          "logFile: ",
@@ -102,7 +102,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// sign signs a certificate, by itself where it has none.
+// sign signs a certificate: by a, or by itself if a has no certificate.
 func (a *authority) sign(t *testing.T, name string) (cert *x509.Certificate, key *ecdsa.PrivateKey, certPEM, keyPEM []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -135,7 +135,7 @@ func (a *authority) sign(t *testing.T, name string) (cert *x509.Certificate, key
 	return cert, key, certPEM, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: secret})
 }
 
-// A server is the example, with a cluster that is none.
+// A server is the example, with a fake cluster.
 type server struct {
 	*options
 	*authority

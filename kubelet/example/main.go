@@ -88,7 +88,7 @@ func (o *options) check() error {
 		o.address = host
 	}
 	if ip := net.ParseIP(o.address); ip == nil || ip.IsUnspecified() {
-		return fmt.Errorf("-address %q: want the IP address by which the API server reaches this", o.address)
+		return fmt.Errorf("-address %q: want the IP address where the API server reaches this program", o.address)
 	}
 	return nil
 }

@@ -101,7 +101,7 @@ func (o *options) describe(n *corev1.Node) {
 	n.Status.NodeInfo.KubeletVersion = "cocoon-example"
 }
 
-// createPods makes a pod of each target, where there is none.
+// createPods makes a pod of each target that has none.
 func createPods(ctx context.Context, cluster kubernetes.Interface, name string, targets []target) error {
 	for i := range targets {
 		t := &targets[i]

@@ -66,22 +66,22 @@ func (t *target) key() string { return t.Namespace + "/" + t.Name }
 
 func (t *target) check() error {
 	if len(validation.IsDNS1123Subdomain(t.Name)) > 0 {
-		return errors.New("its name is no pod's: want lower-case letters, digits, dots and hyphens")
+		return errors.New("its name cannot be a pod's: want lower-case letters, digits, dots and hyphens")
 	}
 	if len(validation.IsDNS1123Label(t.Namespace)) > 0 {
-		return fmt.Errorf("%q is no namespace", t.Namespace)
+		return fmt.Errorf("%q is not a valid namespace", t.Namespace)
 	}
 	if _, err := client.ParseTarget(t.Agent); err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
 	if t.Console != "" && !path.IsAbs(t.Console) {
-		return fmt.Errorf("console: %q is no absolute path", t.Console)
+		return fmt.Errorf("console: %q is not an absolute path", t.Console)
 	}
 	if t.LogFile != "" && t.LogCommand != nil {
 		return errors.New("logFile and logCommand: want one of them")
 	}
 	if t.LogFile != "" && !path.IsAbs(t.LogFile) {
-		return fmt.Errorf("logFile: %q is no absolute path", t.LogFile)
+		return fmt.Errorf("logFile: %q is not an absolute path", t.LogFile)
 	}
 	_, err := t.resolve(t.Annotations)
 	return err
