@@ -93,7 +93,7 @@ func TestLogsSayWhatTheyCannotDo(t *testing.T) {
 		{"file", "previous=true", http.StatusBadRequest, "--previous is not supported"},
 		{"file", "sinceSeconds=5", http.StatusBadRequest, "--since: not supported"},
 		{"file", "sinceTime=2026-01-02T03:04:05Z&timestamps=true", http.StatusBadRequest, "--since-time, --timestamps: not supported"},
-		{"relative", "", http.StatusBadRequest, "no absolute path"},
+		{"relative", "", http.StatusBadRequest, "not an absolute path"},
 		{"missing", "", http.StatusInternalServerError, "/no/such/log"},
 		{"command", "follow=true", http.StatusBadRequest, "--follow is not supported"},
 		{"command", "timestamps=true", http.StatusBadRequest, "--timestamps: not supported"},
