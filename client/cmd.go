@@ -89,8 +89,8 @@ type Cmd struct {
 	// Outlive says how the command outlives its connection, and its start a lost answer.
 	Outlive Outlive
 
-	// From and Redraw are those of a Cmd of [Client.Attach]: where the output begins, and
-	// how the screen of a terminal is restored.
+	// From and Redraw are for a Cmd of [Client.Attach]: the position at which the output
+	// begins, and how the screen of a terminal is restored.
 	From   Position
 	Redraw Redraw
 

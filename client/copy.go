@@ -82,7 +82,7 @@ func (o *outputCopy) goOn() bool {
 	}
 }
 
-// offset returns where the output goes on that the Writer has not taken.
+// offset returns the position in the output up to which the Writer has taken it.
 func (o *outputCopy) offset() uint64 {
 	n := o.n.Load()
 	return o.begin + n - min(n, o.extra)
