@@ -107,7 +107,7 @@ vuln: ## Look for known vulnerabilities in what each module calls
 test-poolmetrics: ## Run the tests of client/poolmetrics, the collector for Prometheus
 	cd client/poolmetrics && $(GO) test -timeout $(TIMEOUT) ./...
 
-# What programs of a cluster make of a node's metrics. It depends on much, and so is not in
+# Programs of a cluster read a node's metrics. The test depends on much, and so is not in
 # MODULES: it is checked and tested here alone, nightly.
 .PHONY: test-metrics
 test-metrics: ## Run the tests against metrics-server and Prometheus' engine, nightly

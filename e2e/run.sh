@@ -29,7 +29,7 @@ if [ -z "${HYBRIDVSOCK:-}" ]; then
 fi
 export HYBRIDVSOCK
 
-# unless NAME COMMAND… says that NAME is not tested where a command is missing.
+# unless NAME COMMAND… says that NAME is not tested if a command is missing.
 unless() {
 	local name=$1 command
 	shift

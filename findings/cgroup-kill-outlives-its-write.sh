@@ -3,8 +3,8 @@
 #         then is as good as new.
 # Seen:   every process that clone3 puts into such a cgroup later, by CLONE_INTO_CGROUP, is killed before
 #         its first instruction, however long ago the write was. A process that is moved in by
-#         cgroup.procs lives. Whoever pools cgroups must not use one again that somebody may have killed,
-#         and any process of root's in the cgroup may.
+#         cgroup.procs lives. A pool of cgroups must not reuse one that somebody may have killed, and any
+#         process of root's in the cgroup may.
 # With:   Linux 6.18, Go 1.26.
 # Needs:  Go, root, and a cgroup v2 that may be written to.
 set -euo pipefail

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Guess:  A version with metadata, 1.2.3+5.gabc1234, becomes one that each format knows, as a prerelease
 #         does: 1.2.3-rc1 is 1.2.3_rc1 in an apk.
-# Seen:   The apk gets "1.2.3-p5.gabc1234": a hyphen before the p, for which Alpine's rule is an
-#         underscore, and a dot and letters behind it. go-apk-version, which has the rules of
+# Seen:   The apk gets "1.2.3-p5.gabc1234". It has a hyphen before the p, but Alpine's rule is an
+#         underscore, and a dot and letters behind it. The module go-apk-version, which has the rules of
 #         apk-tools, calls it invalid, and 1.2.3_p5 valid. nfpm exits with 0. The deb is right.
 # With:   github.com/goreleaser/nfpm/v2 v2.45.2, github.com/knqyf263/go-apk-version
 #         v0.0.0-20200609155635-041fdbb8563f, Go 1.26.

@@ -2,8 +2,8 @@
 # Guess:  a write to a pipe with O_NONBLOCK returns at once: what fits is taken, and EAGAIN says that
 #         nothing fits.
 # Seen:   it waits as long as a read of the same pipe waits for memory. The reader holds the pipe's lock
-#         while the kernel copies to the reader's buffer, and that may be a page that is not there: swapped
-#         out, on a file system that does not answer, or, as here, a page of userfaultfd(2). So whoever reads
+#         while the kernel copies to the reader's buffer. That may be a page that is not there: swapped
+#         out, on a file system that does not answer, or, as here, a page of userfaultfd(2). So the reader of
 #         a pipe can hold up the thread that writes to it. poll(2) does not help: the pipe is writable.
 # With:   Linux 6.18, Go 1.26, amd64 or arm64.
 # Needs:  Go, root.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Guess:  when the last process of a terminal's foreground group has gone, tcgetpgrp(3) on the master
 #         gives a number that no process group has, as POSIX asks for.
-# Seen:   Linux goes on giving the number of the dead group. Once the kernel has given that number to
-#         another process, which leads a group in a session of its own, tcgetpgrp names that group: a
-#         stranger to the terminal. kill(-tcgetpgrp(master), sig) then hits the stranger, while the ioctl
-#         TIOCSIG, for which the kernel looks the group up itself, does not.
+# Seen:   Linux goes on giving the number of the dead group. The kernel may give that number to another
+#         process, which leads a group in a session of its own. Then tcgetpgrp names that group: a
+#         stranger to the terminal. A kill(-tcgetpgrp(master), sig) hits the stranger. The ioctl TIOCSIG
+#         does not, because the kernel looks the group up itself.
 # With:   Linux 6.18, golang.org/x/sys v0.49.0, github.com/creack/pty v1.1.24, Go 1.26.
 # Needs:  Go, and root or CAP_CHECKPOINT_RESTORE (it chooses a pid by /proc/sys/kernel/ns_last_pid).
 set -euo pipefail

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Guess:  a stream whose connection has been reset gives its reader an error, and not the io.EOF that it
 #         gives after the peer has closed the stream.
-# Seen:   both are io.EOF. A reader that stops at io.EOF takes half a file for a whole one. What has ended
-#         the connection is told to whoever waits in Session.Accept, and to nobody else.
+# Seen:   both are io.EOF. A reader that stops at io.EOF takes half a file for a whole one. Only a
+#         caller that waits in Session.Accept learns what has ended the connection.
 # With:   github.com/hashicorp/yamux v0.1.2, Go 1.26, TCP over 127.0.0.1.
 # Needs:  Go.
 set -euo pipefail

@@ -50,7 +50,7 @@ by_zsh() {
 	' zsh "$here" "$1"
 }
 
-# offers LINE WANT UNWANTED: each shell offers WANT, and not UNWANTED ("" is none).
+# offers LINE WANT UNWANTED: each shell offers WANT, and not UNWANTED (unless it is "").
 offers() {
 	local shell got
 	for shell in bash fish zsh; do

@@ -5,7 +5,8 @@
 # install.sh --uninstall [--root DIR] [--services DIR] removes it, and leaves the settings.
 #
 # SYSTEM is systemd, openrc, runit, s6, inittab (busybox) or none, and is found out if it is not
-# given. "none" installs the program and its settings only: for a guest whose process 1 it is to be.
+# given. The word none installs the program and its settings only: for a guest whose process 1 it
+# is to be.
 # --services names the directory that runsvdir or s6-svscan watches. An agent that runs goes on.
 set -eu
 umask 022

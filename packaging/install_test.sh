@@ -74,7 +74,7 @@ ln -s "$dir/elsewhere/file" "$root/usr/local/bin/cocoon-agent.new"
 ./install.sh --root "$root" --init none "$program" >/dev/null
 [ "$(cat "$dir/elsewhere/file")" = kept ] || fail 'a link in the way was followed'
 
-# What makes no sense.
+# Options that make no sense.
 refuses 'want a value' --root '' "$program"
 refuses 'no such folder' --root "$dir/none" "$program"
 refuses 'begins with /' --root "$root" --init s6 --services etc "$program"

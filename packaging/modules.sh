@@ -28,7 +28,7 @@ set_versions() {
 	done
 }
 
-# tag MODULE VERSION, where MODULE is a directory, or "." for the root.
+# tag MODULE VERSION. MODULE is a directory, or "." for the root.
 tag() {
 	if [ "$1" = . ]; then echo "$2"; else echo "$1/$2"; fi
 }

@@ -35,7 +35,7 @@ cp "$dir"/*.msi "$out"
 
 rm "$out/SHA256SUMS"
 (cd "$out" && sha256sum cocoon-agent*) >"$dir/sums"
-# What was built, from which commit, with which Go and modules. Nothing of the machine is in it.
+# Describe the build: its version, commit, Go and modules. Nothing of the machine is in it.
 jq -R -n --arg version "$version" --arg commit "$(git rev-parse HEAD)" --arg go "$("$go" env GOVERSION)" '{
 	_type: "https://in-toto.io/Statement/v1",
 	subject: [inputs | capture("^(?<sha256>[0-9a-f]{64})  (?<name>.+)$") | {name, digest: {sha256}}],

@@ -15,7 +15,7 @@ trap 'rm -rf "$dir"' EXIT
 "$dir/indexdb" -vulns "$("$go" -C packaging/vuln list -m -f '{{.Dir}}' golang.org/x/vulndb)/data/osv" -out "$dir/db"
 echo "database: $("$go" -C packaging/vuln list -m -f '{{.Version}}' golang.org/x/vulndb), $("$go" version)"
 
-# look SYSTEM MODULE: one line for each vulnerability that the module calls: ID, where, and where it is fixed.
+# look SYSTEM MODULE: one line for each vulnerability that the module calls: ID, the version that has it, and the one that fixes it.
 look() {
 	local status=0
 	(cd "$2" && GOOS=$1 "$dir/govulncheck" -db "file://$dir/db" ./...) >"$dir/said" 2>&1 || status=$?

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # image.sh RELEASE PROGRAM DIRECTORY makes DIRECTORY/RELEASE.ext4, a whole Debian with systemd, its
-# journal and D-Bus for User-Mode Linux, into which install.sh has put PROGRAM.
-# image.sh RELEASE OLD.deb DIRECTORY NEW.deb makes DIRECTORY/RELEASE-deb.ext4, into which OLD.deb was
+# journal and D-Bus for User-Mode Linux. install.sh has put PROGRAM into it.
+#
+# image.sh RELEASE OLD.deb DIRECTORY NEW.deb makes DIRECTORY/RELEASE-deb.ext4, which has OLD.deb
 # installed. Both packages are in /root. DIRECTORY/RELEASE keeps what debootstrap has made. Needs
 # root, debootstrap, user-mode-linux, and the mirror that apt uses.
 set -euo pipefail

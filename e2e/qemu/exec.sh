@@ -5,7 +5,7 @@
 # The guest has, at their own places, the binary, the files of the module that the
 # working directory is in, and the directory FILES if that is set. It has the caller's
 # environment and working directory. Its standard output and error are the caller's
-# standard output. The exit status is the command's, or 125 where the guest ended
+# standard output. The exit status is the command's, or 125 if the guest ended
 # without one.
 set -euo pipefail
 

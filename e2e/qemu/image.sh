@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # image.sh ARCH PROGRAM PATH DIRECTORY [PACKAGE…] makes a guest for QEMU: DIRECTORY/kernel,
 # DIRECTORY/initrd, and DIRECTORY/qemu, a command line that boots them but for -initrd and
-# devices, a word in each line. It is Debian's cloud kernel for ARCH, amd64 or arm64, its modules for
-# virtio's vsock and console ports, busybox, the files of each PACKAGE and of what
-# these depend on, and PROGRAM at PATH, which runs "PATH serve" and whose log is the
+# devices, a word in each line. The guest is Debian's cloud kernel for ARCH, amd64 or arm64, with
+# its modules for virtio's vsock and console ports, and busybox. It has the files of each PACKAGE
+# and of its dependencies, and PROGRAM at PATH. It runs "PATH serve", whose log is the
 # console's. Needs cpio, and Debian's apt and dpkg; packages are kept in
 # DIRECTORY/packages, and another list of them wants another DIRECTORY.
 set -euo pipefail

@@ -28,8 +28,8 @@ cp packaging/windows/cocoon-agent.wxs "$dir/cocoon-agent_${version}_windows_amd6
 cd "$dir/cocoon-agent_${version}_windows_amd64"
 wixl --arch x64 -D VERSION="$version" -o "$out/cocoon-agent_${version}_windows_amd64.msi" cocoon-agent.wxs
 # wixl has no word for these. The old version is removed within the transaction, so that a failure
-# brings it back; one of the same version is replaced, too; and what an administrator says, or what
-# was found of the version before, arrives where the installation is carried out.
+# brings it back, and one of the same version is replaced, too. The options of an administrator, or
+# of the version before, reach the part that carries out the installation.
 msi=$out/cocoon-agent_${version}_windows_amd64.msi
 # change TABLE SCRIPT: sed changes a table.
 change() {
