@@ -94,7 +94,7 @@ func TestKillExecNamesTheHandle(t *testing.T) {
 	}
 }
 
-func TestKillExecOfWhatHasEndedSaysSo(t *testing.T) {
+func TestKillExecOfAnEndedExecIsErrProcessDone(t *testing.T) {
 	c := listing(t, func(m wire.Message) wire.Message {
 		_, id := wire.About(m)
 		return &wire.Error{Head: wire.Head{ID: id}, Kind: wire.NotFound, Message: "no such exec"}

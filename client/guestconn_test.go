@@ -47,7 +47,7 @@ func TestGuestConnectionIsANetConn(t *testing.T) {
 	})
 }
 
-func TestGuestConnectionToWhatIsNotThereSaysSo(t *testing.T) {
+func TestDialGuestOfAMissingServiceIsNotFound(t *testing.T) {
 	c, _ := dial(t)
 	s := listen(t, "tcp")
 	_ = s.Close()

@@ -151,7 +151,7 @@ func output(ctx context.Context, c *client.Client) <-chan error {
 	return result
 }
 
-func TestOutputThatEndsWithoutAnExitIsNoSuccess(t *testing.T) {
+func TestEOFWithoutAnExitIsNotSuccess(t *testing.T) {
 	c, g := hostile(t)
 	result := output(t.Context(), c)
 	_, stdout := g.exec()
@@ -317,7 +317,7 @@ func TestNoCommonVersionIsNotSpoken(t *testing.T) {
 	}
 }
 
-func TestGoodbyeIsTheErrorOfWhatComesAfter(t *testing.T) {
+func TestGoodbyeIsTheErrorOfLaterCalls(t *testing.T) {
 	c, g := hostile(t)
 	g.offend(&wire.Error{Kind: wire.ShuttingDown, Message: "going down"})
 	<-c.Done()

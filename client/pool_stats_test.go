@@ -299,7 +299,7 @@ func TestPoolHearsThatAVMGoesOn(t *testing.T) {
 }
 
 // A command that the program itself has given up is not lost.
-func TestPoolTellsWhatItGaveUpFromWhatWasLost(t *testing.T) {
+func TestPoolStatsTellCancelledFromLostCommands(t *testing.T) {
 	deaf := func(_ int, g *guest) {
 		g.offend(greeting("boot", "agent-of-16-byte"))
 		for {

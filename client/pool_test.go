@@ -217,7 +217,7 @@ func TestPoolGetRacingCloseEndsOneWayOrTheOther(t *testing.T) {
 	}
 }
 
-func TestPoolClosesWhatIsIdleAndKeepsWhatIsNot(t *testing.T) {
+func TestPoolClosesOnlyIdleConnections(t *testing.T) {
 	a := agenttest.Start(t)
 	idle, busy := startVMM(t, a.Path), startVMM(t, a.Path)
 	config := client.PoolConfig{IdleTimeout: 20 * time.Millisecond}

@@ -114,7 +114,7 @@ func TestContradictoryExitOfWindowsIsALostExit(t *testing.T) {
 	}
 }
 
-func TestExitForAnUnknownReasonIsNoSuccess(t *testing.T) {
+func TestExitForAnUnknownReasonIsNotSuccess(t *testing.T) {
 	_, _, err := endsBy(t, "linux", wire.Exited{Reason: "later\x1b"})
 	exit := wantExit(t, err, 0)
 	if want := `exit status 0 (reason "later` + "\ufffd" + `")`; exit.Error() != want {

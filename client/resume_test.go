@@ -157,7 +157,7 @@ func TestAgentThatTakesNoStepsIsAnError(t *testing.T) {
 	}
 }
 
-func TestResumeOfWhatMakesNoSenseTakesNoStep(t *testing.T) {
+func TestInvalidResumeTakesNoStep(t *testing.T) {
 	c, _ := dial(t)
 	for _, o := range []client.ResumeOptions{
 		{Entropy: make([]byte, 513)},

@@ -173,7 +173,7 @@ func TestForwardingKeepsHalfCloses(t *testing.T) {
 	})
 }
 
-func TestForwardingToAPortThatNobodyServesSaysSo(t *testing.T) {
+func TestForwardToAnUnservedPortIsAnError(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +227,7 @@ func TestConnectionInTheGuestEndsWithItsCaller(t *testing.T) {
 
 // A service breaks off the connection of a client that goes on sending, and does
 // not look at the error, as kubectl does: its other connections must not be held up.
-func TestWhatNobodyTakesHoldsUpNoOtherConnection(t *testing.T) {
+func TestUnreadForwardHoldsUpNoOther(t *testing.T) {
 	c := newCluster(t)
 	port := service(t, func(conn *net.TCPConn) {
 		defer conn.Close()

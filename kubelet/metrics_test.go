@@ -132,7 +132,7 @@ func TestMetricsAreThoseOfTheKubelet(t *testing.T) {
 }
 
 // Nobody needs to be alarmed about a pod without an agent.
-func TestPodServedElsewhereIsNoScrapeError(t *testing.T) {
+func TestPodServedElsewhereIsNotAScrapeError(t *testing.T) {
 	c := newCluster(t)
 	c.add("container", &kubelet.Target{Fallback: c.Pods})
 	for pods, want := range map[string]float64{"vm container": 0, "vm gone": 1} {

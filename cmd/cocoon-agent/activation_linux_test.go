@@ -145,7 +145,7 @@ func TestServeLeavesAPassedSocketsFileAlone(t *testing.T) {
 	}
 }
 
-func TestCommandsGetNothingOfWhatIsForTheAgent(t *testing.T) {
+func TestCommandsDoNotInheritTheAgentsSockets(t *testing.T) {
 	u := newSocketUnit(t)
 	u.activate(t, "NOTIFY_SOCKET="+newNotified(t).path, "WATCHDOG_USEC=60000000")
 	got := output(t, u.dial(t), "sh", "-c", "env; ls -l /proc/self/fd")
@@ -156,7 +156,7 @@ func TestCommandsGetNothingOfWhatIsForTheAgent(t *testing.T) {
 	}
 }
 
-func TestAgentListensWhereItIsToldBesides(t *testing.T) {
+func TestServeAlsoListensOnPassedSockets(t *testing.T) {
 	u := newSocketUnit(t)
 	cmd := passed(t, u.target()+".own", u.file(t))
 	log, err := cmd.StderrPipe()

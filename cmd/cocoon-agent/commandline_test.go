@@ -44,7 +44,7 @@ func TestCommandLine(t *testing.T) {
 }
 
 // kong's own way would make U+FFFD of them.
-func TestFlagsKeepBytesThatAreNoUTF8(t *testing.T) {
+func TestFlagsKeepInvalidUTF8(t *testing.T) {
 	var g grammar
 	parser, err := newParserOf(&g, io.Discard, io.Discard)
 	if err != nil {

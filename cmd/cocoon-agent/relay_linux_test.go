@@ -52,7 +52,7 @@ func TestSignalsAreTheCommands(t *testing.T) {
 	}
 }
 
-func TestCommandThatDiesOfARelayedSignalSaysSo(t *testing.T) {
+func TestClientExitsWith130AfterARelayedSIGINT(t *testing.T) {
 	host, _ := startRelaying(t, "echo ready; exec sleep 1000")
 	if err := host.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)

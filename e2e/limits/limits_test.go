@@ -205,7 +205,7 @@ func TestCommandWithinItsLimitsIsAsWithout(t *testing.T) {
 	a.wantNoCgroups(t)
 }
 
-func TestDeathByAnotherKillIsNotForWantOfMemory(t *testing.T) {
+func TestOtherSIGKILLIsNotOOMKilled(t *testing.T) {
 	a := serve(t, root, "")
 	err := a.command(t, client.Limits{Memory: 64 << 20}, "sh", "-c", "kill -KILL $$").Run()
 	if exit, ok := errors.AsType[*client.ExitError](err); !ok || exit.OOMKilled() || exit.ExitStatus() != 137 {

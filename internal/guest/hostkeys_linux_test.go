@@ -66,7 +66,7 @@ func TestKeysThatCannotBeMadeLeaveTheOldOnes(t *testing.T) {
 	}
 }
 
-func TestWithoutSSHDThereAreNoKeysToMake(t *testing.T) {
+func TestNoKeysAreMadeWithoutSSHD(t *testing.T) {
 	changed, note, err := newHostKeys(t.TempDir())
 	if changed || note != "sshd is not installed" || err != nil {
 		t.Errorf("%t, %q, %v", changed, note, err)
@@ -80,7 +80,7 @@ func TestSSHDWithoutKeygenIsAnError(t *testing.T) {
 	}
 }
 
-func TestReloadSparesAProcessThatIsNoSSHD(t *testing.T) {
+func TestReloadSparesOtherProcesses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	for _, text := range []string{"", strconv.Itoa(os.Getpid()), "none"} { // "": no file
 		if text != "" {

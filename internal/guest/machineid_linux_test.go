@@ -74,7 +74,7 @@ func TestNewMachineIDThatCannotBeWrittenIsAnError(t *testing.T) {
 	}
 }
 
-func TestBusIDIsRemovedWhereItIsACopy(t *testing.T) {
+func TestBusIDIsRemovedIfItIsACopy(t *testing.T) {
 	const name = "var/lib/dbus/machine-id"
 	copied := tree(t, map[string]string{name: "old\n"})
 	if changed, _, err := dropBusID(copied); !changed || err != nil {

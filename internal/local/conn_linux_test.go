@@ -53,7 +53,7 @@ func TestDialSaysWhyThereIsNoConnection(t *testing.T) {
 	}
 }
 
-func TestDialOfASocketWithoutPermissionSaysSo(t *testing.T) {
+func TestDialWithoutPermissionIsErrNotPermitted(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may connect to any socket")
 	}

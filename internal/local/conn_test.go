@@ -168,7 +168,7 @@ type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-func TestResetIsNoEnd(t *testing.T) {
+func TestResetIsNotEOF(t *testing.T) {
 	overEachNetwork(t, func(t *testing.T, network string) {
 		c, p := connect(t, network)
 		var got bytes.Buffer
@@ -182,7 +182,7 @@ func TestResetIsNoEnd(t *testing.T) {
 }
 
 // The kernel tells of a reset once, and it may be the writer whom it tells.
-func TestResetDuringAWriteIsNoEnd(t *testing.T) {
+func TestResetDuringAWriteIsNotEOF(t *testing.T) {
 	overEachNetwork(t, func(t *testing.T, network string) {
 		for range 200 {
 			c, p := connect(t, network)
@@ -287,7 +287,7 @@ func TestStopOfAServiceThatTakesNothingEnds(t *testing.T) {
 	}
 }
 
-func TestWhatWasCutOffIsNoEndToTheService(t *testing.T) {
+func TestCutOffInputIsNotEOFToTheService(t *testing.T) {
 	c, p := connect(t, "tcp")
 	lost := errors.New("lost")
 	cut := io.MultiReader(strings.NewReader("half"), failing{lost})

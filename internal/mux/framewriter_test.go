@@ -202,7 +202,7 @@ func TestEndsOfStreamsGoOutWithWhatFollows(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrittenSoonGoesOutWithWhatFollows(t *testing.T) {
+func TestWriteSoonGoesOutWithTheNextWrite(t *testing.T) {
 	r, p := recorded(t)
 	host, agent := p.stream(t)
 	if _, err := agent.Write([]byte("first")); err != nil {
@@ -231,7 +231,7 @@ func TestWhatIsWrittenSoonGoesOutWithWhatFollows(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrittenSoonGoesOutByItself(t *testing.T) {
+func TestWriteSoonGoesOutByItself(t *testing.T) {
 	host, agent := newPair(t).stream(t)
 	if _, err := agent.WriteSoon([]byte("started")); err != nil {
 		t.Fatal(err)

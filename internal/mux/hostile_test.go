@@ -82,7 +82,7 @@ func TestStreamsThatTheAgentOpensAreReset(t *testing.T) {
 	}
 }
 
-func TestResetIsNoEndAndLosesNothingThatHasCome(t *testing.T) {
+func TestResetIsNotEOFAndKeepsReceivedBytes(t *testing.T) {
 	peer, _, control := hostileAgent(t)
 	peer.send(t, yamuxFrame{Kind: yamuxData, Stream: 1, Length: 4}, "here")
 	peer.send(t, yamuxFrame{Kind: yamuxWindowUpdate, Flags: yamuxRST, Stream: 1}, "")

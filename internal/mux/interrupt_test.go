@@ -171,7 +171,7 @@ func TestWriteBehindAnInterruptedOneEndsToo(t *testing.T) {
 	}
 }
 
-func TestResetIsNoEndAndComesBehindWhatWasWritten(t *testing.T) {
+func TestResetComesBehindWrittenBytes(t *testing.T) {
 	p := newPair(t)
 	host, agent := p.stream(t)
 	if _, err := agent.Write([]byte("so far")); err != nil {

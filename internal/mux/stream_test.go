@@ -75,7 +75,7 @@ func TestWriteToEndsWithItsWritersError(t *testing.T) {
 }
 
 // The peer's closing the connection is io.EOF to the session, and no end of a stream.
-func TestWriteToOfALostConnectionIsNoEnd(t *testing.T) {
+func TestWriteToOfALostConnectionIsAnError(t *testing.T) {
 	p := newPair(t)
 	host, agent := p.stream(t)
 	if _, err := host.Write([]byte("half")); err != nil {
@@ -237,7 +237,7 @@ func TestClaimWaitsForTheStream(t *testing.T) {
 	}
 }
 
-func TestClaimOfWhatIsNotThereTimesOut(t *testing.T) { synctest.Test(t, claimOfWhatIsNotThereTimesOut) }
+func TestClaimOfAnUnknownStreamTimesOut(t *testing.T) { synctest.Test(t, claimOfWhatIsNotThereTimesOut) }
 
 func claimOfWhatIsNotThereTimesOut(t *testing.T) {
 	p := connectPipe(t)

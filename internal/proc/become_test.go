@@ -215,7 +215,7 @@ func TestAgentsScoreIsUnchangedByItsStarts(t *testing.T) {
 }
 
 // The agent that has started a child that hangs is killed. The next one ends the child.
-func TestNextAgentEndsWhatHasNotBecomeItsCommand(t *testing.T) {
+func TestNextAgentEndsAChildBeforeItsCommand(t *testing.T) {
 	asRoot(t)
 	const variable = "PROC_TEST_HELD"
 	if held := os.Getenv(variable); held != "" {

@@ -143,7 +143,7 @@ func TestDrainEndsWithItsTime(t *testing.T) {
 }
 
 // A late reader gets all that a terminal or pipe held at the exit.
-func TestDrainReadsWhatIsHeldAfterItsTime(t *testing.T) {
+func TestDrainReadsHeldOutputAfterItsTime(t *testing.T) {
 	for name, test := range map[string]struct {
 		spec proc.Spec
 		size int // what it has room for

@@ -100,7 +100,7 @@ func TestClearedEnvironmentIsTheRequestsAlone(t *testing.T) {
 	}
 }
 
-func TestChildHasAPathWhereTheAgentHasNone(t *testing.T) {
+func TestChildHasAPathIfTheAgentHasNone(t *testing.T) {
 	path := os.Getenv("PATH")
 	t.Setenv("PATH", path) // puts it back after the test
 	_ = os.Unsetenv("PATH")

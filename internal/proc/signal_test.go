@@ -25,7 +25,7 @@ func TestParseSignalTakesNamesAndNumbers(t *testing.T) {
 	}
 }
 
-func TestParseSignalRefusesWhatIsNone(t *testing.T) {
+func TestParseSignalRejectsUnknownNames(t *testing.T) {
 	for _, text := range []string{
 		"", "0", "-9", "65", "99999999999999999999", "SIG", "SIG9", "SIGSIGTERM", "TERM ", "NOPE", "EXIT", "9.0", "TERM\x00",
 	} {
@@ -111,7 +111,7 @@ func TestSignalAfterTheExitIsErrExited(t *testing.T) {
 	}
 }
 
-func TestSignalThatIsNoneIsAnErrorAndDoesNoHarm(t *testing.T) {
+func TestInvalidSignalIsAnErrorAndHarmless(t *testing.T) {
 	c := start(t, newSpawner(t), proc.Spec{Argv: []string{"sleep", "1000"}})
 	for _, sig := range []proc.Signal{"", "0", "65", "NOPE"} {
 		if err := c.Signal(sig); !errors.Is(err, proc.ErrInvalid) {

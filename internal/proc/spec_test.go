@@ -125,7 +125,7 @@ func TestStartNamesTheFieldThatHasANUL(t *testing.T) {
 	}
 }
 
-func TestStartRefusesAnAccountThatIsNone(t *testing.T) {
+func TestStartRejectsUnknownUsersAndGroups(t *testing.T) {
 	s := newSpawner(t)
 	for _, user := range []string{
 		"no-such-user", "no such user", "root\x00", "root\n", " root", ":", ":0", "root:", "root:no-such-group", "root:0:0",

@@ -81,7 +81,7 @@ func reports(name string) string {
 var jobSignals = []proc.Signal{"HUP", "INT", "QUIT", "USR1", "TERM", "TSTP"}
 
 // The terminal keeps the number of its foreground group when that has died.
-func TestSignalSparesWhoeverHasTheGroupNow(t *testing.T) {
+func TestSignalSparesTheGroupsNextOwner(t *testing.T) {
 	asRoot(t)
 	c := start(t, newSpawner(t), proc.Spec{
 		Argv:     shell("bash --norc -mc 'sleep 1000; :'; " + reports("main") + forever),

@@ -40,7 +40,7 @@ func TestSendHitsTheProcessThatWasFound(t *testing.T) {
 	}
 }
 
-func TestChildOfAPidsNextOwnerIsNoMember(t *testing.T) {
+func TestChildOfAPidsNextOwnerIsNotAMember(t *testing.T) {
 	c := ready(t, newSpawner(t), "sh -c 'echo $$; sleep 1000; :'", 1)
 	parent := c.stdout.pid(t, 1)
 	var child int

@@ -70,7 +70,7 @@ func TestChildIsTheUserThatTheRequestNames(t *testing.T) {
 	}
 }
 
-func TestChildRunsWhereTheGuestHasNoAccounts(t *testing.T) {
+func TestChildRunsInAGuestWithoutAccounts(t *testing.T) {
 	asRoot(t)
 	if !inOwnProcess(t, withOwnMounts) {
 		return

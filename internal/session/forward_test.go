@@ -215,7 +215,7 @@ func TestForcedKillOfAForwardEndsItAtOnce(t *testing.T) {
 	h.wantNoStreams()
 }
 
-func TestKillWithoutAnEndIsNoEndToTheService(t *testing.T) {
+func TestKillIsNotEOFToTheService(t *testing.T) {
 	h := connect(t, agenttest.Start(t))
 	stream, nc := h.forward(1, agenttest.Listen(t, "tcp"))
 	_, _ = io.WriteString(stream, "half")
@@ -237,7 +237,7 @@ func TestForwardWhoseStreamTheHostResetsIsEnded(t *testing.T) {
 	h.wantNoStreams()
 }
 
-func TestForwardWhoseServiceBreaksOffIsNoEnd(t *testing.T) {
+func TestForwardOfABrokenServiceIsNotEOF(t *testing.T) {
 	a := agenttest.Start(t)
 	h := connect(t, a)
 	stream, nc := h.forward(1, agenttest.Listen(t, "tcp"))
@@ -284,7 +284,7 @@ func TestForwardIsEndedWithItsConnection(t *testing.T) {
 	}
 }
 
-func TestShutdownEndsForwardsAndSaysSo(t *testing.T) {
+func TestShutdownEndsForwardsWithAnError(t *testing.T) {
 	a := agenttest.Start(t)
 	h := connect(t, a)
 	stream, nc := h.forward(1, agenttest.Listen(t, "tcp"))

@@ -10,7 +10,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-func TestLimitThatIsNoneRefusesNothing(t *testing.T) {
+func TestZeroLimitsAreAccepted(t *testing.T) {
 	h := connect(t, agenttest.Start(t))
 	h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"true"}, Limits: &wire.Limits{}})
 	if _, ok := h.receive().(*wire.Started); !ok {

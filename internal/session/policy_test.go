@@ -92,7 +92,7 @@ func TestEveryVerbCanBeDeniedAndLeavesARecord(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatIsAllowedIsNotDenied(t *testing.T) {
+func TestAllowDeniesAllOtherVerbs(t *testing.T) {
 	denied, err := session.Allow([]string{"exec", "ping"})
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func TestOnlyWhatIsAllowedIsNotDenied(t *testing.T) {
 	}
 }
 
-func TestUnknownVerbsAndPingAreNoPolicy(t *testing.T) {
+func TestPolicyRejectsUnknownVerbsAndPing(t *testing.T) {
 	if _, err := session.Deny([]string{"exec", "fly"}); err == nil || !strings.Contains(err.Error(), `unknown verb "fly": want one of exec`) {
 		t.Error(err)
 	}

@@ -109,7 +109,7 @@ func TestConnectionBeyondTheLimitIsRefusedByALine(t *testing.T) {
 	agenttest.Eventually(t, "there is room again", func() bool { return served(t, a) })
 }
 
-func TestConnectionWithKeptCommandsIsNoConnection(t *testing.T) {
+func TestKeptExecsDoNotCountAsConnections(t *testing.T) {
 	a := startWithQuotas(t, session.Quotas{Connections: 1})
 	h := connect(t, a)
 	h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"sleep", "1000"}, OnDisconnect: wire.DisconnectKeep})
@@ -171,7 +171,7 @@ func TestRequestBeyondTheQuotaIsRefusedAndSkipped(t *testing.T) {
 	atItsLimit(t, h, 1)
 }
 
-func TestRequestsThatThereIsNoMemoryForAreRefused(t *testing.T) {
+func TestRequestsWithoutMemoryAreRefused(t *testing.T) {
 	a := startWithQuotas(t, session.Quotas{QuotaConfig: mux.QuotaConfig{Input: mux.MinInput}})
 	h := connect(t, a)
 	h.exec(1, "sleep", "1000")

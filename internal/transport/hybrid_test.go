@@ -349,7 +349,7 @@ func TestDialHybridErrNoAnswerIfTheVMMHangsUp(t *testing.T) {
 	}
 }
 
-func TestDialHybridSaysThatThereIsNoVMM(t *testing.T) {
+func TestDialHybridReportsAMissingVMM(t *testing.T) {
 	v := &vmm{target: hybridTarget(filepath.Join(socketDir(t), "nosuch.sock"), 1024)}
 	err := refused(patiently(t), t, v)
 	if op, ok := errors.AsType[*net.OpError](err); !ok || op.Op != "dial" || errors.Is(err, transport.ErrNoAnswer) {

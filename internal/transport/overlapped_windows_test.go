@@ -188,7 +188,7 @@ func TestWindowsHasTwoNamesForNoCredit(t *testing.T) {
 	}
 }
 
-func TestListenSaysThatThereIsNoDevice(t *testing.T) {
+func TestListenReportsAMissingDevice(t *testing.T) {
 	_, err := Listen(Address{Scheme: schemeVsock, Port: 1024}, Policy{})
 	if !errors.Is(err, ErrNoDevice) {
 		t.Skip("this machine may have one: ", err)

@@ -181,7 +181,7 @@ func TestListenUnixLeavesASocketInUseAlone(t *testing.T) {
 	connect(t, first)
 }
 
-func TestListenUnixLeavesAloneWhatIsNoSocket(t *testing.T) {
+func TestListenUnixLeavesOtherFilesAlone(t *testing.T) {
 	dir := socketDir(t)
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-func TestExitCodeOfWindowsIsNoSignal(t *testing.T) {
+func TestWindowsExitCodeIsNotASignal(t *testing.T) {
 	for _, m := range []wire.Exited{
 		{Code: -1, Status: 0xFFFFFFFF, Reason: wire.ReasonExit},
 		{Code: -1073741819, Status: 0xC0000005, Reason: wire.ReasonExit},

@@ -48,7 +48,7 @@ func TestDecodeRefusesTheRest(t *testing.T) {
 	}
 }
 
-func TestCommasInStringsAreNoValues(t *testing.T) {
+func TestCommasInStringsDoNotCountAsValues(t *testing.T) {
 	arg := strings.Repeat(`,[{\",`, 1<<17)
 	f, err := v1.Decode([]byte(`{"type":"exec","argv":["` + arg + `"]}`))
 	if err != nil || f.Argv[0] != strings.ReplaceAll(arg, `\"`, `"`) {
@@ -85,7 +85,7 @@ func TestLinesOfEveryLengthAreReadUpToTheLimit(t *testing.T) {
 	}
 }
 
-func TestLineThatIsNoneIsFoundOut(t *testing.T) {
+func TestLineRejectsCutLongAndOtherLines(t *testing.T) {
 	for text, want := range map[string]error{
 		"":                        io.EOF,
 		`{"type":"exit"}`:         io.ErrUnexpectedEOF,

@@ -334,7 +334,7 @@ func TestPolicyAndLimitsAreThoseOfVersion2(t *testing.T) {
 	_ = first.Close()
 }
 
-func TestAgentThatDoesNotSpeakVersion1SaysSo(t *testing.T) {
+func TestDisabledVersion1IsRefusedWithAReason(t *testing.T) {
 	a := agenttest.StartWith(t, func(c *session.Config) { c.DisableV1 = true })
 	for _, says := range []string{exec("true"), `{"type":"reseed","data":"AAAA"}` + "\n"} {
 		nc := a.Dial(t)

@@ -50,7 +50,7 @@ func goldenFrame(t *testing.T, g goldenMessage) []byte {
 	return frame(t, g.message)
 }
 
-func TestGoldenPrefaceIsWhatIsWrittenAndRead(t *testing.T) {
+func TestGoldenPrefaceMatchesTheConstant(t *testing.T) {
 	about := "the first line of a connection of version 2; its newline is part of it"
 	goldenFile(t, "preface", goldenText(about, strings.TrimSuffix(wire.Preface, "\n"), []byte(wire.Preface)))
 
@@ -63,7 +63,7 @@ func TestGoldenPrefaceIsWhatIsWrittenAndRead(t *testing.T) {
 	}
 }
 
-func TestGoldenErrorLineIsWhatIsWrittenAndRead(t *testing.T) {
+func TestGoldenErrorLineMatchesAppendErrorLine(t *testing.T) {
 	const message = "protocol \"cocoon-agent/3\" is not spoken here\n<&> naïve"
 	about := "the line that refuses a connection before a protocol is agreed on; its newline is part of it"
 	line := wire.AppendErrorLine(nil, message)

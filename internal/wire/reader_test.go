@@ -23,7 +23,7 @@ func framed(tb testing.TB, messages ...wire.Message) []byte {
 	return frames
 }
 
-func TestReaderReadsOverWhatIsTooLongForIt(t *testing.T) {
+func TestReaderSkipsTooLongMessages(t *testing.T) {
 	noRoom := errors.New("no room")
 	for name, r := range map[string]wire.Reader{
 		"by its size":    {Max: 100},
@@ -48,7 +48,7 @@ func TestReaderReadsOverWhatIsTooLongForIt(t *testing.T) {
 	}
 }
 
-func TestReaderFailsWhereWhatIsTooLongHidesItsID(t *testing.T) {
+func TestReaderFailsIfATooLongMessageHidesItsID(t *testing.T) {
 	for name, body := range map[string]string{
 		"none":                 "\x81\xa4type\xa4exec",
 		"behind another field": "\x83\xa4argv\x90\xa4type\xa4exec\xa2id\x07",
