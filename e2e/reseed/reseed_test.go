@@ -216,7 +216,7 @@ func TestSSHDThatRunsShowsTheNewKeys(t *testing.T) {
 		if os.Getenv("CI") != "" && os.Getenv("E2E_WITHOUT") != "sshd" {
 			t.Fatal("no sshd: apt-get install openssh-server, or E2E_WITHOUT=sshd")
 		}
-		t.Skip("sshd is not installed")
+		t.Skip("sshd is not installed: .ci/nightly guests installs it")
 	}
 	writable(t)
 	prepare(t, "mkdir -p /run/sshd && /usr/sbin/sshd -f /dev/null -o Port=2222 -o ListenAddress=127.0.0.1 -o PidFile=/run/sshd.pid", "kill $(cat /run/sshd.pid)")
