@@ -43,6 +43,53 @@ var cliVariables = []clidoc.Variable{
 	{Name: "TERM", Command: "client", Help: "Terminal type of the command, with -t."},
 }
 
+// serveNotes are sections of the manual page of serve. The units are in packaging.
+var serveNotes = []clidoc.Note{
+	{Title: "Systemd units", Text: `The packages install two units. cocoon-agent.socket binds vsock port 1024 before any
+service or session begins, and keeps it when the agent ends. Connections that arrive
+while no agent runs wait for the next one. cocoon-agent.service runs
+
+  cocoon-agent serve --answer-if-invalid --settings /etc/default/cocoon-agent
+
+The boot starts both units, and so does the first connection. systemd starts an agent
+that ended again after 1 second, however often it ends. If the socket unit cannot bind
+the port because the kernel has no AF_VSOCK yet, the agent is started all the same. It
+waits for a vsock device for up to 2 minutes and binds the port itself.
+
+To use another port, put these lines into
+/etc/systemd/system/cocoon-agent.socket.d/port.conf:
+
+  [Socket]
+  ListenStream=
+  ListenStream=vsock::2048
+
+systemctl stop cocoon-agent.service ends the agent until the next connection starts it.
+To close the way in, stop both units.`},
+	{Title: "Settings", Text: `/etc/default/cocoon-agent sets COCOON_AGENT_OPTIONS, with options of serve, and
+AGENT_LOG_LEVEL. This checks the file:
+
+  cocoon-agent serve --check --settings /etc/default/cocoon-agent
+
+If an option is invalid, an agent with --answer-if-invalid listens all the same. It
+answers pings, and refuses everything else with an error that names the mistake. So a
+mistake locks nobody out.`},
+	{Title: "Reload and restart", Text: `The units have no reload: "systemctl reload" fails, and SIGHUP ends the agent. Settings
+and a new program take effect when the agent is started again. An upgrade of the package
+does not do that: the running agent goes on with its commands.
+
+"systemctl restart cocoon-agent" ends all commands that run through the agent, those of
+"client --keep" too: SIGTERM, and SIGKILL after --shutdown-grace. Their hosts get the
+exit with the reason "shutdown". Daemons that commands left behind live on, because the
+unit has KillMode=process. Connections made during the restart wait for the next agent.
+
+To restart the agent from a command that runs through it, add --no-block:
+
+  cocoon-agent client --cid 3 -- systemctl restart --no-block cocoon-agent
+
+If the agent is killed, or aborts because it hangs, its commands run on. The next agent
+neither lists nor ends them.`},
+}
+
 func TestCLIDocIsCurrent(t *testing.T) {
 	parser, err := newParser(io.Discard, io.Discard)
 	if err != nil {
@@ -136,6 +183,9 @@ func cliProgram(app *kong.Node) clidoc.Program {
 			continue
 		}
 		c := clidoc.Command{Name: node.Name, Usage: app.Name + " " + node.Summary(), Help: node.Help, Detail: node.Detail, Aliases: node.Aliases, Guest: node.Name == clientName}
+		if c.Name == serveName {
+			c.Notes = serveNotes
+		}
 		for _, arg := range node.Positional {
 			c.Args = append(c.Args, clidoc.Argument{Name: arg.Summary(), Help: arg.Help})
 		}

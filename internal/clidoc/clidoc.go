@@ -28,7 +28,13 @@ type Command struct {
 
 	// Guest says that the arguments are another command, whose flags are its own.
 	Guest bool
+
+	// Notes are sections of the manual page alone, after the options.
+	Notes []Note
 }
+
+// A Note is a section of plain text, as Detail is.
+type Note struct{ Title, Text string }
 
 // An Argument is a positional argument.
 type Argument struct{ Name, Help string }

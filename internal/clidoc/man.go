@@ -82,6 +82,10 @@ func commandPage(p Program, c Command, e Edition) string {
 		}
 		b.WriteString("\n")
 	}
+	for _, n := range c.Notes {
+		fmt.Fprintf(&b, ".SH %s\n", roff(strings.ToUpper(n.Title)))
+		writeRoff(&b, n.Text)
+	}
 	seeAlso(&b, p, c.Name, e)
 	return b.String()
 }

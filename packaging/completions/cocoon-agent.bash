@@ -51,11 +51,11 @@ _cocoon_agent() {
 		"serve --settings") compopt -o default 2>/dev/null ;;
 		"serve --allow")
 			word=${cur%"${cur##*,}"}
-			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs" -- "${cur##*,}")
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs attach" -- "${cur##*,}")
 			;;
 		"serve --deny")
 			word=${cur%"${cur##*,}"}
-			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs" -- "${cur##*,}")
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs attach" -- "${cur##*,}")
 			;;
 		"serve --audit")
 			word=${cur%"${cur##*,}"}
