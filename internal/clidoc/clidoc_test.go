@@ -71,7 +71,7 @@ func TestManualPages(t *testing.T) {
 		{
 			".TH P\\-RUN 1", "p\\-run \\- Run it\n", ".PP\n\\&.hidden is a file.\nType \\(ti.\n", ".nf\np run \\-\\- a\\eb\n x\n.fi\n",
 			".B <what>\n\\&'What' to run.\n", ".B \\-\\-target=URL\nAgent: unix:///PATH.\nEnvironment: A_TARGET.\n",
-			".BR \\-n , \" \" \\-\\-count=N\nCount.\nDefault: 1.\n", ".B \\-\\-all\nAll. (5)\n.SH THE UNIT\n.PP\nIt runs.\n.PP\n.RS 4\n.nf\n/etc/p\\-run\n.fi\n.RE\n.SH SEE ALSO\n", ".BR p (1),\n.BR p\\-list (1)\n",
+			".BR \\-n , \" \" \\-\\-count=N\nCount.\nDefault: 1.\n", ".B \\-\\-all\nAll. (5)\n.SH THE UNIT\nIt runs.\n.PP\n.RS 4\n.nf\n/etc/p\\-run\n.fi\n.RE\n.SH SEE ALSO\n", ".BR p (1),\n.BR p\\-list (1)\n",
 		},
 	} {
 		for _, want := range all {

@@ -84,7 +84,9 @@ func commandPage(p Program, c Command, e Edition) string {
 	}
 	for _, n := range c.Notes {
 		fmt.Fprintf(&b, ".SH %s\n", roff(strings.ToUpper(n.Title)))
-		writeRoff(&b, n.Text)
+		var text strings.Builder
+		writeRoff(&text, n.Text)
+		b.WriteString(strings.TrimPrefix(text.String(), ".PP\n"))
 	}
 	seeAlso(&b, p, c.Name, e)
 	return b.String()
