@@ -8,6 +8,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/screen"
 )
 
 // Errors about kept jobs.
@@ -82,6 +84,9 @@ func (j *Job) Keep(k Keeping) error {
 			kept.stdout.drop()
 			return ErrNoMemory
 		}
+	}
+	if k.Detach && j.TTY {
+		kept.stdout.screen = new(screen.Tracker)
 	}
 	j.kept = kept
 	return nil
@@ -234,6 +239,8 @@ func (j *Job) endInput() {
 type Watcher struct {
 	job            *Job
 	stdout, stderr *reader // nil: not wanted
+	before         []byte  // goes to stdout first, to restore a screen
+	nudge          bool    // the program is to draw
 
 	leaving sync.Once
 	left    chan struct{} // closed by Leave
@@ -244,7 +251,21 @@ type Watcher struct {
 type From struct {
 	Offsets
 	Oldest, Now bool
+
+	// Redraw restores the screen of a terminal first, and begins with the next output: the
+	// rest is then ignored. Empty: it does not, nor without a terminal.
+	Redraw Redraw
 }
+
+// A Redraw says how the screen of a terminal is restored.
+type Redraw string
+
+// The ways to restore a screen.
+const (
+	RedrawAuto   Redraw = "auto"   // winch on the alternate screen, else replay
+	RedrawReplay Redraw = "replay" // the last output from the beginning of a line, and the modes
+	RedrawWinch  Redraw = "winch"  // the modes, and the program draws: see [Watcher.Nudge]
+)
 
 // Watch returns a Watcher, which begins at from. The caller calls Leave. An output that is not wanted is not carried. The error is a [*BehindError] or
 // [ErrNotDetached].
@@ -254,7 +275,10 @@ func (j *Job) Watch(from From, stdout, stderr bool) (*Watcher, error) {
 	}
 	w := &Watcher{job: j, left: make(chan struct{})}
 	var err error
-	if stdout {
+	switch {
+	case stdout && j.TTY && from.Redraw != "":
+		w.stdout, w.before, w.nudge = j.kept.stdout.redrawer(from.Redraw)
+	case stdout:
 		if w.stdout, err = j.kept.stdout.reader(from, from.Stdout); err != nil {
 			return nil, err
 		}
@@ -286,6 +310,16 @@ func (w *Watcher) Begin() (from Offsets) {
 	return from
 }
 
+// Before returns how many bytes come on stdout before the output, to restore a screen.
+func (w *Watcher) Before() int { return len(w.before) }
+
+// Nudge has the program draw its screen, if that is to restore it. It does not wait.
+func (w *Watcher) Nudge() {
+	if w.nudge {
+		w.job.process.Nudge()
+	}
+}
+
 // ErrLeft is returned by [Watcher.Wait] after Leave.
 var ErrLeft = errors.New("the watcher has left")
 
@@ -296,9 +330,9 @@ var ErrLeft = errors.New("the watcher has left")
 func (w *Watcher) Wait(s Streams) (*Exit, error) {
 	var behind [2]error
 	var carrying sync.WaitGroup
-	carrying.Go(func() { behind[0] = w.carry(w.stdout, s.Stdout) }) // stopped by the output's end, or Leave
+	carrying.Go(func() { behind[0] = w.carry(w.stdout, s.Stdout, w.before) }) // stopped by the output's end, or Leave
 	if w.stderr != nil {
-		behind[1] = w.carry(w.stderr, s.Stderr)
+		behind[1] = w.carry(w.stderr, s.Stderr, nil)
 	}
 	carrying.Wait()
 	for i, err := range behind {
@@ -317,10 +351,16 @@ func (w *Watcher) Wait(s Streams) (*Exit, error) {
 
 var carryBuffers = sync.Pool{New: func() any { return new([carried]byte) }}
 
-// carry carries one output. A silent output holds no buffer.
-func (w *Watcher) carry(from *reader, to io.WriteCloser) error {
+// carry carries one output, after the bytes before it. A silent output holds no buffer.
+func (w *Watcher) carry(from *reader, to io.WriteCloser, before []byte) error {
 	if from == nil {
 		return nil
+	}
+	if len(before) > 0 {
+		if _, err := to.Write(before); err != nil {
+			from.leave()
+			return err
+		}
 	}
 	for {
 		from.wait()

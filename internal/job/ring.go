@@ -1,9 +1,12 @@
 package job
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/cocoonstack/cocoon-agent/internal/screen"
 )
 
 // Sizes of the memory that keeps the output of detached jobs.
@@ -58,8 +61,9 @@ type ring struct {
 	newest  uint64 // offset of the end
 	acked   uint64 // with block: bytes before it may be dropped
 	readers int
-	ended   bool // there will be no more output
-	loose   bool // the job is being ended: without readers nothing holds the writer up
+	ended   bool            // there will be no more output
+	screen  *screen.Tracker // of a terminal's output; nil: it is not one's
+	loose   bool            // the job is being ended: without readers nothing holds the writer up
 
 	grown sync.Cond // newest, ended or a reader's state has changed
 	freed sync.Cond // acked, readers or loose has changed
@@ -147,6 +151,9 @@ func (r *ring) keep(p []byte) int {
 		}
 	}
 	copyTo(r.buf, r.newest, p)
+	if r.screen != nil {
+		_, _ = r.screen.Write(p)
+	}
 	r.newest += uint64(len(p))
 	if r.newest-r.oldest > size {
 		r.oldest = r.newest - size
@@ -225,6 +232,54 @@ func (r *ring) reader(from From, at uint64) (*reader, error) {
 	}
 	r.readers++
 	return &reader{ring: r, begin: at, at: at}, nil
+}
+
+// maxReplay is how much output of a terminal is repeated to restore its screen, in bytes.
+const maxReplay = 64 << 10
+
+// redrawer returns a reader that begins with the next output of a terminal, and the bytes
+// that restore its screen before that. nudge says that its program is to draw.
+func (r *ring) redrawer(how Redraw) (d *reader, before []byte, nudge bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.readers++
+	d = &reader{ring: r, begin: r.newest, at: r.newest}
+	const clear = "\x1b[H\x1b[2J"
+	const enter = "\x1b[?1049h"
+	if how == RedrawWinch || how == RedrawAuto && r.screen.Alternate() {
+		if r.screen.Alternate() {
+			before = append(before, enter...)
+		}
+		before = append(before, clear...)
+		return d, append(before, r.screen.Modes()...), true
+	}
+	from := max(r.oldest, r.newest-min(r.newest, maxReplay))
+	if from > 0 {
+		from = r.nextLineLocked(from)
+	}
+	r.screen.OnMain(from, r.newest, func(from, to uint64) {
+		for from < to {
+			part := r.partLocked(from, to)
+			before = append(before, part...)
+			from += uint64(len(part))
+		}
+	})
+	if r.screen.Alternate() {
+		before = append(before, enter...)
+	}
+	return d, append(before, r.screen.Modes()...), false
+}
+
+// nextLineLocked returns the offset of the first line that begins after from, or the end.
+func (r *ring) nextLineLocked(from uint64) uint64 {
+	for from < r.newest {
+		part := r.partLocked(from, r.newest)
+		if i := bytes.IndexByte(part, '\n'); i >= 0 {
+			return from + uint64(i) + 1
+		}
+		from += uint64(len(part))
+	}
+	return from
 }
 
 var errReaderLeft = errors.New("the reader has left")

@@ -50,4 +50,6 @@ type terminal struct{}
 func (*terminal) endInput(bool)     {}
 func (*terminal) resize(Size) error { return errSystem }
 
+func (*terminal) size() (Size, error) { return Size{}, errSystem }
+
 func (*Output) waiting() int { return 0 }

@@ -189,6 +189,17 @@ func (t *terminal) resize(s Size) error {
 	return t.control(func(fd int) error { return setSize(fd, s) })
 }
 
+func (t *terminal) size() (s Size, err error) {
+	err = t.control(func(fd int) error {
+		w, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
+		if err == nil {
+			s = Size{Rows: w.Row, Cols: w.Col, WidthPX: w.Xpixel, HeightPX: w.Ypixel}
+		}
+		return err
+	})
+	return s, err
+}
+
 func setSize(master int, s Size) error {
 	w := unix.Winsize{Row: s.Rows, Col: s.Cols, Xpixel: s.WidthPX, Ypixel: s.HeightPX}
 	return os.NewSyscallError("ioctl(TIOCSWINSZ)", unix.IoctlSetWinsize(master, unix.TIOCSWINSZ, &w))

@@ -24,6 +24,7 @@ type terminal struct {
 	mu       sync.Mutex
 	console  windows.Handle // 0: being closed, or closed
 	wanted   *Size          // which it does not have yet; nil: none
+	latest   Size           // which it has, or will have
 	resizing bool           // a goroutine sees to it
 
 	calls  sync.Mutex // held while the console is called, which may wait for its host process
@@ -48,7 +49,7 @@ func openTerminal(t Terminal) (*pipes, error) {
 	if err != nil {
 		return nil, errors.Join(err, input.Close(), windows.CloseHandle(theirInput))
 	}
-	x := &terminal{input: input, output: output}
+	x := &terminal{input: input, output: output, latest: size}
 	p := &pipes{terminal: x, opened: []windows.Handle{theirInput, theirOutput}}
 	err = windows.CreatePseudoConsole(coord(size), theirInput, theirOutput, 0, &x.console)
 	if err != nil {
@@ -82,12 +83,21 @@ func (t *terminal) resize(s Size) error {
 	if t.console == 0 {
 		return os.ErrClosed
 	}
-	t.wanted = &s
+	t.wanted, t.latest = &s, s
 	if !t.resizing {
 		t.resizing = true
 		go t.resizeAsWanted() // ends when it has the size, or with the console
 	}
 	return nil
+}
+
+func (t *terminal) size() (Size, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.console == 0 {
+		return Size{}, os.ErrClosed
+	}
+	return t.latest, nil
 }
 
 func (t *terminal) resizeAsWanted() {

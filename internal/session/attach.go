@@ -269,6 +269,7 @@ func (a *attachment) proceed(err error) {
 		watcher, err = a.job.Watch(job.From{
 			Offsets: job.Offsets{Stdout: a.req.StdoutOffset, Stderr: a.req.StderrOffset},
 			Oldest:  a.req.From == wire.FromOldest, Now: a.req.From == wire.FromNow,
+			Redraw: redraws[a.req.Redraw],
 		}, a.claims[stdout].stream != nil, a.claims[stderr].stream != nil)
 	}
 	if err != nil {
@@ -287,9 +288,19 @@ func (a *attachment) proceed(err error) {
 	handle, begin := a.job.Handle(), watcher.Begin()
 	a.send(&wire.Started{
 		Head: wire.Head{ID: a.id}, PID: a.job.PID(), Handle: handle[:],
-		StdoutOffset: begin.Stdout, StderrOffset: begin.Stderr,
+		StdoutOffset: begin.Stdout, StderrOffset: begin.Stderr, Redraw: uint64(watcher.Before()),
 	})
+	watcher.Nudge()
 	a.follow(&a.watching, watcher, s)
+}
+
+// redraws are those of package job by the protocol's names.
+var redraws = map[wire.Redraw]job.Redraw{
+	"":                "",
+	wire.RedrawNone:   "",
+	wire.RedrawAuto:   job.RedrawAuto,
+	wire.RedrawReplay: job.RedrawReplay,
+	wire.RedrawWinch:  job.RedrawWinch,
 }
 
 func (a *attachment) terminate(reason job.Reason, grace time.Duration) {

@@ -156,6 +156,9 @@ func checkAttach(m *wire.Attach) error {
 	if m.From != wire.FromOffset && m.From != wire.FromOldest && m.From != wire.FromNow {
 		return fmt.Errorf("%w: from %q: want oldest, now or nothing", errBadRequest, clip(string(m.From)))
 	}
+	if _, known := redraws[m.Redraw]; !known {
+		return fmt.Errorf("%w: redraw %q: want auto, replay, winch or none", errBadRequest, clip(string(m.Redraw)))
+	}
 	if m.Stdout != 0 && m.Stdout == m.Stderr {
 		return fmt.Errorf("%w: stdout and stderr of attach are one stream: want two", errBadRequest)
 	}
