@@ -37,6 +37,6 @@ func TestAbandonedBufferIsLeftAlone(t *testing.T) {
 		t.Errorf("%d bytes, %v, after %d looks", n, err, looks)
 	}
 	if buffer.String() != "hello" {
-		t.Errorf("%q", buffer.String())
+		t.Errorf("the buffer has %q, want %q", buffer.String(), "hello")
 	}
 }

@@ -47,7 +47,7 @@ func TestClosedPipeIsABrokenPipe(t *testing.T) {
 				t.Fatal(err)
 			}
 			if line, err := bufio.NewReader(pipe).ReadString('\n'); line != "y\n" {
-				t.Fatalf("%q, %v", line, err)
+				t.Fatalf("the pipe reads %q, %v, want %q", line, err, "y\n")
 			}
 			if err := pipe.Close(); err != nil {
 				t.Error(err)
@@ -84,7 +84,7 @@ func TestClosedPipeOfASilentCommand(t *testing.T) {
 				t.Fatal(err)
 			}
 			if line, err := bufio.NewReader(pipe).ReadString('\n'); !strings.HasPrefix(line, "first") {
-				t.Fatalf("%q, %v", line, err)
+				t.Fatalf("the pipe reads %q, %v, want %q first", line, err, "first")
 			}
 			_ = pipe.Close()
 			if err := cmd.Signal(syscall.Signal(0)); err != nil {

@@ -107,7 +107,7 @@ func TestCommandsRunOverAVMMThatAnswersInPieces(t *testing.T) {
 		t.Error(err)
 	}
 	if out, err := c.Command("echo", "there").Output(); err != nil || string(out) != "there\n" {
-		t.Errorf("%q, %v", out, err)
+		t.Errorf("Output = %q, %v, want %q", out, err, "there\n")
 	}
 	_ = c.Close()
 }

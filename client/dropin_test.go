@@ -212,7 +212,7 @@ func TestReseedSendsTheEntropy(t *testing.T) {
 	go func() { result <- c.Reseed(patiently(t), entropy, true) }()
 	m, ok := g.receive().(*wire.Reseed)
 	if !ok || !bytes.Equal(m.Entropy, entropy) || !m.MachineID {
-		t.Fatalf("%+v", m)
+		t.Fatalf("the agent gets %+v, want a reseed with the entropy and machine_id", m)
 	}
 	g.send(&wire.Done{Head: wire.Head{ID: m.ID}, Steps: stepsOf("entropy", "random_seed", "machine_id", "dbus_id")})
 	if err := <-result; err != nil {
@@ -228,7 +228,7 @@ func TestInfoSaysWhatTheGuestIs(t *testing.T) {
 	}
 	if i.Version != "test" || i.Protocol != 2 || i.Hostname == "" || i.OS == "" || i.Kernel == "" || i.Arch == "" || i.BootID == "" ||
 		i.Uptime <= 0 || i.CPUs <= 0 || i.MemoryTotal == 0 || i.MemoryAvailable == 0 || i.RoundTrip <= 0 {
-		t.Errorf("%+v", i)
+		t.Errorf("Info = %+v, want all of it set", i)
 	}
 	if a := i.Agent; i.CPUTime <= 0 || a.Uptime < 0 || a.RSS == 0 || a.Connections != 1 || a.ExecsStarted != 0 || a.ExecsRunning != 0 {
 		t.Errorf("CPU time %v, the agent %+v", i.CPUTime, a)
@@ -266,7 +266,7 @@ func TestInfoCountsWhatTheAgentHasDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if a := i.Agent; a.ExecsStarted != 4 || a.ExecsFailed != 1 || a.ExecsRunning != 1 || a.StdoutBytes != 6 || a.StderrBytes != 5 {
-		t.Errorf("%+v", a)
+		t.Errorf("Info's Agent = %+v, want 4 execs started, 1 failed, 1 running, 6 and 5 bytes of output", a)
 	}
 	_ = stdin.Close()
 	if err := running.Wait(); err != nil {
@@ -315,7 +315,7 @@ func TestInfoSaysHowFarTheClockIsOff(t *testing.T) {
 		t.FailNow()
 	}
 	if i.Clock.Unix() != 1 || i.ClockOffset.Hours() > -24*365*50 || i.Load[0] != 1.42 {
-		t.Errorf("%+v", i)
+		t.Errorf("Info = %+v, want a clock at 1 s, an offset of decades and a load of 1.42", i)
 	}
 }
 

@@ -61,7 +61,7 @@ func lengths(t *testing.T, path string) (in, out int64) {
 	t.Helper()
 	i, o := &fault{}, &fault{}
 	if stdout, stderr, err := smallSession(t.Context(), path, i, o); !exact(stdout, stderr, err) {
-		t.Fatalf("%q, %q, %v", stdout, stderr, err)
+		t.Fatalf("session without a fault: %q, %q, %v, want it complete", stdout, stderr, err)
 	}
 	in, _ = i.count()
 	out, _ = o.count()
@@ -232,7 +232,7 @@ func TestBytesThatComeSinglyOrLateLoseNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for range 20 {
 				if stdout, stderr, err := smallSession(patiently(t), a.Path, f(), f()); !exact(stdout, stderr, err) {
-					t.Errorf("%q, %q, %v", stdout, stderr, err)
+					t.Errorf("session over a slow connection: %q, %q, %v, want it complete", stdout, stderr, err)
 				}
 			}
 		})

@@ -33,7 +33,7 @@ func TestGuestConnectionPassesOnHalfCloses(t *testing.T) {
 					t.Error(err)
 				}
 				if got, err := io.ReadAll(other); err != nil || string(got) != "question" {
-					t.Errorf("%q, %v", got, err)
+					t.Errorf("ReadAll = %q, %v, want %q", got, err, "question")
 				}
 				if _, err := io.WriteString(other, "answer"); err != nil {
 					t.Error(err)
@@ -42,7 +42,7 @@ func TestGuestConnectionPassesOnHalfCloses(t *testing.T) {
 					t.Error(err)
 				}
 				if got, err := io.ReadAll(one); err != nil || string(got) != "answer" {
-					t.Errorf("%q, %v", got, err)
+					t.Errorf("ReadAll = %q, %v, want %q", got, err, "answer")
 				}
 			})
 		}
@@ -92,7 +92,7 @@ func TestGuestConnReadsToEOFIfTheServiceCloses(t *testing.T) {
 		sent := make(chan error, 1)
 		go func() { _, err := io.CopyN(host, endless{}, 16<<20); sent <- err }() // thrown away in the guest
 		if got, err := io.ReadAll(host); string(got) != "answer" || err != nil {
-			t.Errorf("%q, %v", got, err)
+			t.Errorf("ReadAll = %q, %v, want %q", got, err, "answer")
 		}
 		close(heard)
 		if err := <-sent; err != nil {
@@ -149,7 +149,7 @@ func TestCallsOnAClosedGuestConnectionSaySo(t *testing.T) {
 	_ = host.Close()
 	for _, err := range []error{<-blocked, <-blocked, second(host.Read(nil)), second(host.Write([]byte("x"))), host.CloseWrite()} {
 		if !errors.Is(err, net.ErrClosed) {
-			t.Errorf("%v (%T)", err, err)
+			t.Errorf("after Close: %v (%T), want %v", err, err, net.ErrClosed)
 		}
 	}
 }
@@ -188,7 +188,7 @@ func TestGuestConnectionIsLostWithItsClient(t *testing.T) {
 				remote, ok := errors.AsType[*client.RemoteError](err)
 				said := ok && remote.Kind == client.ShuttingDown
 				if errors.Is(err, io.EOF) || !said && !errors.Is(err, client.ErrLost) {
-					t.Errorf("%s: %v (%T)", what, err, err)
+					t.Errorf("%s = %v (%T), want %v or an error of kind %s", what, err, err, client.ErrLost, client.ShuttingDown)
 				}
 			}
 			if _, err := io.ReadAll(guest); !errors.Is(err, syscall.ECONNRESET) {

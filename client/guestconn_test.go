@@ -55,7 +55,7 @@ func TestDialGuestOfAMissingServiceIsNotFound(t *testing.T) {
 		_, err := c.DialGuest(patiently(t), network, address)
 		wantKind(t, err, client.NotFound)
 		if _, ok := errors.AsType[*net.OpError](err); !ok {
-			t.Errorf("%T", err)
+			t.Errorf("DialGuest's error is a %T, want a *net.OpError", err)
 		}
 	}
 	wantStreams(t, c)
@@ -162,7 +162,7 @@ func TestSideThatDoesNotReadHoldsUpNobodyElse(t *testing.T) {
 			}()
 			for range 20 {
 				if out, err := c.CommandContext(patiently(t), "echo", "on").Output(); err != nil || string(out) != "on\n" {
-					t.Fatalf("%q, %v", out, err)
+					t.Fatalf("Output = %q, %v, want %q", out, err, "on\n")
 				}
 			}
 			host, guest := ends(t, c, s)
@@ -192,7 +192,7 @@ func TestGuestConnDeadlinesHoldOnAStalledLink(t *testing.T) {
 		"write": second(host.Write(make([]byte, 1<<20))), "write again": second(host.Write([]byte("x"))), "read": second(host.Read(make([]byte, 1))),
 	} {
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%s: %v", what, err)
+			t.Errorf("%s after the deadline = %v, want %v", what, err, os.ErrDeadlineExceeded)
 		}
 	}
 	blocked := make(chan error, 1)
@@ -238,7 +238,7 @@ func TestDialGuestRefusalsAreRemoteErrors(t *testing.T) {
 	wantKind(t, err, client.Limit)
 	_, err = c.DialGuest(patiently(t), "unix", "/"+strings.Repeat("x", 5<<20))
 	if err == nil || !strings.Contains(err.Error(), "address too long") {
-		t.Errorf("%.300v", err)
+		t.Errorf("DialGuest of a long path = %.300v, want %q", err, "address too long")
 	}
 }
 
@@ -247,7 +247,7 @@ func TestDialGuestOfAnOldAgentIsUnsupported(t *testing.T) {
 	go func() { // ends with its messages
 		m, ok := g.receive().(*wire.Forward)
 		if !ok {
-			t.Errorf("%T", m)
+			t.Errorf("the agent gets a %T, want a forward", m)
 			return
 		}
 		g.send(&wire.Error{Head: wire.Head{ID: m.ID}, Kind: wire.Unsupported, Message: `this agent knows no request "forward"`})

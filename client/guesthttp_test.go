@@ -137,7 +137,7 @@ func TestGuestConnKeepsItsPooledConnectionInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s := p.Stats(); s.InUse != 1 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats = %+v, want 1 in use", s)
 	}
 	idle := time.NewTimer(100 * time.Millisecond) // several times IdleTimeout
 	<-idle.C
@@ -223,7 +223,7 @@ func TestPoolsHTTPGoesOnAfterTheAgentWasReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, err := io.ReadAll(answer.Body); string(got) != "hello" || err != nil {
-			t.Errorf("%q, %v", got, err)
+			t.Errorf("the body is %q, %v, want %q", got, err, "hello")
 		}
 		_ = answer.Body.Close()
 		old := get(t, p, "vm")

@@ -432,7 +432,7 @@ func TestCallsAfterCloseSayClosed(t *testing.T) {
 		"ping": c.Ping(patiently(t)), "run": c.Command("true").Run(), "err": c.Err(),
 	} {
 		if !errors.Is(err, client.ErrClosed) || !errors.Is(err, client.ErrLost) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s after Close = %v, want %v and %v", name, err, client.ErrClosed, client.ErrLost)
 		}
 	}
 }

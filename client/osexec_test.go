@@ -111,7 +111,7 @@ func TestStreamsAreSetOnce(t *testing.T) {
 		"CombinedOutput, StderrP": func(cmd *client.Cmd) error { _, _ = cmd.StderrPipe(); _, err := cmd.CombinedOutput(); return err },
 	} {
 		if err := f(c.Command("echo", "lost?")); err == nil || !strings.HasSuffix(err.Error(), "already set") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s = %v, want %q", name, err, "already set")
 		}
 	}
 }
@@ -127,7 +127,7 @@ func TestStdoutPipeMayBeStderrsToo(t *testing.T) {
 	}
 	both, err := io.ReadAll(stdout)
 	if err := errors.Join(err, cmd.Wait()); err != nil || string(both) != "out\nerr\nout\n" {
-		t.Errorf("%q, %v", both, err)
+		t.Errorf("both outputs are %q, %v, want them in order", both, err)
 	}
 	if _, err := stdout.Read(make([]byte, 1)); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("the pipe after Wait: %v", err)

@@ -45,7 +45,7 @@ func TestPoolSaysWhatIsWrongWithATarget(t *testing.T) {
 		"unix:///no/such/agent": "connect to unix:///no/such/agent: connect: no such file or directory",
 	} {
 		if _, err := p.Get(patiently(t), target); err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%s: %v", target, err)
+			t.Errorf("Get(%s) = %v, want %s", target, err, want)
 		}
 	}
 	if n := p.Stats().Targets; n != 1 {
@@ -69,7 +69,7 @@ func TestPoolWaitsBetweenAttempts(t *testing.T) {
 		}
 	}
 	if s := p.Stats(); s.Dials != 1 || s.DialErrors != 1 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats = %+v, want one dial, which failed", s)
 	}
 }
 
@@ -153,7 +153,7 @@ func TestPoolKeepsABackOffBeyondIdleTimeout(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if s := p.Stats(); s.Targets != 1 || s.Dials != 2 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats = %+v, want one target and two dials", s)
 	}
 }
 

@@ -119,7 +119,7 @@ func TestPoolTellsItsLoggerOfAnotherAgent(t *testing.T) {
 		t.Fatalf("error %v, want one of another agent", err)
 	}
 	if !log.has("WARN nothing was tried again") {
-		t.Errorf("%q", log.records)
+		t.Errorf("the log is %q, want %q", log.records, "WARN nothing was tried again")
 	}
 }
 

@@ -47,7 +47,7 @@ func TestPoolKeepsTheConnectionToAPausedVM(t *testing.T) {
 	talk("")
 	wantExit(t, cmd.Wait(), 7)
 	if s := p.Stats(); s.Stale != 0 || s.ProbeTimeouts == 0 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats = %+v, want none stale, and probes that timed out", s)
 	}
 }
 
@@ -77,7 +77,7 @@ func TestPoolDetectsAConnectionThatOnlyLooksAlive(t *testing.T) {
 				t.Error(err)
 			}
 			if s := p.Stats(); s.Stale != 1 {
-				t.Errorf("%+v", s)
+				t.Errorf("Stats = %+v, want one stale", s)
 			}
 		})
 	}
@@ -146,7 +146,7 @@ func TestPoolLetsCommandsFinishOnALateConnection(t *testing.T) {
 	wantExit(t, cmd.Wait(), 7)
 	agenttest.Eventually(t, "the old one, which nobody uses, is closed", func() bool { return p.Stats().Conns == 1 })
 	if s := p.Stats(); s.Stale != 0 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats = %+v, want none stale", s)
 	}
 }
 
@@ -160,7 +160,7 @@ func TestPoolKeepsAConnectionIfBothArePaused(t *testing.T) {
 	talk("")
 	wantExit(t, cmd.Wait(), 7)
 	if s := p.Stats(); s.Stale != 0 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats = %+v, want none stale", s)
 	}
 }
 
@@ -187,6 +187,6 @@ func TestPoolProbesASilentConnectionBeforeReuse(t *testing.T) {
 	c := get(t, p, v.Target)
 	agenttest.Eventually(t, "a probe", func() bool { return get(t, p, v.Target) == c && p.Stats().Probes > 0 })
 	if s := p.Stats(); s.Dials != 1 || s.ProbeTimeouts != 0 || v.Connections() != 1 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats = %+v and %d connections, want one of each, and no probe that timed out", s, v.Connections())
 	}
 }

@@ -42,10 +42,10 @@ func TestPoolRetriesCommandsThatDidNotStart(t *testing.T) {
 		<-c.Done()
 		cmd := c.Command("echo", "there")
 		if out, err := cmd.Output(); err != nil || string(out) != "there\n" {
-			t.Errorf("%q, %v", out, err)
+			t.Errorf("Output = %q, %v, want %q", out, err, "there\n")
 		}
 		if s := p.Stats(); s.Retries != 1 {
-			t.Errorf("%+v", s)
+			t.Errorf("Stats = %+v, want one retry", s)
 		}
 	})
 	t.Run("the agent is shutting down", func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestPoolRetriesCommandsThatDidNotStart(t *testing.T) {
 			t.Error(err)
 		}
 		if s := p.Stats(); s.Retries != 1 || s.Conns != 2 {
-			t.Errorf("%+v", s)
+			t.Errorf("Stats = %+v, want one retry and two connections", s)
 		}
 		close(end)
 		if exit := wantExit(t, stubborn.Wait(), 137); exit.Reason() != "shutdown" {
@@ -110,10 +110,10 @@ func TestPoolNeverRetriesCommandsThatMayHaveRun(t *testing.T) {
 	}
 	a.Shutdown(t)
 	if runs, _ := os.ReadFile(file); string(runs) != "ran\n" {
-		t.Errorf("%q", runs)
+		t.Errorf("the command has written %q, want %q", runs, "ran\n")
 	}
 	if s := p.Stats(); s.Retries != 0 || s.Dials != 1 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats = %+v, want no retry and one dial", s)
 	}
 }
 

@@ -114,7 +114,7 @@ func TestPoolCountsNoCommandThatItWasNotAskedFor(t *testing.T) {
 		t.Error("Wait of a command that was not started is no error")
 	}
 	if got := p.Stats().Commands; got != (client.CommandStats{}) {
-		t.Errorf("%+v", got)
+		t.Errorf("Commands = %+v, want none", got)
 	}
 	if err := connect(t, a.Target).Command("true").Run(); err != nil { // of no pool
 		t.Error(err)
@@ -170,7 +170,7 @@ func TestPoolKnowsTheStatesOfItsTargets(t *testing.T) {
 		t.Errorf("%d connections were lost, want 1", s.Lost)
 	}
 	if len(all) != 2 || all[0].Target != v.Target || all[1].Target != nowhere {
-		t.Fatalf("%+v", all)
+		t.Fatalf("Targets = %+v, want %s and %s", all, v.Target, nowhere)
 	}
 	failing := all[1]
 	if time.Until(failing.RetryAt) < time.Minute {
@@ -193,7 +193,7 @@ func TestPoolTellsOfATarget(t *testing.T) {
 	}
 	got := p.Targets()
 	if len(got) != 1 {
-		t.Fatalf("%+v", got)
+		t.Fatalf("Targets = %+v, want one", got)
 	}
 	got[0].RetryAt = time.Time{} // it is young: whether it is of use is not known yet
 	want := client.TargetStats{Target: a.Target, State: client.TargetConnected, Conns: 1, InUse: 1, Hello: &hello}
@@ -329,7 +329,7 @@ func TestPoolStatsTellCancelledFromLostCommands(t *testing.T) {
 			giveUp(p, cancel)
 			err := cmd.Wait()
 			if got := p.Stats().Commands; got != (client.CommandStats{Ended: 1}) {
-				t.Errorf("%v (%T): %+v", err, err, got)
+				t.Errorf("Wait = %v (%T), Commands = %+v, want one ended", err, err, got)
 			}
 		})
 	}
@@ -385,7 +385,7 @@ func TestPoolKnowsThatAVMOfVersion1Fails(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s := states(p); s.Failing != 0 {
-		t.Errorf("%+v", s)
+		t.Errorf("States = %+v, want none failing", s)
 	}
 	v.Boot("/no/such/agent")
 	v.Cut()

@@ -103,7 +103,7 @@ func TestPoolSharesOneConnectionPerTarget(t *testing.T) {
 		t.Errorf("%d connections", n)
 	}
 	if s := p.Stats(); s.Targets != 1 || s.Conns != 1 || s.InUse != 0 || s.Dials != 1 || s.DialErrors != 0 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats = %+v, want one target, connection and dial, and none in use", s)
 	}
 }
 
@@ -211,7 +211,7 @@ func TestPoolGetRacingCloseEndsOneWayOrTheOther(t *testing.T) {
 		agenttest.Eventually(t, "it is busy", func() bool { return p.Stats().Conns >= 3 })
 		_ = p.Close()
 		if s := p.Stats(); s.Conns != 0 || s.Dialing != 0 {
-			t.Errorf("%+v", s)
+			t.Errorf("Stats after Close = %+v, want no connections and dials", s)
 		}
 		all.Wait()
 	}
@@ -228,7 +228,7 @@ func TestPoolClosesOnlyIdleConnections(t *testing.T) {
 	agenttest.Eventually(t, "the idle one's target is forgotten", func() bool { return p.Stats().Targets == 1 })
 	talk("still here")
 	if s := p.Stats(); s.Conns != 1 || s.InUse != 1 || s.Evicted != 1 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats = %+v, want one connection, in use, and one evicted", s)
 	}
 	talk("")
 	wantExit(t, cmd.Wait(), 7)
@@ -260,7 +260,7 @@ func TestPoolKeepsToItsLimit(t *testing.T) {
 	talkToo("")
 	wantExit(t, other.Wait(), 7)
 	if s := p.Stats(); s.Conns != 2 || s.Evicted != 2 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats = %+v, want two connections and two evicted", s)
 	}
 }
 
@@ -295,6 +295,6 @@ func TestPoolCloseEndsEverything(t *testing.T) {
 		t.Error(err)
 	}
 	if s := p.Stats(); s.Conns != 0 || s.Dialing != 0 || s.InUse != 0 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats after Close = %+v, want no connections and dials", s)
 	}
 }

@@ -137,7 +137,7 @@ func TestPoolOfAgentsOfBothVersionsUnderLoad(t *testing.T) {
 		}
 	}
 	if s := p.Stats(); s.Conns != agents || s.Dials != agents || s.DialErrors != 0 || s.Retries != 0 || s.InUse != 0 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats = %+v, want %d connections and dials, and no more", s, agents)
 	}
 }
 
@@ -314,7 +314,7 @@ func TestPausedVMOfVersion1IsKeptWithItsCommands(t *testing.T) {
 	wantExit(t, cmd.Wait(), 7)
 	agenttest.Eventually(t, "a command", func() bool { return say(context.WithoutCancel(t.Context()), p, v.Target, "x") == nil })
 	if s := p.Stats(); s.Stale != 0 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats = %+v, want none stale", s)
 	}
 }
 

@@ -149,7 +149,7 @@ func TestWaitReadyOutlastsAVMThatStarts(t *testing.T) {
 				t.Errorf("ready at stage %d of %d", at, len(stages)-1)
 			}
 			if out, err := c.Command("echo", "hello").Output(); err != nil || string(out) != "hello\n" {
-				t.Errorf("%q, %v", out, err)
+				t.Errorf("Output = %q, %v, want %q", out, err, "hello\n")
 			}
 		})
 	}

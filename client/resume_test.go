@@ -39,7 +39,7 @@ func resume(t *testing.T, o client.ResumeOptions) (*guest, *wire.Reseed, <-chan 
 		case *wire.Reseed:
 			return g, m, result
 		default:
-			t.Fatalf("%+v", m)
+			t.Fatalf("the agent gets %+v, want a ping or a reseed", m)
 		}
 	}
 }
@@ -50,7 +50,7 @@ func TestResumeSendsWhatIsAskedFor(t *testing.T) {
 		MachineID: true, Hostname: "web", SSHKeys: true, Clock: true, ClockBack: true, Now: func() time.Time { return now },
 	})
 	if len(m.Entropy) != 32 || !m.MachineID || m.Hostname != "web" || !m.SSHKeys || !m.ClockBack {
-		t.Errorf("%+v", m)
+		t.Errorf("the agent gets %+v, want all the options and 32 bytes of entropy", m)
 	}
 	if late := time.Unix(0, int64(m.ClockNS)).Sub(now); late <= 0 || late > agenttest.Patience {
 		t.Errorf("the clock is to be set %v ahead, want half of a round trip", late)
@@ -62,7 +62,7 @@ func TestResumeSendsWhatIsAskedFor(t *testing.T) {
 	if got.err != nil || len(got.report.Steps) != 7 ||
 		got.report.Steps[0] != (client.ResumeStep{Name: "entropy", Changed: true}) ||
 		got.report.Steps[6] != (client.ResumeStep{Name: "ssh_keys", Note: "sshd is not installed"}) {
-		t.Errorf("%+v, %v", got.report, got.err)
+		t.Errorf("Resume = %+v, %v, want the 7 steps", got.report, got.err)
 	}
 }
 
@@ -70,7 +70,7 @@ func TestResumeDrawsEntropyAndLeavesTheClock(t *testing.T) {
 	_, one, _ := resume(t, client.ResumeOptions{})
 	_, other, _ := resume(t, client.ResumeOptions{})
 	if bytes.Equal(one.Entropy, other.Entropy) || one.ClockNS != 0 {
-		t.Errorf("%+v, %+v", one, other)
+		t.Errorf("the agent gets %+v and %+v, want other entropy and no clock", one, other)
 	}
 }
 
@@ -84,7 +84,7 @@ func TestResumeErrorTellsWhichStepsHaveFailed(t *testing.T) {
 	got := <-result
 	failed, ok := errors.AsType[*client.ResumeError](got.err)
 	if !ok || len(failed.Failed()) != 2 || got.report == nil || len(got.report.Steps) != 3 {
-		t.Fatalf("%+v, %v", got.report, got.err)
+		t.Fatalf("Resume = %+v, %v, want two of three steps failed", got.report, got.err)
 	}
 	if want := "machine_id: disk full; clock: strange"; got.err.Error() != want {
 		t.Errorf("%q, want %q", got.err, want)
@@ -153,7 +153,7 @@ func TestAgentThatTakesNoStepsIsAnError(t *testing.T) {
 	g, m, result := resume(t, client.ResumeOptions{SSHKeys: true})
 	g.send(&wire.Done{Head: wire.Head{ID: m.ID}})
 	if got := <-result; !errors.Is(got.err, client.ErrProtocol) || got.report != nil {
-		t.Errorf("%+v, %v", got.report, got.err)
+		t.Errorf("Resume = %+v, %v, want nil, %v", got.report, got.err, client.ErrProtocol)
 	}
 }
 
@@ -165,7 +165,7 @@ func TestInvalidResumeTakesNoStep(t *testing.T) {
 	} {
 		report, err := c.Resume(patiently(t), o)
 		if _, ok := errors.AsType[*client.ResumeError](err); ok || report != nil {
-			t.Errorf("%+v", report)
+			t.Errorf("Resume = %+v, %v, want no report and no ResumeError", report, err)
 		}
 		wantKind(t, err, client.BadRequest)
 	}
@@ -175,6 +175,6 @@ func TestInfoCountsNoResumeThatHasFailed(t *testing.T) {
 	c, _ := dial(t)
 	_ = c.Reseed(patiently(t), nil, false)
 	if i, err := c.Info(patiently(t)); err != nil || i.Resumes != 0 {
-		t.Errorf("%+v, %v", i, err)
+		t.Errorf("Info = %+v, %v, want no resumes", i, err)
 	}
 }

@@ -98,7 +98,7 @@ func wantBroken(t *testing.T, what string, err error) {
 	t.Helper()
 	remote, ok := errors.AsType[*client.RemoteError](err)
 	if !ok || remote.Kind != client.NotFound || !strings.Contains(err.Error(), "reset by peer") || errors.Is(err, io.EOF) {
-		t.Errorf("%s: %v (%T)", what, err, err)
+		t.Errorf("%s = %v (%T), want the guest's reset", what, err, err)
 	}
 }
 

@@ -32,7 +32,7 @@ func TestTTYHasItsModes(t *testing.T) {
 		cmd.TTY = &client.TTY{Modes: test.modes}
 		out, err := cmd.Output()
 		if err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("Output with %s = %v", name, err)
 		}
 		for _, want := range test.want {
 			if !strings.Contains(string(out), want) {

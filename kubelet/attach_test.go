@@ -49,7 +49,7 @@ func TestAttachCarriesTheConsoleBothWaysToItsEnd(t *testing.T) {
 		go func() { ended <- x.run(patiently(t), c.URL) }()
 		typed := make([]byte, 5)
 		if _, err := io.ReadFull(vm, typed); err != nil || string(typed) != "typed" {
-			t.Fatalf("%q, %v", typed, err)
+			t.Fatalf("the console reads %q, %v, want %q", typed, err, "typed")
 		}
 		// The end of the caller's input is not the console's.
 		_, _ = vm.Write(bytes.Repeat([]byte("line\r\n"), 10_000))

@@ -117,7 +117,7 @@ func TestLogsAndAttachAreTheProvidersOwn(t *testing.T) {
 	}
 	line := make([]byte, 7)
 	if _, err := io.ReadFull(log, line); string(line) != "a line\n" || err != nil {
-		t.Errorf("%q, %v", line, err)
+		t.Errorf("the log reads %q, %v, want %q", line, err, "a line\n")
 	}
 	cancel(errBroken)
 	if _, err := log.Read(line); !errors.Is(err, errBroken) {

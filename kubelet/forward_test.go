@@ -165,7 +165,7 @@ func TestForwardingKeepsHalfCloses(t *testing.T) {
 				_ = conn.(*net.TCPConn).CloseWrite()
 				got, err := io.ReadAll(conn)
 				if want := fmt.Sprintf("%x", sent.sum.Sum(nil)); string(got) != want || err != nil {
-					t.Errorf("%q, %v", got, err)
+					t.Errorf("ReadAll = %q, %v, want %q", got, err, want)
 				}
 			})
 		}

@@ -169,7 +169,7 @@ func TestLogReaderThatIsClosedEndsItsCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := io.ReadAll(r); string(got) != "lin" || err != nil {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("ReadAll = %q, %v, want %q", got, err, "lin")
 	}
 	began := time.Now()
 	if err := r.Close(); err != nil || time.Since(began) > goneWithin {
@@ -194,7 +194,7 @@ func TestLogsOfTheJournalAreJournalctls(t *testing.T) {
 	} {
 		argv, err := source(x.opts)
 		if got := strings.Join(argv, " "); err != nil || got != "journalctl --quiet --no-pager "+x.want+" -u nginx" {
-			t.Errorf("%q, %v", got, err)
+			t.Errorf("LogJournal = %q, %v, want %s", got, err, x.want)
 		}
 	}
 	if _, err := source(api.ContainerLogOpts{Previous: true}); err == nil {
@@ -215,7 +215,7 @@ func TestLogReaderEndsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	if line, err := bufio.NewReaderSize(r, 16).ReadString('\n'); line != "ready\n" {
-		t.Fatalf("%q, %v", line, err)
+		t.Fatalf("the log reads %q, %v, want %q", line, err, "ready\n")
 	}
 	if err := agent.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)

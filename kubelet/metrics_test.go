@@ -85,7 +85,7 @@ func TestStatsSummaryIsTheKubeletsOwn(t *testing.T) {
 	}
 	for what, stats := range map[string]v1alpha1.ContainerStats{"pod": {CPU: p.CPU, Memory: p.Memory, StartTime: p.StartTime}, "container": p.Containers[0]} {
 		if stats.CPU == nil || *stats.CPU.UsageCoreNanoSeconds == 0 || *stats.Memory.WorkingSetBytes == 0 || *stats.Memory.AvailableBytes == 0 {
-			t.Errorf("%s: %+v", what, stats)
+			t.Errorf("the %s's statistics are %+v, want all of them", what, stats)
 		}
 		if since := time.Since(stats.CPU.Time.Time); since < -time.Second || since > time.Minute || !stats.StartTime.Time.Before(stats.CPU.Time.Time) {
 			t.Errorf("%s: told %v ago, booted %v", what, since, stats.StartTime)
@@ -156,10 +156,10 @@ func TestPodServedElsewhereIsNotAScrapeError(t *testing.T) {
 func TestNodeWithoutUsageHasNoStatistics(t *testing.T) {
 	c := newCluster(t)
 	if s, err := c.Pods.GetStatsSummary(t.Context()); err == nil {
-		t.Errorf("%+v", s)
+		t.Errorf("GetStatsSummary = %+v, want an error", s)
 	}
 	if m, err := c.Pods.GetMetricsResource(t.Context()); err == nil {
-		t.Errorf("%+v", m)
+		t.Errorf("GetMetricsResource = %+v, want an error", m)
 	}
 }
 

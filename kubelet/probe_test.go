@@ -37,7 +37,7 @@ func TestProbeIsWellIfItsCommandIs(t *testing.T) {
 	} {
 		well, why, err := c.Pods.Probe(patiently(t), "default", "vm", "main", test.probe)
 		if well != test.well || !strings.Contains(why, test.why) || len(why) > 11<<10 || err != nil {
-			t.Errorf("%s: %v, %.100q, %v", test.name, well, why, err)
+			t.Errorf("Probe of %s = %v, %.100q, %v, want %v, %q", test.name, well, why, err, test.well, test.why)
 		}
 	}
 	if well, why, err := c.Pods.Probe(patiently(t), "default", "vm", "main", &corev1.Probe{}); well || err == nil {
@@ -55,7 +55,7 @@ func TestProbeEndsWithItsTime(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pids")
 	well, why, err := c.Pods.Probe(patiently(t), "default", "own", "main", execProbe(2, strings.ReplaceAll(tree+"wait", "$0", file)))
 	if well || why != "no end within 2s" || err != nil {
-		t.Errorf("%v, %q, %v", well, why, err)
+		t.Errorf("Probe = %v, %q, %v, want no end within 2s", well, why, err)
 	}
 	for _, pid := range pidsOf(t, file) {
 		eventually(t, patience, "process "+pid+" is gone", func() bool { return gone(pid) })
@@ -80,7 +80,7 @@ func TestProbeThatAShutdownEndsIsNotCarriedOut(t *testing.T) {
 	go func() {
 		well, why, err := c.Pods.Probe(patiently(t), "default", "vm", "main", execProbe(100, "echo $$ >"+file+".new; mv "+file+".new "+file+"; sleep 1000"))
 		if well || why != "" {
-			t.Errorf("%v, %q", well, why)
+			t.Errorf("Probe = %v, %q, want false and no reason", well, why)
 		}
 		ended <- err
 	}()

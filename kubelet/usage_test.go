@@ -165,7 +165,7 @@ func TestPodWithoutFiguresHasNoReading(t *testing.T) {
 					return r
 				}
 				if got := gather(); got != (reading{none: test.none}) {
-					t.Errorf("%+v", got)
+					t.Errorf("gather = %+v, want %+v", got, reading{none: test.none})
 				}
 				if test.again > 0 {
 					time.Sleep(test.again) //nolint:forbidigo // of synctest

@@ -47,10 +47,10 @@ func TestCommandsInAWindowsGuest(t *testing.T) {
 		t.Error(err)
 	}
 	if out.text.String() != "to stdout" || errs.text.String() != "to stderr" {
-		t.Errorf("%q, %q", out.text.String(), errs.text.String())
+		t.Errorf("outputs %q and %q, want %q and %q", out.text.String(), errs.text.String(), "to stdout", "to stderr")
 	}
 	out = &sink{}
 	if err := role(&attachIO{stdin: strings.NewReader("back"), stdout: out, stderr: &sink{}}, "cat"); err != nil || out.text.String() != "back" {
-		t.Errorf("%q, %v", out.text.String(), err)
+		t.Errorf("cat prints %q, %v, want %q", out.text.String(), err, "back")
 	}
 }

@@ -101,7 +101,7 @@ func TestMetricsAreWellFormed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, problem := range problems {
-		t.Errorf("%s: %s", problem.Metric, problem.Text)
+		t.Errorf("promlint of %s: %s", problem.Metric, problem.Text)
 	}
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(poolmetrics.New(p))

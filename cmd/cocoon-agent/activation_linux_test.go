@@ -106,7 +106,7 @@ func TestAgentServesTheSocketThatIsPassed(t *testing.T) {
 	u := newSocketUnit(t)
 	u.activate(t)
 	if got := output(t, u.dial(t), "echo", "hello"); got != "hello\n" {
-		t.Errorf("%q", got)
+		t.Errorf("echo prints %q, want %q", got, "hello\n")
 	}
 }
 
@@ -115,14 +115,14 @@ func TestNextAgentServesWaitingConnections(t *testing.T) {
 	for range 3 {
 		agent := u.activate(t)
 		if got := output(t, u.dial(t), "echo", "before"); got != "before\n" {
-			t.Errorf("%q", got)
+			t.Errorf("echo prints %q, want %q", got, "before\n")
 		}
 		_ = agent.Process.Kill()
 		_ = agent.Wait()
 		waiting := u.dial(t)
 		u.activate(t)
 		if got := output(t, waiting, "echo", "after"); got != "after\n" {
-			t.Errorf("%q", got)
+			t.Errorf("echo over the waiting connection prints %q, want %q", got, "after\n")
 		}
 	}
 }
@@ -141,7 +141,7 @@ func TestServeLeavesAPassedSocketsFileAlone(t *testing.T) {
 	}
 	info, err := os.Lstat(u.path)
 	if err != nil || info.Mode() != fs.ModeSocket|0o640 {
-		t.Errorf("%v, %v", info, err)
+		t.Errorf("Lstat of the socket = %v, %v, want mode %v", info, err, fs.ModeSocket|0o640)
 	}
 }
 
@@ -169,7 +169,7 @@ func TestServeAlsoListensOnPassedSockets(t *testing.T) {
 	}
 	for _, path := range []string{u.path, u.path + ".own"} {
 		if got := output(t, (&socketUnit{path: path}).dial(t), "echo", "hello"); got != "hello\n" {
-			t.Errorf("%s: %q", path, got)
+			t.Errorf("echo over %s prints %q, want %q", path, got, "hello\n")
 		}
 	}
 }
@@ -223,7 +223,7 @@ func TestServeIgnoresSocketsForAnotherProcess(t *testing.T) {
 	got := checks.Agent{Program: program(t).Path, Target: target}
 	t.Setenv(asAgent, "1")
 	if r := got.Client(t, nil, "sh", "-c", "env"); r.Status != 0 || strings.Contains(r.Stdout, "LISTEN_") {
-		t.Errorf("%+v", r)
+		t.Errorf("client env: %+v, want status 0 and no LISTEN_", r)
 	}
 }
 

@@ -61,7 +61,7 @@ func TestFlagsKeepInvalidUTF8(t *testing.T) {
 	}
 	c := &g.Client
 	if c.Dir != "/\xe9" || !slices.Equal(c.Env, []string{"A=\xe9,\xff", "B=\xe9"}) || c.User != "\xe9" || c.Target != "unix:///\xe9" {
-		t.Errorf("%q, %q, %q, %q", c.Dir, c.Env, c.User, c.Target)
+		t.Errorf("--dir %q, --env %q, --user %q, --target %q: want the bytes as they are", c.Dir, c.Env, c.User, c.Target)
 	}
 }
 

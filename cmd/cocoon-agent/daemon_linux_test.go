@@ -156,7 +156,7 @@ func TestFailedListenerIsReopened(t *testing.T) {
 		"a new one": s.dial(t, 0), "a new one of the other listener": s.dial(t, 1),
 	} {
 		if out, err := c.CommandContext(t.Context(), "echo", "hello").Output(); string(out) != "hello\n" || err != nil {
-			t.Errorf("%s: %q, %v", name, out, err)
+			t.Errorf("echo over %s = %q, %v, want %q", name, out, err, "hello\n")
 		}
 	}
 	if n := strings.Count(s.log.String(), `"level":"error"`); n != 1 {
@@ -185,7 +185,7 @@ func TestListenerIsReopenedOnceItsAddressIsFree(t *testing.T) {
 	}
 	eventually(t, "it listens again", func() bool { return strings.Contains(s.log.String(), "listening again") })
 	if out, err := s.dial(t, 0).CommandContext(t.Context(), "echo", "hello").Output(); string(out) != "hello\n" || err != nil {
-		t.Errorf("%q, %v", out, err)
+		t.Errorf("echo = %q, %v, want %q", out, err, "hello\n")
 	}
 	if n := strings.Count(s.log.String(), `"level":"error"`); n != 2 {
 		t.Errorf("%d errors in the log, want that it failed and that it cannot be made", n)

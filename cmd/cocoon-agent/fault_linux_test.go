@@ -240,7 +240,7 @@ func processes(t *testing.T, agent *exec.Cmd, n string) {
 	prlimit.SysProcAttr = &syscall.SysProcAttr{Credential: agent.SysProcAttr.Credential}
 	prlimit.Dir = "/"
 	if out, err := prlimit.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+		t.Fatalf("prlimit: %v: %s", err, out)
 	}
 }
 

@@ -123,7 +123,7 @@ func TestInitStartsTheAgentAgain(t *testing.T) {
 		})
 		out, err := c.Command("sh", "-c", "(sleep 0.01 &) ; echo $PPID; ls -d /dev/fd /dev/pts /proc/self /sys/kernel").Output()
 		if err != nil {
-			t.Fatalf("%s, %v", out, err)
+			t.Fatalf("the command prints %s, %v", out, err)
 		}
 		parent, _, _ := strings.Cut(string(out), "\n")
 		_ = c.Command("kill", "-KILL", parent).Run() // the agent
@@ -135,7 +135,7 @@ func TestInitStartsTheAgentAgain(t *testing.T) {
 	_ = unshare.Wait()
 	// reboot(2) ends a pid namespace, whose process 1 seems to die of a signal.
 	if status := unshare.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGINT {
-		t.Errorf("%v", unshare.ProcessState)
+		t.Errorf("process 1 ends by %v, want SIGINT", unshare.ProcessState)
 	}
 }
 
@@ -144,7 +144,7 @@ func TestInitEndsCommandsInOrder(t *testing.T) {
 	endsInOrder(t, target, pid)
 	_ = unshare.Wait()
 	if status := unshare.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGHUP {
-		t.Errorf("%v", unshare.ProcessState)
+		t.Errorf("process 1 ends by %v, want SIGHUP", unshare.ProcessState)
 	}
 }
 

@@ -34,7 +34,7 @@ func (g *guest) in(t *testing.T, script string) {
 	t.Helper()
 	cmd := exec.Command("nsenter", "--target", strconv.Itoa(g.pid), "--mount", "sh", "-ec", script)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v: %s", script, err, out)
+		t.Fatalf("nsenter, %s: %v: %s", script, err, out)
 	}
 }
 

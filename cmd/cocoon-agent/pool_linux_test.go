@@ -324,7 +324,7 @@ func TestPoolOverAPausedAgent(t *testing.T) {
 	}
 	s := pool.Stats()
 	if s.Stale != 0 || s.ProbeTimeouts == 0 {
-		t.Errorf("%+v", s)
+		t.Errorf("Stats = %+v, want none stale, and probes that timed out", s)
 	}
 	t.Logf("%+v", s)
 }

@@ -18,7 +18,7 @@ func TestReadinessIsALineAndAnEnd(t *testing.T) {
 	start(t, agent)
 	_ = theirs.Close()
 	if got, err := io.ReadAll(ready); string(got) != "\n" || err != nil {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("the descriptor reads %q, %v, want a newline", got, err)
 	}
 	c, err := client.Dial(t.Context(), target) // it listens
 	if err != nil {

@@ -89,7 +89,7 @@ func TestServiceOfThatNameIsTakenOver(t *testing.T) {
 	line, err := commandOfService(s)
 	self, _ := os.Executable()
 	if err != nil || !strings.Contains(line, self) || !strings.HasSuffix(line, "serve --service --port 1024 --deny reseed") {
-		t.Errorf("%q, %v", line, err)
+		t.Errorf("commandOfService = %q, %v, want %s and its options", line, err, self)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestLogFileMakesRoomForItself(t *testing.T) {
 	r.max, r.limit = 10, 10
 	for _, line := range []string{"one\n", "two\n", "three\n", "a line that is longer than all\n", "four\n", "five\n", "six\n", "seven\n", "eight\n"} {
 		if n, err := r.Write([]byte(line)); n != len(line) || err != nil {
-			t.Errorf("%q: %d, %v", line, n, err)
+			t.Errorf("Write(%q) = %d, %v, want %d", line, n, err, len(line))
 		}
 	}
 	r.close()
@@ -157,7 +157,7 @@ func TestLogFileThatIsHeldGoesOn(t *testing.T) {
 	}
 	_ = windows.CloseHandle(held)
 	if got, err := os.ReadFile(path); string(got) != "a line\na line\na line\n" || err != nil {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("the log has %q, %v, want three lines", got, err)
 	}
 	if got, err := os.ReadFile(path + ".1"); string(got) != "older" || err != nil {
 		t.Errorf("log.1: %q, %v", got, err)
@@ -208,7 +208,7 @@ func TestCrashLeavesATrace(t *testing.T) {
 		}
 		got, err := os.ReadFile(path)
 		if err != nil || strings.Count(string(got), "panic: as a test wants it") != i+1 {
-			t.Errorf("%d: %q, %v", i, got, err)
+			t.Errorf("after crash %d the file has %q, %v, want as many panics", i+1, got, err)
 		}
 	}
 	if err := os.WriteFile(path, make([]byte, maxCrashLog+1), 0o600); err != nil {

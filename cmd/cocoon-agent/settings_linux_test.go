@@ -27,7 +27,7 @@ func TestSettingsComeBeforeOtherOptions(t *testing.T) {
 	}
 	for _, args := range [][]string{nil, {"serve"}, {"serve", "--settings", path + ".none"}, {"serve", "--help", "--settings", "/"}, {"client", "--settings", path}} {
 		if got, err := fileOptions(args); err != nil || got != nil {
-			t.Errorf("%q: %q, %v", args, got, err)
+			t.Errorf("fileOptions(%q) = %q, %v, want none", args, got, err)
 		}
 	}
 }
@@ -107,7 +107,7 @@ func TestValueThatIsAnOption(t *testing.T) {
 	}
 	for _, words := range [][]string{{"serve", "--shutdown-grace=-1s"}, {"client", "--dir=--x"}} {
 		if err := checkValues(words); err != nil {
-			t.Errorf("%q: %v", words, err)
+			t.Errorf("checkValues(%q) = %v, want nil", words, err)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func (vm *vm) succeed(t *testing.T, args ...string) string {
 	args = append([]string{args[0], "--target", vm.Target}, args[1:]...)
 	out, err := exec.CommandContext(t.Context(), vm.Program, args...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("%q: %v: %s", args, err, out)
+		t.Fatalf("cocoon-agent %q: %v: %s", args, err, out)
 	}
 	return string(out)
 }
@@ -45,7 +45,7 @@ func (vm *vm) sh(t *testing.T, script string) string {
 	t.Helper()
 	got := vm.Client(t, nil, "sh", "-ec", script)
 	if got.Status != 0 {
-		t.Fatalf("%s: %+v", script, got)
+		t.Fatalf("sh -ec %s: %+v, want status 0", script, got)
 	}
 	return got.Stdout
 }

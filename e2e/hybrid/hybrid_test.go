@@ -150,7 +150,7 @@ func (vm *vm) wantGone(t *testing.T, pid int) {
 	checks.Eventually(t, fmt.Sprintf("process %d is gone", pid), func() bool {
 		got := vm.Client(t, nil, "sh", "-c", fmt.Sprintf("test -e /proc/%d && echo there || echo gone", pid))
 		if got.Status != 0 {
-			t.Fatalf("%+v", got)
+			t.Fatalf("sh in the guest: %+v, want status 0", got)
 		}
 		return strings.TrimSpace(got.Stdout) == "gone"
 	})

@@ -123,7 +123,7 @@ func (vm *vm) wantSupervised(t *testing.T, name string) {
 			return got.Status == 0 && strings.TrimSpace(got.Stdout) != before
 		})
 		if got := vm.sh(t, "cat /run/stopped; rc-service cocoon-agent status"); !strings.HasPrefix(got, "0\n") || !strings.Contains(got, "started") {
-			t.Errorf("%q; %s", got, vm.sh(t, "cat /run/said"))
+			t.Errorf("rc-service status is %q, want started; %s", got, vm.sh(t, "cat /run/said"))
 		}
 	case "s6":
 		if got := vm.sh(t, "s6-svstat -o ready /etc/services.d/cocoon-agent"); got != "true\n" {

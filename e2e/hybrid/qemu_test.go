@@ -46,7 +46,7 @@ func TestInQEMU(t *testing.T) {
 			})
 			checks.Run(t, vm.Agent)
 			if got := vm.Client(t, nil, "uname", "-m"); strings.TrimSpace(got.Stdout) != uname {
-				t.Errorf("%+v", got)
+				t.Errorf("uname -m: %+v, want %s", got, uname)
 			}
 			wantArgumentsAreTheCommandsMemory(t, vm)
 		})
@@ -63,10 +63,10 @@ func wantArgumentsAreTheCommandsMemory(t *testing.T, vm *vm) {
 	argv := append([]string{"sh", "-c", "sleep 1000; exit 1"}, slices.Repeat([]string{strings.Repeat("x", 100_000)}, 15)...)
 	got := vm.Client(t, nil, argv...)
 	if got.Status != 137 || !strings.Contains(got.Stderr, "memory limit exceeded (out of memory)") {
-		t.Errorf("%+v", got)
+		t.Errorf("the large command: %+v, want status 137, out of memory", got)
 	}
 	vm.Flags = nil
 	if got := vm.Client(t, nil, "cat", "/proc/1/comm"); got.Stdout != "init\n" { // the agent lives
-		t.Errorf("%+v", got)
+		t.Errorf("cat /proc/1/comm: %+v, want init", got)
 	}
 }

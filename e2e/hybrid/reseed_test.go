@@ -21,11 +21,11 @@ func TestClonesAreMadeMachinesOfTheirOwn(t *testing.T) {
 			rm -f /etc/machine-id; echo 0123456789abcdef0123456789abcdef >/etc/machine-id
 			rm -f /etc/ssh/ssh_host_*; date -s @1000000000`)
 		if got.Status != 0 {
-			t.Fatalf("%+v", got)
+			t.Fatalf("set up the guest: %+v, want status 0", got)
 		}
 		out, err := exec.CommandContext(t.Context(), vm.Program, "reseed", "--target", vm.Target, "--resume", "--hostname", name).CombinedOutput()
 		if err != nil {
-			t.Fatalf("%v: %s", err, out)
+			t.Fatalf("reseed: %v: %s", err, out)
 		}
 		t.Logf("%s:\n%s", name, out)
 

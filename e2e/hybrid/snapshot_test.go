@@ -35,7 +35,7 @@ func TestClonesOfASnapshotAreResumed(t *testing.T) {
 
 			out, err := exec.CommandContext(t.Context(), vm.Program, "reseed", "--target", vm.Target, "--resume", "--hostname", name).CombinedOutput()
 			if err != nil {
-				t.Fatalf("%v: %s", err, out)
+				t.Fatalf("reseed: %v: %s", err, out)
 			}
 			t.Logf("\n%s", out)
 			vm.wantClock(t, 50*time.Millisecond) // it was seconds behind, and an emulated CPU takes its time
@@ -101,7 +101,7 @@ func (vm *vm) identity(t *testing.T) string {
 	t.Helper()
 	got := vm.Client(t, nil, "sh", "-c", "cat /etc/machine-id && hostname")
 	if got.Status != 0 {
-		t.Fatalf("%+v", got)
+		t.Fatalf("read the guest's ids: %+v, want status 0", got)
 	}
 	return got.Stdout
 }
@@ -118,7 +118,7 @@ func snapshot(t *testing.T) (state string, command int) {
 		m.attach()
 	})
 	if got := vm.Client(t, nil, "sh", "-c", "echo 0123456789abcdef0123456789abcdef >/etc/machine-id; hostname snapshot"); got.Status != 0 {
-		t.Fatalf("%+v", got)
+		t.Fatalf("set the guest's ids: %+v, want status 0", got)
 	}
 	sleep := vm.Dial(t).Command("sleep", "1000")
 	if err := sleep.Start(); err != nil {

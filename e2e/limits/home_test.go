@@ -120,7 +120,7 @@ func (a *agent) wantRefusals(t *testing.T, reason string) {
 	a.Flags = []string{"--pids", "10"}
 	got := a.Agent.Client(t, nil, "true")
 	if got.Status != 255 || strings.Count(got.Stderr, "\n") != 1 || !strings.Contains(got.Stderr, reason) {
-		t.Errorf("%+v", got)
+		t.Errorf("client --pids 10: %+v, want status 255 and %q", got, reason)
 	}
 	if got := a.output(t, client.Limits{}, "echo", "runs"); got != "runs\n" {
 		t.Errorf("without limits: %q", got)

@@ -187,7 +187,7 @@ func TestMemoryLimitKillsOnlyItsCommand(t *testing.T) {
 	a.Flags = []string{"--memory", "32M"}
 	want := checks.Result{Status: 137, Stderr: "cocoon-agent: command killed: memory limit exceeded (out of memory)\n"}
 	if got := a.Agent.Client(t, nil, hog(t)...); got != want {
-		t.Errorf("%+v", got)
+		t.Errorf("client --memory 32M: %+v, want %+v", got, want)
 	}
 	check()
 	if !strings.Contains(a.Log.String(), `"oom_killed":true`) {
@@ -200,7 +200,7 @@ func TestCommandWithinItsLimitsIsAsWithout(t *testing.T) {
 	const script = "head -c 8M /dev/zero | tail -n 1 | wc -c; cat; exit 3"
 	a.Flags = []string{"--memory", "64MiB", "--pids", "10", "--cpu", "2"}
 	if got := a.Agent.Client(t, strings.NewReader("in"), "sh", "-c", script); got != (checks.Result{Status: 3, Stdout: "8388608\nin"}) {
-		t.Errorf("%+v", got)
+		t.Errorf("client within its limits: %+v, want status 3 and all output", got)
 	}
 	a.wantNoCgroups(t)
 }
@@ -267,7 +267,7 @@ func TestPIDsLimit1SufficesWithoutForks(t *testing.T) {
 	a := serve(t, root, "")
 	one := client.Limits{PIDs: 1}
 	if got := a.output(t, one, "echo", "alone"); got != "alone\n" {
-		t.Errorf("%q", got)
+		t.Errorf("echo with a limit of 1 process prints %q, want %q", got, "alone\n")
 	}
 	if err := a.command(t, one, "sh", "-c", "(echo child); exit 0").Run(); err == nil {
 		t.Error("a second process was there")

@@ -170,7 +170,7 @@ for dir in ` + root + ` ${own%/*} $own; do echo +pids >$dir/cgroup.subtree_contr
 	a.output(t, client.Limits{}, "sh", "-c", spoil)
 	for range 3 {
 		if got := a.output(t, client.Limits{}, "echo", "runs"); got != "runs\n" {
-			t.Errorf("%q", got)
+			t.Errorf("echo prints %q, want %q", got, "runs\n")
 		}
 	}
 	if err := a.Process.Signal(os.Interrupt); err != nil {

@@ -45,10 +45,10 @@ func TestClockThatJumpsChangesNoTimeout(t *testing.T) {
 				t.Errorf("%+v after %v", exit, took)
 			}
 			if out, err := c.CommandContext(ctx, "echo", "still here").Output(); string(out) != "still here\n" || err != nil {
-				t.Errorf("%q, %v", out, err)
+				t.Errorf("echo = %q, %v, want %q", out, err, "still here\n")
 			}
 			if s := pool.Stats(); s.Dials != 1 || s.Probes != 0 || s.Evicted != 0 || s.Stale != 0 {
-				t.Errorf("%+v", s)
+				t.Errorf("Stats = %+v, want one dial and nothing else", s)
 			}
 		})
 	}

@@ -39,7 +39,7 @@ func TestPeerThatIsNotTheHostIsRefused(t *testing.T) {
 	agent := checks.Serve(t)
 	got := checks.Agent{Program: checks.Program(t), Target: target}.Client(t, nil, "true")
 	if got.Status != 255 || got.Stdout != "" || strings.Count(got.Stderr, "\n") != 1 || !strings.Contains(got.Stderr, target) {
-		t.Errorf("%+v", got)
+		t.Errorf("client: %+v, want status 255 and one line with %s", got, target)
 	}
 	checks.Eventually(t, "the agent logs the refused peer", func() bool {
 		return strings.Contains(agent.Log.String(), `"message":"peer refused"`)

@@ -124,7 +124,7 @@ func wantHeld(t *testing.T, when string) {
 	t.Helper()
 	for _, role := range []string{roleTake, roleTakeOne} {
 		if got := asNobody(t, role); got != "bind: address already in use" {
-			t.Errorf("%s, %s: %s", when, role, got)
+			t.Errorf("%s, %s as nobody: %s, want address already in use", when, role, got)
 		}
 	}
 }
@@ -195,7 +195,7 @@ func TestPassedSocketOutlivesTheAgent(t *testing.T) {
 	}
 	defer c.Close()
 	if out, err := c.CommandContext(t.Context(), "echo", "hello").Output(); string(out) != "hello\n" || err != nil {
-		t.Errorf("%q, %v", out, err)
+		t.Errorf("echo = %q, %v, want %q", out, err, "hello\n")
 	}
 }
 
@@ -217,7 +217,7 @@ func TestPortBoundBeforeTheTransportIsServed(t *testing.T) {
 	checks.ServePassed(t, socket, "--allow-cid", "1")
 	a := checks.Agent{Program: checks.Program(t), Target: target}
 	if got := a.Client(t, nil, "echo", "hello"); got != (checks.Result{Stdout: "hello\n"}) {
-		t.Errorf("%+v", got)
+		t.Errorf("client echo: %+v, want %q", got, "hello\n")
 	}
 }
 

@@ -30,7 +30,7 @@ func sh(t *testing.T, script string) string {
 	t.Helper()
 	out, err := exec.Command("sh", "-ec", script).CombinedOutput()
 	if err != nil {
-		t.Fatalf("%s: %v: %s", script, err, out)
+		t.Fatalf("sh -ec %s: %v: %s", script, err, out)
 	}
 	return string(out)
 }
@@ -127,7 +127,7 @@ func TestResumeMakesACloneAMachineOfItsOwn(t *testing.T) {
 	before := read(t, "/etc/machine-id")
 	got := reseed(t, a, "--resume", "--hostname", "clone-7")
 	if got.Status != 0 || got.Stderr != "" {
-		t.Fatalf("%+v", got)
+		t.Fatalf("reseed --resume: %+v, want status 0", got)
 	}
 	t.Logf("\n%s", got.Stdout)
 	for _, line := range []string{"entropy +changed", "random_seed +changed", "machine_id +changed", "dbus_id +changed", "clock +", "hostname +changed", "ssh_keys +"} {
@@ -138,11 +138,11 @@ func TestResumeMakesACloneAMachineOfItsOwn(t *testing.T) {
 
 	wantNewMachineID(t, before)
 	if info, err := os.Stat("/etc/machine-id"); err != nil || info.Mode() != 0o444 {
-		t.Errorf("%v, %v", info, err)
+		t.Errorf("Stat of the machine-id = %v, %v, want mode 0444", info, err)
 	}
 	for _, path := range []string{"/var/lib/dbus/machine-id", "/var/lib/systemd/random-seed"} {
 		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s: %v", path, err)
+			t.Errorf("Lstat(%s) = %v, want %v", path, err, os.ErrNotExist)
 		}
 	}
 	if name, _ := os.Hostname(); name != "clone-7" || read(t, "/etc/hostname") != "clone-7\n" {
@@ -170,7 +170,7 @@ func TestVersion1ReseedRenewsTheMachineID(t *testing.T) {
 	before := read(t, "/etc/machine-id")
 	got := reseed(t, a, "--protocol", "1", "--machine-id")
 	if got.Status != 0 || got.Stdout != "entropy     changed\nmachine_id  changed\n" {
-		t.Errorf("%+v", got)
+		t.Errorf("reseed --protocol 1: %+v, want entropy and machine_id changed", got)
 	}
 	wantNewMachineID(t, before)
 	wantResumes(t, c, 1)
@@ -325,7 +325,7 @@ func TestReadOnlyRoot(t *testing.T) {
 		}
 	}
 	if got.Status != 0 || got.Stderr != "" {
-		t.Errorf("%+v", got)
+		t.Errorf("reseed: %+v, want status 0", got)
 	}
 	wantNewMachineID(t, before)
 	if name, _ := os.Hostname(); name != "clone-8" {
@@ -378,11 +378,11 @@ func TestWithoutThePrivilegeEachStepIsRefused(t *testing.T) {
 	}
 	for _, s := range failed.Failed() {
 		if s.Err.Kind != client.PermissionDenied {
-			t.Errorf("%s: %s: %v", s.Name, s.Err.Kind, s.Err)
+			t.Errorf("step %s failed with %s: %v, want %s", s.Name, s.Err.Kind, s.Err, client.PermissionDenied)
 		}
 	}
 	if len(failed.Failed()) != 7 || !strings.Contains(err.Error(), "CAP_SYS_ADMIN") {
-		t.Errorf("%v", err)
+		t.Errorf("Resume = %v, want 7 failed steps and CAP_SYS_ADMIN", err)
 	}
 	if read(t, "/etc/machine-id") != before {
 		t.Error("the machine-id is another one")
@@ -425,7 +425,7 @@ func TestConcurrentResumesAndCommandsSucceed(t *testing.T) {
 			for range 5 {
 				out, err := c.CommandContext(patiently(t), "cat", "/etc/machine-id").Output()
 				if err != nil || !wellFormed.Match(out) {
-					t.Errorf("%q, %v", out, err)
+					t.Errorf("cat /etc/machine-id = %q, %v, want an id", out, err)
 				}
 			}
 		})

@@ -60,7 +60,7 @@ func TestExitCodesCostNoOtherCommand(t *testing.T) {
 	_, _ = io.WriteString(in, "still there")
 	_ = in.Close()
 	if err := other.Wait(); err != nil || out.String() != "still there" {
-		t.Errorf("%q, %v", out.String(), err)
+		t.Errorf("Wait = %v, output %q, want %q", err, out.String(), "still there")
 	}
 }
 
@@ -104,7 +104,7 @@ func TestThreeStreams(t *testing.T) {
 	var stdout, stderr strings.Builder
 	both.Stdout, both.Stderr = &stdout, &stderr
 	if err := both.Run(); err != nil || stdout.String() != "to stdout" || stderr.String() != "to stderr" {
-		t.Errorf("%q, %q, %v", stdout.String(), stderr.String(), err)
+		t.Errorf("outputs %q and %q, %v, want %q and %q", stdout.String(), stderr.String(), err, "to stdout", "to stderr")
 	}
 }
 
@@ -128,7 +128,7 @@ func TestFiftyAtOnceOnOneConnection(t *testing.T) {
 			word := fmt.Sprint("word ", i)
 			cat.Stdin = strings.NewReader(word)
 			if got, err := cat.Output(); string(got) != word || err != nil {
-				t.Errorf("%q, %v", got, err)
+				t.Errorf("cat = %q, %v, want %q", got, err, word)
 			}
 		})
 	}
@@ -231,7 +231,7 @@ func TestKeptCommandOutlivesItsConnection(t *testing.T) {
 	}
 	list, err := c.Execs(patiently(t))
 	if err != nil || len(list.Execs) == 0 {
-		t.Fatalf("%v, %v", list, err)
+		t.Fatalf("Execs = %v, %v, want one or more", list, err)
 	}
 	for _, x := range list.Execs {
 		if strconv.Itoa(x.PID) == all[0] {
@@ -306,7 +306,7 @@ func TestArgumentsComeAsTheyAre(t *testing.T) {
 	raw := c.CommandContext(patiently(t), "cmd", "/c", `echo "a  b"`)
 	raw.Verbatim = true
 	if out, err := raw.Output(); strings.TrimSpace(string(out)) != `"a  b"` || err != nil {
-		t.Errorf("%q, %v", out, err)
+		t.Errorf("echo = %q, %v, want the quotes and spaces as they are", out, err)
 	}
 }
 
@@ -336,7 +336,7 @@ func TestTerminalHasASizeInputAndOutput(t *testing.T) {
 	out, err := x.Output()
 	wantExit(t, err, 3)
 	if !strings.Contains(string(out), "size 33 77") || !strings.Contains(string(out), `line "typed"`) {
-		t.Errorf("%q", out)
+		t.Errorf("the terminal's output is %q, want its size and the line", out)
 	}
 }
 
@@ -344,11 +344,11 @@ func TestInfoAndReseed(t *testing.T) {
 	c := the.Dial(t)
 	info, err := c.Info(patiently(t))
 	if err != nil || info.MemoryTotal == 0 || info.Agent.ExecsStarted == 0 {
-		t.Errorf("%+v, %v", info, err)
+		t.Errorf("Info = %+v, %v, want memory and execs", info, err)
 	}
 	hello, err := c.Hello(patiently(t))
 	if err != nil || hello.OS != "windows" || hello.BootID == "" {
-		t.Errorf("%+v, %v", hello, err)
+		t.Errorf("Hello = %+v, %v, want windows and a boot id", hello, err)
 	}
 	if err := c.Reseed(patiently(t), make([]byte, 32), true); !isKind(err, client.Unsupported) {
 		t.Error(err)

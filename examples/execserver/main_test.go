@@ -86,7 +86,7 @@ func TestExecServerReachesServicesInVMs(t *testing.T) {
 	port := service.URL[strings.LastIndex(service.URL, ":")+1:]
 	answer, err := http.Get(base + "/guest/vm/" + port + "/some/path")
 	if status, body, _ := get(t, answer, err); status != 200 || body != "hello from /some/path" {
-		t.Errorf("%d, %q", status, body)
+		t.Errorf("GET of the guest's page = %d, %q, want 200 and the page", status, body)
 	}
 	answer, err = http.Get(base + "/guest/other/" + port + "/")
 	if status, _, _ := get(t, answer, err); status != 502 {

@@ -60,7 +60,7 @@ func TestReseedInWindowsSaysWhatItHasNot(t *testing.T) {
 		{"ssh_keys", false, true},
 	}
 	if len(steps) != len(want) {
-		t.Fatalf("%+v", steps)
+		t.Fatalf("Reseed takes the steps %+v, want %+v", steps, want)
 	}
 	for i, w := range want {
 		s := steps[i]

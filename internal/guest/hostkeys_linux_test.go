@@ -58,7 +58,7 @@ func TestKeysThatCannotBeMadeLeaveTheOldOnes(t *testing.T) {
 		root := sshGuest(t, script)
 		before := sshFiles(t, root)
 		if _, _, err := newHostKeys(root); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%q: %v", script, err)
+			t.Errorf("newHostKeys with %q = %v, want %q", script, err, says)
 		}
 		if got := sshFiles(t, root); !maps.Equal(got, before) {
 			t.Errorf("%q: left %q", script, slices.Sorted(maps.Keys(got)))
@@ -69,7 +69,7 @@ func TestKeysThatCannotBeMadeLeaveTheOldOnes(t *testing.T) {
 func TestNoKeysAreMadeWithoutSSHD(t *testing.T) {
 	changed, note, err := newHostKeys(t.TempDir())
 	if changed || note != "sshd is not installed" || err != nil {
-		t.Errorf("%t, %q, %v", changed, note, err)
+		t.Errorf("newHostKeys = %t, %q, %v, want false and a note", changed, note, err)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestReloadSparesOtherProcesses(t *testing.T) {
 			}
 		}
 		if err := reload(file); (err != nil) != (text == "none") {
-			t.Errorf("%q: %v", text, err)
+			t.Errorf("reload(%q) = %v, want an error: %t", text, err, text == "none")
 		}
 	}
 }

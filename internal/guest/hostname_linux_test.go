@@ -55,7 +55,7 @@ func TestHostnameOfTheNextBoot(t *testing.T) {
 		}
 	}
 	if text, err := os.ReadFile(root + "/etc/hostname"); string(text) != "new\n" || err != nil {
-		t.Errorf("%q, %v", text, err)
+		t.Errorf("/etc/hostname has %q, %v, want %q", text, err, "new\n")
 	}
 	if _, _, err := writeHostname(t.TempDir(), "new"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without /etc: %v", err)

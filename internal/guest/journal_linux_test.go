@@ -37,7 +37,7 @@ func TestNewMachineIDTellsTheJournal(t *testing.T) {
 		"usr/bin/systemctl": "#!/bin/sh\ncat $(dirname $0)/../../etc/machine-id >$(dirname $0)/seen\n",
 	})
 	if changed, note, err := renewMachineID(root, entropy); !changed || note != "systemd-journald restarted" || err != nil {
-		t.Errorf("%t, %q, %v", changed, note, err)
+		t.Errorf("renewMachineID = %t, %q, %v, want true and a restart of journald", changed, note, err)
 	}
 	seen, err := os.ReadFile(root + "/usr/bin/seen")
 	now, nowErr := os.ReadFile(root + "/etc/machine-id")

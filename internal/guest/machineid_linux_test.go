@@ -34,7 +34,7 @@ func TestNewMachineIDIsWellFormedAndNew(t *testing.T) {
 		}
 		id, err := os.ReadFile(path)
 		if err != nil || !wellFormed.Match(id) || seen[string(id)] {
-			t.Errorf("%q, %v", id, err)
+			t.Errorf("the machine-id is %q, %v, want a new one", id, err)
 		}
 		seen[string(id)] = true
 		if info, err := os.Stat(path); err != nil || info.Mode() != 0o444 {
@@ -101,7 +101,7 @@ func TestRandomSeedIsRemoved(t *testing.T) {
 	root := tree(t, map[string]string{"var/lib/systemd/random-seed": "state"})
 	for _, want := range []bool{true, false} { // and again
 		if changed, _, err := dropRandomSeed(root); changed != want || err != nil {
-			t.Errorf("%t, %v", changed, err)
+			t.Errorf("dropRandomSeed = %t, %v, want %t", changed, err, want)
 		}
 	}
 	if left, _ := os.ReadDir(root + "/var/lib/systemd"); len(left) != 0 {

@@ -26,7 +26,7 @@ func TestReseedWantsEnoughEntropyAndNotTooMuch(t *testing.T) {
 func TestReseedWithABadHostnameTakesNoStep(t *testing.T) {
 	for _, name := range []string{"-a", "a-", ".a", "a.", "a..b", "a b", "a/b", "a\n", "\xff", "naïve", strings.Repeat("a", 65)} {
 		if steps, err := Reseed(Seed{Entropy: entropy, Hostname: name}); steps != nil || !errors.Is(err, ErrHostname) {
-			t.Errorf("%q: %v, %v", name, steps, err)
+			t.Errorf("Reseed with the hostname %q = %v, %v, want no steps, %v", name, steps, err, ErrHostname)
 		}
 	}
 	for _, name := range []string{"a", "web-17", "Web.example.org", "0", strings.Repeat("a", 64)} {
@@ -39,6 +39,6 @@ func TestReseedWithABadHostnameTakesNoStep(t *testing.T) {
 func TestClockThatIsAheadIsLeftUnlessItIsToGoBack(t *testing.T) {
 	s := Seed{Clock: time.Now().Add(-time.Hour).Round(0), Received: time.Now()}
 	if changed, note, err := s.setClock(); changed || err != nil || !strings.Contains(note, "ahead, not set back") {
-		t.Errorf("%t, %q, %v", changed, note, err)
+		t.Errorf("setClock = %t, %q, %v, want false and a note that it is ahead", changed, note, err)
 	}
 }

@@ -43,7 +43,7 @@ func follow(t *testing.T, timeout time.Duration, line string, end func(*job.Job)
 func TestJobEndsWithItsOutputAndItsCode(t *testing.T) {
 	x, out := follow(t, 0, "echo text& exit 259", func(*job.Job) {})
 	if x.Status != 259 || x.Reason != job.Exited || strings.TrimSpace(out) != "text" || x.Stdout != uint64(len(out)) {
-		t.Errorf("%+v, %q", x, out)
+		t.Errorf("exit 259: %+v, output %q; want status 259, reason %q and %q", x, out, job.Exited, "text")
 	}
 }
 
@@ -51,10 +51,10 @@ func TestJobThatIsEndedHasTheReason(t *testing.T) {
 	const forever = "for /l %i in (0,0,1) do @rem"
 	x, _ := follow(t, 50*time.Millisecond, forever, func(*job.Job) {})
 	if x.Reason != job.Timeout || x.Status == 0 {
-		t.Errorf("%+v", x)
+		t.Errorf("after the timeout: %+v, want reason %q and a status other than 0", x, job.Timeout)
 	}
 	x, _ = follow(t, 0, forever, func(j *job.Job) { j.Kill(0) })
 	if x.Reason != job.Killed || x.Status != 137 {
-		t.Errorf("%+v", x)
+		t.Errorf("after Kill: %+v, want reason %q and status 137", x, job.Killed)
 	}
 }

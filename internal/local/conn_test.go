@@ -126,7 +126,7 @@ func TestBytesAndEndsPassBothWays(t *testing.T) {
 		var got bytes.Buffer
 		out := copyTo(c, &got)
 		if r := await(t, "the copy to the service", copyFrom(c, source(strings.NewReader("question")))); r.n != 8 || r.err != nil {
-			t.Errorf("%+v", r)
+			t.Errorf("the copy to the service = %+v, want 8 bytes", r)
 		}
 		if b, err := io.ReadAll(p); string(b) != "question" || err != nil {
 			t.Errorf("the service reads %q, %v", b, err)
@@ -134,7 +134,7 @@ func TestBytesAndEndsPassBothWays(t *testing.T) {
 		_, _ = io.WriteString(p, "answer")
 		_ = p.CloseWrite()
 		if r := await(t, "the copy from the service", out); r.n != 6 || r.err != nil || got.String() != "answer" {
-			t.Errorf("%+v, %q", r, got.String())
+			t.Errorf("the copy from the service = %+v, %q, want %q", r, got.String(), "answer")
 		}
 		if lane.Bulk() != 0 {
 			t.Errorf("%d copies have large buffers", lane.Bulk())
@@ -176,7 +176,7 @@ func TestResetIsNotEOF(t *testing.T) {
 		_, _ = io.WriteString(p, "so far")
 		resetting(t, c, p)
 		if r := await(t, "the copy", out); !errors.Is(r.err, local.ErrBroken) {
-			t.Errorf("%+v", r)
+			t.Errorf("the copy = %+v, want %v", r, local.ErrBroken)
 		}
 	})
 }
@@ -194,7 +194,7 @@ func TestResetDuringAWriteIsNotEOF(t *testing.T) {
 			}
 			_ = p.Close() // with data that has not been read
 			if r := await(t, "the copy from the service", out); !errors.Is(r.err, local.ErrBroken) {
-				t.Fatalf("%+v", r)
+				t.Fatalf("the copy from the service = %+v, want %v", r, local.ErrBroken)
 			}
 			c.Close()
 			await(t, "the copy to it", in)
@@ -229,10 +229,10 @@ func TestServiceThatClosesEarlyIsAnEnd(t *testing.T) {
 				_ = more.Close()
 			}()
 			if r := await(t, "the copy from it", copyTo(c, &got)); r.err != nil || got.String() != "answer" {
-				t.Fatalf("%+v, %q", r, got.String())
+				t.Fatalf("the copy from the service = %+v, %q, want %q", r, got.String(), "answer")
 			}
 			if r := await(t, "the copy to it", in); r.err != nil {
-				t.Fatalf("%+v", r)
+				t.Fatalf("the copy to the service = %+v, want no error", r)
 			}
 			<-sent
 			c.Close()
@@ -249,7 +249,7 @@ func TestStopLetsASlowServiceHaveTheRest(t *testing.T) {
 	const breath = time.Second // a busy machine may hold the service up, too
 	c.Stop(breath)
 	if r := await(t, "the copy from it", out); !errors.Is(r.err, os.ErrDeadlineExceeded) {
-		t.Errorf("%+v", r)
+		t.Errorf("the copy from the service = %+v, want %v", r, os.ErrDeadlineExceeded)
 	}
 	got, begun := int64(0), time.Now()
 	for b := make([]byte, 64<<10); ; {
@@ -280,7 +280,7 @@ func TestStopOfAServiceThatTakesNothingEnds(t *testing.T) {
 				in := copyFrom(c, source(endless{}))
 				stop(c)
 				if r := await(t, "the copy", in); r.err == nil {
-					t.Errorf("%+v", r)
+					t.Errorf("the copy = %+v, want an error", r)
 				}
 			})
 		})
@@ -292,7 +292,7 @@ func TestCutOffInputIsNotEOFToTheService(t *testing.T) {
 	lost := errors.New("lost")
 	cut := io.MultiReader(strings.NewReader("half"), failing{lost})
 	if r := await(t, "the copy", copyFrom(c, source(cut))); !errors.Is(r.err, lost) {
-		t.Fatalf("%+v", r)
+		t.Fatalf("the copy = %+v, want %v", r, lost)
 	}
 	if _, err := io.ReadFull(p, make([]byte, 4)); err != nil {
 		t.Fatal(err)

@@ -73,7 +73,7 @@ func TestOpenToHoldsUpTheSessionAndLosesNothing(t *testing.T) {
 	close(g.open)
 	got := make([]byte, len("behind"))
 	if _, err := io.ReadFull(p.control, got); err != nil || string(got) != "behind" {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("the control stream reads %q, %v, want %q", got, err, "behind")
 	}
 	if g.len() != len(sent) || !bytes.Equal(g.got.Bytes(), sent) { // before what comes behind it
 		t.Errorf("%d bytes of %d", g.len(), len(sent))

@@ -89,7 +89,7 @@ func TestResetIsNotEOFAndKeepsReceivedBytes(t *testing.T) {
 	peer.settle(t)
 	got, err := io.ReadAll(control)
 	if string(got) != "here" || !errors.Is(err, mux.ErrReset) || !errors.Is(err, mux.ErrLost) {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("ReadAll = %q, %v, want %q and an error that wraps %v and %v", got, err, "here", mux.ErrReset, mux.ErrLost)
 	}
 	if _, err := control.Write([]byte("x")); !errors.Is(err, mux.ErrReset) {
 		t.Errorf("Write: %v", err)

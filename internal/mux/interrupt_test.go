@@ -108,11 +108,11 @@ func TestPastWriteDeadlineTakesNothing(t *testing.T) {
 	host, _ := newPair(t).stream(t)
 	host.SetWriteDeadline(time.Unix(1, 0))
 	if n, err := host.Write([]byte("x")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("%d, %v", n, err)
+		t.Errorf("Write after its deadline = %d, %v, want 0, %v", n, err, os.ErrDeadlineExceeded)
 	}
 	host.SetWriteDeadline(time.Time{})
 	if n, err := host.Write([]byte("x")); n != 1 || err != nil {
-		t.Errorf("%d, %v", n, err)
+		t.Errorf("Write without a deadline = %d, %v, want 1", n, err)
 	}
 }
 

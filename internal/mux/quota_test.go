@@ -61,7 +61,7 @@ func (p *pair) alive(t *testing.T) {
 		}
 		got := make([]byte, 4)
 		if _, err := io.ReadFull(control, got); err != nil || string(got) != "ping" {
-			t.Errorf("%q, %v", got, err)
+			t.Errorf("the control stream reads %q, %v, want %q", got, err, "ping")
 		}
 	})
 }

@@ -26,7 +26,7 @@ func TestControlStreamIsTheFirst(t *testing.T) {
 	}
 	got := make([]byte, 7)
 	if _, err := io.ReadFull(control, got); err != nil || string(got) != "request" {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("the control stream reads %q, %v, want %q", got, err, "request")
 	}
 }
 

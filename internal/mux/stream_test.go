@@ -33,7 +33,7 @@ func TestReadReturnsAllBytesBeforeEOF(t *testing.T) {
 		t.Errorf("%d bytes of %d, %v", len(got), len(sent), err)
 	}
 	if got, err := io.ReadAll(agent); err != nil || string(got) != "the other direction goes on" {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("the agent reads %q, %v, want the other direction's text", got, err)
 	}
 }
 
@@ -86,7 +86,7 @@ func TestWriteToOfALostConnectionIsAnError(t *testing.T) {
 	_, err := agent.WriteTo(&got)
 	wantLost(t, "WriteTo", err)
 	if got.String() != "half" {
-		t.Errorf("%q", got.String())
+		t.Errorf("WriteTo writes %q, want %q", got.String(), "half")
 	}
 }
 
@@ -106,7 +106,7 @@ func TestReadDeadlineEndsAReadAndTheNextGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := host.Read(make([]byte, 1)); n != 1 || err != nil {
-		t.Errorf("%d, %v", n, err)
+		t.Errorf("Read = %d, %v, want 1", n, err)
 	}
 }
 
@@ -237,7 +237,9 @@ func TestClaimWaitsForTheStream(t *testing.T) {
 	}
 }
 
-func TestClaimOfAnUnknownStreamTimesOut(t *testing.T) { synctest.Test(t, claimOfWhatIsNotThereTimesOut) }
+func TestClaimOfAnUnknownStreamTimesOut(t *testing.T) {
+	synctest.Test(t, claimOfWhatIsNotThereTimesOut)
+}
 
 func claimOfWhatIsNotThereTimesOut(t *testing.T) {
 	p := connectPipe(t)
@@ -246,7 +248,7 @@ func claimOfWhatIsNotThereTimesOut(t *testing.T) {
 	for name, id := range map[string]uint32{"claimed already": host.ID(), "never opened": 4711, "the control stream": p.control.ID()} {
 		claims.Go(func() {
 			if _, err := p.agent.Claim(id); !errors.Is(err, mux.ErrNoStream) {
-				t.Errorf("%s: %v", name, err)
+				t.Errorf("Claim of a stream that is %s = %v, want %v", name, err, mux.ErrNoStream)
 			}
 		})
 	}

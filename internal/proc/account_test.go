@@ -141,7 +141,7 @@ func command(t *testing.T, name string, args ...string) string {
 		t.Skip(err)
 	}
 	if err != nil {
-		t.Fatalf("%s %q: %v", name, args, err)
+		t.Fatalf("run %s %q: %v", name, args, err)
 	}
 	return string(out)
 }

@@ -35,7 +35,7 @@ func TestStreamsBelongToTheUser(t *testing.T) {
 	} {
 		test.spec.User = nobody
 		if r := run(t, s, test.spec); r.stdout+r.stderr != test.want || r.Code != 0 {
-			t.Errorf("%s: %q, %+v", name, r.stdout+r.stderr, r.Exit)
+			t.Errorf("%s: output %q, exit %+v, want %q and code 0", name, r.stdout+r.stderr, r.Exit, test.want)
 		}
 	}
 	c := start(t, s, proc.Spec{Argv: []string{"/bin/sh", "/dev/stdin"}, User: nobody, Stdin: true, Stdout: true})

@@ -25,7 +25,7 @@ func TestCommandAfterOneThatWasKilledLives(t *testing.T) {
 		c.Terminate(0)
 		c.finish(t)
 		if got := output(t, s, proc.Spec{Argv: []string{"echo", "lives"}}); got != "lives\n" {
-			t.Errorf("%q", got)
+			t.Errorf("the next process prints %q, want %q", got, "lives\n")
 		}
 	}
 	onlyReadyOnes(t)

@@ -40,11 +40,11 @@ func TestArgumentsStandVerbatim(t *testing.T) {
 	s := newSpawner(t)
 	got := run(t, s, proc.Spec{Argv: append(as("args"), `"a b" c`, `d\"e`), Verbatim: true, Stdout: true}, nil)
 	if got.stdout != `["a b","c","d\"e"]`+"\n" {
-		t.Errorf("%+v", got)
+		t.Errorf("verbatim arguments: %+v, want a b, c and d\"e", got)
 	}
 	got = run(t, s, proc.Spec{Argv: []string{"cmd", "/c", `echo "a  b"`}, Verbatim: true, Stdout: true}, nil)
 	if strings.TrimSpace(got.stdout) != `"a  b"` {
-		t.Errorf("%+v", got)
+		t.Errorf("verbatim echo: %+v, want the quotes and spaces as they are", got)
 	}
 }
 
@@ -77,7 +77,7 @@ func TestCommandIsLookedUp(t *testing.T) {
 	} {
 		test.spec.Stdout = true
 		if got := run(t, s, test.spec, nil); strings.TrimSpace(got.stdout) != test.want {
-			t.Errorf("%q: %+v", test.spec.Argv, got)
+			t.Errorf("run of %q = %+v, want %q", test.spec.Argv, got, test.want)
 		}
 	}
 }
@@ -136,7 +136,7 @@ func TestEnvironmentKnowsNoCase(t *testing.T) {
 		spec.Argv, spec.Stdout = as("environment"), true
 		got := run(t, s, spec, nil)
 		if err := json.Unmarshal([]byte(got.stdout), &env); err != nil {
-			t.Fatalf("%+v, %v", got, err)
+			t.Fatalf("Unmarshal(%+v) = %v", got, err)
 		}
 		return env
 	}
@@ -150,12 +150,12 @@ func TestEnvironmentKnowsNoCase(t *testing.T) {
 	}
 	slices.Sort(found)
 	if !slices.Equal(found, []string{"New=x", "agent_own=3"}) {
-		t.Errorf("%q", found)
+		t.Errorf("the environment has %q, want New=x and agent_own=3", found)
 	}
 	env = environment(proc.Spec{ClearEnv: true, Env: []string{"A=b"}})
 	root := slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(strings.ToUpper(e), "SYSTEMROOT=") })
 	if !slices.Contains(env, "A=b") || !root || slices.Contains(env, "Agent_Own=1") {
-		t.Errorf("%q", env)
+		t.Errorf("the environment is %q, want A=b, SystemRoot, and nothing of the agent's", env)
 	}
 }
 

@@ -98,7 +98,7 @@ func TestDrainLosesNothingToASlowReader(t *testing.T) {
 		t.Errorf("%d bytes of %d, cut: %v", len(to.String()), size, cut)
 	}
 	if exit, err := p.Reap(); err != nil || exit.Code != 8 {
-		t.Errorf("%+v, %v", exit, err)
+		t.Errorf("Reap = %+v, %v, want code 8", exit, err)
 	}
 }
 
@@ -136,7 +136,7 @@ func TestDrainEndsWithItsTime(t *testing.T) {
 			c.Terminate(0)
 			c.finished = true
 			if exit, err := c.Reap(); err != nil || exit.Code != 8 {
-				t.Errorf("%+v, %v", exit, err)
+				t.Errorf("Reap = %+v, %v, want code 8", exit, err)
 			}
 		})
 	}
@@ -175,7 +175,7 @@ func TestDrainReadsHeldOutputAfterItsTime(t *testing.T) {
 			}
 			p.Terminate(0)
 			if exit, err := p.Reap(); err != nil || exit.Code != 8 {
-				t.Errorf("%+v, %v", exit, err)
+				t.Errorf("Reap = %+v, %v, want code 8", exit, err)
 			}
 		})
 	}
@@ -196,6 +196,6 @@ func TestTerminateEndsADrainToTheEnd(t *testing.T) {
 	kill(t, daemon)
 	c.finished = true
 	if exit, err := c.Reap(); err != nil || exit.Code != 8 {
-		t.Errorf("%+v, %v", exit, err)
+		t.Errorf("Reap = %+v, %v, want code 8", exit, err)
 	}
 }

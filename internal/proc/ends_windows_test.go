@@ -40,7 +40,7 @@ func TestTerminateEndsTheTree(t *testing.T) {
 				t.Error(err)
 			}
 			if got := finishQuietly(t, p); got.Code != test.code {
-				t.Errorf("%+v", got)
+				t.Errorf("exit %+v, want code %d", got, test.code)
 			}
 			for _, pid := range pids {
 				eventually(t, "the tree has ended", func() bool { return !runs(pid) })
@@ -56,7 +56,7 @@ func TestBackgroundProcessLivesAndHoldsUpNothing(t *testing.T) {
 	got := run(t, newSpawner(t), proc.Spec{Argv: as("holder"), Stdout: true}, nil)
 	pid, err := strconv.Atoi(strings.TrimSpace(got.stdout))
 	if err != nil || got.Code != 0 {
-		t.Fatalf("%+v, %v", got, err)
+		t.Fatalf("run = %+v, %v, want a pid and code 0", got, err)
 	}
 	if !runs(pid) {
 		t.Error("it does not run any more")
@@ -80,7 +80,7 @@ func TestNothingOutlivesTheAgentsDeath(t *testing.T) {
 	eventually(t, "a process of the agent's", func() bool { return strings.HasSuffix(out.String(), "\n") })
 	pid, err := strconv.Atoi(strings.TrimSpace(out.String()))
 	if err != nil || !runs(pid) {
-		t.Fatalf("%q", out.String())
+		t.Fatalf("the process prints %q, want the pid of one that runs", out.String())
 	}
 	agent, err := os.FindProcess(p.PID()) // not by its job, which has all
 	if err != nil {
@@ -111,7 +111,7 @@ func TestInterruptReachesOnlyTheProcessConsole(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := finishQuietly(t, p); got.Code != 5 {
-		t.Errorf("%+v", got)
+		t.Errorf("exit %+v, want code 5", got)
 	}
 	eventually(t, "it has said so", func() bool { return strings.Contains(out.String(), "interrupted") })
 	if strings.Contains(quiet.String(), "interrupted") {
@@ -132,14 +132,14 @@ func TestInterruptRightAfterTheStart(t *testing.T) {
 	}
 	// STATUS_CONTROL_C_EXIT, or what the Go runtime ends with.
 	if got := finishQuietly(t, p); got.Status != 0xC000013A && got.Status != 2 {
-		t.Errorf("%+v", got)
+		t.Errorf("exit %+v, want status 0xC000013A or 2", got)
 	}
 }
 
 func TestOtherSignalsAreUnsupported(t *testing.T) {
 	for _, name := range []string{"HUP", "1", "SIGUSR1", "nonsense", ""} {
 		if _, err := proc.ParseSignal(name); !errors.Is(err, proc.ErrUnsupported) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("ParseSignal(%s) = %v, want %v", name, err, proc.ErrUnsupported)
 		}
 	}
 }

@@ -50,6 +50,6 @@ func TestHangUpLeavesATerminal(t *testing.T) {
 	c.Stdout().HangUp()
 	go func() { _, _ = c.Stdin().CopyFrom(strings.NewReader("hello\n")) }() // ends with the process
 	if got := c.finish(t); got.Code != 0 || got.stdout != "hello\r\ngot hello\r\n" {
-		t.Errorf("%q, %+v", got.stdout, got.Exit)
+		t.Errorf("output %q, exit %+v, want the greeting and code 0", got.stdout, got.Exit)
 	}
 }

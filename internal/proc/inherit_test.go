@@ -42,7 +42,7 @@ func TestChildHasNoSignalBlockedOrIgnored(t *testing.T) {
 	status := output(t, newSpawner(t), proc.Spec{Argv: []string{"cat", "/proc/self/status"}})
 	for _, name := range []string{"SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"} {
 		if got := field(status, name); strings.Trim(got, "0") != "" {
-			t.Errorf("%s: %s", name, got)
+			t.Errorf("%s of the child is %s, want 0", name, got)
 		}
 	}
 }
@@ -51,7 +51,7 @@ func TestChildInheritsNoCapability(t *testing.T) {
 	status := output(t, newSpawner(t), proc.Spec{Argv: []string{"cat", "/proc/self/status"}})
 	for _, name := range []string{"CapInh", "CapAmb"} {
 		if got := field(status, name); strings.Trim(got, "0") != "" {
-			t.Errorf("%s: %s", name, got)
+			t.Errorf("%s of the child is %s, want 0", name, got)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func TestOutputsAreKeptApart(t *testing.T) {
 func TestStreamsThatAreNotWantedAreNil(t *testing.T) {
 	c := start(t, newSpawner(t), proc.Spec{Argv: []string{"/bin/true"}, Merge: true, Stderr: true})
 	if c.Stdin() != nil || c.Stdout() != nil || c.Stderr() != nil {
-		t.Errorf("%v, %v, %v", c.Stdin(), c.Stdout(), c.Stderr())
+		t.Errorf("Stdin, Stdout, Stderr = %v, %v, %v, want nil", c.Stdin(), c.Stdout(), c.Stderr())
 	}
 }
 
@@ -86,7 +86,7 @@ func TestSlowReaderGetsAllOutput(t *testing.T) {
 		t.Error(err)
 	}
 	if exit, err := p.Reap(); err != nil || exit.Code != 0 {
-		t.Errorf("%+v, %v", exit, err)
+		t.Errorf("Reap = %+v, %v, want code 0", exit, err)
 	}
 }
 
@@ -118,7 +118,7 @@ func TestProcessWhoseReaderFailsDoesNotBlock(t *testing.T) {
 		t.Error(err)
 	}
 	if exit, err := p.Reap(); err != nil || exit.Code != 9 {
-		t.Errorf("%+v, %v", exit, err)
+		t.Errorf("Reap = %+v, %v, want code 9", exit, err)
 	}
 }
 

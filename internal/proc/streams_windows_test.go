@@ -15,24 +15,24 @@ import (
 func TestOutputsAreApart(t *testing.T) {
 	got := run(t, newSpawner(t), proc.Spec{Argv: as("both"), Stdout: true, Stderr: true}, nil)
 	if got.stdout != "to stdout" || got.stderr != "to stderr" {
-		t.Errorf("%+v", got)
+		t.Errorf("run = %+v, want %q and %q", got, "to stdout", "to stderr")
 	}
 }
 
 func TestOutputsAreMerged(t *testing.T) {
 	got := run(t, newSpawner(t), proc.Spec{Argv: as("both"), Stdout: true, Merge: true}, nil)
 	if got.stdout != "to stdoutto stderr" {
-		t.Errorf("%+v", got)
+		t.Errorf("run = %+v, want %q", got, "to stdoutto stderr")
 	}
 }
 
 func TestStreamsThatNobodyWantsAreNull(t *testing.T) {
 	s := newSpawner(t)
 	if got := run(t, s, proc.Spec{Argv: as("both")}, nil); got.Code != 0 {
-		t.Errorf("%+v", got)
+		t.Errorf("run = %+v, want code 0", got)
 	}
 	if got := run(t, s, proc.Spec{Argv: as("cat"), Stdout: true}, nil); got.Code != 0 || got.stdout != "" {
-		t.Errorf("%+v", got)
+		t.Errorf("run = %+v, want code 0 and no output", got)
 	}
 }
 
@@ -47,7 +47,7 @@ func TestInputOf16MiBComesBack(t *testing.T) {
 
 func TestInputThatNobodyReadsIsThrownAway(t *testing.T) {
 	if got := run(t, newSpawner(t), proc.Spec{Argv: as("exit", "4")}, bytes.NewReader(make([]byte, 1<<20))); got.Code != 4 {
-		t.Errorf("%+v", got)
+		t.Errorf("run = %+v, want code 4", got)
 	}
 }
 
@@ -58,7 +58,7 @@ func TestFiftyAtOnce(t *testing.T) {
 		all.Go(func() {
 			word := fmt.Sprint("word ", i)
 			if got := run(t, s, proc.Spec{Argv: as("cat"), Stdout: true}, strings.NewReader(word)); got.stdout != word {
-				t.Errorf("%+v", got)
+				t.Errorf("run = %+v, want %q", got, word)
 			}
 		})
 	}
@@ -114,7 +114,7 @@ func TestTerminalEndsWithItsTree(t *testing.T) {
 	}
 	p.Terminate(linger)
 	if got := finish(t, p, nil); got.Code != 143 {
-		t.Errorf("%+v", got)
+		t.Errorf("exit %+v, want code 143", got)
 	}
 }
 
@@ -135,7 +135,7 @@ func TestResizeWaitsForNobody(t *testing.T) {
 	}
 	p.Terminate(0)
 	if got := finish(t, p, nil); got.Code != 137 {
-		t.Errorf("%+v", got)
+		t.Errorf("exit %+v, want code 137", got)
 	}
 	resizes.Release()
 	if err := p.Resize(proc.Size{Rows: 20, Cols: 80}); err == nil {

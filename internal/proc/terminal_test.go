@@ -115,7 +115,7 @@ func TestResizeTellsTheForegroundJob(t *testing.T) {
 	}
 	for _, size := range [][2]uint16{{0, 80}, {24, 0}} {
 		if err := c.Resize(proc.Size{Rows: size[0], Cols: size[1]}); !errors.Is(err, proc.ErrInvalid) {
-			t.Errorf("%v: %v", size, err)
+			t.Errorf("Resize(%v) = %v, want %v", size, err, proc.ErrInvalid)
 		}
 	}
 	if r := c.finish(t); r.Code != 0 {

@@ -114,7 +114,7 @@ func TestChildOfAnotherUserHasNoCapability(t *testing.T) {
 	status := output(t, newSpawner(t), proc.Spec{Argv: []string{"cat", "/proc/self/status"}, User: "65534:65534"})
 	for _, name := range []string{"CapInh", "CapPrm", "CapEff", "CapAmb"} {
 		if got := field(status, name); strings.Trim(got, "0") != "" {
-			t.Errorf("%s: %s", name, got)
+			t.Errorf("%s of the child is %s, want 0", name, got)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func TestSleepingProcessesCostNoThreads(t *testing.T) {
 	for _, c := range children {
 		c.copying.Wait()
 		if exit, err := c.Reap(); err != nil || exit.SignalName != "TERM" {
-			t.Errorf("%+v, %v", exit, err)
+			t.Errorf("Reap = %+v, %v, want signal TERM", exit, err)
 		}
 	}
 }

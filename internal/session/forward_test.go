@@ -93,12 +93,12 @@ func TestForwardEndsWhenBothDirectionsHave(t *testing.T) {
 			_, _ = io.WriteString(stream, "question")
 			_ = stream.Close()
 			if got, err := io.ReadAll(nc); string(got) != "question" || err != nil {
-				t.Errorf("%q, %v", got, err)
+				t.Errorf("the service reads %q, %v, want %q", got, err, "question")
 			}
 			_, _ = io.WriteString(nc, "an answer")
 			_ = nc.Close()
 			if got, err := io.ReadAll(stream); string(got) != "an answer" || err != nil {
-				t.Errorf("%q, %v", got, err)
+				t.Errorf("the host reads %q, %v, want %q", got, err, "an answer")
 			}
 			wantDone(t, h.receive(), 1)
 			h.wantNoStreams()
@@ -301,7 +301,7 @@ func TestShutdownEndsForwardsWithAnError(t *testing.T) {
 	for range 2 {
 		e, ok := h.receive().(*wire.Error)
 		if !ok || e.Kind != wire.ShuttingDown || e.ID == 0 || told[e.ID] {
-			t.Fatalf("%+v", e)
+			t.Fatalf("answer to a forward at the shutdown: %+v, want %s, once for each", e, wire.ShuttingDown)
 		}
 		told[e.ID] = true
 	}
@@ -409,7 +409,7 @@ func TestKillEndsAForwardThatIsConnecting(t *testing.T) {
 		switch m := h.receive().(type) {
 		case *wire.Error:
 			if m.ID != most || m.Kind != wire.BadRequest || !strings.Contains(m.Message, "killed before") {
-				t.Fatalf("%+v", m)
+				t.Fatalf("answer to the forward: %+v, want id %d, %s and %q", m, most, wire.BadRequest, "killed before")
 			}
 			return
 		case *wire.Started:

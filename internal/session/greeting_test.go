@@ -55,7 +55,7 @@ func TestPrefaceMayComeInPieces(t *testing.T) {
 	}
 	defer m.Close()
 	if hello, err := wire.Read(control); err != nil {
-		t.Fatalf("%+v, %v", hello, err)
+		t.Fatalf("Read of the agent's hello = %+v, %v", hello, err)
 	}
 }
 

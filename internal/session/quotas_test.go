@@ -203,7 +203,7 @@ func TestExecThatLosesInputEndsWithReasonLimit(t *testing.T) {
 			if x, ok := m.(*wire.Exited); ok {
 				lost++
 				if x.Reason != wire.ReasonLimit || x.ID < 2 {
-					t.Fatalf("%+v", x)
+					t.Fatalf("exit %+v, want reason %s and an id from 2 on", x, wire.ReasonLimit)
 				}
 			}
 			if done(m) {
@@ -217,7 +217,7 @@ func TestExecThatLosesInputEndsWithReasonLimit(t *testing.T) {
 		await(func(m wire.Message) bool {
 			e, refused := m.(*wire.Error)
 			if refused && e.Kind != wire.Limit {
-				t.Fatalf("%+v", e)
+				t.Fatalf("refusal %+v, want %s", e, wire.Limit)
 			}
 			_, started := m.(*wire.Started)
 			return started || refused

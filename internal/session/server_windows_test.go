@@ -70,7 +70,7 @@ func TestShutdownEndsCommandsAndTellsTheirHosts(t *testing.T) {
 	}
 	exit, ok := errors.AsType[*client.ExitError](sleeper.Wait())
 	if !ok || exit.Reason() != client.ReasonShutdown || exit.ExitCode() != 137 {
-		t.Errorf("%v", exit)
+		t.Errorf("Wait = %v, want exit code 137 by %s", exit, client.ReasonShutdown)
 	}
 	if err := <-served; !errors.Is(err, session.ErrClosed) {
 		t.Error(err)

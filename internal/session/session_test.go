@@ -84,7 +84,7 @@ func TestSignalBehindItsExecWaitsForTheProcess(t *testing.T) {
 		exited, _ = h.receive().(*wire.Exited)
 	}
 	if exited.SignalNumber != 9 || exited.Reason != wire.ReasonSignal || exited.Code != -1 {
-		t.Errorf("%+v", exited)
+		t.Errorf("exit %+v, want signal 9, code -1, reason %s", exited, wire.ReasonSignal)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestShutdownReportsExitsAndRefusesExecs(t *testing.T) {
 	go func() { a.Shutdown(t); close(done) }()
 	x, ok := h.receive().(*wire.Exited)
 	if !ok || x.Code != 3 || x.Reason != wire.ReasonShutdown {
-		t.Errorf("%+v", x)
+		t.Errorf("exit %+v, want code 3, reason %s", x, wire.ReasonShutdown)
 	}
 	last, err := io.ReadAll(out)
 	if string(last) != "last words\n" || err != nil {
@@ -177,7 +177,7 @@ func TestShutdownEndsWhatIgnoresSIGTERM(t *testing.T) {
 	})
 	a.Shutdown(t)
 	if x, ok := h.receive().(*wire.Exited); !ok || x.SignalNumber != 9 || x.Reason != wire.ReasonShutdown {
-		t.Errorf("%+v", x)
+		t.Errorf("exit %+v, want signal 9, reason %s", x, wire.ReasonShutdown)
 	}
 }
 
@@ -290,7 +290,7 @@ func TestIDIsFreeAfterItsExecIsAnswered(t *testing.T) {
 	for range 200 {
 		h.exec(1, "true")
 		if x, ok := h.receive().(*wire.Exited); !ok || x.ID != 1 {
-			t.Fatalf("%+v", x)
+			t.Fatalf("answer %+v, want the exit of exec 1", x)
 		}
 		h.send(&wire.Exec{Head: wire.Head{ID: 1}, Argv: []string{"no-such-command"}})
 		wantError(t, h.receive(), 1, wire.NotFound, "no-such-command")

@@ -53,7 +53,7 @@ func TestNotifyTellsTheManagerInOneMessage(t *testing.T) {
 		message := make([]byte, 100)
 		size, err := conn.Read(message)
 		if want := "READY=1\nSTATUS=up and away"; string(message[:size]) != want || err != nil {
-			t.Errorf("%s: %q, %v", name, message[:size], err)
+			t.Errorf("over %s systemd gets %q, %v, want %q", name, message[:size], err, want)
 		}
 		if v, ok := os.LookupEnv("NOTIFY_SOCKET"); ok {
 			t.Errorf("NOTIFY_SOCKET is still %q", v)
@@ -65,7 +65,7 @@ func TestNotifyWithoutAManagerTellsNobody(t *testing.T) {
 	environment(t, nil)
 	n, err := systemd.NewNotifier()
 	if err != nil || n.Notify(systemd.Ready) != nil || n.Timeout() != 0 {
-		t.Errorf("%+v, %v", n, err)
+		t.Errorf("NewNotifier = %+v, %v, want one that tells nobody", n, err)
 	}
 }
 
@@ -94,7 +94,7 @@ func TestWatchdogTimeoutIsThatOfThisProcess(t *testing.T) {
 	} {
 		environment(t, map[string]string{"WATCHDOG_USEC": test.usec, "WATCHDOG_PID": test.pid})
 		if n, err := systemd.NewNotifier(); n.Timeout() != test.want || err != nil {
-			t.Errorf("%+v: %v, %v", test, n.Timeout(), err)
+			t.Errorf("with %+v the watchdog's timeout is %v, %v, want %v", test, n.Timeout(), err, test.want)
 		}
 	}
 }
@@ -111,7 +111,7 @@ func TestEnvironmentWithoutSenseIsAnError(t *testing.T) {
 		environment(t, map[string]string{test.variable: test.value})
 		n, err := systemd.NewNotifier()
 		if err == nil || !strings.HasPrefix(err.Error(), test.variable+"="+strconv.Quote(test.value)) || n.Timeout() != 0 {
-			t.Errorf("%v: %+v, %v", test, n, err)
+			t.Errorf("NewNotifier with %v = %+v, %v, want an error that names the variable", test, n, err)
 		}
 	}
 }
@@ -129,7 +129,7 @@ func TestSocketsAreTakenOnce(t *testing.T) {
 	environment(t, map[string]string{"LISTEN_PID": strconv.Itoa(os.Getpid()), "LISTEN_FDS": "0"})
 	for range 2 {
 		if sockets, err := systemd.Sockets(); sockets != nil || err != nil {
-			t.Errorf("%v, %v", sockets, err)
+			t.Errorf("Sockets = %v, %v, want none", sockets, err)
 		}
 		if v, ok := os.LookupEnv("LISTEN_FDS"); ok {
 			t.Errorf("LISTEN_FDS is still %q", v)

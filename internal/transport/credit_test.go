@@ -59,7 +59,7 @@ func TestWriteWaitsForCreditAndLosesNothing(t *testing.T) {
 			t.Errorf("asked %d times in 10 s", n)
 		}
 		if err := <-done; err != nil || !bytes.Equal(s.got.Bytes(), text) {
-			t.Errorf("%q, %v", s.got.String(), err)
+			t.Errorf("the socket gets %q, %v, want %q", s.got.String(), err, text)
 		}
 	})
 }

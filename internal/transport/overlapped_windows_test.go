@@ -67,7 +67,7 @@ func TestReadThatWaitsHoldsUpNoWrite(t *testing.T) {
 		}
 		got := make([]byte, 3)
 		if _, err := io.ReadFull(far, got); string(got) != word || err != nil {
-			t.Errorf("%q, %v", got, err)
+			t.Errorf("ReadFull = %q, %v, want %q", got, err, word)
 		}
 	}
 	_, _ = far.Write([]byte("back"))
@@ -173,7 +173,7 @@ func TestReadEndsWithTheOtherEnd(t *testing.T) {
 	_ = far.Close()
 	all, err := io.ReadAll(near)
 	if string(all) != "last" || err != nil {
-		t.Errorf("%q, %v", all, err)
+		t.Errorf("ReadAll = %q, %v, want %q", all, err, "last")
 	}
 }
 

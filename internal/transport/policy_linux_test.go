@@ -71,7 +71,7 @@ func TestPolicyRefusesOtherNetworks(t *testing.T) {
 	} {
 		peer, err := allowed.Admit(fromConn{addr: addr})
 		if !errors.Is(err, transport.ErrRefused) || (peer != transport.Peer{}) {
-			t.Errorf("%v: %+v, %v", addr, peer, err)
+			t.Errorf("Admit(%v) = %+v, %v, want no peer, %v", addr, peer, err, transport.ErrRefused)
 		}
 	}
 }
@@ -90,6 +90,6 @@ func TestPolicyRefusesUnknownUnixPeers(t *testing.T) {
 	_ = agent.Close()
 	peer, err := transport.Policy{}.Admit(agent)
 	if !errors.Is(err, transport.ErrRefused) || !errors.Is(err, net.ErrClosed) {
-		t.Errorf("%+v, %v", peer, err)
+		t.Errorf("Admit of a closed connection = %+v, %v, want %v", peer, err, transport.ErrRefused)
 	}
 }

@@ -163,7 +163,7 @@ func TestParseAddressAndItsStringAgree(t *testing.T) {
 func TestParseAddressUsesTheDefaultPort(t *testing.T) {
 	want := transport.Address{Scheme: "vsock", Port: transport.DefaultPort}
 	if got, err := transport.ParseAddress("vsock://"); got != want || err != nil {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("ParseAddress = %+v, %v, want %+v", got, err, want)
 	}
 }
 
@@ -202,7 +202,7 @@ func FuzzParseTarget(f *testing.F) {
 		target, err := transport.ParseTarget(s)
 		if err != nil {
 			if (target != transport.Target{}) || !strings.HasPrefix(err.Error(), "target ") {
-				t.Fatalf("%q: %+v, %v", s, target, err)
+				t.Fatalf("ParseTarget(%q) = %+v, %v, want no target and an error about it", s, target, err)
 			}
 			return
 		}

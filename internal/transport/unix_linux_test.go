@@ -73,7 +73,7 @@ func TestUnixCarriesBytesBothWays(t *testing.T) {
 		}
 		got := make([]byte, 5)
 		if _, err := io.ReadFull(c.to, got); err != nil || string(got) != "hello" {
-			t.Errorf("%q, %v", got, err)
+			t.Errorf("ReadFull = %q, %v, want %q", got, err, "hello")
 		}
 	}
 }
@@ -122,17 +122,17 @@ func TestDialFailsIfTheContextHasEnded(t *testing.T) {
 	cancel()
 	ln := listen(t, filepath.Join(socketDir(t), "s"))
 	if conn, err := transport.Dial(ctx, unixTarget(ln.Addr().String())); !errors.Is(err, context.Canceled) || conn != nil {
-		t.Errorf("%v, %v", conn, err)
+		t.Errorf("Dial = %v, %v, want nil, %v", conn, err, context.Canceled)
 	}
 }
 
 func TestDialAndListenKnowNoOtherScheme(t *testing.T) {
 	if conn, err := transport.Dial(t.Context(), transport.Target{}); conn != nil || err == nil || err.Error() != `dial: unknown scheme ""` {
-		t.Errorf("%v, %v", conn, err)
+		t.Errorf("Dial of an unknown scheme = %v, %v, want an error", conn, err)
 	}
 	ln, err := transport.Listen(transport.Address{Scheme: "hvsock", Path: "/s"}, transport.Policy{})
 	if ln != nil || err == nil || err.Error() != "listen on hvsock:///s: unknown scheme" {
-		t.Errorf("%v, %v", ln, err)
+		t.Errorf("Listen of an unknown scheme = %v, %v, want an error", ln, err)
 	}
 }
 
@@ -165,7 +165,7 @@ func TestListenUnixLeavesASocketInUseAlone(t *testing.T) {
 	first := listen(t, path)
 	second, err := transport.Listen(unixAddress(path), transport.Policy{})
 	if !errors.Is(err, transport.ErrInUse) || second != nil {
-		t.Fatalf("%v, %v", second, err)
+		t.Fatalf("Listen = %v, %v, want nil, %v", second, err, transport.ErrInUse)
 	}
 	if want := "listen on unix://" + path + ": address already in use"; err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
@@ -218,7 +218,7 @@ func TestListenUnixLeavesOtherFilesAlone(t *testing.T) {
 func TestListenUnixReportsAMissingDirectory(t *testing.T) {
 	path := filepath.Join(socketDir(t), "nosuch", "s")
 	if ln, err := transport.Listen(unixAddress(path), transport.Policy{}); !errors.Is(err, fs.ErrNotExist) || ln != nil {
-		t.Errorf("%v, %v", ln, err)
+		t.Errorf("Listen = %v, %v, want nil, %v", ln, err, fs.ErrNotExist)
 	}
 }
 

@@ -178,7 +178,7 @@ func TestListenUnixModeKeepsOtherUsersOut(t *testing.T) {
 	}
 	listen(t, socket)
 	if err := cmd.Run(); err == nil || !strings.Contains(stderr.String(), "permission denied") {
-		t.Errorf("%v: %s", err, stderr.String())
+		t.Errorf("the other user's program: %v: %s, want permission denied", err, stderr.String())
 	}
 }
 

@@ -172,7 +172,7 @@ func TestHostThatIsDoneIsNotWaitedFor(t *testing.T) {
 	halfClose(t, nc)
 	agenttest.Eventually(t, "the end of the connection", func() bool { return strings.Contains(a.Log.String(), `"disconnected"`) })
 	if got := lastOf(answers(t, nc)); got.Type != v1.TypeExit {
-		t.Errorf("%+v", got)
+		t.Errorf("the last frame is %+v, want an exit", got)
 	}
 }
 

@@ -14,7 +14,7 @@ func TestWindowsExitCodeIsNotASignal(t *testing.T) {
 		{Code: 7, Status: 7, Reason: wire.ReasonExit},
 	} {
 		if f := v1.ExitFrame(&m); f.Type != v1.TypeExit || f.ExitCode != int(m.Status) {
-			t.Errorf("%+v: %+v", m, f)
+			t.Errorf("ExitFrame(%+v) = %+v, want an exit of %d", m, f, m.Status)
 		}
 	}
 	if f := v1.ExitFrame(&wire.Exited{Code: -1, Signal: "KILL", SignalNumber: 9, Reason: wire.ReasonSignal}); f.ExitCode != -1 {

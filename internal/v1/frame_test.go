@@ -30,7 +30,7 @@ func TestDecodeTakesWhatVersion1Sends(t *testing.T) {
 	} {
 		got, err := v1.Decode([]byte(line))
 		if err != nil || !reflect.DeepEqual(*got, want) {
-			t.Errorf("%s: %+v, %v", line, got, err)
+			t.Errorf("Decode(%s) = %+v, %v, want %+v", line, got, err, want)
 		}
 	}
 }
@@ -43,7 +43,7 @@ func TestDecodeRefusesTheRest(t *testing.T) {
 		`{"type":"x","a":[` + strings.Repeat("0,", 1<<18) + "0]}",
 	} {
 		if f, err := v1.Decode([]byte(line)); !errors.Is(err, v1.ErrMalformed) {
-			t.Errorf("%.40s: %+v, %v", line, f, err)
+			t.Errorf("Decode(%.40s) = %+v, %v, want %v", line, f, err, v1.ErrMalformed)
 		}
 	}
 }
@@ -52,7 +52,7 @@ func TestCommasInStringsDoNotCountAsValues(t *testing.T) {
 	arg := strings.Repeat(`,[{\",`, 1<<17)
 	f, err := v1.Decode([]byte(`{"type":"exec","argv":["` + arg + `"]}`))
 	if err != nil || f.Argv[0] != strings.ReplaceAll(arg, `\"`, `"`) {
-		t.Errorf("%v", err)
+		t.Errorf("Decode of a long argument = %v, want it as it is", err)
 	}
 }
 
@@ -174,7 +174,7 @@ func roundTrips(t *testing.T, f *v1.Frame) {
 	t.Helper()
 	again, err := v1.Decode(v1.Encode(f))
 	if err != nil {
-		t.Fatalf("%+v: %v", f, err)
+		t.Fatalf("Decode(Encode(%+v)) = %v", f, err)
 	}
 	empty(f)
 	empty(again)

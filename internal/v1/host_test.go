@@ -171,7 +171,7 @@ func TestHostMaySayMoreThanItShould(t *testing.T) {
 			say(t, nc, says)
 			got := answers(t, nc)
 			if last := got.frames[len(got.frames)-1]; string(got.stdout) != "a" || last.Type != v1.TypeExit || last.ExitCode != 0 {
-				t.Errorf("%+v", got)
+				t.Errorf("answers %+v, want %q and exit 0", got, "a")
 			}
 			_ = nc.Close()
 		})
@@ -221,12 +221,12 @@ func TestLongLinesOfAllHostsAreBounded(t *testing.T) {
 		}()
 	}
 	if f := <-refused; f.Message != v1.ErrMemory.Error() {
-		t.Errorf("%+v", f)
+		t.Errorf("the last frame is %+v, want %v", f, v1.ErrMemory)
 	}
 	nc := a.Dial(t) // others are served
 	say(t, nc, request("x", "cat"))
 	if got := answers(t, nc); string(got.stdout) != "x" {
-		t.Errorf("%+v", got)
+		t.Errorf("answers %+v, want %q", got, "x")
 	}
 	_ = nc.Close()
 }
@@ -260,7 +260,7 @@ func TestAnswerOutlastsInputThatNobodyHasRead(t *testing.T) {
 	}
 	got := answers(t, nc)
 	if last := got.frames[len(got.frames)-1]; string(got.stdout) != "done\n" || last.ExitCode != 3 {
-		t.Errorf("%+v", got)
+		t.Errorf("answers %+v, want %q and exit 3", got, "done\n")
 	}
 	_ = nc.Close()
 }
@@ -273,7 +273,7 @@ func TestHangUpEndsACommandWithUnreadOutput(t *testing.T) {
 	other := a.Dial(t)
 	say(t, other, request("x", "cat"))
 	if got := answers(t, other); string(got.stdout) != "x" {
-		t.Errorf("%+v", got)
+		t.Errorf("answers %+v, want %q", got, "x")
 	}
 	_ = other.Close()
 	_ = nc.Close()
@@ -310,7 +310,7 @@ func TestExitThatOnlyLooksLikeSuccessIsAnError(t *testing.T) {
 		t.Fatal("no answer")
 	}
 	if last := got.frames[len(got.frames)-1]; last.Type != v1.TypeError || last.Message != "the agent terminated the command: shutdown" {
-		t.Errorf("%+v", last)
+		t.Errorf("the last frame is %+v, want an error about the shutdown", last)
 	}
 	_ = nc.Close()
 	ending.Wait()
@@ -343,7 +343,7 @@ func TestDisabledVersion1IsRefusedWithAReason(t *testing.T) {
 		const want = `{"type":"error","message":"protocol version 1 is disabled on this agent (--disable-v1): use version 2","kind":"unsupported"}` + "\n"
 		_ = nc.Close()
 		if answer != want {
-			t.Errorf("%q, %v", answer, err)
+			t.Errorf("the answer is %q, %v, want %q", answer, err, want)
 		}
 	}
 }

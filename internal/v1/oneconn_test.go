@@ -73,7 +73,7 @@ func TestInfoOfAnOldAgentIsItsVersion(t *testing.T) {
 	serve, _ := player(t, "")
 	info, err := dialOld(t, startOld(t, serve)).Info(patiently(t))
 	if err != nil || info.Protocol != 1 || info.RoundTrip <= 0 || !info.Clock.IsZero() || info.ClockOffset != 0 || info.Version != "" {
-		t.Errorf("%+v, %v", info, err)
+		t.Errorf("Info = %+v, %v, want protocol 1, a round trip and no more", info, err)
 	}
 }
 
@@ -88,7 +88,7 @@ func TestResumeReportsTheStepsThatVersion1Has(t *testing.T) {
 		names = append(names, s.Name)
 	}
 	if got := <-said; !slices.Equal(names, []string{"entropy", "machine_id"}) || len(got.frames[0].Data) != 32 {
-		t.Errorf("%v, %+v", names, got)
+		t.Errorf("steps %v, request %+v, want entropy of 32 bytes and machine_id", names, got)
 	}
 }
 

@@ -297,7 +297,7 @@ func TestDecodeKnowsEveryType(t *testing.T) {
 	for _, kind := range constantsOf(t, "Type") {
 		m, err := wire.Decode([]byte("\x81\xa4type" + fixstr(kind)))
 		if _, unknown := m.(*wire.Unknown); err != nil || unknown {
-			t.Errorf("%s: %#v, %v", kind, m, err)
+			t.Errorf("Decode(%s) = %#v, %v, want a message of a known type", kind, m, err)
 		}
 	}
 }
@@ -319,9 +319,9 @@ func TestDecodeSurvivesNonStringKeys(t *testing.T) {
 			want := &wire.Ping{Head: wire.Head{Type: wire.TypePing, ID: 1}}
 			m, err := wire.Decode([]byte(body))
 			if err != nil && !errors.Is(err, wire.ErrMalformed) {
-				t.Errorf("%q: %v", body, err)
+				t.Errorf("Decode(%q) = %v, want %v or none", body, err, wire.ErrMalformed)
 			} else if err == nil && !cmp.Equal(wire.Message(want), m) {
-				t.Errorf("%q: %+v", body, m)
+				t.Errorf("Decode(%q) = %+v, want %+v", body, m, want)
 			}
 		}
 	}

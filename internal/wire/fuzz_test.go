@@ -26,7 +26,7 @@ func FuzzDecode(f *testing.F) {
 		m, err := wire.Decode(body)
 		if err != nil {
 			if !errors.Is(err, wire.ErrMalformed) || m != nil {
-				t.Fatalf("%+v, %v", m, err)
+				t.Fatalf("Decode = %+v, %v, want nil, %v", m, err, wire.ErrMalformed)
 			}
 			return
 		}
@@ -72,7 +72,7 @@ func FuzzRead(f *testing.F) {
 					t.Fatalf("unexpected EOF at %d of %d bytes", before-r.Len(), before)
 				}
 			case !errors.Is(err, wire.ErrMalformed) && !errors.Is(err, wire.ErrMessageTooLong):
-				t.Fatalf("%+v, %v", m, err)
+				t.Fatalf("Read = %+v, %v, want %v or %v", m, err, wire.ErrMalformed, wire.ErrMessageTooLong)
 			}
 			return
 		}

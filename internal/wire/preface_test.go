@@ -28,7 +28,7 @@ func TestReadPrefaceTakesAnyEqualJSONObject(t *testing.T) {
 		"longest":        padded(wire.MaxPreface),
 	} {
 		if err := readPreface(line); err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("ReadPreface of the line %q = %v, want nil", name, err)
 		}
 	}
 }
@@ -72,7 +72,7 @@ func TestReadPrefaceRejectsLinesWithoutType(t *testing.T) {
 		"\xef\xbb\xbf" + `{"type":"cocoon-agent/2"}`,
 	} {
 		if err := readPreface(line + "\n"); err != wire.ErrPrefaceInvalid { //nolint:errorlint // is it exactly this one
-			t.Errorf("%.80q: %v", line, err)
+			t.Errorf("ReadPreface(%.80q) = %v, want %v", line, err, wire.ErrPrefaceInvalid)
 		}
 	}
 }
@@ -158,7 +158,7 @@ func TestParseErrorLineReadsVersion1Frames(t *testing.T) {
 		`{"type":"error","message":"` + strings.Repeat("m", 4000) + `"}` + "\r\n": strings.Repeat("m", 4000),
 	} {
 		if got, ok := wire.ParseErrorLine([]byte(line)); got != want || !ok {
-			t.Errorf("%.80q: %.80q, %t", line, got, ok)
+			t.Errorf("ParseErrorLine(%.80q) = %.80q, %t, want %.80q, true", line, got, ok, want)
 		}
 	}
 }

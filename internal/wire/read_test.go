@@ -78,7 +78,7 @@ func TestReadRefusesALengthThatIsTooLong(t *testing.T) {
 
 func TestReadRefusesAnEmptyMessage(t *testing.T) {
 	if m, err := wire.Read(strings.NewReader("\x00\x00\x00\x00")); !errors.Is(err, wire.ErrMalformed) {
-		t.Errorf("%v, %v", m, err)
+		t.Errorf("Read(length 0) = %v, %v, want %v", m, err, wire.ErrMalformed)
 	}
 }
 
@@ -111,7 +111,7 @@ func TestAMessageOfTheLargestSizeIsWrittenAndRead(t *testing.T) {
 	} {
 		m, err := wire.Read(r)
 		if err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("Read of a message that comes as %s = %v", name, err)
 		} else if got, ok := m.(*wire.Error); !ok || got.Message != largest(0).Message {
 			t.Errorf("%s: another message came back", name)
 		}
@@ -242,7 +242,7 @@ func TestReadAllocatesAtMost16TimesMaxMessage(t *testing.T) {
 		framed := prefixed(body)
 		got := allocated(func() {
 			if _, err := wire.Read(bytes.NewReader(framed)); err != nil {
-				t.Errorf("%s: %v", name, err)
+				t.Errorf("Read(%s) = %v", name, err)
 			}
 		})
 		if got > 16*wire.MaxMessage {

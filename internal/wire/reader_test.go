@@ -37,7 +37,7 @@ func TestReaderSkipsTooLongMessages(t *testing.T) {
 				m, _, err := r.Read()
 				long, ok := m.(*wire.TooLong)
 				if err != nil || !ok || long.Type != wire.TypeExec || long.ID != 7 || long.Err == nil {
-					t.Fatalf("%+v, %v", m, err)
+					t.Fatalf("Reader.Read = %+v, %v, want a TooLong of exec 7", m, err)
 				}
 				m, n, err := r.Read()
 				if p, ok := m.(*wire.Ping); err != nil || !ok || p.ID != 8 || n == 0 {
@@ -58,7 +58,7 @@ func TestReaderFailsIfATooLongMessageHidesItsID(t *testing.T) {
 		frame := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
 		r := wire.Reader{R: strings.NewReader(string(frame) + body), Hold: func(int) error { return errors.New("no room") }}
 		if m, _, err := r.Read(); m != nil || err == nil || err.Error() != "no room" {
-			t.Errorf("%s: %+v, %v", name, m, err)
+			t.Errorf("Reader.Read(%s) = %+v, %v, want the error of Hold", name, m, err)
 		}
 	}
 }

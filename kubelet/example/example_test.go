@@ -38,7 +38,7 @@ func TestTargetsAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(got) != 2 || got[0].key() != "default/vm1" || got[1].LogFile != "/var/log/syslog" || len(got[1].Annotations) != 2 {
-		t.Errorf("%+v", got)
+		t.Errorf("readTargets = %+v, want two", got)
 	}
 }
 
@@ -213,7 +213,7 @@ func TestNodeServesOnlyTheAPIServer(t *testing.T) {
 		return err == nil
 	})
 	if stdout.String() != "/usr\n" {
-		t.Fatalf("%q", &stdout)
+		t.Fatalf("the command prints %q, want %q", &stdout, "/usr\n")
 	}
 	if err := s.exec(t, cert, key, "other", io.Discard, "true"); err == nil || !strings.Contains(err.Error(), "no pod default/other") {
 		t.Errorf("another pod: %v", err)

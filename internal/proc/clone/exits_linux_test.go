@@ -99,7 +99,7 @@ func TestStartWithoutThePoller(t *testing.T) {
 		}
 		child, err := e.finish(s)
 		if (err == nil) != found {
-			t.Errorf("%s: %v", path, err)
+			t.Errorf("finish(%s) = %v, want success: %v", path, err, found)
 		}
 		if err == nil {
 			_, _ = unix.Wait4(child.PID, nil, 0, nil)
