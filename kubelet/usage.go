@@ -134,14 +134,14 @@ func (m *meter) read(g *gauge, slots chan struct{}, ask func(context.Context) (*
 	case elsewhere, err == nil && info.MemoryTotal == 0: // an agent of protocol version 1 does not tell
 		g.last, g.noneAt = reading{none: true}, time.Now()
 	case err == nil:
-		m.note(g, info, time.Now())
+		m.noteLocked(g, info, time.Now())
 	}
 	close(g.asked)
 	g.asked = nil
 }
 
-// note makes a reading of what a VM has told.
-func (m *meter) note(g *gauge, i *client.Info, now time.Time) {
+// noteLocked makes a reading of what a VM has told.
+func (m *meter) noteLocked(g *gauge, i *client.Info, now time.Time) {
 	before := g.last
 	g.last = reading{
 		at: now, booted: now.Add(-i.Uptime), bootID: i.BootID, cpu: i.CPUTime, cores: -1,

@@ -189,7 +189,7 @@ func TestFiguresOfAGuestThatLiesAreBounded(t *testing.T) {
 	now := time.Now()
 	say := func(cpu time.Duration, memory uint64) {
 		now = now.Add(10 * time.Second)
-		m.note(g, &client.Info{CPUs: 2, CPUTime: cpu, MemoryTotal: memory}, now)
+		m.noteLocked(g, &client.Info{CPUs: 2, CPUTime: cpu, MemoryTotal: memory}, now)
 	}
 	say(time.Hour, 1)
 	say(time.Minute, 1) // a snapshot of it was restored

@@ -118,7 +118,7 @@ func (r *rotating) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.file == nil || r.size > 0 && r.size+int64(len(p)) > r.limit {
-		if err := r.rotate(); err != nil {
+		if err := r.rotateLocked(); err != nil {
 			return 0, err
 		}
 	}
@@ -127,8 +127,8 @@ func (r *rotating) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// rotate makes room. If it cannot, it tries again when the file is longer by as much again.
-func (r *rotating) rotate() error {
+// rotateLocked makes room. If it cannot, it tries again when the file is longer by as much again.
+func (r *rotating) rotateLocked() error {
 	if r.file != nil {
 		_ = r.file.Close()
 		r.file = nil

@@ -103,11 +103,11 @@ func (l *ledger) end() {
 	defer q.mu.Unlock()
 	q.streams -= l.streams
 	l.streams, l.refused, l.ended = 0, 0, true
-	l.drop()
+	l.dropLocked()
 }
 
-// drop forgets a session that has ended and holds nothing any more.
-func (l *ledger) drop() {
+// dropLocked forgets a session that has ended and holds nothing any more.
+func (l *ledger) dropLocked() {
 	if l.ended && l.input == 0 {
 		delete(l.quota.ledgers, l)
 	}
@@ -127,13 +127,13 @@ func (l *ledger) hold(s *Stream, n int) error {
 	// something, or ask for nothing, are heard when there is no memory.
 	heard := s.urgent && a.bytes == 0
 	a.bytes += n
-	l.add(n)
+	l.addLocked(n)
 	if heard {
 		return nil
 	}
 	err := q.awaitLocked(l)
 	if err != nil {
-		l.give(s, n)
+		l.giveLocked(s, n)
 	}
 	return err
 }
@@ -142,20 +142,20 @@ func (l *ledger) hold(s *Stream, n int) error {
 func (l *ledger) free(s *Stream, n int) {
 	l.quota.mu.Lock()
 	defer l.quota.mu.Unlock()
-	l.give(s, n)
+	l.giveLocked(s, n)
 }
 
-func (l *ledger) give(s *Stream, n int) {
+func (l *ledger) giveLocked(s *Stream, n int) {
 	a := l.holding[s]
 	a.read = time.Now()
 	if a.bytes -= n; a.bytes == 0 {
 		delete(l.holding, s)
 	}
-	l.add(-n)
-	l.drop()
+	l.addLocked(-n)
+	l.dropLocked()
 }
 
-func (l *ledger) add(n int) {
+func (l *ledger) addLocked(n int) {
 	l.input += n
 	l.quota.input += n
 	if n < 0 && l.quota.freed != nil {
@@ -164,20 +164,20 @@ func (l *ledger) add(n int) {
 	}
 }
 
-// fits says whether there is room for what l holds.
-func (q *Quota) fits(l *ledger) bool {
+// fitsLocked says whether there is room for what l holds.
+func (q *Quota) fitsLocked(l *ledger) bool {
 	return l.input <= q.limits.Input && q.input <= q.limits.AllInput
 }
 
 // awaitLocked waits until there is room for what l holds. It is called with mu held,
 // and lets go of it in between.
 func (q *Quota) awaitLocked(l *ledger) error {
-	if q.fits(l) {
+	if q.fitsLocked(l) {
 		return nil
 	}
 	timer := time.NewTimer(stuckTime / 10)
 	defer timer.Stop()
-	for !q.fits(l) {
+	for !q.fitsLocked(l) {
 		if q.freed == nil {
 			q.freed = make(chan struct{})
 		}
@@ -244,19 +244,19 @@ func (l *ledger) reserve(n int) error {
 	q := l.quota
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l.add(n)
-	if q.fits(l) {
+	l.addLocked(n)
+	if q.fitsLocked(l) {
 		return nil
 	}
-	l.add(-n)
+	l.addLocked(-n)
 	return ErrInput
 }
 
 func (l *ledger) release(n int) {
 	l.quota.mu.Lock()
 	defer l.quota.mu.Unlock()
-	l.add(-n)
-	l.drop()
+	l.addLocked(-n)
+	l.dropLocked()
 }
 
 // stop ends a wait for room.

@@ -238,10 +238,10 @@ func TestClaimWaitsForTheStream(t *testing.T) {
 }
 
 func TestClaimOfAnUnknownStreamTimesOut(t *testing.T) {
-	synctest.Test(t, claimOfWhatIsNotThereTimesOut)
+	synctest.Test(t, claimOfAnUnknownStreamTimesOut)
 }
 
-func claimOfWhatIsNotThereTimesOut(t *testing.T) {
+func claimOfAnUnknownStreamTimesOut(t *testing.T) {
 	p := connectPipe(t)
 	host, _ := p.stream(t)
 	var claims sync.WaitGroup
@@ -281,10 +281,10 @@ func streamThatNobodyClaimsIsEnded(t *testing.T) {
 // In a guest that is too busy to read requests, the one that names a stream may
 // have come and wait to be read.
 func TestStreamLivesWhileRequestsAreUnread(t *testing.T) {
-	synctest.Test(t, streamDoesNotExpireWhileRequestsAreUnread)
+	synctest.Test(t, streamLivesWhileRequestsAreUnread)
 }
 
-func streamDoesNotExpireWhileRequestsAreUnread(t *testing.T) {
+func streamLivesWhileRequestsAreUnread(t *testing.T) {
 	p := connectPipe(t)
 	control, err := p.agent.Control(t.Context())
 	if err != nil {

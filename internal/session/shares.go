@@ -56,17 +56,17 @@ func (s *shares) take(has int, x share) error {
 		}
 		return err
 	}
-	s.count(x, 1)
+	s.countLocked(x, 1)
 	return nil
 }
 
 func (s *shares) give(x share) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.count(x, -1)
+	s.countLocked(x, -1)
 }
 
-func (s *shares) count(x share, n int) {
+func (s *shares) countLocked(x share, n int) {
 	s.all += n
 	if x.keep {
 		s.kept += n
