@@ -50,11 +50,13 @@ func DialWith(ctx context.Context, dial func(context.Context) (net.Conn, error))
 	return route{dial: dial, target: "the agent"}.client(ctx, ProtocolAuto)
 }
 
-// NewClient makes a Client of a connection that leads to an agent, which it
-// then owns, and closes on failure too. Close of conn must end a Read and a
-// Write that are blocked, as a net.Conn's does. ctx is as for [Dial]. An agent that
-// speaks version 1 only is [ErrNotSpoken]: it has closed the connection, and there
-// is no other. [Run], [RunWith] and [Reseed] speak version 1 over a connection.
+// NewClient makes a Client of a connection that leads to an agent. The Client owns
+// conn; if NewClient fails, it closes conn. Close of conn must end a Read and a Write
+// that are blocked, as a net.Conn's does. ctx is as for Dial.
+//
+// If the agent speaks version 1 only, the error of NewClient, or of a later call, wraps
+// [ErrNotSpoken]: the agent has closed the connection, and there is no other. [Run],
+// [RunWith] and [Reseed] speak version 1 over a connection.
 func NewClient(ctx context.Context, conn io.ReadWriteCloser) (*Client, error) {
 	return newClientWithin(ctx, conn, nil)
 }

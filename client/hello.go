@@ -8,11 +8,11 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// A Hello is what an agent says of itself when a connection begins. The guest
-// says it: a hostile one may say anything. All texts are printable, and short.
+// A Hello is an agent's description of itself when a connection begins. The guest sends
+// it, and a hostile guest may send anything. All texts are printable, and short.
 //
-// An agent that speaks version 1 says nothing: its Hello has Protocol 1 and
-// nothing else.
+// The Hello of an agent that speaks version 1 has Protocol 1 and nothing else: such an
+// agent does not describe itself.
 type Hello struct {
 	Protocol Protocol `json:"protocol"` // that is spoken on this connection
 	Version  string   `json:"version"`  // of the agent

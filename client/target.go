@@ -38,15 +38,15 @@ func ParseTarget(s string) (Target, error) {
 // String returns the target in the form that [ParseTarget] takes.
 func (t Target) String() string { return transport.Target(t).String() }
 
-// Dial makes a connection to the agent, over which nothing has been said yet.
-// Cancelling ctx, or its deadline, ends every step of it: over hvsock the VMM's
-// answer too. The caller closes the connection.
+// Dial makes a connection to the agent, and sends nothing over it. Cancelling ctx, or
+// its deadline, ends every step of it: over hvsock the VMM's answer too. The caller
+// closes the connection.
 //
 // The server of a unix target must run as root or as this process's user, or as
-// [Target.UID] if that is set: another user of this host may have bound the path
-// first. The kernel tells, before a byte is sent, on Linux and macOS; other
-// systems do not, and are not checked. Over hvsock the server is the VMM, whose
-// user is not checked.
+// Target.UID if that is set: another user of this host may have bound the path first.
+// On Linux and macOS the kernel tells the server's user before a byte is sent. Other
+// systems do not tell, and Dial does not check there. Over hvsock the server is the
+// VMM, whose user is not checked.
 func (t Target) Dial(ctx context.Context) (net.Conn, error) {
 	conn, err := transport.Dial(ctx, transport.Target(t))
 	if err != nil {

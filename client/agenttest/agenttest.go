@@ -77,13 +77,14 @@ type VM struct {
 }
 
 // New returns a VM whose agent is ready. It fails the test if the agent cannot be
-// started.
+// started, and skips it on other systems than Linux.
 func New(tb testing.TB) *VM {
 	tb.Helper()
 	return NewWith(tb, Options{})
 }
 
-// NewWith is New with options.
+// NewWith is New with options. With [Options.Late] nothing listens at the target's path
+// before [VM.Start].
 func NewWith(tb testing.TB, o Options) *VM {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "vm") // a Unix socket's path is short
@@ -157,7 +158,8 @@ func (v *VM) change(f func()) {
 }
 
 // Dial returns a net.Pipe to the agent, which needs neither a socket nor Start, for
-// client.NewClient and client.DialWith. The VM's faults apply to it.
+// client.NewClient and client.DialWith. The VM's faults apply to it. The caller closes
+// it. The error is ctx's, or net.ErrClosed after the end of the test.
 func (v *VM) Dial(ctx context.Context) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -186,7 +188,7 @@ func (v *VM) Restore() { v.change(func() { v.life++ }) }
 // Boot makes later connections reach the agent that listens on another Unix socket.
 func (v *VM) Boot(agent string) { v.change(func() { v.agent = agent }) }
 
-// Cut ends all connections.
+// Cut ends all connections. Later ones work.
 func (v *VM) Cut() {
 	v.change(func() {
 		for c := range v.conns {
@@ -199,7 +201,8 @@ func (v *VM) Cut() {
 // protocol's own included. 0 or less: it does not.
 func (v *VM) CutAfter(n int64) { v.change(func() { v.cutAfter = n }) }
 
-// Connections returns how many connections there have been.
+// Connections returns how many connections hosts have made so far, those of Dial
+// included.
 func (v *VM) Connections() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
