@@ -25,7 +25,8 @@ type Exec struct {
 
 	// Of a command with Detach: its outputs can be had from the oldest offsets on, by
 	// [Client.Attach]. The other two are the lengths of the outputs so far, in bytes.
-	Detached                   bool
+	// Input says that its stdin has not ended and that Attach can write it.
+	Detached, Input            bool
 	StdoutOldest, StderrOldest uint64
 	StdoutBytes, StderrBytes   uint64
 
@@ -86,7 +87,7 @@ func readExecs(list []wire.ExecState, h Hello) ([]Exec, error) {
 			Handle: e.Handle, PID: e.PID, TTY: e.TTY, Keep: e.Keep, Connected: e.Connected,
 			Command: printable(e.Command, maxExecCommand), User: printable(e.User, maxExecUser),
 			Running:  time.Duration(e.RunningMS) * time.Millisecond,
-			Detached: e.Detached, StdoutOldest: e.StdoutOldest, StderrOldest: e.StderrOldest,
+			Detached: e.Detached, Input: e.Input, StdoutOldest: e.StdoutOldest, StderrOldest: e.StderrOldest,
 			StdoutBytes: e.StdoutBytes, StderrBytes: e.StderrBytes,
 		}
 		if end := e.Exited; end != nil {
@@ -132,6 +133,22 @@ func (c *Client) KillExec(ctx context.Context, handle []byte, force bool) error 
 	}
 	_, err := c.request(ctx, func(h wire.Head) wire.Message {
 		return &wire.Kill{Head: h, Handle: handle, Force: force}
+	})
+	return processDone(err)
+}
+
+// SignalExec sends a signal to the command that handle names, as [Cmd.Signal] does to its own.
+// Its connection may be another one, or have ended. The errors are those of [Client.KillExec];
+// the agent must have the feature "detach".
+func (c *Client) SignalExec(ctx context.Context, handle []byte, sig SignalName) error {
+	if len(handle) != handleSize {
+		return fmt.Errorf("client: a handle of %d bytes: want %d", len(handle), handleSize)
+	}
+	if err := c.needs(ctx, wire.FeatureDetach); err != nil {
+		return err
+	}
+	_, err := c.request(ctx, func(h wire.Head) wire.Message {
+		return &wire.Signal{Head: h, Handle: handle, Signal: string(sig)}
 	})
 	return processDone(err)
 }

@@ -245,6 +245,10 @@ func (c *Cmd) begin(name string) uint64 {
 	return c.stdoutBegin
 }
 
+// Begin returns, after Start, the offsets of the first bytes of each output that the
+// Writers get.
+func (c *Cmd) Begin() (stdout, stderr uint64) { return c.stdoutBegin, c.stderrBegin }
+
 // Offsets returns how much of each output the Writers have: the offsets at which another
 // Attach would go on. It is safe to call at any time after Start.
 func (c *Cmd) Offsets() (stdout, stderr uint64) {

@@ -128,7 +128,7 @@ type clientCommand struct {
 	NoStdin bool     `short:"n" help:"Do not read standard input; the command's standard input is empty."`
 
 	TTY    bool   `name:"tty" short:"t" help:"Run the command in a terminal with the size and the modes of the local one."`
-	Stdin  bool   `name:"stdin" short:"i" help:"No effect, accepted so that -it works. Standard input is forwarded unless -n is given."`
+	Stdin  bool   `name:"stdin" short:"i" help:"No effect but with --detach, accepted so that -it works. Standard input is forwarded unless -n is given."`
 	Escape string `default:"~" placeholder:"CHAR" help:"Escape character of -t. CHAR and a dot, typed at the start of a line, leave the session. One character, ^X for a control character, or none. Default: ~."`
 
 	User     string         `short:"u" placeholder:"USER" help:"Run the command as USER: name, uid, name:group or uid:gid. The command has all groups of the user. Default: serve's --user, or the agent's user."`
@@ -138,6 +138,9 @@ type clientCommand struct {
 	Linger   *time.Duration `placeholder:"TIME" help:"After the command has exited, read output that its background processes still write for at most TIME, or until nothing has come for 2s. 0: to its end, as ssh does. Default: 10s."`
 	Wait     time.Duration  `placeholder:"TIME" help:"Wait up to TIME for an agent that is not there yet, of a VM that is starting for example. --connect-timeout is then the limit of one attempt. Default: 0, do not wait."`
 	Keep     bool           `help:"Keep the command running if this client or its connection ends."`
+	Detach   bool           `short:"d" help:"Print the command's handle once it has started, and end: see \"attach\", \"logs\", \"ps\" and \"wait-exec\". Its standard input is empty; with -i it stays open, and with -t it is a terminal."`
+	Resume   bool           `help:"Survive lost connections: connect again and go on at the byte at which the output was interrupted. Standard input is not read."`
+	Ring     size           `placeholder:"SIZE" help:"With --detach or --resume: how much of each output the guest keeps, up to 16M. Default: 256K, or 1M with --resume."`
 
 	sizes io.Reader // of --resize-fd; nil: there are none
 
@@ -197,7 +200,7 @@ func (c *clientCommand) Run(k *kong.Context, line commandLine) error {
 	}
 	signals := catchSignals()
 	defer signal.Stop(signals)
-	var conn *client.Client
+	var conn connection
 	err = untilSignal(signals, func(ctx context.Context) (err error) {
 		conn, err = c.connect(ctx, url)
 		return err
@@ -236,6 +239,18 @@ func (c *clientCommand) check(k *kong.Context) (url string, err error) {
 	if c.Wait < 0 {
 		return "", misuse("--wait %v is negative", c.Wait)
 	}
+	switch {
+	case c.Detach && c.Resume:
+		return "", misuse("--detach and --resume are mutually exclusive")
+	case c.Resume && c.TTY:
+		return "", misuse("--resume with -t: a terminal cannot be resumed; use --detach and \"attach\"")
+	case c.Ring != 0 && !c.Detach && !c.Resume:
+		return "", misuse("--ring needs --detach or --resume")
+	case c.Ring > client.MaxRing:
+		return "", misuse("--ring %d: want at most %d bytes", c.Ring, client.MaxRing)
+	case c.Detach && c.ResizeFD != nil:
+		return "", misuse("--resize-fd with --detach: resize it by \"attach\"")
+	}
 	if c.sizes, err = c.sizeFlags.open(c.TTY); err != nil {
 		return "", err
 	}
@@ -243,11 +258,37 @@ func (c *clientCommand) check(k *kong.Context) (url string, err error) {
 	return url, err
 }
 
-func (c *clientCommand) connect(ctx context.Context, url string) (*client.Client, error) {
-	if c.Wait > 0 {
-		return c.dialWaiting(ctx, url, c.Wait)
+// A connection is a Client, and with --resume the pool that it is of.
+type connection struct {
+	*client.Client
+	pool *client.Pool
+}
+
+// Close ends the connection.
+func (c connection) Close() error {
+	if c.pool != nil {
+		return c.pool.Close()
 	}
-	return c.dial(ctx, url)
+	return c.Client.Close()
+}
+
+func (c *clientCommand) connect(ctx context.Context, url string) (connection, error) {
+	dial := c.dial
+	if c.Wait > 0 {
+		dial = func(ctx context.Context, url string) (*client.Client, error) { return c.dialWaiting(ctx, url, c.Wait) }
+	}
+	conn, err := dial(ctx, url)
+	if err != nil || !c.Resume {
+		return connection{Client: conn}, err
+	}
+	if err := conn.Close(); err != nil {
+		return connection{}, err
+	}
+	pool := client.NewPool(client.PoolConfig{DialTimeout: c.ConnectTimeout, Protocol: c.protocol()})
+	if conn, err = pool.Get(ctx, url); err != nil {
+		return connection{}, errors.Join(err, pool.Close())
+	}
+	return connection{conn, pool}, nil
 }
 
 // linger is the library's: 0 is the agent's own choice.
@@ -262,13 +303,17 @@ func (c *clientCommand) linger() time.Duration {
 	}
 }
 
-func (c *clientCommand) exec(signals chan os.Signal, conn *client.Client, report *statusReport) (*client.ProcessState, error) {
+func (c *clientCommand) exec(signals chan os.Signal, conn connection, report *statusReport) (*client.ProcessState, error) {
 	ctx, end := context.WithCancel(context.Background())
 	defer end()
 	cmd := conn.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
 	cmd.Env, cmd.ClearEnv, cmd.Dir, cmd.User = c.Env, c.ClearEnv, c.Dir, c.User
 	cmd.Timeout, cmd.Keep, cmd.Limits = c.Timeout, c.Keep, c.limits()
 	cmd.Linger, cmd.Verbatim = c.linger(), c.Verbatim
+	cmd.Outlive = client.Outlive{Detach: c.Detach, Resume: c.Resume, Ring: int(c.Ring)}
+	if c.Detach {
+		return nil, c.detach(signals, cmd, end, report, conn.Protocol())
+	}
 	l := &leaver{conn: conn, cancel: end, left: make(chan struct{})}
 	cmd.Stdin, cmd.Stdout = c.stdin(), &consumer{to: os.Stdout, busy: &l.busy}
 	if c.Timeout > 0 {
@@ -293,6 +338,28 @@ func (c *clientCommand) exec(signals chan os.Signal, conn *client.Client, report
 		fmt.Fprintln(os.Stderr, "cocoon-agent: command killed: memory limit exceeded (out of memory)")
 	}
 	return cmd.ProcessState, err
+}
+
+// detach starts cmd, prints its handle, and leaves it. A signal that comes before ends the
+// start.
+func (c *clientCommand) detach(signals chan os.Signal, cmd *client.Cmd, end func(), report *statusReport, p client.Protocol) error {
+	if c.TTY {
+		cmd.TTY = openLocalTerminal().tty()
+		c.set(cmd.TTY)
+	}
+	if c.Stdin && !c.TTY {
+		if _, err := cmd.StdinPipe(); err != nil { // which ends with the connection, and the input stays open
+			return err
+		}
+	}
+	r := relaySignals(signals, cmd, end, func(cmd *client.Cmd) { report.started(cmd, p) }, true)
+	defer r.close()
+	go r.run() // stopped by close
+	if err := r.start(); err != nil {
+		return err
+	}
+	_, err := fmt.Printf("%x\n", cmd.Handle())
+	return err
 }
 
 // runRelayed runs cmd, and passes signals on to it.
@@ -326,7 +393,7 @@ const timeoutSlack = 10 * time.Second
 
 // A leaver ends a command, or the program's connection to it.
 type leaver struct {
-	conn   *client.Client
+	conn   io.Closer
 	cancel context.CancelFunc // has the agent end the command
 	timer  *time.Timer        // of limit; nil: there is none
 	busy   atomic.Int32       // calls of Write to our output under way
@@ -386,7 +453,7 @@ func (c *consumer) Write(p []byte) (int, error) {
 // stdin is nil if there is nothing to read from: the descriptor is closed or, as nohup(1)
 // has it, open for writing only.
 func (c *clientCommand) stdin() io.Reader {
-	if c.NoStdin || slices.Contains(c.EnvFile, stdinName) || !canReadStdin() {
+	if c.NoStdin || c.Resume || slices.Contains(c.EnvFile, stdinName) || !canReadStdin() {
 		return nil
 	}
 	return os.Stdin

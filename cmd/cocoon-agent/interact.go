@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync/atomic"
 
@@ -14,7 +15,7 @@ var errLeft = errors.New("left the session")
 
 // interact runs cmd in a terminal that is tied to ours. end ends the command and
 // does not wait for it.
-func (c *clientCommand) interact(signals chan os.Signal, conn *client.Client, cmd *client.Cmd, end func(), started func(*client.Cmd)) error {
+func (c *clientCommand) interact(signals chan os.Signal, conn io.Closer, cmd *client.Cmd, end func(), started func(*client.Cmd)) error {
 	local := openLocalTerminal()
 	defer local.restore()
 	changes, stopChanges := sizeChanges()

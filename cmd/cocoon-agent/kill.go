@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -16,9 +15,10 @@ type killCommand struct {
 	targetFlags
 
 	Force   bool          `short:"f" help:"Send SIGKILL immediately."`
+	Signal  string        `short:"s" placeholder:"SIGNAL" help:"Send this signal only, by name or number: to the foreground job of the command's terminal, or without one to each of its processes."`
 	Timeout time.Duration `short:"W" default:"10s" help:"Time limit for each answer."`
 
-	Handles []string `arg:"" name:"handle" help:"Handle of a command, as printed by \"execs\"."`
+	Handles []string `arg:"" name:"handle" help:"Handle of a command, as printed by \"ps\"."`
 }
 
 // Help is what --help says besides the flags.
@@ -32,7 +32,8 @@ agent answers before the command has ended. Exit status:
   2  invalid command line
 
   cocoon-agent kill --cid 3 4f1d00c5a3be9f0e6d2b7a8190cc3e5d
-  cocoon-agent kill --cid 3 --force $(cocoon-agent execs --json --cid 3 | jq -r '.execs[].handle')`
+  cocoon-agent kill --cid 3 -s HUP 4f1d00c5a3be9f0e6d2b7a8190cc3e5d
+  cocoon-agent kill --cid 3 --force $(cocoon-agent ps --json --cid 3 | jq -r '.execs[].handle')`
 }
 
 // handleSize is the length of a handle, in bytes.
@@ -43,29 +44,41 @@ var errTold = errors.New("")
 
 // Run kills each.
 func (c *killCommand) Run(k *kong.Context) error {
-	if c.Timeout <= 0 {
-		return misuse("--timeout %v: want more than 0", c.Timeout)
+	if c.Force && c.Signal != "" {
+		return misuse("--force and --signal are mutually exclusive")
+	}
+	return forEachHandle(k, &c.targetFlags, c.Timeout, c.Handles, c.kill)
+}
+
+// forEachHandle calls do with a connection and each handle. Standard error has a line for each
+// that fails.
+func forEachHandle(
+	k *kong.Context, target *targetFlags, timeout time.Duration, texts []string,
+	do func(context.Context, *client.Client, []byte) error,
+) error {
+	if timeout <= 0 {
+		return misuse("--timeout %v: want more than 0", timeout)
 	}
 	var handles [][]byte
-	for _, text := range c.Handles {
-		handle, err := hex.DecodeString(text)
-		if err != nil || len(handle) != handleSize {
-			return misuse("handle %q: want %d hexadecimal digits, as printed by execs", text, 2*handleSize)
+	for _, text := range texts {
+		handle, err := parseHandle(text)
+		if err != nil {
+			return err
 		}
 		handles = append(handles, handle)
 	}
-	url, err := c.url(k)
+	url, err := target.url(k)
 	if err != nil {
 		return err
 	}
-	conn, err := c.dial(context.Background(), url)
+	conn, err := target.dial(context.Background(), url)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	failed := false
 	for _, handle := range handles {
-		if err := c.kill(conn, handle); err != nil {
+		if err := inTime(timeout, func(ctx context.Context) error { return do(ctx, conn, handle) }); err != nil {
 			failed = true
 			fmt.Fprintln(k.Stderr, printable(fmt.Sprintf("cocoon-agent: %s: %x: %v", url, handle, err)))
 		}
@@ -76,15 +89,23 @@ func (c *killCommand) Run(k *kong.Context) error {
 	return nil
 }
 
-func (c *killCommand) kill(conn *client.Client, handle []byte) error {
-	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
+// inTime calls do with a context that ends after a time.
+func inTime(timeout time.Duration, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	err := conn.KillExec(ctx, handle, c.Force)
+	err := do(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("no answer within %v: the command may or may not have been killed", c.Timeout)
+		return fmt.Errorf("no answer within %v: it may or may not have been done", timeout)
 	}
 	if remote, ok := errors.AsType[*client.RemoteError](err); ok {
 		return remote // without what errors.Is is told
 	}
 	return err
+}
+
+func (c *killCommand) kill(ctx context.Context, conn *client.Client, handle []byte) error {
+	if c.Signal != "" {
+		return conn.SignalExec(ctx, handle, client.SignalName(c.Signal))
+	}
+	return conn.KillExec(ctx, handle, c.Force)
 }

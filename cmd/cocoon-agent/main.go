@@ -17,15 +17,19 @@ import (
 
 // grammar is the command line.
 type grammar struct {
-	Serve   serveCommand   `cmd:"" help:"Run the agent, in the guest."`
-	Client  clientCommand  `cmd:"" aliases:"exec" help:"Run a command in a guest."`
-	Wait    waitCommand    `cmd:"" help:"Wait until an agent is ready."`
-	Ping    pingCommand    `cmd:"" help:"Measure the round-trip time to an agent."`
-	Info    infoCommand    `cmd:"" help:"Print information about an agent and its guest."`
-	Execs   execsCommand   `cmd:"" help:"List the commands running in a guest."`
-	Kill    killCommand    `cmd:"" help:"Terminate commands in a guest."`
-	Reseed  reseedCommand  `cmd:"" help:"Reseed random numbers and change identity, after a snapshot restore."`
-	Version versionCommand `cmd:"" help:"Print the version, revision and protocol versions."`
+	Serve   serveCommand    `cmd:"" help:"Run the agent, in the guest."`
+	Client  clientCommand   `cmd:"" aliases:"exec" help:"Run a command in a guest."`
+	Wait    waitCommand     `cmd:"" help:"Wait until an agent is ready."`
+	Ping    pingCommand     `cmd:"" help:"Measure the round-trip time to an agent."`
+	Info    infoCommand     `cmd:"" help:"Print information about an agent and its guest."`
+	PS      psCommand       `cmd:"" name:"ps" aliases:"execs" help:"List the commands in a guest."`
+	Attach  attachCommand   `cmd:"" help:"Connect to a command that was started by \"client --detach\"."`
+	Logs    logsCommand     `cmd:"" help:"Print the output of a command that was started by \"client --detach\"."`
+	WaitX   waitExecCommand `cmd:"" name:"wait-exec" help:"Wait until a command that was started by \"client --detach\" has ended."`
+	Kill    killCommand     `cmd:"" help:"Terminate or signal commands in a guest."`
+	Release releaseCommand  `cmd:"" help:"Remove the records of commands that have ended from a guest."`
+	Reseed  reseedCommand   `cmd:"" help:"Reseed random numbers and change identity, after a snapshot restore."`
+	Version versionCommand  `cmd:"" help:"Print the version, revision and protocol versions."`
 }
 
 const description = `Run commands in a microVM from its host, over virtio-vsock.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/cocoonstack/cocoon-agent/internal/job"
 	"github.com/cocoonstack/cocoon-agent/internal/local"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
@@ -23,6 +24,8 @@ type quotaFlags struct {
 	MaxExecs             count `group:"Limits:" default:"4096" help:"Maximum number of running commands. (${default})" placeholder:"N"`
 	MaxConnectionExecs   count `group:"Limits:" default:"2048" help:"Maximum number of running commands per connection. (${default})" placeholder:"N"`
 	MaxKept              count `group:"Limits:" placeholder:"N" help:"Maximum number of commands that outlive their connection (client --keep). (1024, at most half of --max-execs)"`
+	MaxRingMemory        size  `group:"Limits:" default:"32M" help:"Maximum memory for output that the agent keeps of detached commands (client --detach, --resume), 8K or more for each. (${default})" placeholder:"SIZE"`
+	MaxRecords           count `group:"Limits:" default:"4096" help:"Maximum number of detached commands that have ended of which the agent keeps the exit status and the output. (${default})" placeholder:"N"`
 	MaxStreams           count `group:"Limits:" default:"16384" help:"Maximum number of open streams. A command has up to three. (${default})" placeholder:"N"`
 	MaxConnectionStreams count `group:"Limits:" default:"8192" help:"Maximum number of open streams per connection. (${default})" placeholder:"N"`
 	MaxMessage           size  `group:"Limits:" default:"4M" help:"Maximum size of a request (arguments and environment), from 4K to 4M. (${default})" placeholder:"SIZE"`
@@ -34,7 +37,7 @@ func (f *quotaFlags) quotas() (session.Quotas, error) {
 	for name, n := range map[string]uint64{
 		"--max-connections": uint64(f.MaxConnections), "--max-execs": uint64(f.MaxExecs),
 		"--max-connection-execs": uint64(f.MaxConnectionExecs), "--max-streams": uint64(f.MaxStreams),
-		"--max-connection-streams": uint64(f.MaxConnectionStreams), "--max-kept": uint64(f.MaxKept),
+		"--max-connection-streams": uint64(f.MaxConnectionStreams), "--max-kept": uint64(f.MaxKept), "--max-records": uint64(f.MaxRecords),
 	} {
 		if n > math.MaxInt32 {
 			return session.Quotas{}, fmt.Errorf("%s %d: want at most %d", name, n, math.MaxInt32)
@@ -48,7 +51,11 @@ func (f *quotaFlags) quotas() (session.Quotas, error) {
 			return session.Quotas{}, fmt.Errorf("%s %d: want %d bytes or more", name, n, mux.MinInput)
 		}
 	}
+	if f.MaxRingMemory < 8<<10 || f.MaxRingMemory > math.MaxInt64/2 {
+		return session.Quotas{}, fmt.Errorf("--max-ring-memory %d: want 8192 bytes or more", f.MaxRingMemory)
+	}
 	return session.Quotas{
+		Keeping:     job.Limits{Rings: int(f.MaxRingMemory), Records: int(f.MaxRecords)},
 		Connections: int(f.MaxConnections),
 		Execs:       int(f.MaxConnectionExecs), AllExecs: int(f.MaxExecs), Kept: int(f.MaxKept),
 		Message: int(f.MaxMessage),

@@ -72,6 +72,9 @@ func statusOf(err error) (status int, line string) {
 	if early, ok := errors.AsType[*interruptedError](err); ok {
 		return 128 + int(early.sig), err.Error()
 	}
+	if is[*expiredError](err) {
+		return statusTimeout, err.Error()
+	}
 	status = statusTransport
 	if remote, ok := errors.AsType[*client.RemoteError](err); ok {
 		switch remote.Kind {

@@ -89,6 +89,7 @@ type State struct {
 	Running time.Duration // since it was made
 
 	Detached       bool
+	Input          bool    // its stdin is there and has not ended
 	Oldest, Newest Offsets // see [Job.Kept]
 	Exit           *Exit   // nil: it has not ended
 }

@@ -168,6 +168,9 @@ func (c *conn) carriedOutFor(m wire.Message, err error, always bool) error {
 		switch m := m.(type) {
 		case *wire.Signal:
 			record = record.Uint64("exec", m.Exec).Str("signal", clip(m.Signal))
+			if len(m.Handle) > 0 {
+				record = record.Hex("handle", m.Handle)
+			}
 		case *wire.Resize:
 			record = record.Uint64("exec", m.Exec).Uint16("rows", m.Rows).Uint16("cols", m.Cols)
 		case *wire.Kill:

@@ -32,7 +32,15 @@ func (c *conn) exec(m *wire.Exec, cost int) error {
 }
 
 func (c *conn) signal(m *wire.Signal, sig proc.Signal) error {
-	return c.withProcess(m, m.Exec, proc.SignalWaits(sig), func(p *proc.Process) error { return p.Signal(sig) })
+	do := func(p *proc.Process) error { return p.Signal(sig) }
+	if len(m.Handle) == 0 {
+		return c.withProcess(m, m.Exec, proc.SignalWaits(sig), do)
+	}
+	j, err := c.server.jobs.Find(job.Handle(m.Handle), c.peer.Class)
+	if err != nil {
+		return c.carriedOut(m, err)
+	}
+	return c.withJob(m, j, proc.SignalWaits(sig), do)
 }
 
 func (c *conn) resize(m *wire.Resize) error {
@@ -52,12 +60,17 @@ func (c *conn) withProcess(m wire.Message, exec uint64, slow bool, do func(*proc
 	if j == nil {
 		return c.carriedOut(m, fmt.Errorf("%w: %d is a forward, not an exec", errBadRequest, exec))
 	}
+	return c.withJob(m, j, slow, do)
+}
+
+// withJob is withProcess for an exec that has been found.
+func (c *conn) withJob(m wire.Message, j *job.Job, slow bool, do func(*proc.Process) error) error {
 	if j.Crowded() {
 		return c.carriedOut(m, errCrowded)
 	}
 	j.WhenStarted(func(p *proc.Process) {
 		if p == nil {
-			_ = c.carriedOut(m, fmt.Errorf("%w: exec %d has not started", job.ErrNotFound, exec))
+			_ = c.carriedOut(m, fmt.Errorf("%w: the exec has not started", job.ErrNotFound))
 			return
 		}
 		// A host that does not read the answer is told by dispatch.
@@ -136,7 +149,7 @@ func stateOf(j job.State) wire.ExecState {
 		Keep: j.Keep, Connected: j.Watched,
 		RunningMS: uint64(j.Running.Milliseconds()),
 
-		Detached:     j.Detached,
+		Detached: j.Detached, Input: j.Input,
 		StdoutOldest: j.Oldest.Stdout, StderrOldest: j.Oldest.Stderr,
 		StdoutBytes: j.Newest.Stdout, StderrBytes: j.Newest.Stderr,
 	}

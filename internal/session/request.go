@@ -63,7 +63,9 @@ func (c *conn) prepare(m wire.Message) (request, error) {
 		r.do = c.releasing(func() error { return c.forward(m, r.to) })
 	case *wire.Signal:
 		sig, invalid := proc.ParseSignal(m.Signal)
-		err = invalid
+		if err = invalid; err == nil && len(m.Handle) > 0 {
+			err = checkNamed("signal", m.Exec, m.Handle)
+		}
 		r.do = c.releasing(func() error { return c.signal(m, sig) })
 	case *wire.Resize:
 		err = checkResize(m)
@@ -200,14 +202,18 @@ func checkResize(m *wire.Resize) error {
 }
 
 func checkKill(m *wire.Kill) error {
-	switch {
-	case len(m.Handle) == 0:
+	if len(m.Handle) == 0 {
 		return nil
-	case m.Exec != 0:
-		return fmt.Errorf("%w: kill with both exec and handle: want one", errBadRequest)
-	default:
-		return checkHandle(m.Handle)
 	}
+	return checkNamed("kill", m.Exec, m.Handle)
+}
+
+// checkNamed checks a request about the exec that a handle names.
+func checkNamed(verb string, exec uint64, handle []byte) error {
+	if exec != 0 {
+		return fmt.Errorf("%w: %s with both exec and handle: want one", errBadRequest, verb)
+	}
+	return checkHandle(handle)
 }
 
 func checkReseed(m *wire.Reseed) error {

@@ -32,6 +32,7 @@ type ExecState struct {
 	// Of an exec with Detach: the offsets of the oldest output that is kept, and how many
 	// bytes of output there have been.
 	Detached                   bool
+	Input                      bool // an [Attach] may write its stdin, which has not ended
 	StdoutOldest, StderrOldest uint64
 	StdoutBytes, StderrBytes   uint64
 
@@ -54,6 +55,7 @@ func (e *ExecState) fields(f *fields) {
 	flag(f, "connected", &e.Connected)
 	natural(f, "running_ms", &e.RunningMS, always)
 	flag(f, "detached", &e.Detached)
+	flag(f, "input", &e.Input)
 	natural(f, "stdout_oldest", &e.StdoutOldest, filled)
 	natural(f, "stderr_oldest", &e.StderrOldest, filled)
 	natural(f, "stdout_bytes", &e.StdoutBytes, filled)

@@ -99,6 +99,7 @@ func goldenRequests() []goldenMessage {
 		{name: "resize-pixels", about: "resize to 30 rows of 90, 900 by 600 pixels", message: &wire.Resize{
 			Head: head(21), Exec: 1, Rows: 30, Cols: 90, WidthPX: 900, HeightPX: 600,
 		}},
+		{name: "signal-handle", about: "signal to an exec of another connection, by its handle", message: &wire.Signal{Head: head(13), Signal: "HUP", Handle: handle()}},
 		{name: "kill", about: "kill: SIGTERM, and SIGKILL after a grace", message: &wire.Kill{Head: head(12), Exec: 1}},
 		{name: "kill-force", about: "kill: SIGKILL at once", message: &wire.Kill{Head: head(13), Exec: 1, Force: true}},
 		{name: "kill-handle", about: "kill of an exec of another connection, by its handle", message: &wire.Kill{Head: head(13), Handle: handle()}},
@@ -234,7 +235,7 @@ func goldenEvents() []goldenMessage {
 		{name: "done-execs-kept", about: "done of execs: a detached one that runs, and two that have ended", message: &wire.Done{
 			Head: head(20), Execs: &wire.ExecList{
 				Running: []wire.ExecState{{
-					Handle: handle(), PID: 90, Command: "make", Keep: true, RunningMS: 7, Detached: true,
+					Handle: handle(), PID: 90, Command: "make", Keep: true, RunningMS: 7, Detached: true, Input: true,
 					StdoutOldest: 4096, StdoutBytes: 300_000, StderrOldest: 1, StderrBytes: 5,
 				}},
 				Ended: []wire.ExecState{

@@ -5,6 +5,9 @@ type Signal struct {
 	Head
 	Exec   uint64 // the id of the exec
 	Signal string // a name such as TERM or SIGTERM, or a number
+
+	// Handle names an exec of any connection, as that of [Kill] does.
+	Handle []byte
 }
 
 func (*Signal) kind() Type { return TypeSignal }
@@ -13,6 +16,7 @@ func (m *Signal) fields(f *fields) {
 	m.Head.fields(f)
 	natural(f, "exec", &m.Exec, always)
 	text(f, "signal", &m.Signal, always)
+	octets(f, "handle", &m.Handle, filled)
 }
 
 // Resize changes the size of the terminal of a running process, whose
