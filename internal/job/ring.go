@@ -245,14 +245,22 @@ func (r *ring) redrawer(how Redraw) (d *reader, before []byte, nudge bool) {
 	r.readers++
 	d = &reader{ring: r, begin: r.newest, at: r.newest}
 	const clear = "\x1b[H\x1b[2J"
-	const enter = "\x1b[?1049h"
-	if how == RedrawWinch || how == RedrawAuto && r.screen.Alternate() {
-		if r.screen.Alternate() {
-			before = append(before, enter...)
-		}
-		before = append(before, clear...)
-		return d, append(before, r.screen.Modes()...), true
+	winch := how == RedrawWinch || how == RedrawAuto && r.screen.Alternate()
+	if !winch || r.screen.Alternate() { // the main screen comes back when the program ends
+		before = r.mainLocked()
 	}
+	if r.screen.Alternate() {
+		before = append(before, "\x1b[?1049h"...)
+	}
+	if winch {
+		before = append(before, clear...)
+	}
+	return d, append(before, r.screen.Modes()...), winch
+}
+
+// mainLocked returns the end of the output that went to the main screen, from the beginning
+// of a line on.
+func (r *ring) mainLocked() (output []byte) {
 	from := max(r.oldest, r.newest-min(r.newest, maxReplay))
 	if from > 0 {
 		from = r.nextLineLocked(from)
@@ -260,14 +268,11 @@ func (r *ring) redrawer(how Redraw) (d *reader, before []byte, nudge bool) {
 	r.screen.OnMain(from, r.newest, func(from, to uint64) {
 		for from < to {
 			part := r.partLocked(from, to)
-			before = append(before, part...)
+			output = append(output, part...)
 			from += uint64(len(part))
 		}
 	})
-	if r.screen.Alternate() {
-		before = append(before, enter...)
-	}
-	return d, append(before, r.screen.Modes()...), false
+	return output
 }
 
 // nextLineLocked returns the offset of the first line that begins after from, or the end.
