@@ -93,8 +93,8 @@ func (e *timeoutError) Error() string { return fmt.Sprintf("no answer within %v"
 func (e *timeoutError) Unwrap() error { return e.err }
 
 // A MaybeStartedError says that the connection ended, or the caller's context,
-// after an exec may have reached the agent and before the agent said whether
-// it has started. The library never tries such an exec again.
+// after the request for a command may have reached the agent, and before the agent said
+// whether it has started. The library never tries such a command again.
 type MaybeStartedError struct {
 	Err error
 }

@@ -60,11 +60,11 @@ type AgentInfo struct {
 
 	StdinBytes uint64 // that commands were given, of inputs that have ended
 
-	// Bytes that hosts have taken, of execs that have ended.
+	// Bytes that hosts have taken, of commands that have ended.
 	StdoutBytes uint64
 	StderrBytes uint64
 
-	CgroupsKept uint64 // of execs that have ended: something that they left is in them
+	CgroupsKept uint64 // of commands that have ended: something that they left is in them
 }
 
 // Info asks the agent about itself and its guest. From an agent that speaks protocol

@@ -6,8 +6,8 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 )
 
-// maxUnanswered is how many execs and forwards that were given up may still be
-// unanswered. It is as many execs as an agent runs for one connection by default.
+// maxUnanswered is how many commands and guest connections that were given up may still be
+// unanswered. It is as many commands as an agent runs for one connection by default.
 const maxUnanswered = 2048
 
 // drop gives up a call that was not sent: the agent knows nothing of its streams.

@@ -70,7 +70,7 @@ func (c *children) sweep(now bool) (found bool) {
 		if _, known := c.main[pid]; known {
 			continue
 		}
-		// The agent's other children are in its own session, and no process of an exec
+		// The agent's other children are in its own session, and no other process
 		// is.
 		s, err := readStat(pid)
 		if err != nil || !s.zombie || s.session == session {

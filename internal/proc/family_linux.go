@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// A family finds an exec's processes without a cgroup: the main process's
+// A family finds the processes of a tree without a cgroup: the main process's
 // process group and session, whatever descends from a member by living
 // parents, and whatever it has found before. A process that made itself a
 // session of its own, and whose parent died, before the family was first looked

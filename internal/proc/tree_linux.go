@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A tree finds everything that an exec has started. A cgroup alone would miss
+// A tree finds everything that a process has started. A cgroup alone would miss
 // what has been moved to another, as login sessions are. Zombies do not count.
 type tree struct {
 	main   *Process

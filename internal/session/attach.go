@@ -322,7 +322,7 @@ func (c *conn) acked(m *wire.Acked) {
 	}
 }
 
-// leave ends what carries output to the host. The command goes on.
+// leave ends what carries output to the host. The exec goes on.
 func (c *conn) leave(m *wire.Leave) error {
 	w, err := c.find(m.Exec)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// How much of a command the log has.
+// How much of an exec's arguments the log has.
 const (
 	loggedArgs     = 64 // if it is to have them at all
 	loggedArgBytes = 256
@@ -110,7 +110,7 @@ func namesOf(env []string) []string {
 	return names
 }
 
-// arguments adds a command's arguments to a record, if the operator wants that.
+// arguments adds an exec's arguments to a record, if the operator wants that.
 func (s *Server) arguments(e *zerolog.Event, m *wire.Exec) *zerolog.Event {
 	if !s.LogArgs {
 		return e

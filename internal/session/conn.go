@@ -25,7 +25,7 @@ import (
 )
 
 // A caller is who is at the other end of a connection, with the loggers that name them.
-// It outlives the connection, since commands may.
+// It outlives the connection, since execs may.
 type caller struct {
 	peer  Peer
 	log   zerolog.Logger
@@ -292,7 +292,7 @@ func (s soon) Write(p []byte) (int, error) { return s.WriteSoon(p) }
 // answer queues m for the host.
 func (c *conn) answer(m wire.Message) error { return c.replies.put(m) }
 
-// end alone takes a connection down. It ends its commands or leaves them alone by their
+// end alone takes a connection down. It ends its execs or leaves them alone by their
 // rule, tells the host, stops the bytes in both directions, and waits for all that is
 // the connection's. Nothing before the wait depends on the host.
 func (c *conn) end(cause error) {

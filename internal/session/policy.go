@@ -34,8 +34,8 @@ type Policy struct {
 	// and the answers say why. nil: nothing is.
 	Invalid error
 
-	// User is whom commands run as whose request names nobody, and whom forwards
-	// are made as. "": the agent's own user. An exec may name another.
+	// User is the user of forwards, and of execs whose request names nobody. "": the
+	// agent's own user. An exec may name another.
 	User string
 }
 

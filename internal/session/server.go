@@ -60,7 +60,7 @@ type Config struct {
 	Quotas   Quotas
 	Ceilings Ceilings
 	Policy   Policy
-	LogArgs  bool // the audit log has the arguments of commands
+	LogArgs  bool // the audit log has the arguments of execs
 
 	DisableV1 bool // hosts that speak protocol version 1 are refused
 }

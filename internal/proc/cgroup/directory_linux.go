@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A directory is where one agent has the cgroups of its execs. It is locked, by
+// A directory is where one agent has the cgroups of its processes. It is locked, by
 // flock(2), for as long as the agent lives: that tells it from one that an agent
 // which was killed has left. The pid in its name would not do: another process may
 // have that by now, and every agent that is process 1 of a PID namespace has it.
@@ -22,7 +22,7 @@ type directory struct {
 
 const (
 	directoryPrefix = "cocoon-agent."
-	limitsSuffix    = "-limits" // of the directory beside it, for execs that have limits
+	limitsSuffix    = "-limits" // of the directory beside it, for processes that have limits
 )
 
 // makeDirectory makes one below parent.

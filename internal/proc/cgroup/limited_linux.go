@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limited makes the cgroups of execs that have limits. They have a directory of
+// limited makes the cgroups of processes that have limits. They have a directory of
 // their own, beside that of the others: its controllers cost the others nothing.
 //
 // Controllers, once enabled, stay so: another agent may have come to use them.
 type limited struct {
 	home
-	path string // of the directory, which the first exec with a limit makes
+	path string // of the directory, which the first process with a limit makes
 	made atomic.Int64
 }
 
@@ -44,7 +44,7 @@ func (l *limited) take(limits Limits) (*Group, error) {
 }
 
 // prepare has home and directory hand on what the settings need. Any number of
-// execs may do so at once.
+// starts may do so at once.
 func (l *limited) prepare(settings []setting) error {
 	for _, s := range settings {
 		if err := enable(l.dir, s.controller); err != nil {

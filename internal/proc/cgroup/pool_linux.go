@@ -38,7 +38,7 @@ const (
 // A goroutine, the keeper, makes and removes them. No process waits for that.
 type pool struct {
 	directory directory
-	limited   *limited // makes those of execs with limits
+	limited   *limited // makes those of processes with limits
 
 	full     func(left int)
 	tellFull sync.Once
