@@ -24,7 +24,7 @@ type outputFlags struct {
 	From string `default:"oldest" placeholder:"OFFSET" help:"Begin with byte OFFSET of each output, or its end if there are fewer, with the oldest output that the guest keeps (oldest), or with what the command writes next (now). Default: oldest."`
 }
 
-// position returns where the output begins.
+// position returns the position at which the output begins.
 func (f *outputFlags) position() (p client.Position, err error) {
 	switch f.From {
 	case "oldest":
@@ -77,7 +77,7 @@ type attachCommand struct {
 
 	NoStdin bool   `short:"n" help:"Do not read standard input; somebody else may write the command's."`
 	Escape  string `default:"~" placeholder:"CHAR" help:"Escape character, if the command has a terminal. CHAR and a dot, typed at the start of a line, detach. One character, ^X for a control character, or none. Default: ~."`
-	Redraw  string `default:"auto" enum:"auto,replay,winch,none" placeholder:"HOW" help:"If the command has a terminal, how to restore its screen: replay repeats the last output; winch changes the window size, so that a full-screen program draws; auto decides by the program; none begins at --from. Default: auto."`
+	Redraw  string `default:"auto" enum:"auto,replay,winch,none" placeholder:"HOW" help:"If the command has a terminal, how to restore its screen. Replay: repeat the last output. Winch: change the window size, so that a full-screen program draws. Auto: decide by the program. None: begin at --from. Default: auto."`
 
 	Handle string `arg:"" help:"Handle of a command started by \"client --detach\", as printed by it and \"ps\"."`
 }

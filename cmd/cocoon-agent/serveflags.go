@@ -25,7 +25,7 @@ type quotaFlags struct {
 	MaxConnectionExecs   count `group:"Limits:" default:"2048" help:"Maximum number of running commands per connection. (${default})" placeholder:"N"`
 	MaxKept              count `group:"Limits:" placeholder:"N" help:"Maximum number of commands that outlive their connection (client --keep). (1024, at most half of --max-execs)"`
 	MaxRingMemory        size  `group:"Limits:" default:"32M" help:"Maximum memory for output that the agent keeps of detached commands (client --detach, --resume), 8K or more for each. (${default})" placeholder:"SIZE"`
-	MaxRecords           count `group:"Limits:" default:"4096" help:"Maximum number of detached commands that have ended of which the agent keeps the exit status and the output. (${default})" placeholder:"N"`
+	MaxRecords           count `group:"Limits:" default:"4096" help:"Maximum number of ended detached commands whose exit status and output the agent keeps. (${default})" placeholder:"N"`
 	MaxStreams           count `group:"Limits:" default:"16384" help:"Maximum number of open streams. A command has up to three. (${default})" placeholder:"N"`
 	MaxConnectionStreams count `group:"Limits:" default:"8192" help:"Maximum number of open streams per connection. (${default})" placeholder:"N"`
 	MaxMessage           size  `group:"Limits:" default:"4M" help:"Maximum size of a request (arguments and environment), from 4K to 4M. (${default})" placeholder:"SIZE"`

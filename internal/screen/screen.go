@@ -235,9 +235,9 @@ func numbers(p []byte) []int {
 // be seen.
 var byDefault = []int{7, 25}
 
-// restored are the private modes that are restored, but for those of the alternate screen:
-// keys of the cursor, reverse video, origin, wrapping, the cursor's blinking and visibility, the
-// mouse, focus, scrolling by wheel, and marks around pasted text.
+// restored are the private modes that are restored, but for those of the alternate screen. They
+// are keys of the cursor, reverse video, origin, wrapping, the cursor's blinking and visibility,
+// the mouse, focus, scrolling by wheel, and marks around pasted text.
 var restored = []int{1, 5, 6, 7, 9, 12, 25, 45, 66, 1000, 1002, 1003, 1004, 1005, 1006, 1007, 1015, 1016, 2004}
 
 func (t *Tracker) setPrivate(n int, set bool) {
