@@ -11,8 +11,9 @@ import (
 // AttachToContainer connects kubectl attach to the VM's console, if the [Target] has
 // one: bytes both ways, until the console or the caller ends. The end of the caller's
 // input does not end the console's. A console has no size. The error is nil when the
-// console has ended. Otherwise it is the Resolver's, the console's, [ErrShutdown], or
-// says that the VM has no console or that the caller has gone.
+// console has ended. Other errors are the Resolver's, the console's, those of
+// [Target.Attach] and the Fallback, and [ErrShutdown], or say that the VM has no
+// console or that the caller has gone.
 func (p *Pods) AttachToContainer(ctx context.Context, namespace, pod, container string, attach api.AttachIO) error {
 	ctx, done, err := p.calls.begin(ctx)
 	if err != nil {

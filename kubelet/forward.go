@@ -13,9 +13,9 @@ import (
 // PortForward connects stream, which is one connection of kubectl port-forward, to a
 // port of the guest's loopback interface: bytes both ways, and the end of each way by
 // itself. It returns when both have ended, or one has failed. When the caller goes, so
-// does the connection in the guest. The error is the Resolver's, the pool's, a
-// [*client.RemoteError] if the guest refuses the port or breaks the connection off, or
-// [ErrShutdown].
+// does the connection in the guest, and the error says that the caller has gone. Other
+// errors are the Resolver's, the pool's, the Fallback's, [ErrShutdown], or a
+// [*client.RemoteError]: the guest refuses the port, or breaks the connection off.
 func (p *Pods) PortForward(ctx context.Context, namespace, pod string, port int32, stream io.ReadWriteCloser) error {
 	ctx, done, err := p.calls.begin(ctx)
 	if err != nil {

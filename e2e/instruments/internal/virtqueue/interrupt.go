@@ -37,10 +37,10 @@ func (q *Queue) needSignalLocked() bool {
 	q.signalled, q.unsignalled = q.nextUsed, 0
 	fence()
 	if q.eventIndex { // vring_need_event of virtio 1.2, section 2.7.7.2
-		behind := q.nextUsed - *q.usedEvent() - 1
+		behind := q.nextUsed - *q.usedEventLocked() - 1
 		return behind < q.nextUsed-old
 	}
-	return q.availFlags()&availNoInterrupt == 0
+	return q.availFlagsLocked()&availNoInterrupt == 0
 }
 
 // interruptLocked writes to the call descriptor: User-Mode Linux has a pipe
@@ -71,7 +71,7 @@ func (q *Queue) recheck() {
 	defer q.Unlock()
 	q.armed = false
 	// A driver that has seen everything moves its event index to where it is.
-	if !q.running || *q.usedEvent() == q.nextUsed {
+	if !q.running || *q.usedEventLocked() == q.nextUsed {
 		return
 	}
 	q.interruptLocked()

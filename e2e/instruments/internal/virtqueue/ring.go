@@ -17,21 +17,21 @@ const (
 // A ring's 16-bit index stands behind 16 bits of flags, so one 32-bit access
 // covers both. The device only reads the available ring's, and only writes the
 // used ring's.
-func (q *Queue) availWord() uint32 {
+func (q *Queue) availWordLocked() uint32 {
 	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&q.avail[0])))
 }
 
-func (q *Queue) availIndex() uint16 { return uint16(q.availWord() >> 16) }
-func (q *Queue) availFlags() uint16 { return uint16(q.availWord()) }
+func (q *Queue) availIndexLocked() uint16 { return uint16(q.availWordLocked() >> 16) }
+func (q *Queue) availFlagsLocked() uint16 { return uint16(q.availWordLocked()) }
 
-func (q *Queue) storeUsedWord() {
+func (q *Queue) storeUsedWordLocked() {
 	atomic.StoreUint32((*uint32)(unsafe.Pointer(&q.used[0])), uint32(q.usedFlags)|uint32(q.nextUsed)<<16)
 }
 
 // The two event fields are behind the rings, and the other side uses them while
 // this one does: one access of 16 bits, since two of 8 could be torn.
-func (q *Queue) usedEvent() *uint16  { return (*uint16)(unsafe.Pointer(&q.avail[4+2*q.size])) }
-func (q *Queue) availEvent() *uint16 { return (*uint16)(unsafe.Pointer(&q.used[4+8*q.size])) }
+func (q *Queue) usedEventLocked() *uint16  { return (*uint16)(unsafe.Pointer(&q.avail[4+2*q.size])) }
+func (q *Queue) availEventLocked() *uint16 { return (*uint16)(unsafe.Pointer(&q.used[4+8*q.size])) }
 
 var fenceWord atomic.Uint32
 
@@ -49,10 +49,10 @@ func (q *Queue) EnableNotifyLocked() {
 		return
 	}
 	if q.eventIndex {
-		*q.availEvent() = q.nextAvail
+		*q.availEventLocked() = q.nextAvail
 	} else {
 		q.usedFlags &^= usedNoNotify
-		q.storeUsedWord()
+		q.storeUsedWordLocked()
 	}
 	fence()
 }
@@ -61,12 +61,12 @@ func (q *Queue) EnableNotifyLocked() {
 func (q *Queue) DisableNotifyLocked() {
 	if q.running && !q.eventIndex && q.usedFlags&usedNoNotify == 0 {
 		q.usedFlags |= usedNoNotify
-		q.storeUsedWord()
+		q.storeUsedWordLocked()
 	}
 }
 
 // EmptyLocked reports whether the driver has made no further buffer available.
-func (q *Queue) EmptyLocked() bool { return !q.running || q.availIndex() == q.nextAvail }
+func (q *Queue) EmptyLocked() bool { return !q.running || q.availIndexLocked() == q.nextAvail }
 
 // HeldLocked returns how many buffers of the driver's the device has, if it has
 // given back all that it has popped.
@@ -74,7 +74,7 @@ func (q *Queue) HeldLocked() uint16 {
 	if !q.running {
 		return 0
 	}
-	return q.availIndex() - q.nextUsed
+	return q.availIndexLocked() - q.nextUsed
 }
 
 // PopLocked takes the next available buffer, and reports whether there was one.
@@ -83,7 +83,7 @@ func (q *Queue) PopLocked() (c Chain, ok bool, err error) {
 	if !q.running {
 		return Chain{}, false, nil
 	}
-	index := q.availIndex()
+	index := q.availIndexLocked()
 	if index == q.nextAvail {
 		return Chain{}, false, nil
 	}
@@ -110,5 +110,5 @@ func (q *Queue) PushLocked(c Chain, n int) {
 	binary.LittleEndian.PutUint32(q.used[slot+4:], uint32(n))
 	q.nextUsed++
 	q.unsignalled++
-	q.storeUsedWord()
+	q.storeUsedWordLocked()
 }
