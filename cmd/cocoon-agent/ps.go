@@ -138,6 +138,7 @@ func printExecsJSON(out io.Writer, list *client.ExecList) error {
 		Running   float64 `json:"running_seconds"`
 
 		Detached     bool   `json:"detached"`
+		Input        bool   `json:"input"`
 		StdoutOldest uint64 `json:"stdout_oldest"`
 		StdoutBytes  uint64 `json:"stdout_bytes"`
 		StderrOldest uint64 `json:"stderr_oldest"`
@@ -151,7 +152,7 @@ func printExecsJSON(out io.Writer, list *client.ExecList) error {
 		for _, e := range execs {
 			x := exec{
 				hex.EncodeToString(e.Handle), e.PID, e.Command, e.User, e.TTY, e.Keep, e.Connected, e.Running.Seconds(),
-				e.Detached, e.StdoutOldest, e.StdoutBytes, e.StderrOldest, e.StderrBytes, e.End, nil,
+				e.Detached, e.Input, e.StdoutOldest, e.StdoutBytes, e.StderrOldest, e.StderrBytes, e.End, nil,
 			}
 			if e.End != "" {
 				x.ExitStatus = &e.ExitStatus

@@ -95,11 +95,11 @@ func TestAttachShowsTheSameScreen(t *testing.T) {
 		keys   []string
 		shows  string // once the program is ready
 	}{
-		{name: "vim", script: "exec " + vim() + " -u NONE -N " + text, keys: []string{"1", "0", "0", "G", "i", "inserted", "Escape"}, shows: "inserted"},
+		{name: "vim", script: "exec " + vim() + " -u NONE -n -N " + text, keys: []string{"1", "0", "0", "G", "i", "inserted", "Escape"}, shows: "inserted"},
 		{name: "less", script: "exec less " + text, keys: []string{"Space", "Space", "/", "line 77", "Enter"}, shows: "line 77"},
 		{name: "top", script: "exec top -d 1000 -p $$", shows: "PID USER"},
 		{name: "bash", script: "PS1='$ ' exec bash --norc --noprofile", keys: []string{"seq 30; printf '\\e[31mred\\e[m\\n'", "Enter"}, shows: "red\n$"},
-		{name: "shell after vim", script: "seq 1 5; " + vim() + " -u NONE -N -c q " + text + "; seq 6 9; exec cat", shows: "9"},
+		{name: "shell after vim", script: "seq 1 5; " + vim() + " -u NONE -n -N -c q " + text + "; seq 6 9; exec cat", shows: "9"},
 		{name: "tmux", script: "exec tmux -f /dev/null -S " + filepath.Join(t.TempDir(), "inner") + " new-session 'seq 10; exec cat'", shows: "10"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

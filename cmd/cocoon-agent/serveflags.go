@@ -55,7 +55,7 @@ func (f *quotaFlags) quotas() (session.Quotas, error) {
 		return session.Quotas{}, fmt.Errorf("--max-ring-memory %d: want 8192 bytes or more", f.MaxRingMemory)
 	}
 	return session.Quotas{
-		Keeping:     job.Limits{Rings: int(f.MaxRingMemory), Records: int(f.MaxRecords)},
+		Keeping:     job.Quotas{Rings: int(f.MaxRingMemory), Records: int(f.MaxRecords)},
 		Connections: int(f.MaxConnections),
 		Execs:       int(f.MaxConnectionExecs), AllExecs: int(f.MaxExecs), Kept: int(f.MaxKept),
 		Message: int(f.MaxMessage),

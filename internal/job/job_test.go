@@ -28,7 +28,7 @@ func newTable(t *testing.T) *job.Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := job.NewTable(spawner, job.Limits{})
+	table := job.NewTable(spawner, job.Quotas{})
 	t.Cleanup(func() {
 		table.Wait()
 		if err := spawner.Close(); err != nil {

@@ -26,7 +26,7 @@ func follow(t *testing.T, timeout time.Duration, line string, end func(*job.Job)
 		t.Fatal(err)
 	}
 	defer spawner.Close()
-	table := job.NewTable(spawner, job.Limits{})
+	table := job.NewTable(spawner, job.Quotas{})
 	defer table.Wait()
 	j := table.New(job.Label{Class: "us", Command: "cmd"}, timeout, job.Linger)
 	if err := j.Start(proc.Spec{Argv: []string{"cmd", "/c", line}, Verbatim: true, Stdout: true}); err != nil {

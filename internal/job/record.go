@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Limits bound what a table keeps. 0 stands for the default.
-type Limits struct {
+// Quotas bound what a table keeps. 0 stands for the default.
+type Quotas struct {
 	Rings   int // bytes of output that all detached jobs keep together: DefaultRings
 	Records int // of kept jobs that have ended: DefaultRecords
 }

@@ -49,14 +49,14 @@ type Table struct {
 }
 
 // NewTable returns a Table whose jobs spawner starts.
-func NewTable(spawner *proc.Spawner, l Limits) *Table {
+func NewTable(spawner *proc.Spawner, q Quotas) *Table {
 	t := &Table{
 		spawner:   spawner,
 		announced: make(map[Handle]*Job),
 		keys:      make(map[keyName]*Job),
-		records:   records{limit: cmp.Or(l.Records, DefaultRecords), byHandle: make(map[Handle]*Job)},
+		records:   records{limit: cmp.Or(q.Records, DefaultRecords), byHandle: make(map[Handle]*Job)},
 	}
-	t.memory = memory{limit: cmp.Or(l.Rings, DefaultRings), evict: t.evict}
+	t.memory = memory{limit: cmp.Or(q.Rings, DefaultRings), evict: t.evict}
 	return t
 }
 

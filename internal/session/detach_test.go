@@ -338,7 +338,7 @@ func TestBlockedExecCanBeKilled(t *testing.T) {
 }
 
 func TestMemoryOfRingsIsBounded(t *testing.T) {
-	a := limited(t, session.Quotas{Keeping: job.Limits{Rings: 64 << 10}})
+	a := limited(t, session.Quotas{Keeping: job.Quotas{Rings: 64 << 10}})
 	h := connect(t, a)
 	flood := detached(1, "head -c 1000000 /dev/zero")
 	h.begin(flood)
@@ -364,7 +364,7 @@ func TestMemoryOfRingsIsBounded(t *testing.T) {
 }
 
 func TestRecordsArePushedOutByLaterOnes(t *testing.T) {
-	h := connect(t, limited(t, session.Quotas{Keeping: job.Limits{Records: 2}}))
+	h := connect(t, limited(t, session.Quotas{Keeping: job.Quotas{Records: 2}}))
 	var handles [][]byte
 	for id := range uint64(3) {
 		handles = append(handles, h.begin(detached(id+1, "echo x")).Handle)

@@ -20,7 +20,7 @@ type Quotas struct {
 	AllExecs        int // on all connections
 	Kept            int // of these, that live on when their connections end
 	Message         int // bytes of a request
-	Keeping         job.Limits
+	Keeping         job.Quotas
 	mux.QuotaConfig // streams, and memory for input
 }
 

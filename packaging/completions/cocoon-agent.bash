@@ -80,11 +80,31 @@ _cocoon_agent() {
 			word=${cur%"${cur##*,}"}
 			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
 			;;
-		"execs --protocol")
+		"ps --protocol" | "execs --protocol")
+			word=${cur%"${cur##*,}"}
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
+			;;
+		"attach --protocol")
+			word=${cur%"${cur##*,}"}
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
+			;;
+		"attach --redraw")
+			word=${cur%"${cur##*,}"}
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto replay winch none" -- "${cur##*,}")
+			;;
+		"logs --protocol")
+			word=${cur%"${cur##*,}"}
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
+			;;
+		"wait-exec --protocol")
 			word=${cur%"${cur##*,}"}
 			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
 			;;
 		"kill --protocol")
+			word=${cur%"${cur##*,}"}
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
+			;;
+		"release --protocol")
 			word=${cur%"${cur##*,}"}
 			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
 			;;
@@ -94,16 +114,20 @@ _cocoon_agent() {
 			;;
 		esac
 	elif [ -z "$command" ]; then
-		mapfile -t COMPREPLY < <(compgen -W "serve client exec wait ping info execs kill reseed version --help" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "serve client exec wait ping info ps execs attach logs wait-exec kill release reseed version --help" -- "$cur")
 	elif [[ $cur == -* ]]; then
 		case $command in
-		serve) mapfile -t COMPREPLY < <(compgen -W "--help --port= --listen= --init --ready-fd= --shutdown-grace= --allow-cid= --disable-v1 --log-level= --log-format= --settings= --check --answer-if-invalid --max-connections= --max-execs= --max-connection-execs= --max-kept= --max-streams= --max-connection-streams= --max-message= --max-input-memory= --max-connection-input-memory= --limit-memory= --limit-pids= --limit-time= --allow= --deny= --forward= --user= --log-args --audit=" -- "$cur") ;;
-		client | exec) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --memory= --pids= --cpu= --status-fd= --status-file= --rows= --cols= --resize-fd= --env= -e --env-file= --dir= --no-stdin -n --tty -t --stdin -i --escape= --user= -u --verbatim --clear-env --timeout= --linger= --wait= --keep" -- "$cur") ;;
+		serve) mapfile -t COMPREPLY < <(compgen -W "--help --port= --listen= --init --ready-fd= --shutdown-grace= --allow-cid= --disable-v1 --log-level= --log-format= --settings= --check --answer-if-invalid --max-connections= --max-execs= --max-connection-execs= --max-kept= --max-ring-memory= --max-records= --max-streams= --max-connection-streams= --max-message= --max-input-memory= --max-connection-input-memory= --limit-memory= --limit-pids= --limit-time= --allow= --deny= --forward= --user= --log-args --audit=" -- "$cur") ;;
+		client | exec) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --memory= --pids= --cpu= --status-fd= --status-file= --rows= --cols= --resize-fd= --env= -e --env-file= --dir= --no-stdin -n --tty -t --stdin -i --escape= --user= -u --verbatim --clear-env --timeout= --linger= --wait= --keep --detach -d --resume --ring=" -- "$cur") ;;
 		wait) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W" -- "$cur") ;;
 		ping) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --count= -c --interval= -i --timeout= -W --json" -- "$cur") ;;
 		info) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --json" -- "$cur") ;;
-		execs) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --json" -- "$cur") ;;
-		kill) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --force -f --timeout= -W" -- "$cur") ;;
+		ps | execs) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --json" -- "$cur") ;;
+		attach) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --from= --no-stdin -n --escape= --redraw=" -- "$cur") ;;
+		logs) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --from= --follow -f" -- "$cur") ;;
+		wait-exec) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --release" -- "$cur") ;;
+		kill) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --force -f --signal= -s --timeout= -W" -- "$cur") ;;
+		release) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W" -- "$cur") ;;
 		reseed) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --resume --machine-id --clock --clock-back --hostname= --ssh-keys --timeout= -W --json" -- "$cur") ;;
 		version) mapfile -t COMPREPLY < <(compgen -W "--help --json" -- "$cur") ;;
 		esac
@@ -114,13 +138,17 @@ _cocoon_agent() {
 # _cocoon_agent_takes_value COMMAND FLAG
 _cocoon_agent_takes_value() {
 	case "$1 $2" in
-	"serve --port" | "serve --listen" | "serve --ready-fd" | "serve --shutdown-grace" | "serve --allow-cid" | "serve --log-level" | "serve --log-format" | "serve --settings" | "serve --max-connections" | "serve --max-execs" | "serve --max-connection-execs" | "serve --max-kept" | "serve --max-streams" | "serve --max-connection-streams" | "serve --max-message" | "serve --max-input-memory" | "serve --max-connection-input-memory" | "serve --limit-memory" | "serve --limit-pids" | "serve --limit-time" | "serve --allow" | "serve --deny" | "serve --forward" | "serve --user" | "serve --audit") return 0 ;;
-	"client --target" | "exec --target" | "client --cid" | "exec --cid" | "client --port" | "exec --port" | "client --connect-timeout" | "exec --connect-timeout" | "client --protocol" | "exec --protocol" | "client --memory" | "exec --memory" | "client --pids" | "exec --pids" | "client --cpu" | "exec --cpu" | "client --status-fd" | "exec --status-fd" | "client --status-file" | "exec --status-file" | "client --rows" | "exec --rows" | "client --cols" | "exec --cols" | "client --resize-fd" | "exec --resize-fd" | "client --env" | "client -e" | "exec --env" | "exec -e" | "client --env-file" | "exec --env-file" | "client --dir" | "exec --dir" | "client --escape" | "exec --escape" | "client --user" | "client -u" | "exec --user" | "exec -u" | "client --timeout" | "exec --timeout" | "client --linger" | "exec --linger" | "client --wait" | "exec --wait") return 0 ;;
+	"serve --port" | "serve --listen" | "serve --ready-fd" | "serve --shutdown-grace" | "serve --allow-cid" | "serve --log-level" | "serve --log-format" | "serve --settings" | "serve --max-connections" | "serve --max-execs" | "serve --max-connection-execs" | "serve --max-kept" | "serve --max-ring-memory" | "serve --max-records" | "serve --max-streams" | "serve --max-connection-streams" | "serve --max-message" | "serve --max-input-memory" | "serve --max-connection-input-memory" | "serve --limit-memory" | "serve --limit-pids" | "serve --limit-time" | "serve --allow" | "serve --deny" | "serve --forward" | "serve --user" | "serve --audit") return 0 ;;
+	"client --target" | "exec --target" | "client --cid" | "exec --cid" | "client --port" | "exec --port" | "client --connect-timeout" | "exec --connect-timeout" | "client --protocol" | "exec --protocol" | "client --memory" | "exec --memory" | "client --pids" | "exec --pids" | "client --cpu" | "exec --cpu" | "client --status-fd" | "exec --status-fd" | "client --status-file" | "exec --status-file" | "client --rows" | "exec --rows" | "client --cols" | "exec --cols" | "client --resize-fd" | "exec --resize-fd" | "client --env" | "client -e" | "exec --env" | "exec -e" | "client --env-file" | "exec --env-file" | "client --dir" | "exec --dir" | "client --escape" | "exec --escape" | "client --user" | "client -u" | "exec --user" | "exec -u" | "client --timeout" | "exec --timeout" | "client --linger" | "exec --linger" | "client --wait" | "exec --wait" | "client --ring" | "exec --ring") return 0 ;;
 	"wait --target" | "wait --cid" | "wait --port" | "wait --connect-timeout" | "wait --protocol" | "wait --timeout" | "wait -W") return 0 ;;
 	"ping --target" | "ping --cid" | "ping --port" | "ping --connect-timeout" | "ping --protocol" | "ping --count" | "ping -c" | "ping --interval" | "ping -i" | "ping --timeout" | "ping -W") return 0 ;;
 	"info --target" | "info --cid" | "info --port" | "info --connect-timeout" | "info --protocol" | "info --timeout" | "info -W") return 0 ;;
-	"execs --target" | "execs --cid" | "execs --port" | "execs --connect-timeout" | "execs --protocol" | "execs --timeout" | "execs -W") return 0 ;;
-	"kill --target" | "kill --cid" | "kill --port" | "kill --connect-timeout" | "kill --protocol" | "kill --timeout" | "kill -W") return 0 ;;
+	"ps --target" | "execs --target" | "ps --cid" | "execs --cid" | "ps --port" | "execs --port" | "ps --connect-timeout" | "execs --connect-timeout" | "ps --protocol" | "execs --protocol" | "ps --timeout" | "ps -W" | "execs --timeout" | "execs -W") return 0 ;;
+	"attach --target" | "attach --cid" | "attach --port" | "attach --connect-timeout" | "attach --protocol" | "attach --from" | "attach --escape" | "attach --redraw") return 0 ;;
+	"logs --target" | "logs --cid" | "logs --port" | "logs --connect-timeout" | "logs --protocol" | "logs --from") return 0 ;;
+	"wait-exec --target" | "wait-exec --cid" | "wait-exec --port" | "wait-exec --connect-timeout" | "wait-exec --protocol" | "wait-exec --timeout" | "wait-exec -W") return 0 ;;
+	"kill --target" | "kill --cid" | "kill --port" | "kill --connect-timeout" | "kill --protocol" | "kill --signal" | "kill -s" | "kill --timeout" | "kill -W") return 0 ;;
+	"release --target" | "release --cid" | "release --port" | "release --connect-timeout" | "release --protocol" | "release --timeout" | "release -W") return 0 ;;
 	"reseed --target" | "reseed --cid" | "reseed --port" | "reseed --connect-timeout" | "reseed --protocol" | "reseed --hostname" | "reseed --timeout" | "reseed -W") return 0 ;;
 	esac
 	return 1

@@ -13,6 +13,8 @@ function __cocoon_agent
     switch $command
         case exec
             set command client
+        case execs
+            set command ps
     end
     for word in $words[2..]
         if test $skip = yes
@@ -46,6 +48,10 @@ function __cocoon_agent
             case 'serve --max-connection-execs'
                 set skip yes
             case 'serve --max-kept'
+                set skip yes
+            case 'serve --max-ring-memory'
+                set skip yes
+            case 'serve --max-records'
                 set skip yes
             case 'serve --max-streams'
                 set skip yes
@@ -119,6 +125,8 @@ function __cocoon_agent
                 set skip yes
             case 'client --wait'
                 set skip yes
+            case 'client --ring'
+                set skip yes
             case 'client -*'
             case 'client *'
                 echo guest
@@ -173,19 +181,61 @@ function __cocoon_agent
                 set skip yes
             case 'info -W'
                 set skip yes
-            case 'execs --target'
+            case 'ps --target'
                 set skip yes
-            case 'execs --cid'
+            case 'ps --cid'
                 set skip yes
-            case 'execs --port'
+            case 'ps --port'
                 set skip yes
-            case 'execs --connect-timeout'
+            case 'ps --connect-timeout'
                 set skip yes
-            case 'execs --protocol'
+            case 'ps --protocol'
                 set skip yes
-            case 'execs --timeout'
+            case 'ps --timeout'
                 set skip yes
-            case 'execs -W'
+            case 'ps -W'
+                set skip yes
+            case 'attach --target'
+                set skip yes
+            case 'attach --cid'
+                set skip yes
+            case 'attach --port'
+                set skip yes
+            case 'attach --connect-timeout'
+                set skip yes
+            case 'attach --protocol'
+                set skip yes
+            case 'attach --from'
+                set skip yes
+            case 'attach --escape'
+                set skip yes
+            case 'attach --redraw'
+                set skip yes
+            case 'logs --target'
+                set skip yes
+            case 'logs --cid'
+                set skip yes
+            case 'logs --port'
+                set skip yes
+            case 'logs --connect-timeout'
+                set skip yes
+            case 'logs --protocol'
+                set skip yes
+            case 'logs --from'
+                set skip yes
+            case 'wait-exec --target'
+                set skip yes
+            case 'wait-exec --cid'
+                set skip yes
+            case 'wait-exec --port'
+                set skip yes
+            case 'wait-exec --connect-timeout'
+                set skip yes
+            case 'wait-exec --protocol'
+                set skip yes
+            case 'wait-exec --timeout'
+                set skip yes
+            case 'wait-exec -W'
                 set skip yes
             case 'kill --target'
                 set skip yes
@@ -197,9 +247,27 @@ function __cocoon_agent
                 set skip yes
             case 'kill --protocol'
                 set skip yes
+            case 'kill --signal'
+                set skip yes
+            case 'kill -s'
+                set skip yes
             case 'kill --timeout'
                 set skip yes
             case 'kill -W'
+                set skip yes
+            case 'release --target'
+                set skip yes
+            case 'release --cid'
+                set skip yes
+            case 'release --port'
+                set skip yes
+            case 'release --connect-timeout'
+                set skip yes
+            case 'release --protocol'
+                set skip yes
+            case 'release --timeout'
+                set skip yes
+            case 'release -W'
                 set skip yes
             case 'reseed --target'
                 set skip yes
@@ -230,8 +298,13 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a exec -d 'Run a com
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a wait -d 'Wait until an agent is ready'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a ping -d 'Measure the round-trip time to an agent'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a info -d 'Print information about an agent and its guest'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a execs -d 'List the commands running in a guest'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a kill -d 'Terminate commands in a guest'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a ps -d 'List the commands in a guest'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a execs -d 'List the commands in a guest'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a attach -d 'Connect to a command that was started by "client --detach"'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a logs -d 'Print the output of a command that was started by "client --detach"'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a wait-exec -d 'Wait until a command that was started by "client --detach" has ended'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a kill -d 'Terminate or signal commands in a guest'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a release -d 'Remove the records of commands that have ended from a guest'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a reseed -d 'Reseed random numbers and change identity, after a snapshot restore'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a version -d 'Print the version, revision and protocol versions'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l port -x -d 'Listen on this vsock port, on every CID of the guest'
@@ -250,6 +323,8 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-connections -
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-execs -x -d 'Maximum number of running commands'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-connection-execs -x -d 'Maximum number of running commands per connection'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-kept -x -d 'Maximum number of commands that outlive their connection (client --keep)'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-ring-memory -x -d 'Maximum memory for output that the agent keeps of detached commands (client --detach, --resume), 8K or more for each'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-records -x -d 'Maximum number of ended detached commands whose exit status and output the agent keeps'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-streams -x -d 'Maximum number of open streams'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-connection-streams -x -d 'Maximum number of open streams per connection'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-message -x -d 'Maximum size of a request (arguments and environment), from 4K to 4M'
@@ -282,7 +357,7 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l env-file -r -F -
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l dir -r -F -d 'Working directory of the command'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l no-stdin -s n -d 'Do not read standard input; the command\'s standard input is empty'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l tty -s t -d 'Run the command in a terminal with the size and the modes of the local one'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l stdin -s i -d 'No effect, accepted so that -it works'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l stdin -s i -d 'No effect but with --detach, accepted so that -it works'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l escape -x -d 'Escape character of -t'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l user -s u -x -d 'Run the command as USER: name, uid, name:group or uid:gid'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l verbatim -d 'Windows guests: put ARGs into the command line as they are, unquoted, with spaces between them'
@@ -291,6 +366,9 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l timeout -x -d 'T
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l linger -x -d 'After the command has exited, read output that its background processes still write for at most TIME, or until nothing has come for 2s'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l wait -x -d 'Wait up to TIME for an agent that is not there yet, of a VM that is starting for example'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l keep -d 'Keep the command running if this client or its connection ends'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l detach -s d -d 'Print the command\'s handle once it has started, and end: see "attach", "logs", "ps" and "wait-exec"'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l resume -d 'Survive lost connections: connect again and go on at the byte at which the output was interrupted'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l ring -x -d 'With --detach or --resume: how much of each output the guest keeps, up to 16M'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = wait' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = wait' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = wait' -l port -x -d 'Vsock port of the agent, with --cid'
@@ -313,20 +391,50 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = info' -l connect-timeout -x
 complete -c cocoon-agent -n 'test (__cocoon_agent) = info' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = info' -l timeout -s W -x -d 'Time limit for the answer'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = info' -l json -d 'Print one JSON object'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = execs' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = execs' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = execs' -l port -x -d 'Vsock port of the agent, with --cid'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = execs' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = execs' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = execs' -l timeout -s W -x -d 'Time limit for the answer'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = execs' -l json -d 'Print one JSON object'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = ps' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = ps' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = ps' -l port -x -d 'Vsock port of the agent, with --cid'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = ps' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = ps' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = ps' -l timeout -s W -x -d 'Time limit for the answer'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = ps' -l json -d 'Print one JSON object'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = attach' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = attach' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = attach' -l port -x -d 'Vsock port of the agent, with --cid'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = attach' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = attach' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = attach' -l from -x -d 'Begin with byte OFFSET of each output, or its end if there are fewer, with the oldest output that the guest keeps (oldest), or with what the command writes next (now)'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = attach' -l no-stdin -s n -d 'Do not read standard input; somebody else may write the command\'s'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = attach' -l escape -x -d 'Escape character, if the command has a terminal'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = attach' -l redraw -x -a 'auto replay winch none' -d 'If the command has a terminal, how to restore its screen'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = logs' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = logs' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = logs' -l port -x -d 'Vsock port of the agent, with --cid'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = logs' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = logs' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = logs' -l from -x -d 'Begin with byte OFFSET of each output, or its end if there are fewer, with the oldest output that the guest keeps (oldest), or with what the command writes next (now)'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = logs' -l follow -s f -d 'Go on until the command has ended'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = wait-exec' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = wait-exec' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = wait-exec' -l port -x -d 'Vsock port of the agent, with --cid'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = wait-exec' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = wait-exec' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = wait-exec' -l timeout -s W -x -d 'Give up after TIME'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = wait-exec' -l release -d 'Then remove the record and the output of the command from the guest'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = kill' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = kill' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = kill' -l port -x -d 'Vsock port of the agent, with --cid'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = kill' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = kill' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = kill' -l force -s f -d 'Send SIGKILL immediately'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = kill' -l signal -s s -x -d 'Send this signal only, by name or number: to the foreground job of the command\'s terminal, or without one to each of its processes'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = kill' -l timeout -s W -x -d 'Time limit for each answer'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = release' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = release' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = release' -l port -x -d 'Vsock port of the agent, with --cid'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = release' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = release' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = release' -l timeout -s W -x -d 'Time limit for each answer'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l port -x -d 'Vsock port of the agent, with --cid'

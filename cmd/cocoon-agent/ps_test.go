@@ -53,6 +53,8 @@ func (f *fakeGuest) listen(t *testing.T) (target string) {
 const (
 	aHandle     = "30313233343536373839616263646566"
 	otherHandle = "66656463626139383736353433323130"
+	thirdHandle = "74686972647468697264746869726474"
+	endedHandle = "656e646564656e646564656e64656465"
 )
 
 // keeper is a guest that lists two commands, and kills the first of them.
@@ -67,7 +69,11 @@ func keeper(asked *[]wire.Kill) *fakeGuest {
 				return []wire.Message{&wire.Done{Head: head, Execs: &wire.ExecList{More: 5, Running: []wire.ExecState{
 					{Handle: []byte("0123456789abcdef"), PID: 7, Command: "sleep \x1b[2J\u202e1", User: "nobody", Keep: true, RunningMS: 90_061_500},
 					{Handle: []byte("fedcba9876543210"), PID: 4194304, Command: "cat", TTY: true, Connected: true, RunningMS: 1500},
-				}}}}
+					{Handle: []byte("thirdthirdthirdt"), PID: 8, Command: "top", Keep: true, RunningMS: 1000, Detached: true, Input: true, StdoutBytes: 7, StdoutOldest: 3},
+				}, Ended: []wire.ExecState{{
+					Handle: []byte("endedendedendede"), PID: 9, Command: "make", Keep: true, RunningMS: 2, StdoutBytes: 10, StderrBytes: 20,
+					Exited: &wire.ExecEnd{Code: -1, Signal: "KILL", SignalNumber: 9, Reason: wire.ReasonKilled},
+				}}}}}
 			case *wire.Kill:
 				*asked = append(*asked, *m)
 				if string(m.Handle) == "0123456789abcdef" {
@@ -90,9 +96,11 @@ func ran(args ...string) (status int, stdout, stderr string) {
 func TestExecsPrintsATable(t *testing.T) {
 	status, out, errs := ran("execs", "--target", keeper(nil).listen(t))
 	const want = "" +
-		"HANDLE                            PID      USER    KEEP  CONNECTED  RUNNING  COMMAND\n" +
-		aHandle + "  7        nobody  yes   no         25h1m1s  sleep \ufffd[2J\ufffd1\n" +
-		otherHandle + "  4194304  -       no    yes        1.5s     cat\n" +
+		"HANDLE                            PID      USER    STATE     AGE      BYTES  EXIT  COMMAND\n" +
+		endedHandle + "  9        -       ended     2ms      30     137   make\n" +
+		aHandle + "  7        nobody  left      25h1m1s  -      -     sleep \ufffd[2J\ufffd1\n" +
+		otherHandle + "  4194304  -       running   1.5s     -      -     cat\n" +
+		thirdHandle + "  8        -       detached  1s       7      -     top\n" +
 		"and 5 more\n"
 	if status != 0 || out != want || errs != "" {
 		t.Errorf("execs: status %d, stderr %q, stdout\n%s, want\n%s", status, errs, out, want)
@@ -102,9 +110,12 @@ func TestExecsPrintsATable(t *testing.T) {
 func TestExecsPrintsJSON(t *testing.T) {
 	status, out, errs := ran("execs", "--json", "--target", keeper(nil).listen(t))
 	const want = `{"execs":[` +
-		`{"handle":"` + aHandle + `","pid":7,"command":"sleep ` + "\ufffd[2J\ufffd" + `1","user":"nobody","tty":false,"keep":true,"connected":false,"running_seconds":90061.5},` +
-		`{"handle":"` + otherHandle + `","pid":4194304,"command":"cat","user":"","tty":true,"keep":false,"connected":true,"running_seconds":1.5}` +
-		`],"more":5}` + "\n"
+		`{"handle":"` + aHandle + `","pid":7,"command":"sleep ` + "\ufffd[2J\ufffd" + `1","user":"nobody","tty":false,"keep":true,"connected":false,"running_seconds":90061.5,"detached":false,"input":false,"stdout_oldest":0,"stdout_bytes":0,"stderr_oldest":0,"stderr_bytes":0},` +
+		`{"handle":"` + otherHandle + `","pid":4194304,"command":"cat","user":"","tty":true,"keep":false,"connected":true,"running_seconds":1.5,"detached":false,"input":false,"stdout_oldest":0,"stdout_bytes":0,"stderr_oldest":0,"stderr_bytes":0},` +
+		`{"handle":"` + thirdHandle + `","pid":8,"command":"top","user":"","tty":false,"keep":true,"connected":false,"running_seconds":1,"detached":true,"input":true,"stdout_oldest":3,"stdout_bytes":7,"stderr_oldest":0,"stderr_bytes":0}` +
+		`],"more":5,"ended":[` +
+		`{"handle":"` + endedHandle + `","pid":9,"command":"make","user":"","tty":false,"keep":true,"connected":false,"running_seconds":0.002,"detached":false,"input":false,"stdout_oldest":0,"stdout_bytes":10,"stderr_oldest":0,"stderr_bytes":20,"end":"signal KILL (ended by the host)","exit_status":137}` +
+		`]}` + "\n"
 	if status != 0 || out != want || errs != "" {
 		t.Errorf("execs --json: status %d, stderr %q, stdout\n%s, want\n%s", status, errs, out, want)
 	}
@@ -115,7 +126,7 @@ func TestExecsOfNoneIsAnEmptyList(t *testing.T) {
 		_, id := wire.About(m)
 		return []wire.Message{&wire.Done{Head: wire.Head{ID: id}, Execs: &wire.ExecList{}}}
 	}}
-	if status, out, _ := ran("execs", "--json", "--target", f.listen(t)); status != 0 || out != `{"execs":[],"more":0}`+"\n" {
+	if status, out, _ := ran("execs", "--json", "--target", f.listen(t)); status != 0 || out != `{"execs":[],"more":0,"ended":[]}`+"\n" {
 		t.Errorf("execs --json: status %d, %q", status, out)
 	}
 }
