@@ -29,7 +29,7 @@ func newResuming() *resuming {
 // end ends keepAttached, and waits for that.
 func (r *resuming) end() {
 	close(r.over)
-	for range r.again { //nolint:revive // until keepAttached closes it
+	for range r.again { // until keepAttached closes it
 	}
 }
 

@@ -255,7 +255,7 @@ func (c *logsCommand) Run(k *kong.Context) error {
 	failed, isClient := errors.AsType[*clientError](err)
 	status, _ := statusOf(err)
 	if isClient && status == statusTransport {
-		return fmt.Errorf("%w", failed.err) //nolint:errorlint // the status is 1
+		return failed.err // the status is 1
 	}
 	return err
 }

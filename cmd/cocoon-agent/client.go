@@ -358,7 +358,7 @@ func (c *clientCommand) detach(signals chan os.Signal, cmd *client.Cmd, end func
 	if err := r.start(); err != nil {
 		return err
 	}
-	_, err := fmt.Printf("%x\n", cmd.Handle())
+	_, err := fmt.Fprintf(os.Stdout, "%x\n", cmd.Handle())
 	return err
 }
 

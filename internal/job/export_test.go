@@ -18,8 +18,11 @@ func (r Ring) Used() int {
 
 // Reader returns a reader from an offset.
 func (r Ring) Reader(at uint64) (*Reader, error) {
-	d, err := r.reader(From{}, at)
-	return &Reader{d}, err
+	d, behind := r.reader(From{}, at)
+	if behind != nil {
+		return nil, behind
+	}
+	return &Reader{d}, nil
 }
 
 // A Reader is a reader of a Ring.

@@ -136,8 +136,8 @@ type Offsets struct{ Stdout, Stderr uint64 }
 // far.
 func (j *Job) Kept() (oldest, newest Offsets) {
 	if j.Detached() {
-		oldest.Stdout, newest.Stdout, _ = j.kept.stdout.bounds()
-		oldest.Stderr, newest.Stderr, _ = j.kept.stderr.bounds()
+		oldest.Stdout, newest.Stdout = j.kept.stdout.bounds()
+		oldest.Stderr, newest.Stderr = j.kept.stderr.bounds()
 	}
 	return oldest, newest
 }
@@ -274,21 +274,20 @@ func (j *Job) Watch(from From, stdout, stderr bool) (*Watcher, error) {
 		return nil, ErrNotDetached
 	}
 	w := &Watcher{job: j, left: make(chan struct{})}
-	var err error
+	var behind *BehindError
 	switch {
 	case stdout && j.TTY && from.Redraw != "":
 		w.stdout, w.before, w.nudge = j.kept.stdout.redrawer(from.Redraw)
 	case stdout:
-		if w.stdout, err = j.kept.stdout.reader(from, from.Stdout); err != nil {
-			return nil, err
+		if w.stdout, behind = j.kept.stdout.reader(from, from.Stdout); behind != nil {
+			return nil, behind
 		}
 	}
 	if stderr {
-		if w.stderr, err = j.kept.stderr.reader(from, from.Stderr); err != nil {
+		if w.stderr, behind = j.kept.stderr.reader(from, from.Stderr); behind != nil {
 			if w.stdout != nil {
 				w.stdout.leave()
 			}
-			behind := err.(*BehindError) //nolint:errcheck,errorlint // reader returns no other
 			behind.Stderr = true
 			return nil, behind
 		}

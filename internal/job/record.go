@@ -71,7 +71,8 @@ func (t *Table) age() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, j := range slices.Clone(t.records.order) {
-		if j.kept.ticks++; j.kept.ticks >= recordAge {
+		j.kept.ticks++
+		if j.kept.ticks >= recordAge {
 			t.dropLocked(j)
 		}
 	}

@@ -143,7 +143,7 @@ func (r *ring) keep(p []byte) int {
 	size := uint64(len(r.buf))
 	p = p[:min(uint64(len(p)), size)]
 	if r.block {
-		for r.newest-r.acked >= size && !(r.loose && r.readers == 0) {
+		for r.newest-r.acked >= size && (!r.loose || r.readers > 0) {
 			r.freed.Wait()
 		}
 		if free := size - min(size, r.newest-r.acked); free > 0 {
@@ -199,11 +199,11 @@ func (r *ring) drop() bool {
 	return true
 }
 
-// bounds returns which offsets are kept, and whether the output has ended.
-func (r *ring) bounds() (oldest, newest uint64, ended bool) {
+// bounds returns which offsets are kept.
+func (r *ring) bounds() (oldest, newest uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.oldest, r.newest, r.ended
+	return r.oldest, r.newest
 }
 
 // ack lets bytes before the offset be dropped.
@@ -217,8 +217,8 @@ func (r *ring) ack(offset uint64) {
 }
 
 // reader returns a reader that begins at the offset at, unless from names another place. The
-// error is a [*BehindError].
-func (r *ring) reader(from From, at uint64) (*reader, error) {
+// error is not nil if that is not kept.
+func (r *ring) reader(from From, at uint64) (*reader, *BehindError) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -244,7 +244,6 @@ func (r *ring) redrawer(how Redraw) (d *reader, before []byte, nudge bool) {
 	defer r.mu.Unlock()
 	r.readers++
 	d = &reader{ring: r, begin: r.newest, at: r.newest}
-	const clear = "\x1b[H\x1b[2J"
 	winch := how == RedrawWinch || how == RedrawAuto && r.screen.Alternate()
 	if !winch || r.screen.Alternate() { // the main screen comes back when the program ends
 		before = r.mainLocked()
@@ -253,7 +252,7 @@ func (r *ring) redrawer(how Redraw) (d *reader, before []byte, nudge bool) {
 		before = append(before, "\x1b[?1049h"...)
 	}
 	if winch {
-		before = append(before, clear...)
+		before = append(before, "\x1b[H\x1b[2J"...)
 	}
 	return d, append(before, r.screen.Modes()...), winch
 }

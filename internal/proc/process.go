@@ -134,7 +134,8 @@ func (p *Process) Nudge() {
 		return
 	}
 	other := size
-	if other.Rows--; other.Rows == 0 {
+	other.Rows--
+	if other.Rows == 0 {
 		other.Rows = 2
 	}
 	if p.terminal.resize(other) != nil {
