@@ -65,6 +65,9 @@ type AgentInfo struct {
 	StderrBytes uint64
 
 	CgroupsKept uint64 // of commands that have ended: something that they left is in them
+
+	RecordsKept uint64 // records of detached commands that have ended
+	RingMemory  uint64 // bytes that the kept output of detached commands takes
 }
 
 // Info asks the agent about itself and its guest. From an agent that speaks protocol
@@ -122,6 +125,7 @@ func agentInfo(a *wire.Agent) AgentInfo {
 		ExecsStarted: a.ExecsStarted, ExecsFailed: a.ExecsFailed, ExecsRunning: a.ExecsRunning,
 		StdinBytes: a.StdinBytes, StdoutBytes: a.StdoutBytes, StderrBytes: a.StderrBytes,
 		CgroupsKept: a.CgroupsKept,
+		RecordsKept: a.RecordsKept, RingMemory: a.RingMemory,
 	}
 }
 

@@ -169,6 +169,8 @@ type agentJSON struct {
 	StdoutBytes  uint64  `json:"stdout_bytes"`
 	StderrBytes  uint64  `json:"stderr_bytes"`
 	CgroupsKept  uint64  `json:"cgroups_kept"`
+	RecordsKept  uint64  `json:"records_kept"`
+	RingMemory   uint64  `json:"ring_memory"`
 }
 
 func printJSON(out io.Writer, i *client.Info) error {
@@ -178,7 +180,7 @@ func printJSON(out io.Writer, i *client.Info) error {
 		i.MemoryTotal, i.MemoryAvailable, i.Load, i.Start, i.StartsStuck, i.Clock.UTC(), i.ClockOffset.Seconds(), i.RoundTrip.Seconds(),
 		agentJSON{
 			a.Uptime.Seconds(), a.RSS, a.Connections, a.Refused, a.ExecsStarted, a.ExecsFailed, a.ExecsRunning,
-			a.StdinBytes, a.StdoutBytes, a.StderrBytes, a.CgroupsKept,
+			a.StdinBytes, a.StdoutBytes, a.StderrBytes, a.CgroupsKept, a.RecordsKept, a.RingMemory,
 		},
 	})
 }

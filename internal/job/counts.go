@@ -7,6 +7,8 @@ type Counts struct {
 	Started uint64
 	Failed  uint64 // did not start
 	Running uint64
+	Kept    uint64 // records of kept jobs that have ended
+	Rings   uint64 // bytes of memory that outputs of detached jobs take
 
 	Stdin          uint64 // bytes that processes were given, of inputs that have ended
 	Stdout, Stderr uint64 // bytes that hosts have taken, of jobs that have ended
@@ -22,11 +24,11 @@ func (c *counters) add(x *Exit) {
 // Counts returns them as they are now.
 func (t *Table) Counts() Counts {
 	t.mu.Lock()
-	running := len(t.announced)
+	running, kept := len(t.announced), len(t.records.order)
 	t.mu.Unlock()
 	c := &t.counters
 	return Counts{
-		Started: c.started.Load(), Failed: c.failed.Load(), Running: uint64(running),
+		Started: c.started.Load(), Failed: c.failed.Load(), Running: uint64(running), Kept: uint64(kept), Rings: uint64(t.memory.taken()),
 		Stdin: c.stdin.Load(), Stdout: c.stdout.Load(), Stderr: c.stderr.Load(),
 	}
 }

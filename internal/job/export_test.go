@@ -10,11 +10,7 @@ func NewRing(limit int, block bool) Ring {
 }
 
 // Used returns how many bytes of memory the ring has taken.
-func (r Ring) Used() int {
-	r.memory.mu.Lock()
-	defer r.memory.mu.Unlock()
-	return r.memory.used
-}
+func (r Ring) Used() int { return r.memory.taken() }
 
 // Reader returns a reader from an offset.
 func (r Ring) Reader(at uint64) (*Reader, error) {

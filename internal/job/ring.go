@@ -369,6 +369,12 @@ func (m *memory) tryTake(n int) bool {
 	return true
 }
 
+func (m *memory) taken() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.used
+}
+
 func (m *memory) give(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -188,6 +188,7 @@ func (s *Server) account() *wire.Agent {
 		ExecsStarted: jobs.Started, ExecsFailed: jobs.Failed, ExecsRunning: jobs.Running,
 		StdinBytes: jobs.Stdin, StdoutBytes: jobs.Stdout, StderrBytes: jobs.Stderr,
 		CgroupsKept: uint64(s.Spawner.CgroupsKept()),
+		RecordsKept: jobs.Kept, RingMemory: jobs.Rings,
 	}
 }
 

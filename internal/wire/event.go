@@ -189,6 +189,9 @@ type Agent struct {
 	StderrBytes uint64
 
 	CgroupsKept uint64 // of execs that have ended: something is in them
+
+	RecordsKept uint64 // of execs with Key or Detach that have ended
+	RingMemory  uint64 // bytes that the output of execs with Detach takes
 }
 
 func (a *Agent) fields(f *fields) {
@@ -203,6 +206,8 @@ func (a *Agent) fields(f *fields) {
 	natural(f, "stdout_bytes", &a.StdoutBytes, filled)
 	natural(f, "stderr_bytes", &a.StderrBytes, filled)
 	natural(f, "cgroups_kept", &a.CgroupsKept, filled)
+	natural(f, "records_kept", &a.RecordsKept, filled)
+	natural(f, "ring_memory", &a.RingMemory, filled)
 }
 
 // Error says that a request was not carried out, or that a [Forward] that has
