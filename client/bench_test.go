@@ -60,16 +60,57 @@ func execTrue(c *client.Client) error {
 	return cmd.Run()
 }
 
+// BenchmarkOutlive is an exec of each kind, and one with a key.
+func BenchmarkOutlive(b *testing.B) {
+	for _, kind := range outlives {
+		b.Run("kind="+kind.name, func(b *testing.B) {
+			c, _ := dial(b)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				cmd := c.Command("/bin/true")
+				var stdout, stderr bytes.Buffer
+				cmd.Stdout, cmd.Stderr = &stdout, &stderr
+				if cmd.Outlive = kind.outlive; kind.name == "keyed" {
+					cmd.Outlive.Key = fmt.Sprint(i)
+				}
+				if err := cmd.Run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+var outlives = []struct {
+	name    string
+	outlive client.Outlive
+}{
+	{"plain", client.Outlive{}},
+	{"keyed", client.Outlive{}},
+	{"detached", client.Outlive{Detach: true}},
+	{"resumed", client.Outlive{Resume: true}},
+}
+
 // BenchmarkStdout carries the output of one command to its end.
 func BenchmarkStdout(b *testing.B) {
+	for _, kind := range outlives {
+		b.Run("kind="+kind.name, func(b *testing.B) { carryStdout(b, kind.outlive) })
+	}
+}
+
+func carryStdout(b *testing.B, o client.Outlive) {
+	b.Helper()
 	const size = 16 << 20
 	c, _ := dial(b)
+	if o.Detach {
+		o.Ring = size // the command is faster than its reader, and does not wait
+	}
 	b.SetBytes(size)
 	b.ReportAllocs()
 	for b.Loop() {
 		var got discard
 		cmd := c.Command("/bin/dd", "if=/dev/zero", "bs=64k", fmt.Sprintf("count=%d", size>>16), "status=none")
-		cmd.Stdout = &got
+		cmd.Stdout, cmd.Outlive = &got, o
 		if err := cmd.Run(); err != nil || got != size {
 			b.Fatalf("%d bytes, %v", got, err)
 		}

@@ -260,11 +260,33 @@ func (c *logsCommand) Run(k *kong.Context) error {
 	return err
 }
 
+// print prints the output from a position on. Output that the guest has dropped by then is
+// left out, and a line on standard error tells of it.
 func (c *logsCommand) print(ctx context.Context, conn *client.Client, exec client.Exec, from client.Position) error {
+	from = atMost(from, &exec)
+	for {
+		at, err := c.printFrom(ctx, conn, exec, from)
+		behind, ok := errors.AsType[*client.BehindError](err)
+		if !ok || behind.Want > behind.Newest {
+			return err
+		}
+		// The command may write on as fast as before: leave it room.
+		next := behind.Oldest + (behind.Newest-behind.Oldest)/2
+		fmt.Fprintf(os.Stderr, "cocoon-agent: bytes %d to %d of %s are not kept any more\n", behind.Want, next, behind.Stream)
+		if from = at; behind.Stream == "stdout" {
+			from.Stdout = next
+		} else {
+			from.Stderr = next
+		}
+	}
+}
+
+// printFrom is print until output is missing. It returns what is to be printed next.
+func (c *logsCommand) printFrom(ctx context.Context, conn *client.Client, exec client.Exec, from client.Position) (client.Position, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	cmd := conn.Attach(ctx, exec.Handle)
-	cmd.From = atMost(from, &exec)
+	cmd.From = from
 	wrote := make(chan struct{}, 1)
 	stdout, stderr := &counted{to: os.Stdout, wrote: wrote}, &counted{to: os.Stderr, wrote: wrote}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
@@ -272,7 +294,7 @@ func (c *logsCommand) print(ctx context.Context, conn *client.Client, exec clien
 		cmd.Stderr = nil
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return from, err
 	}
 	var all atomic.Bool
 	if !c.Follow && exec.End == "" {
@@ -290,10 +312,12 @@ func (c *logsCommand) print(ctx context.Context, conn *client.Client, exec clien
 		}()
 	}
 	err := cmd.Wait()
+	var at client.Position
+	at.Stdout, at.Stderr = cmd.Offsets()
 	if is[*client.ExitError](err) || all.Load() && errors.Is(err, client.ErrDetached) {
-		return nil // the command's own end, or all that there was
+		return at, nil // the command's own end, or all that there was
 	}
-	return err
+	return at, err
 }
 
 // A counted is our output, and tells of each Write.
