@@ -301,3 +301,69 @@ func TestOutliveIsChecked(t *testing.T) {
 		t.Errorf("Start() of Attach without a handle = %v", err)
 	}
 }
+
+func TestLogsCopyWhatIsKept(t *testing.T) {
+	c, _ := dial(t)
+	cmd := c.Command("sh", "-c", "echo first; echo problem >&2; read line; echo $line; exit 5")
+	cmd.Outlive.Detach = true
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = in.Close()
+		wantExit(t, cmd.Wait(), 5)
+	}()
+	agenttest.Eventually(t, "both outputs", func() bool {
+		list, err := c.Execs(t.Context())
+		return err == nil && list.Execs[0].StdoutBytes == 6 && list.Execs[0].StderrBytes == 8
+	})
+	for _, l := range []struct {
+		o              client.LogOptions
+		stdout, stderr string
+	}{
+		{stdout: "first\n", stderr: "problem\n"},
+		{o: client.LogOptions{From: client.Position{Oldest: true}}, stdout: "first\n", stderr: "problem\n"},
+		{o: client.LogOptions{From: client.Position{Stdout: 3, Stderr: 100}}, stdout: "st\n"},
+		{o: client.LogOptions{From: client.Position{Now: true}}},
+	} {
+		var stdout, stderr bytes.Buffer
+		if err := c.Logs(patiently(t), cmd.Handle(), &stdout, &stderr, l.o); err != nil || stdout.String() != l.stdout || stderr.String() != l.stderr {
+			t.Errorf("Logs(%+v) = %v with %q and %q, want %q and %q", l.o, err, stdout.String(), stderr.String(), l.stdout, l.stderr)
+		}
+	}
+	var both bytes.Buffer
+	followed := make(chan error, 1)
+	go func() { followed <- c.Logs(patiently(t), cmd.Handle(), &both, &both, client.LogOptions{Follow: true}) }()
+	_, _ = io.WriteString(in, "last\n")
+	if err := <-followed; err != nil || both.Len() != 19 || !strings.Contains(both.String(), "first\nlast\n") && !strings.Contains(both.String(), "problem\nlast\n") {
+		t.Errorf("Logs with Follow = %v with %q", err, both.String())
+	}
+	wantKind(t, c.Logs(patiently(t), make([]byte, 16), &both, &both, client.LogOptions{}), client.NotFound)
+}
+
+func TestLogsTellOfLostOutput(t *testing.T) {
+	c, _ := dial(t)
+	cmd := c.Command("seq", "100000")
+	cmd.Outlive = client.Outlive{Detach: true, Ring: 8 << 10}
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	var lost uint64
+	err := c.Logs(patiently(t), cmd.Handle(), &out, nil, client.LogOptions{Lost: func(stream string, from, to uint64) {
+		if stream != "stdout" || from != lost {
+			t.Errorf("Lost(%q, %d, %d) after %d", stream, from, to, lost)
+		}
+		lost = to
+	}})
+	if want := numbered(100_000); err != nil || out.String() != want[lost:] || lost == 0 {
+		t.Errorf("Logs = %v with %d bytes after %d that are lost, want the end of %d", err, out.Len(), lost, len(want))
+	}
+	if err := c.Logs(patiently(t), cmd.Handle(), &out, nil, client.LogOptions{}); err == nil {
+		t.Error("Logs without Lost = nil, want a BehindError")
+	}
+}

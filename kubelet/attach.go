@@ -9,7 +9,7 @@ import (
 )
 
 // AttachToContainer connects kubectl attach to the VM's console, if the [Target] has
-// one: bytes both ways, until the console or the caller ends. The end of the caller's
+// one, or else to its Main command: bytes both ways, until the console or the caller ends. The end of the caller's
 // input does not end the console's. A console has no size. The error is nil when the
 // console has ended. Other errors are the Resolver's, the console's, those of
 // [Target.Attach] and the Fallback, and [ErrShutdown], or say that the VM has no
@@ -34,6 +34,8 @@ func (p *Pods) attach(c *caller, namespace, pod, container string, attach api.At
 		return t.Fallback.AttachToContainer(c.ctx, namespace, pod, container, c.io(attach))
 	case t.Attach != nil:
 		return t.Attach(c.ctx, c.io(attach))
+	case t.Console == nil && t.Main != nil:
+		return p.attachMain(c, namespace, pod, container)
 	case t.Console == nil:
 		return fmt.Errorf("attach is not supported for pod %s/%s: its VM has no console here; use kubectl exec", namespace, pod)
 	}

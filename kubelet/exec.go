@@ -37,6 +37,7 @@ func (p *Pods) run(c *caller, namespace, pod, container string, argv []string, a
 	cmd := newCommand(c.ctx, agent, argv)
 	t.prepare(cmd.Cmd)
 	cmd.TTY = tty
+	cmd.Outlive.Resume = tty == nil && c.input == nil && t.Resume != nil && t.Resume(argv)
 	return c.status(c.carry(cmd))
 }
 

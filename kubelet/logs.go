@@ -34,6 +34,9 @@ func (p *Pods) GetContainerLogs(
 		if t.OpenLog != nil {
 			return errElsewhere
 		}
+		if t.Logs == nil && t.Main != nil {
+			return checkMainLog(opts)
+		}
 		if t.Logs == nil {
 			return errdefs.NotFoundf("pod %s/%s has no log", namespace, pod)
 		}
@@ -51,6 +54,9 @@ func (p *Pods) GetContainerLogs(
 	if err != nil {
 		done()
 		return nil, err
+	}
+	if t.Logs == nil {
+		return limitLog(openMainLog(ctx, done, agent, t.Main, opts), opts.LimitBytes), nil
 	}
 	return openLog(ctx, done, agent, argv, opts.LimitBytes)
 }

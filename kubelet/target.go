@@ -36,6 +36,19 @@ type Target struct {
 	Timeout  time.Duration
 	Limits   client.Limits
 
+	// Resume says which commands of kubectl exec survive lost connections to the VM, as
+	// [client.Outlive.Resume] has it. It is asked only for commands without input and without
+	// a terminal, which cannot be resumed. nil: none does.
+	Resume func(argv []string) bool
+
+	// Main is the handle of the pod's main command, which was started in the guest with
+	// [client.Outlive.Detach]. kubectl attach connects to it if there is neither Console
+	// nor Attach: the screen of its terminal is restored, its input is the caller's, whose
+	// end is not the command's, and the caller's end is not the command's either. kubectl
+	// logs shows the output that the guest keeps if there is neither Logs nor OpenLog. It
+	// knows --follow, --tail without --follow, and --limit-bytes.
+	Main []byte
+
 	// Console opens what kubectl attach reads and writes: a VM's main process is
 	// its console, whose other end the VMM has, as a Unix socket or a pty. nil:
 	// attach is refused. Close must end a Read and a Write that are under way,

@@ -5,12 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -247,7 +245,7 @@ func (c *logsCommand) Run(k *kong.Context) error {
 		return err
 	}
 	err = withCommand(k, &c.targetFlags, c.Handle, func(ctx context.Context, conn *client.Client, exec client.Exec) error {
-		return c.print(ctx, conn, exec, from)
+		return conn.Logs(ctx, exec.Handle, os.Stdout, os.Stderr, client.LogOptions{From: from, Follow: c.Follow, Lost: tellLost})
 	})
 	if err == nil {
 		return nil
@@ -260,81 +258,9 @@ func (c *logsCommand) Run(k *kong.Context) error {
 	return err
 }
 
-// print prints the output from a position on. Output that the guest has dropped by then is
-// left out, and a line on standard error tells of it.
-func (c *logsCommand) print(ctx context.Context, conn *client.Client, exec client.Exec, from client.Position) error {
-	from = atMost(from, &exec)
-	for {
-		at, err := c.printFrom(ctx, conn, exec, from)
-		behind, ok := errors.AsType[*client.BehindError](err)
-		if !ok || behind.Want > behind.Newest {
-			return err
-		}
-		// The command may write on as fast as before: leave it room.
-		next := behind.Oldest + (behind.Newest-behind.Oldest)/2
-		fmt.Fprintf(os.Stderr, "cocoon-agent: bytes %d to %d of %s are not kept any more\n", behind.Want, next, behind.Stream)
-		if from = at; behind.Stream == "stdout" {
-			from.Stdout = next
-		} else {
-			from.Stderr = next
-		}
-	}
-}
-
-// printFrom is print until output is missing. It returns what is to be printed next.
-func (c *logsCommand) printFrom(ctx context.Context, conn *client.Client, exec client.Exec, from client.Position) (client.Position, error) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	cmd := conn.Attach(ctx, exec.Handle)
-	cmd.From = from
-	wrote := make(chan struct{}, 1)
-	stdout, stderr := &counted{to: os.Stdout, wrote: wrote}, &counted{to: os.Stderr, wrote: wrote}
-	cmd.Stdout, cmd.Stderr = stdout, stderr
-	if exec.TTY {
-		cmd.Stderr = nil
-	}
-	if err := cmd.Start(); err != nil {
-		return from, err
-	}
-	var all atomic.Bool
-	if !c.Follow && exec.End == "" {
-		begin, beginErr := cmd.Begin()
-		go func() { // ends with ctx
-			for begin+stdout.n.Load() < exec.StdoutBytes || beginErr+stderr.n.Load() < exec.StderrBytes {
-				select {
-				case <-wrote:
-				case <-ctx.Done():
-					return
-				}
-			}
-			all.Store(true)
-			stop()
-		}()
-	}
-	err := cmd.Wait()
-	var at client.Position
-	at.Stdout, at.Stderr = cmd.Offsets()
-	if is[*client.ExitError](err) || all.Load() && errors.Is(err, client.ErrDetached) {
-		return at, nil // the command's own end, or all that there was
-	}
-	return at, err
-}
-
-// A counted is our output, and tells of each Write.
-type counted struct {
-	to    io.Writer
-	n     atomic.Uint64 // bytes
-	wrote chan struct{} // has a token after a Write
-}
-
-func (c *counted) Write(p []byte) (int, error) {
-	n, err := c.to.Write(p)
-	c.n.Add(uint64(max(n, 0)))
-	select {
-	case c.wrote <- struct{}{}:
-	default:
-	}
-	return n, err
+// tellLost tells of output that the guest has dropped.
+func tellLost(stream string, from, to uint64) {
+	fmt.Fprintf(os.Stderr, "cocoon-agent: bytes %d to %d of %s are not kept any more\n", from, to, stream)
 }
 
 type waitExecCommand struct {
