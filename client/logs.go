@@ -26,7 +26,7 @@ type LogOptions struct {
 }
 
 // Logs copies the output of a command that was started with Detach, and that handle names,
-// to stdout and stderr, each of which may be nil. They may be equal; the order of the two
+// to stdout and stderr. Either may be nil. They may be equal; the order of the two
 // outputs is then lost. Logs returns nil when it has copied all, whatever the command's exit
 // status is. Other errors are those of [Client.Attach], and ctx's.
 func (c *Client) Logs(ctx context.Context, handle []byte, stdout, stderr io.Writer, o LogOptions) error {

@@ -108,8 +108,9 @@
 //     They do not protect anything: an environment loads code into the commands of others.
 //   - A log in a file ([LogFile]) that a user of the guest replaces by a symbolic
 //     link while --follow runs is followed by tail(1), as root.
-//   - An attach is to a detached command ([Target.Main]), or to the VM's console ([Target.Console]), which has no size and no
-//     exit status, unless the provider has its own. There is no attaching to a command that was started before.
+//   - An attach is to the pod's main command, a detached one ([Target.Main]), or to the
+//     VM's console ([Target.Console]), which has no size and no exit status, unless the
+//     provider has its own. There is no attaching to a command of kubectl exec.
 //   - A service in the guest that breaks off a forwarded connection is reported to
 //     kubectl as an error, as container runtimes do, and kubectl then gives up the whole
 //     port-forward.

@@ -42,10 +42,10 @@ type Target struct {
 	Resume func(argv []string) bool
 
 	// Main is the handle of the pod's main command, which was started in the guest with
-	// [client.Outlive.Detach]. kubectl attach connects to it if there is neither Console
-	// nor Attach: the screen of its terminal is restored, its input is the caller's, whose
-	// end is not the command's, and the caller's end is not the command's either. kubectl
-	// logs shows the output that the guest keeps if there is neither Logs nor OpenLog. It
+	// [client.Outlive.Detach]. If there is neither Console nor Attach, kubectl attach
+	// connects to it. The screen of its terminal is restored, and its input is the
+	// caller's. Neither the end of that input nor the caller's is the command's. If there
+	// is neither Logs nor OpenLog, kubectl logs shows the output that the guest keeps. It
 	// knows --follow, --tail without --follow, and --limit-bytes.
 	Main []byte
 

@@ -132,7 +132,7 @@ func (w *wanton) listen() {
 	}
 }
 
-// Whatever hosts ask for, in the end nothing is left: no exec, no record, no memory, no
+// Hosts ask for anything. In the end nothing is left: no exec, no record, no memory, no
 // share of the quotas.
 func TestNothingIsLeftOfDetachedExecs(t *testing.T) {
 	a := limited(t, session.Quotas{Keeping: job.Quotas{Rings: 1 << 20, Records: 20}, AllExecs: 100})
