@@ -20,17 +20,21 @@
 //
 // Errors tell what went wrong, and whether the command may have run:
 //
-//   - [*ExitError]: it ran and ended without success;
-//   - [*RemoteError]: the agent refused it, and it has not run;
+//   - [*ExitError]: it ended without success; from Start: its start hung, and it has not run;
+//   - [*RemoteError], from Start: the agent refused it, and it has not run;
 //   - [*DialError], [ErrPoolClosed], [ErrPoolFull]: there is no connection, and it has not run;
 //   - [*MaybeStartedError]: the connection ended before the agent said whether it runs;
-//   - [*LostExitError]: it has started, and how it ended is not known;
+//   - [*LostExitError]: the agent has reported its start, and how it ended is not known; it
+//     may still run;
 //   - [*TruncatedError]: it ended, and part of its output was lost;
 //   - an error that wraps [ErrLost], and is not in this list: it has not run;
 //   - the error of the caller's own Writer or Reader, or an [*OutputLimitError]: it
-//     has run, and was ended.
+//     has run, and was ended, unless the error wraps [ErrDetached];
+//   - an error that wraps [ErrDetached]: it goes on, and nobody waits for it here;
+//   - [*BehindError]: it goes on, and output that the caller wants is not kept any more;
+//   - an error that wraps [ErrWaitDelay]: the command or a Writer did not end in time.
 //
-// The library never runs a command twice.
+// The library never runs a command twice. [Outlive] has the means to ask for a start again.
 //
 // # A guest is not trusted
 //
@@ -67,7 +71,7 @@
 // # Clones
 //
 // VMs that are cloned from a snapshot have the same random state, ids, keys and clock.
-// Call [Client.Resume] first, before any command runs.
+// Call [Client.ReseedWith] first, before any command runs.
 package client
 
 import (

@@ -78,7 +78,7 @@ func RunWith(ctx context.Context, conn io.ReadWriteCloser, o RunOptions) (*Proce
 // which every cocoon-agent speaks. It closes conn. Entropy may have any length: the
 // agent takes the first 512 bytes. Without entropy it only has the guest's kernel reseed
 // its random number generator. For the report of each step use [Dial] and
-// [Client.Resume].
+// [Client.ReseedWith].
 func Reseed(ctx context.Context, conn io.ReadWriteCloser, entropy []byte, regenMachineID bool) error {
 	c, err := clientOfOne(ctx, conn, Protocol1)
 	if err != nil {

@@ -45,7 +45,7 @@ type Kind string
 // The kinds of [RemoteError].
 const (
 	BadRequest       Kind = Kind(wire.BadRequest)       // the request makes no sense, or not in this guest
-	NotFound         Kind = Kind(wire.NotFound)         // no such command, or it runs no longer
+	NotFound         Kind = Kind(wire.NotFound)         // no such command; of a request about a command: it runs no longer
 	PermissionDenied Kind = Kind(wire.PermissionDenied) // not executable, or not allowed
 	Unsupported      Kind = Kind(wire.Unsupported)      // this agent cannot do it
 	Limit            Kind = Kind(wire.Limit)            // a limit or a resource of the guest is used up
@@ -72,7 +72,8 @@ func remoteError(kind wire.ErrorKind, message string) *RemoteError {
 	return &RemoteError{Kind: k, Message: printable(message, maxMessage)}
 }
 
-// A DialError says that no connection to an agent was made: nothing has run.
+// A DialError says that there is no usable connection to an agent: none was made, the agent
+// did not greet, or PoolConfig.Verify has rejected it. Nothing has run.
 type DialError struct {
 	Target string
 	Err    error
@@ -94,7 +95,8 @@ func (e *timeoutError) Unwrap() error { return e.err }
 
 // A MaybeStartedError says that the connection ended, or the caller's context,
 // after the request for a command may have reached the agent, and before the agent said
-// whether it has started. The library never tries such a command again.
+// whether it has started. The library never tries such a command again, unless it has a Key
+// ([Outlive]).
 type MaybeStartedError struct {
 	Err error
 }
@@ -106,8 +108,10 @@ func (e *MaybeStartedError) Error() string {
 // Unwrap returns the cause.
 func (e *MaybeStartedError) Unwrap() error { return e.Err }
 
-// A LostExitError says that a command has started and that its exit status is
-// not known: the connection ended first, or the agent could not find it out.
+// A LostExitError says that the agent has reported the start of a command and that its exit
+// status is not known. The connection ended first, WaitDelay was over (the error then wraps
+// [ErrWaitDelay]), the agent could not find it out, or SIGKILL has not ended it. The command
+// may still run, and if its start hangs, may begin later.
 type LostExitError struct {
 	PID int // in the guest
 	Err error

@@ -333,7 +333,7 @@ func ExampleClient_DialGuest() {
 }
 
 // A clone needs this before anything else. It is what cocoon-agent reseed --resume does.
-func ExampleClient_Resume() {
+func ExampleClient_ReseedWith() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, err := client.Dial(ctx, "hvsock:///run/vm/clone-17.sock")
@@ -341,8 +341,8 @@ func ExampleClient_Resume() {
 		log.Fatal(err)
 	}
 	defer c.Close()
-	_, err = c.Resume(ctx, client.ResumeOptions{MachineID: true, Clock: true, Hostname: "web-17", SSHKeys: true})
-	if failed, ok := errors.AsType[*client.ResumeError](err); ok {
+	_, err = c.ReseedWith(ctx, client.ReseedOptions{MachineID: true, Clock: true, Hostname: "web-17", SSHKeys: true})
+	if failed, ok := errors.AsType[*client.ReseedError](err); ok {
 		for _, step := range failed.Failed() {
 			log.Println(step.Name, step.Err)
 		}

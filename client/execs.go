@@ -10,10 +10,11 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// An Exec is a command that runs in a guest. This client need not have started it.
+// An Exec is a command that runs in a guest, or has ended and is kept there. This client
+// need not have started it.
 // The guest describes it: texts are printable, and of some KiB at most.
 type Exec struct {
-	Handle  []byte // names it for [Client.KillExec]: see [Cmd.Handle]
+	Handle  []byte // names it for [Client.Attach], KillExec, SignalExec and ReleaseExec
 	PID     int    // in the guest
 	Command string // for people
 	User    string // as it was asked for; empty: the agent's own
@@ -23,8 +24,8 @@ type Exec struct {
 	Connected bool          // its connection has not ended
 	Running   time.Duration // for how long
 
-	// Of a command with Detach: its outputs can be had from the oldest offsets on, by
-	// [Client.Attach]. The other two are the lengths of the outputs so far, in bytes.
+	// Of a command with Detach: [Client.Attach] can read its outputs from the oldest
+	// offsets on. The other two are the lengths of the outputs so far, in bytes.
 	// Input says that its stdin has not ended and that Attach can write it.
 	Detached, Input            bool
 	StdoutOldest, StderrOldest uint64

@@ -18,7 +18,7 @@ func (c *Client) Ready(ctx context.Context) error {
 }
 
 // Hello waits for the agent's greeting, as [Client.Ready] does, and returns it. After
-// [Client.Resume] or [Client.Reseed] the agent has another AgentID, but only the
+// [Client.ReseedWith] or [Client.Reseed] the agent has another AgentID, but only the
 // greetings of later connections have it.
 func (c *Client) Hello(ctx context.Context) (Hello, error) {
 	var h Hello

@@ -21,7 +21,8 @@ func (c *call) drop() {
 // letGo gives up a call that was sent, and its streams. If the agent has said
 // its last word about the request, it has ended its streams before: a stream that has
 // not ended is reset, so that a guest cannot have them gather here. Otherwise the
-// agent is owed both directions until that word, and deliver resets what is left then.
+// agent may still use the streams until its last answer. deliver then resets those that have
+// not ended.
 func (c *call) letGo() {
 	l := c.link
 	for _, s := range c.streams {

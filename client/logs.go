@@ -112,7 +112,7 @@ type untilNow struct {
 }
 
 func (u *untilNow) reached(ctx context.Context, cmd *Cmd, stop func()) {
-	stdout, stderr := cmd.Begin()
+	stdout, stderr := cmd.FirstOffsets()
 	missing := func(wanted bool, begin uint64, n *atomic.Uint64, length uint64) bool {
 		return wanted && begin+n.Load() < length
 	}

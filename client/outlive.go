@@ -245,9 +245,9 @@ func (c *Cmd) begin(name string) uint64 {
 	return c.stdoutBegin
 }
 
-// Begin returns, after Start, the offsets of the first bytes of each output that the
+// FirstOffsets returns, after Start, the offsets of the first bytes of each output that the
 // Writers get.
-func (c *Cmd) Begin() (stdout, stderr uint64) { return c.stdoutBegin, c.stderrBegin }
+func (c *Cmd) FirstOffsets() (stdout, stderr uint64) { return c.stdoutBegin, c.stderrBegin }
 
 // Offsets returns how much of each output the Writers have: the offsets at which another
 // Attach would go on. It is safe to call at any time after Start.

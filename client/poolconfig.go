@@ -79,9 +79,9 @@ type PoolConfig struct {
 	// 0: 64 MiB. Below 0: 1 MiB each.
 	WindowMemory int
 
-	// Logger is told about connections that begin, fail, fall silent and end, and about
-	// commands that are tried again: what needs attention is a warning, of attempts that
-	// fail only the first in a row. Each record has the target; errors may have a guest's
+	// Logger gets a record when a connection begins, fails, falls silent or ends, and when a
+	// command is tried again. Records that need attention are warnings: of failed attempts
+	// in a row only the first one is. Each record has the target; errors may have a guest's
 	// words in them, printable and bounded. A Handler that blocks holds up the target that it
 	// is told about, and Close. It may call Stats, Targets and Forget of the Pool, and nothing
 	// else. nil: nobody is told.

@@ -44,7 +44,7 @@ func WaitReady(ctx context.Context, target string) (*Client, error) {
 	return WaitReadyWith(ctx, target, WaitOptions{})
 }
 
-// WaitReadyWith is [WaitReady] with options.
+// WaitReadyWith is [WaitReady] with options. It also returns an error for an invalid Protocol.
 func WaitReadyWith(ctx context.Context, target string, o WaitOptions) (*Client, error) {
 	if o.Dial == nil {
 		t, err := ParseTarget(target)

@@ -232,7 +232,7 @@ func informed(t *testing.T, answer *wire.Guest) (*client.Info, error) {
 }
 
 func TestResumeStepsAreBoundedAndPrintable(t *testing.T) {
-	g, m, result := resume(t, client.ResumeOptions{})
+	g, m, result := resume(t, client.ReseedOptions{})
 	long := "\u009b\u202e" + strings.Repeat("x", 1<<16)
 	g.send(&wire.Error{Head: wire.Head{ID: m.ID}, Kind: wire.Internal, Steps: []wire.Step{
 		{Name: long, Message: long}, {Name: long, Kind: wire.Internal, Message: long},

@@ -69,8 +69,12 @@ func (s *ProcessState) ExitStatus() int {
 // k8s.io/utils/exec.ExitError, who ignore the status without it.
 func (s *ProcessState) Exited() bool { return true }
 
-// Success says whether the command exited with code 0.
-func (s *ProcessState) Success() bool { return s.exited.Code == 0 && s.exited.SignalNumber == 0 }
+// Success reports whether the command exited by itself, with code 0. A command that was
+// ended, by its Timeout for example, may exit with code 0, too: that is not success. Output
+// may be missing all the same: only a nil error of Wait means that it is not.
+func (s *ProcessState) Success() bool { return s.exitedWith0() && s.Reason() == ReasonExit }
+
+func (s *ProcessState) exitedWith0() bool { return s.exited.Code == 0 && s.exited.SignalNumber == 0 }
 
 // Signal returns the name, without SIG, of the signal that ended the command,
 // or "".
@@ -165,7 +169,7 @@ func (s *ProcessState) String() string {
 		text += " (ended by the agent: memory for unread input exhausted)"
 	case wire.ReasonExit, wire.ReasonSignal, wire.ReasonLost:
 	default:
-		if s.Success() { // else the text would report success
+		if s.exitedWith0() { // else the text would report success
 			text += fmt.Sprintf(" (reason %q)", s.exited.Reason)
 		}
 	}

@@ -16,8 +16,8 @@ import (
 //
 // It returns nil if the command exited by itself, with code 0, and no byte of output is
 // missing. Otherwise it returns the error of a Writer or the Reader that failed, an
-// [*OutputLimitError], an [*ExitError], a [*TruncatedError], a [*LostExitError], or one
-// that wraps [ErrWaitDelay]. If the context ended the command, the error wraps the
+// [*OutputLimitError], an [*ExitError], a [*TruncatedError], a [*LostExitError], a
+// [*BehindError], or one that wraps [ErrWaitDelay] or [ErrDetached]. If the context ended the command, the error wraps the
 // context's too, even though the command may have exited with code 0.
 //
 // Read the pipes of StdoutPipe and StderrPipe to the end first, or close them, as with
@@ -274,7 +274,7 @@ func (c *Cmd) verdict(x *wire.Exited) error {
 	switch s := c.ProcessState; {
 	case x.Reason == wire.ReasonKilled:
 		return &ExitError{ProcessState: s, cause: c.ctx.Err()}
-	case !s.Success(), !s.byItself():
+	case !s.Success():
 		return &ExitError{ProcessState: s}
 	}
 	for _, p := range c.pipes {

@@ -76,7 +76,7 @@
 //
 // Statistics are the VM's own, from its agent's info: the CPU time and the memory of its
 // kernel ([Pods.GetStatsSummary]). Set [Pods.Usage] for them. A VM is asked at most every 5
-// seconds, for 2 seconds; 32 are at a time. One that is paused keeps its last figures, and
+// seconds, for 2 seconds; 32 at a time, and 32 more that did not answer before. One that is paused keeps its last figures, and
 // their time, and is not waited for again until it answers. The figures are the guest's
 // word: what one says adds at most its CPUs' time to its node's.
 //

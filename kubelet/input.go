@@ -21,9 +21,8 @@ const (
 	// sending is the number of bytes at a time that a caller cannot type.
 	sending = 4 << 10
 
-	// endGrace is how long the end of input waits for the news that it is the
-	// caller's end: spdystream tells both at the same time, and of the latter
-	// virtual-kubelet by way of another goroutine.
+	// endGrace delays the end of input. If the caller has gone, spdystream reports both ends
+	// together, but virtual-kubelet learns of the second one from another goroutine.
 	endGrace = 20 * time.Millisecond
 
 	inputBuffer = 32 << 10 // client-go's own frames are no longer

@@ -49,7 +49,7 @@ func (c *caller) ended(ended *client.ExitError) error {
 	switch {
 	case ended.Reason() == "timeout":
 		return c.exit(ended, StatusTimeout)
-	case ended.Success():
+	case ended.ExitCode() == 0:
 		return errors.New(ended.Error()) // it was ended, even if it exited with 0: it has not succeeded
 	case ended.ExitStatus() < 0:
 		return errors.New(ended.Error()) // an agent of protocol version 1 does not say how it ended

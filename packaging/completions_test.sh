@@ -20,6 +20,7 @@ by_bash() {
 		default=""
 		compopt() { [ "$2" != default ] || default=yes; }
 		words=${2//=/ = }
+		words=${words//:/ : }
 		read -ra COMP_WORDS <<<"$words"
 		[[ $2 != *" " ]] || COMP_WORDS+=("")
 		COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
@@ -68,6 +69,11 @@ offers 'cocoon-agent serve --deny ex' exec ''
 offers 'cocoon-agent serve --settings a-' a-file ''
 offers 'cocoon-agent client --cid 3 --mem' --memory ''
 offers 'cocoon-agent exec --mem' --memory ''
+offers 'cocoon-agent client --target vsock://3:1024 --mem' --memory ''
+offers 'cocoon-agent client --user dev:grp -e A=b --env=A=b --mem' --memory ''
+offers 'cocoon-agent client --target vsock://3:1024 -- a-' a-file ''
+offers 'cocoon-agent attach --redraw w' winch auto
+offers 'cocoon-agent serve --deny exec,sig' exec,signal ''
 offers 'cocoon-agent client --cid 3 -- a-' a-file ''
 offers 'cocoon-agent client --cid 3 ls --mem' '' --memory=
 offers 'cocoon-agent client --cid 3 ls a-' a-file ''

@@ -41,12 +41,13 @@ type Options struct {
 	Version1 bool
 
 	// Program is a cocoon-agent program to run as a child process, with Args after "serve".
-	// Empty: the agent is of this module's source, and runs in the test's process.
+	// Empty: the agent is of this module's source, and runs in the test's process, on Linux
+	// only. Args without Program have no effect.
 	Program string
 	Args    []string
 
 	// Agent is the path of a Unix socket on which an agent of the test's own listens. None
-	// is started then.
+	// is started then, whatever Program is, and [VM.Log] is empty.
 	Agent string
 }
 
@@ -185,7 +186,8 @@ func (v *VM) Resume() { v.change(func() { v.paused = false }) }
 // was restored from a snapshot. Later connections work.
 func (v *VM) Restore() { v.change(func() { v.life++ }) }
 
-// Boot makes later connections reach the agent that listens on another Unix socket.
+// Boot makes later connections reach the agent that listens on another Unix socket, as if the
+// VM had booted with it. It starts none, and [VM.Log] stays that of the first one.
 func (v *VM) Boot(agent string) { v.change(func() { v.agent = agent }) }
 
 // Cut ends all connections. Later ones work.
@@ -212,9 +214,9 @@ func (v *VM) Connections() int {
 // Log returns the agent's log so far: JSON lines.
 func (v *VM) Log() string { return v.log() }
 
-// goes waits until the VM runs, and says whether a connection of that life still leads
+// awaitRunning waits until the VM runs, and says whether a connection of that life still leads
 // anywhere.
-func (v *VM) goes(life int) bool {
+func (v *VM) awaitRunning(life int) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for !v.closed && (v.paused || v.life != life) {
@@ -266,7 +268,7 @@ func (v *VM) serve(conn net.Conn, direct bool) {
 // connect reads CONNECT, and waits until the VM runs.
 func (v *VM) connect(from *bufio.Reader, life int) bool {
 	line, err := from.ReadString('\n')
-	if err != nil || !v.goes(life) {
+	if err != nil || !v.awaitRunning(life) {
 		return false
 	}
 	if !strings.HasPrefix(line, "CONNECT ") {
@@ -296,7 +298,7 @@ func (v *VM) relay(life int, to io.Writer, from io.Reader, limit int64) {
 	b := make([]byte, 64<<10)
 	for left := limit; limit <= 0 || left > 0; {
 		n, err := from.Read(b)
-		if !v.goes(life) {
+		if !v.awaitRunning(life) {
 			return
 		}
 		if limit > 0 {

@@ -64,7 +64,13 @@ To use another port, put these lines into
   ListenStream=vsock::2048
 
 systemctl stop cocoon-agent.service ends the agent until the next connection starts it.
-To close the way in, stop both units.`},
+To close the way in, stop both units.
+
+systemd kills an agent 15 seconds after it has asked it to stop (TimeoutStopSec=): raise
+that together with --shutdown-grace. The packages have two drop-ins in
+/usr/share/doc/cocoon-agent/examples. limits.conf lets commands have limits (--limit-memory,
+--limit-pids, client --memory), which takes systemd 254; watchdog.conf has systemd watch
+the agent, too.`},
 	{Title: "Settings", Text: `/etc/default/cocoon-agent sets COCOON_AGENT_OPTIONS, with options of serve, and
 AGENT_LOG_LEVEL. This checks the file:
 

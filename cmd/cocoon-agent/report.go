@@ -109,9 +109,9 @@ func (r *statusReport) exited(s *client.ProcessState) {
 	if !r.begun.IsZero() {
 		elapsed = time.Since(r.begun)
 	}
-	status, _ := exitStatus(&client.ExitError{ProcessState: s}, "")
-	if s.Success() {
-		status = 0
+	status := 0
+	if !s.Success() {
+		status, _ = exitStatus(&client.ExitError{ProcessState: s}, "")
 	}
 	r.write(struct {
 		Version     int     `json:"v"`

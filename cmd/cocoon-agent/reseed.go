@@ -65,7 +65,7 @@ func (r *reseedCommand) Run(k *kong.Context) error {
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), r.Timeout)
 	defer cancel()
-	report, err := c.Resume(ctx, client.ResumeOptions{
+	report, err := c.ReseedWith(ctx, client.ReseedOptions{
 		MachineID: r.MachineID || r.Resume, Hostname: r.Hostname, SSHKeys: r.SSHKeys || r.Resume,
 		Clock: r.Clock || r.Resume, ClockBack: r.ClockBack,
 	})
@@ -78,7 +78,7 @@ func (r *reseedCommand) Run(k *kong.Context) error {
 			return err
 		}
 	}
-	failed, ok := errors.AsType[*client.ResumeError](err)
+	failed, ok := errors.AsType[*client.ReseedError](err)
 	switch {
 	case ok:
 		return fmt.Errorf("%s: %d of %d steps failed", url, len(failed.Failed()), len(report.Steps))
@@ -97,7 +97,7 @@ const (
 	maxStepText = 256 // characters of each
 )
 
-func printSteps(out io.Writer, steps []client.ResumeStep) error {
+func printSteps(out io.Writer, steps []client.ReseedStep) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, s := range steps[:min(len(steps), maxSteps)] {
 		outcome, note := "unchanged", s.Note
@@ -120,7 +120,7 @@ func printSteps(out io.Writer, steps []client.ResumeStep) error {
 }
 
 // printStepsJSON is a contract: names stay.
-func printStepsJSON(out io.Writer, steps []client.ResumeStep) error {
+func printStepsJSON(out io.Writer, steps []client.ReseedStep) error {
 	type step struct {
 		Name    string `json:"name"`
 		Changed bool   `json:"changed"`

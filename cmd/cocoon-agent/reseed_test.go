@@ -9,9 +9,9 @@ import (
 
 func TestStepsOfAHostileGuestArePrintedShort(t *testing.T) {
 	long := strings.Repeat("\x1b€", 10_000)
-	steps := make([]client.ResumeStep, 1000)
+	steps := make([]client.ReseedStep, 1000)
 	for n := range steps {
-		steps[n] = client.ResumeStep{Name: "x", Err: &client.RemoteError{Kind: client.Internal, Message: long}}
+		steps[n] = client.ReseedStep{Name: "x", Err: &client.RemoteError{Kind: client.Internal, Message: long}}
 	}
 	var out strings.Builder
 	if err := printSteps(&out, steps); err != nil {
@@ -25,7 +25,7 @@ func TestStepsOfAHostileGuestArePrintedShort(t *testing.T) {
 
 func TestStepsAsJSON(t *testing.T) {
 	var out strings.Builder
-	if err := printStepsJSON(&out, []client.ResumeStep{
+	if err := printStepsJSON(&out, []client.ReseedStep{
 		{Name: "entropy", Changed: true},
 		{Name: "hostname", Note: "n", Err: &client.RemoteError{Kind: client.Internal, Message: "m\u202e"}},
 	}); err != nil {

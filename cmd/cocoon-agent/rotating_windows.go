@@ -33,7 +33,7 @@ func defaultLogFile() string {
 func makePrivate(directory string) error {
 	if info, err := os.Lstat(directory); err == nil {
 		if !info.IsDir() || info.Mode()&(os.ModeSymlink|os.ModeIrregular) != 0 {
-			return fmt.Errorf("%s is a link or no folder", directory)
+			return fmt.Errorf("%s is a link or not a directory", directory)
 		}
 		return nil
 	}

@@ -148,9 +148,9 @@ func (s *serveCommand) openBook() (*logbook, error) {
 	log.after = file.close
 	directory := filepath.Dir(path)
 	if who, err := changeableBy(directory); err != nil {
-		log.Warn().Err(err).Msg("cannot tell who may change the folder of the log")
+		log.Warn().Err(err).Msg("cannot tell who may change the directory of the log")
 	} else if who != "" {
-		log.Warn().Str("folder", directory).Str("by", who).Msg("the folder of the log can be changed by others, who could have the agent write elsewhere")
+		log.Warn().Str("directory", directory).Str("by", who).Msg("the directory of the log can be changed by others, who could have the agent write elsewhere")
 	}
 	if err := keepCrashes(filepath.Join(directory, crashLog)); err != nil {
 		log.Warn().Err(err).Msg("a crash of the agent would leave no trace")

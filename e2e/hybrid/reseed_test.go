@@ -61,7 +61,7 @@ func (vm *vm) wantClock(t *testing.T, tolerance time.Duration) {
 		} else if least == 0 || d < least {
 			least = d
 		}
-		if _, err := c.Resume(t.Context(), client.ResumeOptions{ClockBack: true}); err != nil {
+		if _, err := c.ReseedWith(t.Context(), client.ReseedOptions{ClockBack: true}); err != nil {
 			t.Fatal(err)
 		}
 	}

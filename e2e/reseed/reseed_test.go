@@ -227,7 +227,7 @@ func TestSSHDThatRunsShowsTheNewKeys(t *testing.T) {
 	var before string
 	checks.Eventually(t, "sshd shows its key", func() bool { before = shown(); return before != "" })
 	c, _, _ := serve(t)
-	if _, err := c.Resume(patiently(t), client.ResumeOptions{SSHKeys: true}); err != nil {
+	if _, err := c.ReseedWith(patiently(t), client.ReseedOptions{SSHKeys: true}); err != nil {
 		t.Fatal(err)
 	}
 	checks.Eventually(t, "sshd shows a new key", func() bool { after := shown(); return after != "" && after != before })
@@ -279,13 +279,13 @@ func TestClockIsSetToTheHosts(t *testing.T) {
 	host := func(ahead time.Duration) func() time.Time { // a clock that does not go by the guest's
 		return func() time.Time { return begun.Round(0).Add(ahead + time.Since(begun)) }
 	}
-	t.Cleanup(func() { _, _ = c.Resume(context.Background(), client.ResumeOptions{ClockBack: true, Now: host(0)}) })
+	t.Cleanup(func() { _, _ = c.ReseedWith(context.Background(), client.ReseedOptions{ClockBack: true, Now: host(0)}) })
 	off := func(now func() time.Time) time.Duration { return time.Now().Round(0).Sub(now()) }
 
 	ctx := patiently(t)
-	forward, o := host(time.Hour), client.ResumeOptions{Clock: true}
+	forward, o := host(time.Hour), client.ReseedOptions{Clock: true}
 	for o.Now = forward; ; o.ClockBack = true { // a machine that is busy may be late
-		if _, err := c.Resume(ctx, o); err != nil {
+		if _, err := c.ReseedWith(ctx, o); err != nil {
 			t.Fatal(err)
 		}
 		if d := off(forward).Abs(); d < 5*time.Millisecond {
@@ -294,13 +294,13 @@ func TestClockIsSetToTheHosts(t *testing.T) {
 		}
 	}
 
-	o = client.ResumeOptions{Clock: true, Now: host(0)}
-	report, err := c.Resume(patiently(t), o)
+	o = client.ReseedOptions{Clock: true, Now: host(0)}
+	report, err := c.ReseedWith(patiently(t), o)
 	if err != nil || report.Steps[2].Changed || !strings.Contains(report.Steps[2].Note, "ahead, not set back") || off(forward).Abs() > time.Minute {
 		t.Errorf("back, unasked: %+v, %v", report, err)
 	}
 	o.ClockBack = true
-	if _, err := c.Resume(patiently(t), o); err != nil || off(o.Now).Abs() > time.Minute {
+	if _, err := c.ReseedWith(patiently(t), o); err != nil || off(o.Now).Abs() > time.Minute {
 		t.Errorf("back: %v, the clock is off by %v", err, off(o.Now))
 	}
 }
@@ -369,10 +369,10 @@ func TestWithoutThePrivilegeEachStepIsRefused(t *testing.T) {
 	a := checks.Agent{Program: checks.Program(t), Target: "unix:///run/agent/s?uid=65534"}
 	checks.ServeAs(t, &syscall.Credential{Uid: 65534, Gid: 65534}, "--listen", "unix:///run/agent/s")
 	c := a.Dial(t)
-	report, err := c.Resume(patiently(t), client.ResumeOptions{
+	report, err := c.ReseedWith(patiently(t), client.ReseedOptions{
 		MachineID: true, Hostname: "clone-9", Clock: true, SSHKeys: true, Now: func() time.Time { return time.Now().Add(time.Hour) },
 	})
-	failed, ok := errors.AsType[*client.ResumeError](err)
+	failed, ok := errors.AsType[*client.ReseedError](err)
 	if !ok {
 		t.Fatal(report, err)
 	}
@@ -394,7 +394,7 @@ func TestEntropyOfTheWrongLengthIsABadRequest(t *testing.T) {
 	state(t)
 	c, _, _ := serve(t)
 	for _, n := range []int{1, 15, 513, 4096} {
-		_, err := c.Resume(patiently(t), client.ResumeOptions{Entropy: make([]byte, n), Hostname: "no-clone"})
+		_, err := c.ReseedWith(patiently(t), client.ReseedOptions{Entropy: make([]byte, n), Hostname: "no-clone"})
 		remote, ok := errors.AsType[*client.RemoteError](err)
 		if !ok || remote.Kind != client.BadRequest || !strings.Contains(err.Error(), "want 16 to 512") {
 			t.Errorf("%d bytes: %v", n, err)
@@ -404,7 +404,7 @@ func TestEntropyOfTheWrongLengthIsABadRequest(t *testing.T) {
 		t.Error("a step has been taken")
 	}
 	for _, n := range []int{16, 512} {
-		if _, err := c.Resume(patiently(t), client.ResumeOptions{Entropy: make([]byte, n)}); err != nil {
+		if _, err := c.ReseedWith(patiently(t), client.ReseedOptions{Entropy: make([]byte, n)}); err != nil {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
@@ -416,8 +416,8 @@ func TestConcurrentResumesAndCommandsSucceed(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 4 {
 		all.Go(func() {
-			o := client.ResumeOptions{MachineID: true, Clock: true, Hostname: fmt.Sprintf("clone-%d", i)}
-			if _, err := c.Resume(patiently(t), o); err != nil {
+			o := client.ReseedOptions{MachineID: true, Clock: true, Hostname: fmt.Sprintf("clone-%d", i)}
+			if _, err := c.ReseedWith(patiently(t), o); err != nil {
 				t.Error(err)
 			}
 		})

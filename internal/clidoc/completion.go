@@ -64,6 +64,11 @@ func bash(p Program) string {
 			else
 				continue
 			fi
+			# A value with ":" or "=" is several words.
+			while [[ ${COMP_WORDS[i + 1]-} == [:=]* && $((i + 1)) -lt $COMP_CWORD ]]; do
+				i=$((i + 1))
+				[[ ${COMP_WORDS[i + 1]-} == [-:=]* ]] || i=$((i + 1))
+			done
 			[ "$i" -lt "$COMP_CWORD" ] || value=$word
 			;;
 		*)
@@ -245,6 +250,8 @@ func fish(p Program) string {
 			}
 			switch {
 			case f.Value == "":
+			case f.Values != "" && f.List:
+				fmt.Fprintf(&b, " -x -a %s", quote("(__fish_append , "+f.Values+")"))
 			case f.Values != "":
 				fmt.Fprintf(&b, " -x -a %s", quote(f.Values))
 			case f.isFile():

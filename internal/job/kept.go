@@ -298,8 +298,8 @@ func (j *Job) Watch(from From, stdout, stderr bool) (*Watcher, error) {
 	return w, nil
 }
 
-// Begin returns the offsets at which the outputs begin that the Watcher carries.
-func (w *Watcher) Begin() (from Offsets) {
+// FirstOffsets returns the offsets at which the outputs begin that the Watcher carries.
+func (w *Watcher) FirstOffsets() (from Offsets) {
 	if w.stdout != nil {
 		from.Stdout = w.stdout.begin
 	}

@@ -54,8 +54,8 @@ func (s *Server) crowded() time.Duration {
 	return hearTime - time.Since(s.oldestLocked(arrived).begun)
 }
 
-// hasMoved notes that a connection has been heard, and is no longer a silent one.
-func (s *Server) hasMoved() {
+// noteMoved notes that a connection has been heard, and is no longer a silent one.
+func (s *Server) noteMoved() {
 	select {
 	case s.moved <- struct{}{}:
 	default:
@@ -79,7 +79,7 @@ func (s *Server) arriveLocked(c *conn) {
 // many, one gives way: the oldest of those that have been served, or else the oldest of
 // those that have not said hello. If there is neither, c is refused.
 func (s *Server) preface(c *conn, to stage) error {
-	defer s.hasMoved()
+	defer s.noteMoved()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	most := s.quotas.Connections

@@ -185,7 +185,7 @@ func (e *execution) repeat(known *job.Job) {
 		return
 	}
 	e.label.add(e.audit.Info()).Int("pid", known.PID()).Msg("exec repeated")
-	handle, begin := known.Handle(), watcher.Begin()
+	handle, begin := known.Handle(), watcher.FirstOffsets()
 	e.send(&wire.Started{
 		Head: wire.Head{ID: e.id}, PID: known.PID(), Handle: handle[:], Repeated: true,
 		StdoutOffset: begin.Stdout, StderrOffset: begin.Stderr,
@@ -285,7 +285,7 @@ func (a *attachment) proceed(err error) {
 	}
 	s := job.Streams{Stdout: sink(a.claims[stdout].stream), Stderr: sink(a.claims[stderr].stream)}
 	a.claims = [3]claim{} // what they hold goes with the job's last use of them
-	handle, begin := a.job.Handle(), watcher.Begin()
+	handle, begin := a.job.Handle(), watcher.FirstOffsets()
 	a.send(&wire.Started{
 		Head: wire.Head{ID: a.id}, PID: a.job.PID(), Handle: handle[:],
 		StdoutOffset: begin.Stdout, StderrOffset: begin.Stderr, Redraw: uint64(watcher.Before()),

@@ -73,8 +73,8 @@ func (a *aboutForward) add(e *zerolog.Event) *zerolog.Event {
 	return e.Uint64("forward", a.id).Str("network", a.network).Str("address", a.address)
 }
 
-// recordRequested is the record of an exec before there is a process, which may do away
-// with the agent. It leaves out options that the host did not ask for.
+// recordRequested writes the record of an exec before its process exists: the process may
+// kill the agent. It leaves out options that the host did not ask for.
 func (e *execution) recordRequested() {
 	record := e.label.add(e.audit.Info())
 	if e.req.Dir != "" {

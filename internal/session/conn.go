@@ -163,12 +163,14 @@ func (c *conn) hello() error {
 	})
 }
 
-// features are those of an agent on this system.
+// features returns those of an agent on this system: Windows' terminals have no modes, and
+// other systems have no command lines.
 func features() []string {
-	if runtime.GOOS == "windows" { // its terminals have no modes, but it has command lines
-		return []string{wire.FeatureDetach, wire.FeatureExecs, wire.FeatureKeys, wire.FeatureLinger, wire.FeatureStreamClose, wire.FeatureVerbatim}
+	missing := wire.FeatureVerbatim
+	if runtime.GOOS == "windows" {
+		missing = wire.FeatureTTYModes
 	}
-	return []string{wire.FeatureDetach, wire.FeatureExecs, wire.FeatureKeys, wire.FeatureLinger, wire.FeatureStreamClose, wire.FeatureTTYModes}
+	return slices.DeleteFunc(wire.Features(), func(f string) bool { return f == missing })
 }
 
 // Why a connection ends on this side.

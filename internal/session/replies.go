@@ -39,22 +39,21 @@ func (q *replyQueue) put(m wire.Message) error {
 	return nil
 }
 
-// run sends what is put, in order. It is stopped by stop, when it has sent what
-// is there; later answers, about execs that end with the connection, are for
-// nobody.
+// run sends what is put, in order. After stop it sends what is there, and returns. Answers
+// that come later are dropped: the connection has ended.
 func (q *replyQueue) run(send func(wire.Message), stop <-chan struct{}) {
 	for {
 		select {
 		case <-q.filled:
-			q.empty(send)
+			q.flush(send)
 		case <-stop:
-			q.empty(send)
+			q.flush(send)
 			return
 		}
 	}
 }
 
-func (q *replyQueue) empty(send func(wire.Message)) {
+func (q *replyQueue) flush(send func(wire.Message)) {
 	for {
 		q.mu.Lock()
 		batch := q.waiting

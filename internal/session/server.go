@@ -251,7 +251,7 @@ func (s *Server) serve(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	s.hasMoved()
+	s.noteMoved()
 }
 
 // Shutdown stops accepting connections and execs, ends every running process

@@ -46,9 +46,9 @@ func inheritVsock(f *os.File, policy Policy) (*vsockListener, error) {
 	return newVsockListener(c, policy)
 }
 
-// A vsockListener refuses peers itself, by two system calls each: every process
-// of the guest may connect over vsock loopback as often as it likes, and the
-// host's connections wait behind those in one queue.
+// A vsockListener refuses peers itself, with two system calls each. Every process of the
+// guest may connect over vsock loopback as often as it likes, and the host's connections
+// wait in the same queue.
 type vsockListener struct {
 	socket *socket.Conn
 	addr   *vsock.Addr

@@ -35,10 +35,10 @@ func TestVersion1OptionsItLacksAreUnsupported(t *testing.T) {
 		change(cmd)
 		wantRemote(t, cmd.Run(), client.Unsupported, "the agent speaks protocol version 1, which has no "+what)
 	}
-	for what, o := range map[string]client.ResumeOptions{
+	for what, o := range map[string]client.ReseedOptions{
 		"hostnames": {Hostname: "x"}, "ssh keys": {SSHKeys: true}, "clocks": {ClockBack: true},
 	} {
-		_, err := c.Resume(patiently(t), o)
+		_, err := c.ReseedWith(patiently(t), o)
 		wantRemote(t, err, client.Unsupported, "the agent speaks protocol version 1, which has no "+what)
 	}
 }
@@ -79,7 +79,7 @@ func TestInfoOfAnOldAgentIsItsVersion(t *testing.T) {
 
 func TestResumeReportsTheStepsThatVersion1Has(t *testing.T) {
 	serve, said := player(t, `{"type":"exit"}`+"\n")
-	report, err := dialOld(t, startOld(t, serve)).Resume(patiently(t), client.ResumeOptions{MachineID: true})
+	report, err := dialOld(t, startOld(t, serve)).ReseedWith(patiently(t), client.ReseedOptions{MachineID: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,6 +98,13 @@ const (
 	FeatureVerbatim = "verbatim"
 )
 
+// Features returns all features, those that only agents of some systems have included.
+func Features() []string {
+	return []string{
+		FeatureDetach, FeatureExecs, FeatureKeys, FeatureLinger, FeatureStreamClose, FeatureTTYModes, FeatureVerbatim,
+	}
+}
+
 func (*Hello) kind() Type { return TypeHello }
 
 func (m *Hello) fields(f *fields) {

@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,15 +41,22 @@ func TestProtocolHasEveryMessageAndField(t *testing.T) {
 
 func TestProtocolHasEveryKindReasonAndFeature(t *testing.T) {
 	rows := protocolTables(t)
-	for _, word := range []string{
+	for _, word := range append(wire.Features(),
 		string(wire.BadRequest), string(wire.NotFound), string(wire.PermissionDenied), string(wire.Unsupported),
 		string(wire.Limit), string(wire.ShuttingDown), string(wire.Internal),
 		string(wire.ReasonExit), string(wire.ReasonSignal), string(wire.ReasonTimeout), string(wire.ReasonKilled),
 		string(wire.ReasonShutdown), string(wire.ReasonLimit), string(wire.ReasonLost),
-		wire.FeatureDetach, wire.FeatureExecs, wire.FeatureKeys, wire.FeatureLinger, wire.FeatureStreamClose, wire.FeatureTTYModes, wire.FeatureVerbatim,
-	} {
+	) {
 		if !strings.Contains(rows, "| `"+word+"` |") {
 			t.Errorf("no table of docs/protocol.md has a row of %q", word)
+		}
+	}
+}
+
+func TestFeaturesHasThoseOfAllVerbs(t *testing.T) {
+	for _, v := range wire.Verbs() {
+		if v.Feature != "" && !slices.Contains(wire.Features(), v.Feature) {
+			t.Errorf("Features() lacks %q, of the verb %s", v.Feature, v.Type)
 		}
 	}
 }

@@ -23,6 +23,11 @@ _cocoon_agent() {
 			else
 				continue
 			fi
+			# A value with ":" or "=" is several words.
+			while [[ ${COMP_WORDS[i + 1]-} == [:=]* && $((i + 1)) -lt $COMP_CWORD ]]; do
+				i=$((i + 1))
+				[[ ${COMP_WORDS[i + 1]-} == [-:=]* ]] || i=$((i + 1))
+			done
 			[ "$i" -lt "$COMP_CWORD" ] || value=$word
 			;;
 		*)

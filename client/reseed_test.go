@@ -18,18 +18,18 @@ import (
 // e2e/reseed shows the effect of the steps in a guest.
 
 type resumed struct {
-	report *client.ResumeReport
+	report *client.ReseedReport
 	err    error
 }
 
 // resume has a client ask a hostile guest, and returns what it has asked and
 // where its result will be.
-func resume(t *testing.T, o client.ResumeOptions) (*guest, *wire.Reseed, <-chan resumed) {
+func resume(t *testing.T, o client.ReseedOptions) (*guest, *wire.Reseed, <-chan resumed) {
 	t.Helper()
 	c, g := hostile(t)
 	result := make(chan resumed, 1)
 	go func() { // ends with the answer, or the connection
-		report, err := c.Resume(patiently(t), o)
+		report, err := c.ReseedWith(patiently(t), o)
 		result <- resumed{report, err}
 	}()
 	for {
@@ -46,7 +46,7 @@ func resume(t *testing.T, o client.ResumeOptions) (*guest, *wire.Reseed, <-chan 
 
 func TestResumeSendsWhatIsAskedFor(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
-	g, m, result := resume(t, client.ResumeOptions{
+	g, m, result := resume(t, client.ReseedOptions{
 		MachineID: true, Hostname: "web", SSHKeys: true, Clock: true, ClockBack: true, Now: func() time.Time { return now },
 	})
 	if len(m.Entropy) != 32 || !m.MachineID || m.Hostname != "web" || !m.SSHKeys || !m.ClockBack {
@@ -60,29 +60,29 @@ func TestResumeSendsWhatIsAskedFor(t *testing.T) {
 	g.send(&wire.Done{Head: wire.Head{ID: m.ID}, Steps: steps})
 	got := <-result
 	if got.err != nil || len(got.report.Steps) != 7 ||
-		got.report.Steps[0] != (client.ResumeStep{Name: "entropy", Changed: true}) ||
-		got.report.Steps[6] != (client.ResumeStep{Name: "ssh_keys", Note: "sshd is not installed"}) {
+		got.report.Steps[0] != (client.ReseedStep{Name: "entropy", Changed: true}) ||
+		got.report.Steps[6] != (client.ReseedStep{Name: "ssh_keys", Note: "sshd is not installed"}) {
 		t.Errorf("Resume = %+v, %v, want the 7 steps", got.report, got.err)
 	}
 }
 
 func TestResumeDrawsEntropyAndLeavesTheClock(t *testing.T) {
-	_, one, _ := resume(t, client.ResumeOptions{})
-	_, other, _ := resume(t, client.ResumeOptions{})
+	_, one, _ := resume(t, client.ReseedOptions{})
+	_, other, _ := resume(t, client.ReseedOptions{})
 	if bytes.Equal(one.Entropy, other.Entropy) || one.ClockNS != 0 {
 		t.Errorf("the agent gets %+v and %+v, want other entropy and no clock", one, other)
 	}
 }
 
 func TestResumeErrorTellsWhichStepsHaveFailed(t *testing.T) {
-	g, m, result := resume(t, client.ResumeOptions{Entropy: make([]byte, 16), MachineID: true})
+	g, m, result := resume(t, client.ReseedOptions{Entropy: make([]byte, 16), MachineID: true})
 	g.send(&wire.Error{Head: wire.Head{ID: m.ID}, Kind: wire.Limit, Message: "all of it", Steps: []wire.Step{
 		{Name: "entropy", Changed: true},
 		{Name: "machine_id", Kind: wire.Limit, Message: "disk full"},
 		{Name: "clock", Kind: "of a later agent's", Message: "strange"},
 	}})
 	got := <-result
-	failed, ok := errors.AsType[*client.ResumeError](got.err)
+	failed, ok := errors.AsType[*client.ReseedError](got.err)
 	if !ok || len(failed.Failed()) != 2 || got.report == nil || len(got.report.Steps) != 3 {
 		t.Fatalf("Resume = %+v, %v, want two of three steps failed", got.report, got.err)
 	}
@@ -108,7 +108,7 @@ func TestResumeFailsIfAStepHasNoResult(t *testing.T) {
 	all := []string{"entropy", "random_seed", "machine_id", "dbus_id", "clock", "hostname", "ssh_keys"}
 	for n, missing := range all {
 		t.Run(missing, func(t *testing.T) {
-			g, m, result := resume(t, client.ResumeOptions{MachineID: true, Hostname: "web", SSHKeys: true, Clock: true})
+			g, m, result := resume(t, client.ReseedOptions{MachineID: true, Hostname: "web", SSHKeys: true, Clock: true})
 			g.send(&wire.Done{Head: wire.Head{ID: m.ID}, Steps: stepsOf(slices.Delete(slices.Clone(all), n, n+1)...)})
 			if got := <-result; !errors.Is(got.err, client.ErrProtocol) || !strings.Contains(got.err.Error(), missing) {
 				t.Errorf("Resume = %v, want an ErrProtocol that names %s", got.err, missing)
@@ -119,11 +119,11 @@ func TestResumeFailsIfAStepHasNoResult(t *testing.T) {
 
 func TestStepThatHasFailedIsAnErrorInDoneToo(t *testing.T) {
 	failed := []wire.Step{{Name: "entropy", Kind: wire.PermissionDenied, Message: "not permitted"}, {Name: "random_seed"}}
-	g, m, result := resume(t, client.ResumeOptions{})
+	g, m, result := resume(t, client.ReseedOptions{})
 	g.send(&wire.Done{Head: wire.Head{ID: m.ID}, Steps: failed})
 	got := <-result
-	if e, ok := errors.AsType[*client.ResumeError](got.err); !ok || len(e.Failed()) != 1 || got.report == nil || len(got.report.Steps) != 2 {
-		t.Errorf("Resume = %+v, %v, want a ResumeError of one step", got.report, got.err)
+	if e, ok := errors.AsType[*client.ReseedError](got.err); !ok || len(e.Failed()) != 1 || got.report == nil || len(got.report.Steps) != 2 {
+		t.Errorf("Resume = %+v, %v, want a ReseedError of one step", got.report, got.err)
 	}
 	for name, steps := range map[string][]wire.Step{"failed": failed, "missing": nil, "another": stepsOf("later")} {
 		c, g := hostile(t)
@@ -138,9 +138,9 @@ func TestStepThatHasFailedIsAnErrorInDoneToo(t *testing.T) {
 }
 
 func TestResumeErrorIsShort(t *testing.T) {
-	var e client.ResumeError
+	var e client.ReseedError
 	for range 1000 {
-		e.Report.Steps = append(e.Report.Steps, client.ResumeStep{
+		e.Report.Steps = append(e.Report.Steps, client.ReseedStep{
 			Name: "x", Err: &client.RemoteError{Kind: client.Internal, Message: strings.Repeat("M", 4<<10)},
 		})
 	}
@@ -150,7 +150,7 @@ func TestResumeErrorIsShort(t *testing.T) {
 }
 
 func TestAgentThatTakesNoStepsIsAnError(t *testing.T) {
-	g, m, result := resume(t, client.ResumeOptions{SSHKeys: true})
+	g, m, result := resume(t, client.ReseedOptions{SSHKeys: true})
 	g.send(&wire.Done{Head: wire.Head{ID: m.ID}})
 	if got := <-result; !errors.Is(got.err, client.ErrProtocol) || got.report != nil {
 		t.Errorf("Resume = %+v, %v, want nil, %v", got.report, got.err, client.ErrProtocol)
@@ -159,13 +159,13 @@ func TestAgentThatTakesNoStepsIsAnError(t *testing.T) {
 
 func TestInvalidResumeTakesNoStep(t *testing.T) {
 	c, _ := dial(t)
-	for _, o := range []client.ResumeOptions{
+	for _, o := range []client.ReseedOptions{
 		{Entropy: make([]byte, 513)},
 		{Hostname: "not a name"},
 	} {
-		report, err := c.Resume(patiently(t), o)
-		if _, ok := errors.AsType[*client.ResumeError](err); ok || report != nil {
-			t.Errorf("Resume = %+v, %v, want no report and no ResumeError", report, err)
+		report, err := c.ReseedWith(patiently(t), o)
+		if _, ok := errors.AsType[*client.ReseedError](err); ok || report != nil {
+			t.Errorf("Resume = %+v, %v, want no report and no ReseedError", report, err)
 		}
 		wantKind(t, err, client.BadRequest)
 	}

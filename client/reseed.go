@@ -12,9 +12,9 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// ResumeOptions say what a clone of a snapshot needs besides new random state,
+// ReseedOptions say what a clone of a snapshot needs besides new random state,
 // which it gets in any case.
-type ResumeOptions struct {
+type ReseedOptions struct {
 	// Entropy is 16 to 512 bytes that no other clone gets. nil: 32 bytes of
 	// this host's random numbers.
 	Entropy []byte
@@ -30,28 +30,28 @@ type ResumeOptions struct {
 	Now func() time.Time
 }
 
-// A ResumeReport is what has become of each step, in the order in which they
+// A ReseedReport is what has become of each step, in the order in which they
 // were taken.
-type ResumeReport struct {
-	Steps []ResumeStep
+type ReseedReport struct {
+	Steps []ReseedStep
 }
 
-// A ResumeStep is one of entropy, random_seed, machine_id, dbus_id, clock,
+// A ReseedStep is one of entropy, random_seed, machine_id, dbus_id, clock,
 // hostname and ssh_keys, or of a later agent's (docs/protocol.md, section 3).
-type ResumeStep struct {
+type ReseedStep struct {
 	Name    string
 	Changed bool         // the guest is not as it was
 	Note    string       // the agent's, for people: how, or why not
 	Err     *RemoteError // nil: nothing has gone wrong
 }
 
-// A ResumeError says that steps of [Client.Resume] or [Client.Reseed] have
+// A ReseedError says that steps of [Client.ReseedWith] or [Client.Reseed] have
 // failed. The others have been taken.
-type ResumeError struct {
-	Report ResumeReport
+type ReseedError struct {
+	Report ReseedReport
 }
 
-// Bounds of [ResumeError.Error]. There are seven steps.
+// Bounds of [ReseedError.Error]. There are seven steps.
 const (
 	maxFailedSteps = 64
 	maxStepText    = 256 // bytes of each step's
@@ -59,7 +59,7 @@ const (
 
 // Error names the steps that have failed, each with the agent's message, of some KiB
 // at most.
-func (e *ResumeError) Error() string {
+func (e *ReseedError) Error() string {
 	var failed []string
 	all := e.Failed()
 	for _, s := range all[:min(len(all), maxFailedSteps)] {
@@ -69,8 +69,8 @@ func (e *ResumeError) Error() string {
 }
 
 // Failed returns the steps that have failed: one or more.
-func (e *ResumeError) Failed() []ResumeStep {
-	var failed []ResumeStep
+func (e *ReseedError) Failed() []ReseedStep {
+	var failed []ReseedStep
 	for _, s := range e.Report.Steps {
 		if s.Err != nil {
 			failed = append(failed, s)
@@ -80,7 +80,7 @@ func (e *ResumeError) Failed() []ResumeStep {
 }
 
 // Unwrap returns the errors of the steps that have failed.
-func (e *ResumeError) Unwrap() []error {
+func (e *ReseedError) Unwrap() []error {
 	var all []error
 	for _, s := range e.Failed() {
 		all = append(all, s.Err)
@@ -88,16 +88,16 @@ func (e *ResumeError) Unwrap() []error {
 	return all
 }
 
-// Resume makes a guest that has been restored from a snapshot a machine of its own.
+// ReseedWith makes a guest that has been restored from a snapshot a machine of its own.
 // Call it first after a restore, before any command runs; it may be called again at any
 // time. New keys may take seconds. It waits for the agent's answer until ctx ends.
 //
 // The agent tries each step, whether or not others fail. If any fails, the error is a
-// [*ResumeError], with the same report. A [*RemoteError] says that the agent has tried
+// [*ReseedError], with the same report. A [*RemoteError] says that the agent has tried
 // no step. After any other error it is not known what was done: call Resume again. One
 // that wraps [ErrProtocol] says that the agent did not report a step that was asked
 // for.
-func (c *Client) Resume(ctx context.Context, o ResumeOptions) (*ResumeReport, error) {
+func (c *Client) ReseedWith(ctx context.Context, o ReseedOptions) (*ReseedReport, error) {
 	m := wire.Reseed{
 		Entropy: o.Entropy, MachineID: o.MachineID, Hostname: o.Hostname, SSHKeys: o.SSHKeys, ClockBack: o.ClockBack,
 	}
@@ -117,13 +117,13 @@ func (c *Client) Resume(ctx context.Context, o ResumeOptions) (*ResumeReport, er
 		now = func() uint64 { return uint64(max(o.Now().Add(trip/2).UnixNano(), 1)) }
 	}
 	report, err := c.reseed(ctx, &m, now)
-	if failed, ok := errors.AsType[*ResumeError](err); ok {
+	if failed, ok := errors.AsType[*ReseedError](err); ok {
 		return &failed.Report, err
 	}
 	return report, err
 }
 
-// Reseed is [Client.Resume] with fewer options. The guest's kernel credits entropy to
+// Reseed is [Client.ReseedWith] with fewer options. The guest's kernel credits entropy to
 // its random number generator and reseeds it. entropy is 16 to 512 bytes that no other
 // clone of the snapshot gets. If regenMachineID is true, the agent then writes a new
 // random /etc/machine-id.
@@ -133,7 +133,7 @@ func (c *Client) Reseed(ctx context.Context, entropy []byte, regenMachineID bool
 }
 
 // reseed asks for what m says, with the clock at now, and checks the answer.
-func (c *Client) reseed(ctx context.Context, m *wire.Reseed, now func() uint64) (*ResumeReport, error) {
+func (c *Client) reseed(ctx context.Context, m *wire.Reseed, now func() uint64) (*ReseedReport, error) {
 	done, err := c.request(ctx, func(h wire.Head) wire.Message {
 		m.Head, m.ClockNS = h, now() // the last thing before it is sent
 		return m
@@ -141,8 +141,8 @@ func (c *Client) reseed(ctx context.Context, m *wire.Reseed, now func() uint64) 
 	if err != nil {
 		return nil, err
 	}
-	report := ResumeReport{resumeSteps(done.Steps)}
-	if e := (&ResumeError{report}); len(e.Failed()) > 0 { // whatever the answer is called
+	report := ReseedReport{resumeSteps(done.Steps)}
+	if e := (&ReseedError{report}); len(e.Failed()) > 0 { // whatever the answer is called
 		return nil, e
 	}
 	if err := checkSteps(m, done.Steps, c.Protocol()); err != nil {
@@ -193,7 +193,7 @@ func (c *Client) roundTrip(ctx context.Context) (time.Duration, error) {
 
 // requestError makes an error of the answer to a request other than exec.
 func requestError(m *wire.Error) error {
-	e := &ResumeError{ResumeReport{resumeSteps(m.Steps)}}
+	e := &ReseedError{ReseedReport{resumeSteps(m.Steps)}}
 	if len(e.Failed()) > 0 {
 		return e
 	}
@@ -203,10 +203,10 @@ func requestError(m *wire.Error) error {
 // maxStepName is how many bytes the name of a step keeps.
 const maxStepName = 64
 
-func resumeSteps(steps []wire.Step) []ResumeStep {
-	all := make([]ResumeStep, len(steps))
+func resumeSteps(steps []wire.Step) []ReseedStep {
+	all := make([]ReseedStep, len(steps))
 	for i, s := range steps {
-		all[i] = ResumeStep{Name: printable(s.Name, maxStepName), Changed: s.Changed, Note: printable(s.Message, maxMessage)}
+		all[i] = ReseedStep{Name: printable(s.Name, maxStepName), Changed: s.Changed, Note: printable(s.Message, maxMessage)}
 		if s.Kind != "" {
 			all[i].Note, all[i].Err = "", remoteError(s.Kind, s.Message)
 		}
