@@ -160,6 +160,11 @@ func recordedSessions(tb testing.TB) [][]byte {
 		},
 		{hello, &wire.Exec{Head: head(1), Argv: []string{"sleep", "1000"}, TimeoutMS: 5}, &wire.Signal{Head: head(2), Exec: 1, Signal: "TERM"}},
 		{hello, &wire.Exec{Head: head(1), Argv: []string{"sleep", "1000"}, OnDisconnect: wire.DisconnectKeep}},
+		{
+			hello, &wire.Exec{Head: head(1), Argv: []string{"cat"}, Stdin: 3, Stdout: 5, Keeping: wire.Keeping{Detach: true, Ring: 1, RingFull: wire.RingBlock}},
+			&wire.Acked{Head: head(1), StdoutOffset: 9}, &wire.Leave{Head: head(2), Exec: 1}, &wire.Attach{Head: head(3), Handle: make([]byte, 16), Stdout: 7}, &wire.Release{Head: head(4), Handle: make([]byte, 16)},
+		},
+		{hello, &wire.Exec{Head: head(1), Argv: []string{"true"}, Keeping: wire.Keeping{Key: []byte("k"), AgentID: make([]byte, 16)}}},
 		{hello, &wire.Exec{Head: head(1), Argv: []string{"true"}, Stdout: 99}, &wire.Signal{Head: head(2), Exec: 1, Signal: "9"}},
 		{hello, &wire.Exec{Head: head(1), Argv: []string{"true"}, Limits: &wire.Limits{PIDs: 3}}},
 		{hello, &wire.Reseed{Head: head(1), Entropy: []byte("short")}},
