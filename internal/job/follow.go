@@ -42,7 +42,10 @@ func (j *Job) startFeeding(stdin io.WriterTo) {
 		return
 	}
 	j.table.jobs.Add(1)
-	go j.feed(stdin) // stopped by the end of the stream; Table.Wait waits for it
+	go func() { // stopped by the end of the stream; Table.Wait waits for it
+		defer j.table.jobs.Done()
+		j.feed(stdin)
+	}()
 }
 
 // finish waits for the rest of the output, reaps the process and makes the record.
@@ -85,7 +88,6 @@ func (j *Job) finish(waitErr error) *Exit {
 // so that its sender is not kept waiting. If the stream ends with an error, then the
 // process's input stays open: whoever watches the job decides what becomes of it.
 func (j *Job) feed(stdin io.WriterTo) {
-	defer j.table.jobs.Done()
 	n, err := j.process.Stdin().CopyFrom(stdin)
 	if err == nil {
 		j.endInput()

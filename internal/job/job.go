@@ -95,7 +95,12 @@ func (j *Job) Start(spec proc.Spec) error {
 		j.timer = time.AfterFunc(j.timeout, func() { j.Terminate(Timeout, Grace) })
 	}
 	err := j.start(spec)
-	if err != nil {
+	hung, _ := errors.AsType[*StartError](err)
+	switch {
+	case err == nil:
+	case hung != nil && hung.Hung != nil && hung.Hung.PID != 0: // it may become the command yet: its key stays known
+		j.refuse()
+	default:
 		j.Refuse()
 	}
 	return err
@@ -158,11 +163,16 @@ func (j *Job) Withdraw() {
 
 // Refuse ends a job that is not to be started, and tells what waits for it.
 func (j *Job) Refuse() {
+	j.table.unclaim(j)
+	j.refuse()
+}
+
+// refuse is Refuse that keeps the key.
+func (j *Job) refuse() {
 	if j.timer != nil {
 		j.timer.Stop()
 	}
 	j.table.counters.failed.Add(1)
-	j.table.unclaim(j)
 	j.forget()
 	j.settle(nil)
 	j.table.jobs.Done()
@@ -201,6 +211,9 @@ func (j *Job) WhenStarted(f func(*proc.Process)) {
 func (j *Job) settle(p *proc.Process) {
 	j.mu.Lock()
 	j.settled = true
+	if j.kept != nil {
+		close(j.kept.settled)
+	}
 	waiting := j.waiting
 	j.waiting = nil
 	j.table.waiting.Add(-int64(len(waiting)))

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/screen"
 )
 
@@ -55,13 +57,17 @@ type kept struct {
 
 	stdout, stderr *ring // nil: the job is not detached
 
+	settled chan struct{} // closed when the job has started, or will not
+
 	over chan struct{} // closed when the job has ended and the table has its record
 	exit *Exit         // set once, before over is closed
 	ran  time.Duration // likewise
 
 	// Guarded by the job's mu.
-	feeder   *feeder // nil: nobody has written input
-	inputEnd bool    // and nobody will: it has ended
+	fed      bool        // somebody has brought input
+	feeding  io.WriterTo // which is being carried; nil: none
+	next     io.WriterTo // takes its place; nil: none does
+	inputEnd bool        // the input has ended: there will be no more
 	watchers int
 
 	ticks int // age of the record; guarded by the table's mu
@@ -73,7 +79,7 @@ func (j *Job) Keep(k Keeping) error {
 	if !k.any() {
 		return nil
 	}
-	kept := &kept{Keeping: k, over: make(chan struct{})}
+	kept := &kept{Keeping: k, settled: make(chan struct{}), over: make(chan struct{})}
 	if k.Detach {
 		limit := cmp.Or(k.Ring, DefaultRing)
 		m := &j.table.memory
@@ -116,6 +122,16 @@ func (j *Job) sinks(s Streams) (stdout, stderr io.WriteCloser) {
 	return s.Stdout, s.Stderr
 }
 
+// Settled returns a channel that is closed when the kept job has started, or will not start.
+func (j *Job) Settled() <-chan struct{} { return j.kept.settled }
+
+// Started reports whether the job, which is settled, has started.
+func (j *Job) Started() bool {
+	started := false
+	j.WhenStarted(func(p *proc.Process) { started = p != nil })
+	return started
+}
+
 // Exit returns the record of a kept job's end, or nil: it has not ended.
 func (j *Job) Exit() *Exit {
 	if j.kept == nil {
@@ -150,78 +166,74 @@ func (j *Job) Acknowledge(to Offsets) {
 	}
 }
 
-// A feeder carries somebody's input to a kept job.
-type feeder struct {
-	from io.WriterTo
-	done chan struct{} // closed when it has ended
-}
-
 // Feed carries input to a kept job that has started, as its first streams' Stdin is. It
-// takes the place of whoever has fed the job so far. The error is [ErrInput] if the command
-// takes no input. Feed does not wait.
+// takes the place of whoever has fed the job so far, or was to. The error is [ErrInput] if the
+// command takes no input. Feed does not wait.
 func (j *Job) Feed(stdin io.WriterTo) error {
-	f, before, err := j.claimInput(stdin)
-	if err != nil {
-		return err
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch k := j.kept; {
+	case j.process.Stdin() == nil:
+		return fmt.Errorf("%w: the exec was started without stdin", ErrInput)
+	case k.inputEnd:
+		return fmt.Errorf("%w: the exec's stdin has ended", ErrInput)
+	default:
+		j.feedNextLocked(stdin)
+		return nil
 	}
-	discard(before.from)
-	j.table.jobs.Add(1)
-	go j.feedAfter(before, f) // stopped by the end of the stream; Table.Wait waits for it
-	return nil
 }
 
 // feedFirst is Feed for the stream that came with the request, unless another one has come
 // since the start.
 func (j *Job) feedFirst(stdin io.WriterTo) {
 	j.mu.Lock()
-	late := j.kept.feeder != nil
-	if !late {
-		j.kept.feeder = &feeder{from: stdin, done: make(chan struct{})}
-	}
-	f := j.kept.feeder
-	j.mu.Unlock()
-	if late {
+	defer j.mu.Unlock()
+	if j.kept.fed {
 		discard(stdin)
 		return
 	}
-	j.table.jobs.Add(1)
-	go func() { // as in Feed
-		j.feed(stdin)
-		close(f.done)
-	}()
+	j.feedNextLocked(stdin)
 }
 
-// discard has the WriteTo of a stream that is from, if there is one, fail.
+// feedNextLocked has the goroutine that feeds the job go on with stdin, or starts it.
+func (j *Job) feedNextLocked(stdin io.WriterTo) {
+	k := j.kept
+	discard(k.feeding)
+	discard(k.next)
+	k.next, k.fed = stdin, true
+	if k.feeding == nil {
+		k.feeding, k.next = k.next, nil
+		j.table.jobs.Add(1)
+		go j.feedKept(k.feeding) // stopped by the end of the stream; Table.Wait waits for it
+	}
+}
+
+// feedKept carries one stream after the other to the job.
+func (j *Job) feedKept(stdin io.WriterTo) {
+	defer j.table.jobs.Done()
+	for stdin != nil {
+		j.feed(stdin)
+		stdin = j.nextFeeding()
+	}
+}
+
+func (j *Job) nextFeeding() io.WriterTo {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	k := j.kept
+	if k.inputEnd {
+		discard(k.next)
+		k.next = nil
+	}
+	k.feeding, k.next = k.next, nil
+	return k.feeding
+}
+
+// discard has the WriteTo of a stream fail, if there is one.
 func discard(from io.WriterTo) {
 	if d, ok := from.(interface{ Discard() }); ok {
 		d.Discard()
 	}
-}
-
-// claimInput makes stdin the job's feeder. before is the one whose place it takes: it may
-// have ended.
-func (j *Job) claimInput(stdin io.WriterTo) (f, before *feeder, err error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	switch k := j.kept; {
-	case j.process.Stdin() == nil:
-		return nil, nil, fmt.Errorf("%w: the exec was started without stdin", ErrInput)
-	case k.inputEnd:
-		return nil, nil, fmt.Errorf("%w: the exec's stdin has ended", ErrInput)
-	default:
-		if before = k.feeder; before == nil {
-			before = &feeder{done: make(chan struct{})}
-			close(before.done)
-		}
-		k.feeder = &feeder{from: stdin, done: make(chan struct{})}
-		return k.feeder, before, nil
-	}
-}
-
-func (j *Job) feedAfter(before, f *feeder) {
-	<-before.done
-	j.feed(f.from)
-	close(f.done)
 }
 
 // endInput takes note that the command has been told of the end of its input.
@@ -330,9 +342,7 @@ func (w *Watcher) Wait(s Streams) (*Exit, error) {
 	var behind [2]error
 	var carrying sync.WaitGroup
 	carrying.Go(func() { behind[0] = w.carry(w.stdout, s.Stdout, w.before) }) // stopped by the output's end, or Leave
-	if w.stderr != nil {
-		behind[1] = w.carry(w.stderr, s.Stderr, nil)
-	}
+	behind[1] = w.carry(w.stderr, s.Stderr, nil)
 	carrying.Wait()
 	for i, err := range behind {
 		if b, ok := errors.AsType[*BehindError](err); ok {
@@ -348,10 +358,32 @@ func (w *Watcher) Wait(s Streams) (*Exit, error) {
 	}
 }
 
-var carryBuffers = sync.Pool{New: func() any { return new([carried]byte) }}
+var (
+	littleBuffers = sync.Pool{New: func() any { b := make([]byte, littleCarried); return &b }}
+	muchBuffers   = sync.Pool{New: func() any { b := make([]byte, muchCarried); return &b }}
+
+	much atomic.Int32 // readers that have one of muchBuffers
+)
+
+// carryBuffer returns a buffer, and what gives it back.
+func carryBuffer() (b []byte, free func()) {
+	buffers, count := &muchBuffers, &much
+	if much.Add(1) > maxMuch {
+		much.Add(-1)
+		buffers, count = &littleBuffers, new(atomic.Int32)
+	}
+	p := buffers.Get().(*[]byte)
+	return *p, func() {
+		buffers.Put(p)
+		count.Add(-1)
+	}
+}
 
 // carry carries one output, after the bytes before it. A silent output holds no buffer.
 func (w *Watcher) carry(from *reader, to io.WriteCloser, before []byte) error {
+	if from == nil && to != nil {
+		_ = to.Close() // nothing of it is kept
+	}
 	if from == nil {
 		return nil
 	}
@@ -380,9 +412,9 @@ func (w *Watcher) carry(from *reader, to io.WriteCloser, before []byte) error {
 
 // pass carries what there is.
 func pass(from *reader, to io.Writer) (done bool, err error) {
-	b := carryBuffers.Get().(*[carried]byte)
-	defer carryBuffers.Put(b)
-	n, done, err := from.next(b[:])
+	b, free := carryBuffer()
+	defer free()
+	n, done, err := from.next(b)
 	if n > 0 {
 		_, err = to.Write(b[:n])
 	}

@@ -22,8 +22,10 @@ const (
 	// DefaultRings bounds the rings of a table together.
 	DefaultRings = 32 << 20
 
-	// carried is how much a reader takes from a ring at a time.
-	carried = 64 << 10
+	// How much a reader takes from a ring at a time: much, if not many readers hold as much.
+	littleCarried = 16 << 10
+	muchCarried   = 64 << 10
+	maxMuch       = 16
 )
 
 // A BehindError says that output is not kept any more from the offset that a reader has
@@ -55,15 +57,15 @@ type ring struct {
 	block  bool // a full ring holds the writer up until a reader has acknowledged bytes
 
 	mu      sync.Mutex
-	buf     []byte // a power of two long; nil: nothing has come
-	held    int    // bytes of memory that are the ring's
-	oldest  uint64 // offset of the first byte that is kept
-	newest  uint64 // offset of the end
-	acked   uint64 // with block: bytes before it may be dropped
-	readers int
-	ended   bool            // there will be no more output
-	screen  *screen.Tracker // of a terminal's output; nil: it is not one's
-	loose   bool            // the job is being ended: without readers nothing holds the writer up
+	buf     []byte           // a power of two long; nil: nothing has come
+	held    int              // bytes of memory that are the ring's
+	oldest  uint64           // offset of the first byte that is kept
+	newest  uint64           // offset of the end
+	acked   uint64           // with block: bytes before it may be dropped
+	readers map[*reader]bool // those that have not left
+	ended   bool             // there will be no more output
+	screen  *screen.Tracker  // of a terminal's output; nil: it is not one's
+	loose   bool             // the job is being ended: without readers nothing holds the writer up
 
 	grown sync.Cond // newest, ended or a reader's state has changed
 	freed sync.Cond // acked, readers or loose has changed
@@ -75,7 +77,7 @@ func newRing(m *memory, limit int, block bool) *ring {
 	if !m.take(firstRing) {
 		return nil
 	}
-	r := &ring{memory: m, limit: firstRing, block: block, held: firstRing}
+	r := &ring{memory: m, limit: firstRing, block: block, held: firstRing, readers: make(map[*reader]bool)}
 	for r.limit < min(limit, MaxRing) {
 		r.limit *= 2
 	}
@@ -143,12 +145,10 @@ func (r *ring) keep(p []byte) int {
 	size := uint64(len(r.buf))
 	p = p[:min(uint64(len(p)), size)]
 	if r.block {
-		for r.newest-r.acked >= size && (!r.loose || r.readers > 0) {
+		for r.newest-r.neededLocked() >= size {
 			r.freed.Wait()
 		}
-		if free := size - min(size, r.newest-r.acked); free > 0 {
-			p = p[:min(uint64(len(p)), free)]
-		}
+		p = p[:min(uint64(len(p)), size-(r.newest-r.neededLocked()))]
 	}
 	copyTo(r.buf, r.newest, p)
 	if r.screen != nil {
@@ -161,6 +161,20 @@ func (r *ring) keep(p []byte) int {
 	r.acked = max(r.acked, r.oldest)
 	r.grown.Broadcast()
 	return len(p)
+}
+
+// neededLocked returns the offset of the first byte that a blocking ring must keep: the first
+// one that nobody has acknowledged or, once the job is being ended, that a reader still is
+// to read.
+func (r *ring) neededLocked() uint64 {
+	if !r.loose {
+		return r.acked
+	}
+	needed := r.newest
+	for d := range r.readers {
+		needed = min(needed, d.at)
+	}
+	return max(needed, r.acked)
 }
 
 // Close says that there is no more output.
@@ -230,8 +244,9 @@ func (r *ring) reader(from From, at uint64) (*reader, *BehindError) {
 	if at < r.oldest || at > r.newest {
 		return nil, &BehindError{Want: at, Oldest: r.oldest, Newest: r.newest}
 	}
-	r.readers++
-	return &reader{ring: r, begin: at, at: at}, nil
+	d := &reader{ring: r, begin: at, at: at}
+	r.readers[d] = true
+	return d, nil
 }
 
 // maxReplay is how much output of a terminal is repeated to restore its screen, in bytes.
@@ -242,8 +257,8 @@ const maxReplay = 64 << 10
 func (r *ring) redrawer(how Redraw) (d *reader, before []byte, nudge bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.readers++
 	d = &reader{ring: r, begin: r.newest, at: r.newest}
+	r.readers[d] = true
 	winch := how == RedrawWinch || how == RedrawAuto && r.screen.Alternate()
 	if !winch || r.screen.Alternate() { // the main screen comes back when the program ends
 		before = r.mainLocked()
@@ -271,7 +286,7 @@ func (r *ring) mainLocked() (output []byte) {
 			from += uint64(len(part))
 		}
 	})
-	return output
+	return screen.WithoutQueries(output)
 }
 
 // nextLineLocked returns the offset of the first line that begins after from, or the end.
@@ -323,6 +338,9 @@ func (d *reader) next(p []byte) (n int, done bool, err error) {
 		n += c
 		d.at += uint64(c)
 	}
+	if r.loose {
+		r.freed.Signal()
+	}
 	return n, r.ended && d.at == r.newest, nil
 }
 
@@ -335,7 +353,7 @@ func (d *reader) leave() {
 		return
 	}
 	d.left = true
-	r.readers--
+	delete(r.readers, d)
 	r.grown.Broadcast()
 	r.freed.Broadcast()
 }

@@ -329,3 +329,101 @@ func (t *Tracker) OnMain(from, to uint64, f func(from, to uint64)) {
 		f(from, to)
 	}
 }
+
+// WithoutQueries returns output without the sequences that a terminal answers: it would answer
+// them again when they are repeated to it, and a program would take that for typing. It reuses
+// the memory of output.
+func WithoutQueries(output []byte) []byte {
+	kept := output[:0]
+	for len(output) > 0 {
+		n := plainText(output)
+		kept = append(kept, output[:n]...)
+		output = output[n:]
+		if len(output) == 0 {
+			break
+		}
+		n = sequenceLength(output)
+		if !isQuery(output[:n]) {
+			kept = append(kept, output[:n]...)
+		}
+		output = output[n:]
+	}
+	return kept
+}
+
+const enq = 0x05 // answered by a text of the terminal's own
+
+func plainText(p []byte) int {
+	for i, c := range p {
+		if c == esc || c == enq {
+			return i
+		}
+	}
+	return len(p)
+}
+
+// sequenceLength returns the length of the sequence, or the character, at the beginning of p.
+func sequenceLength(p []byte) int {
+	if len(p) < 2 || p[0] != esc {
+		return 1
+	}
+	switch p[1] {
+	case '[':
+		for i, c := range p[2:] {
+			if c < ' ' || c > '?' {
+				return i + 3
+			}
+		}
+		return len(p)
+	case ']', 'P', 'X', '^', '_':
+		for i, c := range p[2:] {
+			switch {
+			case c == bel:
+				return i + 3
+			case c == esc && len(p) > i+3 && p[i+3] == '\\':
+				return i + 4
+			case c == esc:
+				return i + 2 // another one begins
+			}
+		}
+		return len(p)
+	default:
+		return 2
+	}
+}
+
+// isQuery reports whether a terminal answers a sequence.
+func isQuery(p []byte) bool {
+	if p[0] == enq {
+		return true
+	}
+	if len(p) < 2 {
+		return false
+	}
+	last := p[len(p)-1]
+	switch p[1] {
+	case 'Z': // DECID
+		return true
+	case '[':
+		parameters := p[2 : len(p)-1]
+		switch last {
+		case 'n', 'c', 'x': // reports of status, attributes, parameters
+			return true
+		case 'p': // DECRQM
+			return bytes.HasSuffix(parameters, []byte("$"))
+		case 'q': // XTVERSION
+			return bytes.HasPrefix(parameters, []byte(">"))
+		case 'u': // keyboard flags
+			return string(parameters) == "?"
+		case 't': // of the window; numbers from 11 on ask
+			n := numbers(parameters)
+			return len(n) > 0 && n[0] >= 11 && n[0] <= 21
+		}
+		return false
+	case ']': // colours, the clipboard
+		return bytes.Contains(p, []byte(";?"))
+	case 'P': // DECRQSS, XTGETTCAP
+		return bytes.HasPrefix(p[2:], []byte("$q")) || bytes.HasPrefix(p[2:], []byte("+q"))
+	}
+	return false
+}

@@ -119,3 +119,24 @@ func FuzzTracker(f *testing.F) {
 		})
 	})
 }
+
+func TestWithoutQueriesLeavesOutWhatTerminalsAnswer(t *testing.T) {
+	for output, want := range map[string]string{
+		"plain text\r\n":                            "plain text\r\n",
+		"a\x1b[6nb\x1b[cc\x1b[>cd\x1b[5n":           "abcd",
+		"\x1b[31mred\x1b[m \x1b[?25l\x1b[2;3r":      "\x1b[31mred\x1b[m \x1b[?25l\x1b[2;3r",
+		"\x1b[?2026$p\x1b[!p\x1b[>0q\x1b[5 q":       "\x1b[!p\x1b[5 q",
+		"\x1b]10;?\x07\x1b]0;title\x07x":            "\x1b]0;title\x07x",
+		"\x1b]11;?\x1b\\y\x1bP+q544e\x1b\\z":        "yz",
+		"\x1bP$qm\x1b\\\x1bZ\x05w\x1b[18t\x1b[8;1t": "w\x1b[8;1t",
+		"\x1b[?u\x1b[u\x1b7\x1b8":                   "\x1b[u\x1b7\x1b8",
+		"cut \x1b[3":                                "cut \x1b[3",
+		"cut \x1b":                                  "cut \x1b",
+		"\x1b]0;cut":                                "\x1b]0;cut",
+		"\x1b]0;broken\x1b[6nx":                     "\x1b]0;brokenx",
+	} {
+		if got := string(screen.WithoutQueries([]byte(output))); got != want {
+			t.Errorf("WithoutQueries(%q) = %q, want %q", output, got, want)
+		}
+	}
+}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/internal/job"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
-	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
@@ -24,7 +23,7 @@ type watching struct {
 
 	mu      sync.Mutex
 	watcher *job.Watcher
-	left    bool
+	ended   bool
 	asked   bool // by the host, whose connection goes on
 }
 
@@ -33,7 +32,7 @@ func (w *watching) watch(watcher *job.Watcher) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.watcher = watcher
-	if w.left {
+	if w.ended {
 		watcher.Leave()
 	}
 }
@@ -42,10 +41,10 @@ func (w *watching) watch(watcher *job.Watcher) {
 func (w *watching) unwatch() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.left || w.gone == nil {
+	if w.ended || w.gone == nil {
 		return
 	}
-	w.left = true
+	w.ended = true
 	close(w.gone)
 	if w.watcher != nil {
 		w.watcher.Leave()
@@ -70,9 +69,16 @@ func (t *task) follow(w *watching, watcher *job.Watcher, s job.Streams) {
 		m := failure(t.id, wire.Limit, "the host reads too slowly: "+behind.Error())
 		m.Behind = behindOf(behind)
 		t.answer(m).release()
-	case w.wasAsked():
-		t.answer(&wire.Done{Head: wire.Head{ID: t.id}}).release()
 	default:
+		t.left(w)
+	}
+}
+
+// left ends a task whose host has left, or whose connection has ended.
+func (t *task) left(w *watching) {
+	if w.wasAsked() {
+		t.answer(&wire.Done{Head: wire.Head{ID: t.id}}).release()
+	} else {
 		t.abandon()
 	}
 }
@@ -86,7 +92,7 @@ func (w *watching) wasAsked() bool {
 // stop is unwatch because the host has asked for it.
 func (w *watching) stop() {
 	w.mu.Lock()
-	w.asked = !w.left
+	w.asked = w.asked || !w.ended
 	w.mu.Unlock()
 	w.unwatch()
 }
@@ -148,37 +154,42 @@ func digest(m *wire.Exec) [sha256.Size]byte {
 }
 
 // claimKey returns the job that the request's key names already, once that has started, or
-// nil if the request is the first one with the key.
+// nil if the request is the first one with the key. Meanwhile that job is the request's. The
+// error is [job.ErrLeft] if the host has left, or the connection has ended.
 func (e *execution) claimKey() (*job.Job, error) {
 	for {
 		known, err := e.job.Claim()
 		if known == nil || err != nil {
+			e.known.Store(nil)
 			return nil, err
 		}
-		if known.Crowded() {
-			return nil, errCrowded
+		if e.known.Swap(known) == known {
+			return nil, errUnknownStart
 		}
-		settled := make(chan bool, 1)
-		known.WhenStarted(func(p *proc.Process) { settled <- p != nil })
 		select {
-		case started := <-settled:
-			if started {
+		case <-known.Settled():
+			if known.Started() {
 				return known, nil
 			}
 		case <-e.gone:
-			return nil, errShutdown
+			return nil, job.ErrLeft
 		}
 	}
 }
 
+// errUnknownStart is the answer to a request whose key names a start that was given up and
+// may happen yet.
+var errUnknownStart = errors.New("the first request with this key hangs in its start, which may happen later")
+
 // repeat answers for a request whose key names a job that has started: as the first
 // request was answered.
 func (e *execution) repeat(known *job.Job) {
-	e.job.Withdraw()
-	e.known.Store(known)
-	e.conn.Load().mux.Release(e.cost)
+	e.withdraw()
 	s := e.hand()
 	wants := func(s io.WriteCloser) bool { return s != nil && known.Detached() }
+	if !known.Detached() {
+		s.Stdin = nil
+	}
 	watcher, err := known.Watch(job.From{Oldest: true}, wants(s.Stdout), wants(s.Stderr))
 	if err != nil { // its output is kept from Oldest on
 		e.refuse(err)
@@ -194,6 +205,12 @@ func (e *execution) repeat(known *job.Job) {
 		in.Discard()
 	}
 	e.follow(&e.watching, watcher, s)
+}
+
+// withdraw gives up the request's own job: its key names another one, or its host has left.
+func (e *execution) withdraw() {
+	e.job.Withdraw()
+	e.conn.Load().mux.Release(e.cost)
 }
 
 // detach watches the job that has started as long as the connection lasts. The job goes on.
@@ -277,7 +294,11 @@ func (a *attachment) proceed(err error) {
 		return
 	}
 	if in := a.claims[stdin].stream; in != nil {
-		if err := a.job.Feed(in); err != nil {
+		err := job.ErrNotDetached
+		if a.job.Detached() {
+			err = a.job.Feed(in)
+		}
+		if err != nil {
 			watcher.Leave()
 			a.refuse(err)
 			return
@@ -286,8 +307,10 @@ func (a *attachment) proceed(err error) {
 	s := job.Streams{Stdout: sink(a.claims[stdout].stream), Stderr: sink(a.claims[stderr].stream)}
 	a.claims = [3]claim{} // what they hold goes with the job's last use of them
 	handle, begin := a.job.Handle(), watcher.FirstOffsets()
+	_, end := a.job.Kept()
 	a.send(&wire.Started{
 		Head: wire.Head{ID: a.id}, PID: a.job.PID(), Handle: handle[:],
+		StdoutBytes: end.Stdout, StderrBytes: end.Stderr,
 		StdoutOffset: begin.Stdout, StderrOffset: begin.Stderr, Redraw: uint64(watcher.Before()),
 	})
 	watcher.Nudge()

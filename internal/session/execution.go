@@ -86,8 +86,14 @@ func (e *execution) requested() {
 func (e *execution) proceed(err error) {
 	if err == nil && len(e.req.Key) > 0 {
 		var known *job.Job
-		if known, err = e.claimKey(); known != nil {
+		known, err = e.claimKey()
+		switch {
+		case known != nil:
 			e.repeat(known)
+			return
+		case errors.Is(err, job.ErrLeft):
+			e.withdraw()
+			e.left(&e.watching)
 			return
 		}
 	}

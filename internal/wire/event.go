@@ -14,6 +14,10 @@ type Started struct {
 	StdoutOffset uint64
 	StderrOffset uint64
 
+	// How much output there is so far, of [Attach].
+	StdoutBytes uint64
+	StderrBytes uint64
+
 	Redraw uint64 // of an [Attach] with Redraw: how many bytes on stdout come before that offset
 }
 
@@ -28,6 +32,8 @@ func (m *Started) fields(f *fields) {
 	natural(f, "stdout_offset", &m.StdoutOffset, filled)
 	natural(f, "stderr_offset", &m.StderrOffset, filled)
 	natural(f, "redraw", &m.Redraw, filled)
+	natural(f, "stdout_bytes", &m.StdoutBytes, filled)
+	natural(f, "stderr_bytes", &m.StderrBytes, filled)
 }
 
 // Exited is the end of an exec that has started. It is sent after everything

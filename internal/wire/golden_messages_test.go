@@ -117,7 +117,7 @@ func goldenRequests() []goldenMessage {
 			Head: head(31), Handle: handle(), Stdout: 1, From: wire.FromOldest, Redraw: wire.RedrawAuto,
 		}},
 		{name: "started-attach", about: "started: where the output of an attach begins", message: &wire.Started{
-			Head: head(31), PID: 812, Handle: handle(), StdoutOffset: 70_000, StderrOffset: 12, Redraw: 40,
+			Head: head(31), PID: 812, Handle: handle(), StdoutOffset: 70_000, StderrOffset: 12, Redraw: 40, StdoutBytes: 80_000, StderrBytes: 12,
 		}},
 		{name: "acked", about: "acked: output of an attach that the host has", message: &wire.Acked{
 			Head: head(31), StdoutOffset: 90_000, StderrOffset: 12,
