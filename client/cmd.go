@@ -143,6 +143,7 @@ type Cmd struct {
 	// Of Attach, and of a command whose key was known: the offsets of the first bytes, and
 	// how many come before on stdout to restore a screen.
 	stdoutBegin, stderrBegin, redrawn uint64
+	stdoutEnd, stderrEnd              uint64 // of Attach: how much output there was then
 
 	attach    *attachment // of Attach; nil: the command is started
 	resuming  *resuming   // nil: the command does not resume

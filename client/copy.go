@@ -115,7 +115,7 @@ func (o *outputCopy) writeIf(p []byte, ready func() bool) (int, error) {
 		err = limit
 	}
 	if o.paused != nil {
-		o.cmd.acknowledge()
+		o.cmd.acknowledge(ackEach)
 	}
 	if err != nil {
 		o.writeErr.Store(&err)

@@ -39,10 +39,10 @@ func (c *Client) Logs(ctx context.Context, handle []byte, stdout, stderr io.Writ
 	if exec.TTY {
 		stderr = nil // a terminal has one output
 	}
-	for {
+	for again := 0; ; again++ {
 		from, err = c.logsFrom(ctx, &exec, from, stdout, stderr, o.Follow)
 		behind, ok := errors.AsType[*BehindError](err)
-		if !ok || behind.Want > behind.Newest || o.Lost == nil {
+		if !ok || behind.Want > behind.Newest || o.Lost == nil || !o.Follow && again == maxLogsAgain {
 			return err
 		}
 		// The command may write on as fast as before: leave it room.
@@ -55,6 +55,10 @@ func (c *Client) Logs(ctx context.Context, handle []byte, stdout, stderr io.Writ
 		}
 	}
 }
+
+// maxLogsAgain is how often Logs without Follow tries to get ahead of a command that writes
+// faster than its output can be read.
+const maxLogsAgain = 5
 
 // findExec returns the agent's description of a command that runs or has ended.
 func (c *Client) findExec(ctx context.Context, handle []byte) (Exec, error) {
@@ -113,11 +117,12 @@ type untilNow struct {
 
 func (u *untilNow) reached(ctx context.Context, cmd *Cmd, stop func()) {
 	stdout, stderr := cmd.FirstOffsets()
+	end, endErr := max(cmd.stdoutEnd, u.exec.StdoutBytes), max(cmd.stderrEnd, u.exec.StderrBytes)
 	missing := func(wanted bool, begin uint64, n *atomic.Uint64, length uint64) bool {
 		return wanted && begin+n.Load() < length
 	}
-	for missing(cmd.Stdout != nil, stdout, &u.stdout, u.exec.StdoutBytes) ||
-		missing(cmd.Stderr != nil, stderr, &u.stderr, u.exec.StderrBytes) {
+	for missing(cmd.Stdout != nil, stdout, &u.stdout, end) ||
+		missing(cmd.Stderr != nil, stderr, &u.stderr, endErr) {
 		select {
 		case <-u.wrote:
 		case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
@@ -45,6 +46,12 @@ type Outlive struct {
 	// Pool, Resume is of no use.
 	Resume bool
 
+	// Lease is how long the command goes on while no host is connected to it. Then the agent
+	// ends it, as by its Timeout, with the reason "killed". The guest's time counts: a VM
+	// that is paused or hibernated has none. 0: for ever with Detach, and 10 minutes with
+	// Resume, in case this program does not come back. Below 0: for ever.
+	Lease time.Duration
+
 	// Ring is how many bytes of each output the guest keeps, rounded up to a power of
 	// two of 4 KiB or more, at most [MaxRing]. 0: [DefaultRing], or
 	// [DefaultResumeRing] with Resume.
@@ -62,7 +69,19 @@ func (o *Outlive) keeping(agentID []byte) (k wire.Keeping) {
 	if o.Resume {
 		k.Ring, k.RingFull = uint32(o.ring()), wire.RingBlock
 	}
+	k.LeaseMS = milliseconds(o.lease())
 	return k
+}
+
+// DefaultLease is the Lease of a command with Resume.
+const DefaultLease = 10 * time.Minute
+
+// lease returns for how long the command goes on without a host; 0: for ever.
+func (o *Outlive) lease() time.Duration {
+	if o.Lease == 0 && o.Resume && !o.Detach {
+		return DefaultLease
+	}
+	return max(o.Lease, 0)
 }
 
 // ring returns the size of the rings in bytes.
@@ -101,6 +120,8 @@ func (c *Cmd) checkOutlive() error {
 		return errors.New("client: Ring without Detach or Resume")
 	case c.attach != nil && (o.Key != "" || o.Detach || o.Ring != 0):
 		return errors.New("client: Attach with Key, Detach or Ring: those are for the start of a command")
+	case o.Lease != 0 && !o.Detach && !o.Resume:
+		return errors.New("client: Lease without Detach or Resume")
 	case !o.Resume:
 		return nil
 	case c.Stdin != nil:
@@ -215,11 +236,11 @@ func (c *Cmd) checkAttach() error {
 }
 
 // attachMessage asks for the output from p on.
-func (c *Cmd) attachMessage(id uint64, handle, agentID []byte, p Position) *wire.Attach {
+func (c *Cmd) attachMessage(id uint64, handle, agentID []byte, p Position, how Redraw) *wire.Attach {
 	return &wire.Attach{
 		Head: wire.Head{ID: id}, Handle: handle, AgentID: agentID,
 		Stdin: c.streams.stdin.id(), Stdout: c.streams.stdout.id(), Stderr: c.streams.stderr.id(),
-		From: p.from(), StdoutOffset: p.Stdout, StderrOffset: p.Stderr, Redraw: wire.Redraw(c.Redraw),
+		From: p.from(), StdoutOffset: p.Stdout, StderrOffset: p.Stderr, Redraw: wire.Redraw(how),
 	}
 }
 
@@ -280,7 +301,16 @@ func (c *Cmd) leave(call *call) {
 // owns reports whether nobody else needs the command's record.
 func (c *Cmd) owns() bool { return !c.leaves() && (c.Outlive.Key != "" || c.Outlive.Resume) }
 
-// release gives up the record of a command that has ended, and does not wait.
-func (c *Cmd) release(l *link) {
-	l.tell(func(h wire.Head) wire.Message { return &wire.Release{Head: h, Handle: c.handle} })
+// releaseSoon gives up the record of a command that has ended. It waits until that is on its
+// way, since the program may be about to end, but not for a VM that is paused.
+func (c *Cmd) releaseSoon(l *link) {
+	sent := make(chan struct{})
+	go func() { // ends with the write, or the connection
+		defer close(sent)
+		l.tell(func(h wire.Head) wire.Message { return &wire.Release{Head: h, Handle: c.handle} })
+	}()
+	select {
+	case <-sent:
+	case <-time.After(lastWrite):
+	}
 }

@@ -20,6 +20,8 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/client"
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/job"
+	"github.com/cocoonstack/cocoon-agent/internal/session"
 )
 
 // An unsteady target is an agent that a pool reaches over connections which end after
@@ -373,4 +375,129 @@ func TestLogsTellOfLostOutput(t *testing.T) {
 	if err := c.Logs(patiently(t), cmd.Handle(), &out, nil, client.LogOptions{}); err == nil {
 		t.Error("Logs without Lost = nil, want a BehindError")
 	}
+}
+
+// The agent is short of memory, and its rings stay smaller than they were asked for.
+func TestResumeWithLittleRingMemory(t *testing.T) {
+	u := &unsteady{Agent: agenttest.StartWith(t, func(c *session.Config) {
+		c.Quotas.Keeping = job.Quotas{Rings: 16 << 10}
+	}), most: 60_000}
+	c := get(t, u.pool(t), "vm")
+	cmd := c.CommandContext(patiently(t), "seq", "100000")
+	cmd.Outlive.Resume = true
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Run(); err != nil || out.String() != numbered(100_000) {
+		t.Errorf("Run() = %v with %d bytes, want those of seq", err, out.Len())
+	}
+}
+
+// A gate is a Writer that waits before its first Write.
+type gate struct {
+	bytes.Buffer
+	once           sync.Once
+	reached, opens chan struct{}
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	g.once.Do(func() {
+		close(g.reached)
+		<-g.opens
+	})
+	return g.Buffer.Write(p)
+}
+
+// The ring is full when the connection is lost, and nothing was acknowledged.
+func TestResumeAcknowledgesAfterLostConnection(t *testing.T) {
+	u := &unsteady{Agent: agenttest.Start(t), most: 60_000}
+	c := get(t, u.pool(t), "vm")
+	cmd := c.CommandContext(patiently(t), "seq", "100000")
+	cmd.Outlive = client.Outlive{Resume: true, Ring: 16 << 10}
+	g := &gate{reached: make(chan struct{}), opens: make(chan struct{})}
+	cmd.Stdout = g
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-g.reached
+	other := connect(t, u.Target)
+	agenttest.Eventually(t, "a full ring", func() bool {
+		list, err := other.Execs(t.Context())
+		return err == nil && list.Execs[0].StdoutBytes == 16<<10
+	})
+	u.cut()
+	close(g.opens)
+	if err := cmd.Wait(); err != nil || g.String() != numbered(100_000) {
+		t.Errorf("Wait() = %v with %d bytes, want those of seq", err, g.Len())
+	}
+}
+
+func TestResumeEndsCommandWhoseWriterFails(t *testing.T) {
+	u := &unsteady{Agent: agenttest.Start(t), most: 60_000}
+	c := get(t, u.pool(t), "vm")
+	cmd := c.CommandContext(patiently(t), "yes")
+	cmd.Outlive.Resume = true
+	cmd.Stdout, cmd.MaxOutput, cmd.WaitDelay = newNotice(), 200_000, time.Hour
+	_, limited := errors.AsType[*client.OutputLimitError](cmd.Run())
+	if !limited || cmd.ProcessState == nil {
+		t.Errorf("Run() with state %v, want an OutputLimitError and how the command ended", cmd.ProcessState)
+	}
+}
+
+// The screen is restored once: what follows a lost connection goes on at its offset.
+func TestAttachResumesAfterRedraw(t *testing.T) {
+	u := &unsteady{Agent: agenttest.Start(t), most: 60_000}
+	c := get(t, u.pool(t), "vm")
+	cmd := c.CommandContext(patiently(t), "sh", "-c", "stty -opost -echo; echo begun; while read x; do echo got $x; done")
+	cmd.Outlive.Detach, cmd.TTY = true, &client.TTY{}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	again := c.Attach(patiently(t), cmd.Handle())
+	again.Redraw, again.Outlive.Resume = client.RedrawReplay, true
+	out := &syncBuffer{}
+	again.Stdout = out
+	agenttest.Eventually(t, "the first line", func() bool {
+		list, err := c.Execs(t.Context())
+		return err == nil && list.Execs[0].StdoutBytes == 6
+	})
+	if err := again.Start(); err != nil {
+		t.Fatal(err)
+	}
+	typist := connect(t, u.Target).Attach(patiently(t), cmd.Handle())
+	keys, err := typist.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := typist.Start(); err != nil {
+		t.Fatal(err)
+	}
+	want := "begun\n"
+	for i := range 4 {
+		_, _ = fmt.Fprintf(keys, "%d\n", i)
+		want += fmt.Sprintf("got %d\n", i)
+		agenttest.Eventually(t, "the answer", func() bool { return strings.HasSuffix(out.String(), want[len(want)-6:]) })
+		u.cut()
+	}
+	_ = keys.Close()
+	if err := again.Wait(); err != nil || out.String() != want {
+		t.Errorf("Wait() = %v with %q, want %q", err, out.String(), want)
+	}
+}
+
+// A syncBuffer is a bytes.Buffer for two goroutines.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }

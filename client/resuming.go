@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,8 +20,12 @@ type resuming struct {
 	err   error         // why there is none; set before again is closed
 
 	mu    sync.Mutex
-	acked uint64 // bytes of both outputs that were acknowledged
+	acked uint64 // bytes of both outputs that were acknowledged over the present link
 }
+
+// ackEach is how many bytes are acknowledged at once, at least: a guest that is short of
+// memory may keep only 4 KiB.
+const ackEach = 1 << 10
 
 func newResuming() *resuming {
 	return &resuming{again: make(chan struct{}, 1), over: make(chan struct{})}
@@ -99,6 +104,7 @@ func (c *Cmd) resume(lost, next *call) {
 	}
 	lost.letGo()
 	lost.link.release()
+	c.acknowledge(0) // again: what was sent over the lost link may not have arrived
 	select {
 	case <-c.ending: // the lost link did not take the kill
 		next.link.kill(next.id)
@@ -150,6 +156,8 @@ func mayPass(err error) bool {
 		return false
 	case isRemote:
 		return remote.Kind == Limit
+	case errors.Is(err, ErrProtocol):
+		return false
 	default:
 		return true
 	}
@@ -157,19 +165,27 @@ func mayPass(err error) bool {
 
 // attachOver attaches over l for the outputs that have not ended.
 func (c *Cmd) attachOver(ctx context.Context, l *link) (*call, error) {
-	call, answer, err := l.call(ctx, func(call *call) ([]byte, error) {
+	var p Position
+	call, answer, err := l.call(ctx, func(call *call) (_ []byte, err error) {
 		call.begins, call.leaves = true, true
-		p, err := c.openPaused(l.mux)
+		p, err = c.openPaused(l.mux)
 		call.streams = c.streams.all()
 		if err != nil {
 			return nil, err
 		}
-		return wire.Append(nil, c.attachMessage(call.id, c.handle, c.agentID, p))
+		return wire.Append(nil, c.attachMessage(call.id, c.handle, c.agentID, p, RedrawNone))
 	})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := call.startedExec(answer); err != nil {
+	m, err := call.startedExec(answer)
+	if err == nil && (m.PID != c.pid || !bytes.Equal(m.Handle, c.handle) ||
+		m.StdoutOffset != p.Stdout || m.StderrOffset != p.Stderr || m.Redraw != 0) {
+		err = fmt.Errorf("%w: attached to process %d at %d and %d, want process %d at %d and %d",
+			ErrProtocol, m.PID, m.StdoutOffset, m.StderrOffset, c.pid, p.Stdout, p.Stderr)
+		call.withdraw()
+	}
+	if err != nil {
 		call.letGo()
 		return nil, err
 	}
@@ -197,13 +213,13 @@ func (c *Cmd) openPaused(m *mux.Session) (p Position, err error) {
 	return p, nil
 }
 
-// acknowledge tells the agent what the Writers have, when that is a quarter of a ring more
-// than it knows.
-func (c *Cmd) acknowledge() {
+// acknowledge tells the agent what the Writers have, if that is so many bytes more than it
+// knows.
+func (c *Cmd) acknowledge(least uint64) {
 	r := c.resuming
 	stdout, stderr := c.Offsets()
 	r.mu.Lock()
-	due := stdout+stderr-r.acked >= uint64(c.Outlive.ring()/4)
+	due := stdout+stderr-r.acked >= least
 	if due {
 		r.acked = stdout + stderr
 	}

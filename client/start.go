@@ -173,6 +173,7 @@ func (c *Cmd) startOn(l *link) (err error) {
 	c.call.Store(call)
 	c.pid, c.handle, c.notes, c.repeated = m.PID, handleOf(m), notesOf(m), m.Repeated
 	c.stdoutBegin, c.stderrBegin, c.redrawn = m.StdoutOffset, m.StderrOffset, m.Redraw
+	c.stdoutEnd, c.stderrEnd = m.StdoutBytes, m.StderrBytes
 	return nil
 }
 
@@ -208,7 +209,7 @@ func (c *Cmd) request(call *call) ([]byte, error) {
 		c.agentID, _ = hex.DecodeString(call.link.hello.AgentID)
 	}
 	if c.attach != nil {
-		return wire.Append(nil, c.attachMessage(call.id, c.attach.handle, c.agentID, c.From))
+		return wire.Append(nil, c.attachMessage(call.id, c.attach.handle, c.agentID, c.From, c.Redraw))
 	}
 	frame, err := wire.Append(nil, c.exec(call.id))
 	if err != nil {

@@ -320,7 +320,7 @@ func (c *Cmd) finish() {
 	call := c.call.Load()
 	call.letGo()
 	if c.owns() && c.ProcessState != nil {
-		go c.release(call.link) // ends with the write, or the connection
+		c.releaseSoon(call.link)
 	}
 	call.link.release()
 }

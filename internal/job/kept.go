@@ -42,6 +42,10 @@ type Keeping struct {
 	Ring   int
 	Block  bool
 
+	// Lease is how long a detached job goes on without a watcher. Then it is terminated.
+	// 0: for ever.
+	Lease time.Duration
+
 	// Key names the job among those of its class, if it is not empty. Request tells
 	// requests with the same key apart.
 	Key     []byte
@@ -69,6 +73,7 @@ type kept struct {
 	next     io.WriterTo // takes its place; nil: none does
 	inputEnd bool        // the input has ended: there will be no more
 	watchers int
+	lease    *time.Timer // runs while there are none; nil: it does not, or there is none
 
 	ticks int // age of the record; guarded by the table's mu
 }
@@ -307,6 +312,9 @@ func (j *Job) Watch(from From, stdout, stderr bool) (*Watcher, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.kept.watchers++
+	if j.kept.lease != nil {
+		j.kept.lease.Stop()
+	}
 	return w, nil
 }
 
@@ -432,8 +440,22 @@ func (w *Watcher) Leave() {
 		}
 		w.job.mu.Lock()
 		defer w.job.mu.Unlock()
-		w.job.kept.watchers--
+		k := w.job.kept
+		k.watchers--
+		if k.watchers == 0 && k.Lease > 0 && w.job.Exit() == nil {
+			k.lease = time.AfterFunc(k.Lease, w.job.leaseOver)
+		}
 	})
+}
+
+// leaseOver ends a job that nobody watches.
+func (j *Job) leaseOver() {
+	j.mu.Lock()
+	over := j.kept.watchers == 0
+	j.mu.Unlock()
+	if over {
+		j.Terminate(Killed, Grace)
+	}
 }
 
 // A keyName is a key among those of all classes.

@@ -114,7 +114,7 @@ func (e *execution) keep(m *wire.Exec) error {
 	if err := e.server.meant(m.AgentID); err != nil {
 		return err
 	}
-	k := job.Keeping{Detach: m.Detach, Ring: int(m.Ring), Block: m.RingFull == wire.RingBlock, Key: m.Key}
+	k := job.Keeping{Detach: m.Detach, Ring: int(m.Ring), Block: m.RingFull == wire.RingBlock, Lease: millis(m.LeaseMS), Key: m.Key}
 	if len(m.Key) > 0 {
 		k.Request = digest(m)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -397,4 +398,89 @@ func TestOtherClassesDoNotSeeDetachedExecs(t *testing.T) {
 	wantError(t, h.receive(), 1, wire.NotFound, "no exec with handle")
 	h.send(&wire.Release{Head: wire.Head{ID: 2}, Handle: handle})
 	wantError(t, h.receive(), 2, wire.NotFound, "no exec with handle")
+}
+
+// A command that is to end waits for hosts that have not read its output, and for no
+// acknowledgement.
+func TestKilledExecNeedsNoAcknowledgement(t *testing.T) {
+	h := connect(t, agenttest.Start(t))
+	out := h.open()
+	m := detached(1, "yes")
+	m.Stdout, m.Ring, m.RingFull = out.ID(), 4096, wire.RingBlock
+	handle := h.begin(m).Handle
+	if _, err := io.ReadFull(out, make([]byte, 4096)); err != nil {
+		t.Fatal(err)
+	}
+	drained := make(chan int64, 1)
+	go func() {
+		n, _ := io.Copy(io.Discard, out)
+		drained <- n
+	}()
+	h.send(&wire.Kill{Head: wire.Head{ID: 2}, Handle: handle, Force: true})
+	if m, ok := h.receive().(*wire.Done); !ok || m.ID != 2 {
+		t.Fatalf("answer to kill: %+v", m)
+	}
+	if x := h.exited(1); x.Reason != wire.ReasonKilled || x.StdoutBytes != 4096+uint64(<-drained) {
+		t.Errorf("exited: %+v, want killed, and every byte on the stream", x)
+	}
+}
+
+func TestLeavingTwiceIsAnsweredOnce(t *testing.T) {
+	h := connect(t, agenttest.Start(t))
+	handle := h.begin(detached(1, "sleep 1000")).Handle
+	h.begin(&wire.Attach{Head: wire.Head{ID: 2}, Handle: handle})
+	h.send(&wire.Leave{Head: wire.Head{ID: 3}, Exec: 2})
+	h.send(&wire.Leave{Head: wire.Head{ID: 4}, Exec: 2})
+	answers := map[uint64]int{}
+	for range 3 {
+		_, id := wire.About(h.receive())
+		answers[id]++
+	}
+	if answers[2] != 1 || answers[3] != 1 || answers[4] != 1 {
+		t.Errorf("answers by id: %v, want one for each of 2, 3 and 4", answers)
+	}
+}
+
+// Hosts that bring input which the command does not read leave nothing behind.
+func TestInputThatIsNotReadDoesNotPileUp(t *testing.T) {
+	a := agenttest.Start(t)
+	h := connect(t, a)
+	in := h.open()
+	m := detached(1, "sleep 1000")
+	m.Stdin = in.ID()
+	handle := h.begin(m).Handle
+	if _, err := in.Write(make([]byte, 200_000)); err != nil { // more than a pipe holds
+		t.Fatal(err)
+	}
+	before := runtime.NumGoroutine()
+	for range 200 {
+		x := connect(t, a)
+		s := x.open()
+		x.begin(&wire.Attach{Head: wire.Head{ID: 1}, Handle: handle, Stdin: s.ID()})
+		if _, err := s.Write(make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+		_ = x.mux.Close()
+	}
+	agenttest.Eventually(t, "the end of what fed it", func() bool { return runtime.NumGoroutine() < before+50 })
+}
+
+// Without a host a detached exec ends when its lease is over.
+func TestLeaseEndsExecThatNobodyWatches(t *testing.T) {
+	a := agenttest.Start(t)
+	first := connect(t, a)
+	m := detached(1, "sleep 1000")
+	m.LeaseMS = 50
+	handle := first.begin(m).Handle
+	h := connect(t, a)
+	h.begin(&wire.Attach{Head: wire.Head{ID: 1}, Handle: handle}) // two hosts now
+	_ = first.mux.Close()
+	agenttest.Eventually(t, "the end of the first connection", func() bool { return strings.Contains(a.Log.String(), "disconnected") })
+	_ = h.mux.Close()
+	h = connect(t, a)
+	agenttest.Eventually(t, "the end of the lease", func() bool { return len(h.list(1)) == 0 })
+	h.begin(&wire.Attach{Head: wire.Head{ID: 2}, Handle: handle})
+	if x := h.exited(2); x.Reason != wire.ReasonKilled {
+		t.Errorf("exited: %+v, want the reason killed", x)
+	}
 }

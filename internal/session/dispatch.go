@@ -102,6 +102,9 @@ func (c *conn) kill(m *wire.Kill) error {
 		return c.carriedOut(m, err)
 	}
 	if j := w.command(); j != nil {
+		if e, ok := w.(*execution); ok && e.job != j {
+			e.job.Terminate(job.Killed, grace) // it waits for the start of j, and would start then
+		}
 		return c.killJob(m, j, grace)
 	}
 	w.terminate(job.Killed, grace)

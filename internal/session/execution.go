@@ -68,7 +68,12 @@ func lingerOf(ms *uint64) time.Duration {
 	if ms == nil {
 		return job.Linger
 	}
-	return time.Duration(min(*ms, uint64(math.MaxInt64/time.Millisecond))) * time.Millisecond
+	return millis(*ms)
+}
+
+// millis returns n milliseconds, or the longest time that a Duration has.
+func millis(n uint64) time.Duration {
+	return time.Duration(min(n, uint64(math.MaxInt64/time.Millisecond))) * time.Millisecond
 }
 
 // merged says whether stderr goes where stdout goes.
@@ -252,7 +257,10 @@ func exitedOf(id uint64, exit *job.Exit) *wire.Exited {
 }
 
 func (e *execution) terminate(reason job.Reason, grace time.Duration) {
-	e.command().Terminate(reason, grace)
+	e.job.Terminate(reason, grace) // it may be waiting for the known one, and would start then
+	if known := e.known.Load(); known != nil {
+		known.Terminate(reason, grace)
+	}
 }
 
 func (e *execution) overran() { e.command().Terminate(job.Limit, job.Grace) }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/hangtest"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
@@ -159,5 +160,63 @@ func TestKeyOfAnotherAgentIsNotFound(t *testing.T) {
 	}
 	if !strings.Contains(a.Log.String(), "exec refused") {
 		t.Error("the log does not say so")
+	}
+}
+
+// Without detach nothing is kept of the output: streams of a repeated request end.
+func TestRepeatWithoutDetachEndsItsStreams(t *testing.T) {
+	h, agent := meet(t, agenttest.Start(t))
+	m := &wire.Exec{
+		Head: wire.Head{ID: 1}, Argv: []string{"echo", "x"}, Stdout: h.open().ID(),
+		Keeping: wire.Keeping{Key: []byte("k"), AgentID: agent},
+	}
+	h.begin(m)
+	h.exited(1)
+	out, errs := h.open(), h.open()
+	m.ID, m.Stdout = 2, out.ID()
+	h.begin(m)
+	h.exited(2)
+	if text := readAll(t, out); text != "" {
+		t.Errorf("stdout of the repeated request = %q, want its end", text)
+	}
+	_ = errs.Close()
+}
+
+// A request that waits for the start of the first one with its key can be ended and left.
+func TestRequestThatWaitsForItsKeyCanBeEnded(t *testing.T) {
+	a := agenttest.Start(t)
+	held := hangtest.NewProgram(t)
+	first, agent := meet(t, a)
+	m := &wire.Exec{
+		Head: wire.Head{ID: 1}, Argv: []string{held.Path()},
+		Keeping: wire.Keeping{Key: []byte("k"), AgentID: agent, Detach: true},
+	}
+	first.send(m)
+	agenttest.Eventually(t, "the start that hangs", func() bool { return strings.Count(a.Log.String(), "exec requested") == 1 })
+	second, _ := meet(t, a)
+	m.ID = 2
+	second.send(m)
+	agenttest.Eventually(t, "the request that waits", func() bool { return strings.Count(a.Log.String(), "exec requested") == 2 })
+	second.send(&wire.Leave{Head: wire.Head{ID: 3}, Exec: 2})
+	answers := map[uint64]bool{}
+	for range 2 {
+		done, ok := second.receive().(*wire.Done)
+		if ok {
+			answers[done.ID] = true
+		}
+	}
+	if !answers[2] || !answers[3] {
+		t.Errorf("done of %v, want of 2 and 3", answers)
+	}
+	m.ID = 4
+	second.send(m)
+	agenttest.Eventually(t, "another request", func() bool { return strings.Count(a.Log.String(), "exec requested") == 3 })
+	second.send(&wire.Kill{Head: wire.Head{ID: 5}, Exec: 4, Force: true})
+	if m, ok := second.receive().(*wire.Done); !ok || m.ID != 5 {
+		t.Fatalf("answer to kill: %+v", m)
+	}
+	wantError(t, second.receive(), 4, wire.BadRequest, "killed before it started")
+	if e, ok := first.receive().(*wire.Error); !ok || e.ID != 1 || e.Reason != wire.ReasonKilled {
+		t.Errorf("answer to the first request: %+v, want an error with the reason killed", e)
 	}
 }

@@ -142,8 +142,8 @@ func checkKeeping(m *wire.Exec) error {
 		return fmt.Errorf("%w: key of %d bytes: want at most %d", errBadRequest, len(k.Key), wire.MaxKey)
 	case (len(k.Key) > 0) != (len(k.AgentID) > 0):
 		return fmt.Errorf("%w: key and agent_id: want both or neither", errBadRequest)
-	case !k.Detach && (k.Ring != 0 || k.RingFull != ""):
-		return fmt.Errorf("%w: ring or ring_full without detach", errBadRequest)
+	case !k.Detach && (k.Ring != 0 || k.RingFull != "" || k.LeaseMS != 0):
+		return fmt.Errorf("%w: ring, ring_full or lease_ms without detach", errBadRequest)
 	case k.Ring > wire.MaxRing:
 		return fmt.Errorf("%w: ring of %d bytes: want at most %d", errBadRequest, k.Ring, wire.MaxRing)
 	case k.RingFull != "" && k.RingFull != wire.RingDrop && k.RingFull != wire.RingBlock:

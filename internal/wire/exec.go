@@ -51,6 +51,10 @@ type Keeping struct {
 	Detach   bool
 	Ring     uint32
 	RingFull RingFull
+
+	// LeaseMS is how long the exec may go on while no connection is attached to it, in
+	// milliseconds of the guest's time. 0: for ever.
+	LeaseMS uint64
 }
 
 // Sizes of what is kept of an exec, in bytes.
@@ -92,6 +96,7 @@ func (m *Exec) fields(f *fields) {
 	flag(f, "detach", &m.Detach)
 	natural(f, "ring", &m.Ring, filled)
 	text(f, "ring_full", &m.RingFull, filled)
+	natural(f, "lease_ms", &m.LeaseMS, filled)
 }
 
 // TTY asks for a terminal. Zero rows or columns stand for 24 and 80.

@@ -105,7 +105,7 @@ func goldenRequests() []goldenMessage {
 		{name: "kill-handle", about: "kill of an exec of another connection, by its handle", message: &wire.Kill{Head: head(13), Handle: handle()}},
 		{name: "exec-detached", about: "exec that outlives its connection, with a key", message: &wire.Exec{
 			Head: head(30), Argv: []string{"make", "test"}, Stdout: 1, Stderr: 1,
-			Keeping: wire.Keeping{Key: []byte("build 7"), AgentID: handle(), Detach: true, Ring: 1 << 20, RingFull: wire.RingBlock},
+			Keeping: wire.Keeping{Key: []byte("build 7"), AgentID: handle(), Detach: true, Ring: 1 << 20, RingFull: wire.RingBlock, LeaseMS: 600_000},
 		}},
 		{name: "started-repeated", about: "started: answer to an exec whose key is known", message: &wire.Started{
 			Head: head(30), PID: 812, Handle: handle(), Repeated: true,
