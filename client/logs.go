@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // LogOptions say which output [Client.Logs] copies. The zero value is all output that has been
@@ -79,7 +80,7 @@ func (c *Client) logsFrom(ctx context.Context, exec *Exec, from Position, stdout
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	cmd := c.Attach(ctx, exec.Handle)
-	cmd.From = from
+	cmd.From, cmd.WaitDelay = from, time.Second // a Writer may block
 	until := &untilNow{exec: exec, wrote: make(chan struct{}, 1)}
 	if one := (&serialWriter{to: stdout}); stdout != nil && sameWriter(stdout, stderr) {
 		stdout, stderr = one, one

@@ -175,9 +175,3 @@ func (s *ProcessState) String() string {
 	}
 	return text
 }
-
-// byItself says whether the command ended of its own accord, or by a signal
-// that was not the agent's. A reason that is not known is neither.
-func (s *ProcessState) byItself() bool {
-	return s.exited.Reason == wire.ReasonExit || s.exited.Reason == wire.ReasonSignal
-}

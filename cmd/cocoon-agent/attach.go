@@ -111,6 +111,7 @@ func (c *attachCommand) Run(k *kong.Context) error {
 	return withCommand(k, &c.targetFlags, c.Handle, func(ctx context.Context, conn *client.Client, exec client.Exec) error {
 		cmd := conn.Attach(ctx, exec.Handle)
 		cmd.From, cmd.Stdout = atMost(from, &exec), os.Stdout
+		cmd.WaitDelay = time.Second // nobody may read our output
 		if !c.NoStdin && exec.Input && canReadStdin() {
 			cmd.Stdin = os.Stdin
 		}

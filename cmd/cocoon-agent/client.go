@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -140,6 +141,7 @@ type clientCommand struct {
 	Keep     bool           `help:"Keep the command running if this client or its connection ends."`
 	Detach   bool           `short:"d" help:"Print the command's handle once it has started, and end: see \"attach\", \"logs\", \"ps\" and \"wait-exec\". Its standard input is empty; with -i it stays open, and with -t it is a terminal."`
 	Resume   bool           `help:"Survive lost connections: connect again and go on at the byte at which the output was interrupted. Standard input is not read."`
+	Lease    *time.Duration `placeholder:"TIME" help:"With --detach or --resume: the guest ends the command when no client has been connected to it for TIME. 0: never. Default: never, or 10m with --resume."`
 	Ring     size           `placeholder:"SIZE" help:"With --detach or --resume: how much of each output the guest keeps, up to 16M. Default: 256K, or 1M with --resume."`
 
 	sizes io.Reader // of --resize-fd; nil: there are none
@@ -168,7 +170,8 @@ client. The client gives up with status 255 if one of these times is exceeded:
   0.8 s  for the command to end after a second SIGTERM
   10 s   for the command to end after --timeout
 
-The agent terminates the command when its client is gone, unless --keep is given.
+The agent terminates the command when its client is gone, unless --keep, --detach or
+--resume is given.
 
 With -t the command runs in a terminal. The local terminal is in raw mode: every
 key goes to the command, including ^C. Type ~. at the start of a line to leave the
@@ -200,6 +203,11 @@ func (c *clientCommand) Run(k *kong.Context, line commandLine) error {
 	}
 	signals := catchSignals()
 	defer signal.Stop(signals)
+	if c.Resume { // else the command would outlive a reader of our output that has gone
+		broken := make(chan os.Signal, 1)
+		signal.Notify(broken, syscall.SIGPIPE)
+		defer signal.Stop(broken)
+	}
 	var conn connection
 	err = untilSignal(signals, func(ctx context.Context) (err error) {
 		conn, err = c.connect(ctx, url)
@@ -212,6 +220,10 @@ func (c *clientCommand) Run(k *kong.Context, line commandLine) error {
 	}
 	defer conn.Close()
 	state, err := c.exec(signals, conn, report)
+	if c.Resume && errors.Is(err, syscall.EPIPE) {
+		report.ended(state, &clientError{err: err})
+		return &statusError{128 + int(syscall.SIGPIPE)}
+	}
 	if is[*client.DialError](err) { // of version 1; it names the agent
 		url = ""
 	}
@@ -248,6 +260,12 @@ func (c *clientCommand) check(k *kong.Context) (url string, err error) {
 		return "", misuse("--ring needs --detach or --resume")
 	case c.Ring > client.MaxRing:
 		return "", misuse("--ring %d: want at most %d bytes", c.Ring, client.MaxRing)
+	case c.Detach && c.NoStdin && c.Stdin:
+		return "", misuse("--detach with both -n and -i")
+	case c.Lease != nil && !c.Detach && !c.Resume:
+		return "", misuse("--lease needs --detach or --resume")
+	case c.Lease != nil && *c.Lease < 0:
+		return "", misuse("--lease %v is negative", *c.Lease)
 	case c.Detach && c.ResizeFD != nil:
 		return "", misuse("--resize-fd with --detach: resize it by \"attach\"")
 	}
@@ -291,6 +309,18 @@ func (c *clientCommand) connect(ctx context.Context, url string) (connection, er
 	return connection{conn, pool}, nil
 }
 
+// lease is the library's: 0 is its own choice.
+func (c *clientCommand) lease() time.Duration {
+	switch {
+	case c.Lease == nil:
+		return 0
+	case *c.Lease == 0:
+		return -1
+	default:
+		return *c.Lease
+	}
+}
+
 // linger is the library's: 0 is the agent's own choice.
 func (c *clientCommand) linger() time.Duration {
 	switch {
@@ -310,7 +340,7 @@ func (c *clientCommand) exec(signals chan os.Signal, conn connection, report *st
 	cmd.Env, cmd.ClearEnv, cmd.Dir, cmd.User = c.Env, c.ClearEnv, c.Dir, c.User
 	cmd.Timeout, cmd.Keep, cmd.Limits = c.Timeout, c.Keep, c.limits()
 	cmd.Linger, cmd.Verbatim = c.linger(), c.Verbatim
-	cmd.Outlive = client.Outlive{Detach: c.Detach, Resume: c.Resume, Ring: int(c.Ring)}
+	cmd.Outlive = client.Outlive{Detach: c.Detach, Resume: c.Resume, Ring: int(c.Ring), Lease: c.lease()}
 	if c.Detach {
 		return nil, c.detach(signals, cmd, end, report, conn.Protocol())
 	}

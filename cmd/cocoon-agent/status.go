@@ -18,10 +18,11 @@ const (
 	statusTransport     = 255 // agent or transport failed, as ssh(1)
 )
 
-// usageStatus is the status of a command line that makes no sense. client's
-// must not be taken for the command's own.
+// usageStatus is the status of a command line that makes no sense. That of a command which
+// exits with the status of another one must not be taken for it.
 func usageStatus(err error) int {
-	if commandOf(err) == clientName {
+	switch commandOf(err) {
+	case clientName, "attach", "wait-exec":
 		return statusTransport
 	}
 	return statusUsage

@@ -31,13 +31,13 @@ func TestMain(m *testing.M) {
 }
 
 // serve runs a server for a test, and returns it with a client of its.
-func serve(t *testing.T) (ctx context.Context, server *session.Server, dial func() *client.Client) {
+func serve(t *testing.T) (context.Context, *session.Server, func() *client.Client) {
 	t.Helper()
 	spawner, err := proc.NewSpawner()
 	if err != nil {
 		t.Fatal(err)
 	}
-	server = session.NewServer(session.Config{
+	server := session.NewServer(session.Config{
 		Log: zerolog.Nop(), Audit: zerolog.Nop(), Spawner: spawner,
 		Admit: func(net.Conn) (session.Peer, error) { return session.Peer{Name: "host", Class: "host"}, nil },
 	})

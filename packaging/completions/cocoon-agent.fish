@@ -125,6 +125,8 @@ function __cocoon_agent
                 set skip yes
             case 'client --wait'
                 set skip yes
+            case 'client --lease'
+                set skip yes
             case 'client --ring'
                 set skip yes
             case 'client -*'
@@ -368,6 +370,7 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l wait -x -d 'Wait
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l keep -d 'Keep the command running if this client or its connection ends'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l detach -s d -d 'Print the command\'s handle once it has started, and end: see "attach", "logs", "ps" and "wait-exec"'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l resume -d 'Survive lost connections: connect again and go on at the byte at which the output was interrupted'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l lease -x -d 'With --detach or --resume: the guest ends the command when no client has been connected to it for TIME'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l ring -x -d 'With --detach or --resume: how much of each output the guest keeps, up to 16M'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = wait' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = wait' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
