@@ -36,7 +36,7 @@ func (p *Pods) attachMain(c *caller, namespace, pod, container string) error {
 	}
 	feed := func() {}
 	if c.input != nil {
-		var to io.Writer = io.Discard
+		to := io.Discard
 		if exec.Input {
 			stdin, err := cmd.StdinPipe()
 			if err != nil {
