@@ -217,7 +217,11 @@ func (j *Job) feedNextLocked(stdin io.WriterTo) {
 func (j *Job) feedKept(stdin io.WriterTo) {
 	defer j.table.jobs.Done()
 	for stdin != nil {
-		j.feed(stdin)
+		if j.Detached() && j.TTY {
+			j.feed(typist{stdin})
+		} else {
+			j.feed(stdin)
+		}
 		stdin = j.nextFeeding()
 	}
 }
@@ -239,6 +243,25 @@ func discard(from io.WriterTo) {
 	if d, ok := from.(interface{ Discard() }); ok {
 		d.Discard()
 	}
+}
+
+// typedEnd is what is typed into a detached terminal at the end of one host's input: the
+// end-of-file character of most.
+const typedEnd = 0x04
+
+// A typist is the input of one host for a detached terminal. Its end is typed once, and is
+// not the end of the terminal's: another host may type on.
+type typist struct{ io.WriterTo }
+
+var errOtherTypists = errors.New("other hosts may type")
+
+func (t typist) WriteTo(w io.Writer) (int64, error) {
+	n, err := t.WriterTo.WriteTo(w)
+	if err == nil {
+		_, _ = w.Write([]byte{typedEnd})
+		err = errOtherTypists
+	}
+	return n, err
 }
 
 // endInput takes note that the command has been told of the end of its input.
@@ -284,8 +307,8 @@ const (
 	RedrawWinch  Redraw = "winch"  // the modes, and the program draws: see [Watcher.Nudge]
 )
 
-// Watch returns a Watcher, which begins at from. The caller calls Leave. An output that is not wanted is not carried. The error is a [*BehindError] or
-// [ErrNotDetached].
+// Watch returns a Watcher, which begins at from. The caller calls Leave. An output that is
+// not wanted is not carried. The error is a [*BehindError] or [ErrNotDetached].
 func (j *Job) Watch(from From, stdout, stderr bool) (*Watcher, error) {
 	if j.kept == nil || (stdout || stderr) && !j.Detached() {
 		return nil, ErrNotDetached

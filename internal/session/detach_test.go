@@ -169,6 +169,38 @@ func TestNewestAttachWritesStdin(t *testing.T) {
 	wantError(t, h.receive(), 2, wire.BadRequest, "stdin has ended")
 }
 
+// The end of one host's typing is typed, and another host may type on.
+func TestEachHostTypesIntoDetachedTerminal(t *testing.T) {
+	h := connect(t, agenttest.Start(t))
+	m := detached(1, "cat >/dev/null; echo end 0; cat >/dev/null; echo end 1; exit 4")
+	m.TTY = &wire.TTY{}
+	handle := h.begin(m).Handle
+	for id := range uint64(2) {
+		in, out := h.open(), h.open()
+		h.begin(&wire.Attach{Head: wire.Head{ID: id + 2}, Handle: handle, Stdin: in.ID(), Stdout: out.ID(), From: wire.FromNow})
+		_, _ = io.WriteString(in, "typed\n")
+		_ = in.Close()
+		for text := ""; !strings.Contains(text, fmt.Sprintf("end %d", id)); {
+			p := make([]byte, 1)
+			if _, err := io.ReadFull(out, p); err != nil {
+				t.Fatalf("after %q: %v", text, err)
+			}
+			text += string(p)
+		}
+	}
+	codes := map[int]int{}
+	for range 3 { // the exec and two attaches
+		x, ok := h.receive().(*wire.Exited)
+		if !ok {
+			t.Fatal("no exited")
+		}
+		codes[x.Code]++
+	}
+	if codes[4] != 3 {
+		t.Errorf("exit codes: %v, want 4 three times", codes)
+	}
+}
+
 func TestEndedExecKeepsOutputUntilReleased(t *testing.T) {
 	a := agenttest.Start(t)
 	h := connect(t, a)
