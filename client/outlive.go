@@ -135,7 +135,7 @@ func (c *Cmd) checkOutlive() error {
 }
 
 // ErrDetached says that the command goes on, and that nobody waits for it here.
-var ErrDetached = errors.New("client: detached from the command, which goes on")
+var ErrDetached = errors.New("detached from the command, which goes on")
 
 // A BehindError says that the guest does not keep output from the offset that a caller
 // of [Client.Attach] wants, or has reached: it reads more slowly than the command

@@ -32,8 +32,8 @@ func (f Flag) switches() []string {
 	return words
 }
 
-// isFile reports whether the flag's value is a file or a directory.
-func (f Flag) isFile() bool { return f.Value == "FILE" || f.Value == "DIR" }
+// isFile reports whether the flag's value is a file of this machine: a DIR is the guest's.
+func (f Flag) isFile() bool { return f.Value == "FILE" }
 
 func (p Program) function() string { return "_" + strings.ReplaceAll(p.Name, "-", "_") }
 

@@ -72,7 +72,6 @@ _cocoon_agent() {
 			;;
 		"client --status-file" | "exec --status-file") compopt -o default 2>/dev/null ;;
 		"client --env-file" | "exec --env-file") compopt -o default 2>/dev/null ;;
-		"client --dir" | "exec --dir") compopt -o default 2>/dev/null ;;
 		"wait --protocol")
 			word=${cur%"${cur##*,}"}
 			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")

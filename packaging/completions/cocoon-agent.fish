@@ -356,7 +356,7 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l cols -x -d 'Colu
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l resize-fd -x -d 'Read new sizes of the command\'s terminal from the open file descriptor N, 3 or above: one line with ROWS COLS each'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l env -s e -x -d 'Set an environment variable of the command'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l env-file -r -F -d 'Set the variables that FILE lists, one K=V or K per line; # begins a comment line'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l dir -r -F -d 'Working directory of the command'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l dir -x -d 'Working directory of the command'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l no-stdin -s n -d 'Do not read standard input; the command\'s standard input is empty'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l tty -s t -d 'Run the command in a terminal with the size and the modes of the local one'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = client' -l stdin -s i -d 'No effect but with --detach, accepted so that -it works'
