@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,7 +42,13 @@ func TestUnprotectedAgentWarnsOnce(t *testing.T) {
 		text, _ := io.ReadAll(log)
 		said <- string(text)
 	}()
-	eventually(t, "the agent listens", func() bool { _, err := os.Stat(filepath.Join(dir, "s")); return err == nil })
+	eventually(t, "the agent listens", func() bool {
+		conn, err := net.Dial("unix", filepath.Join(dir, "s"))
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
 	c := dialed(t, target)
 	for range 5 {
 		if err := c.Command("true").Run(); err != nil {
