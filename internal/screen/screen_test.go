@@ -120,7 +120,7 @@ func FuzzTracker(f *testing.F) {
 	})
 }
 
-func TestWithoutQueriesLeavesOutWhatTerminalsAnswer(t *testing.T) {
+func TestWithoutQueriesDropsWhatTerminalsAnswer(t *testing.T) {
 	for output, want := range map[string]string{
 		"plain text\r\n":                            "plain text\r\n",
 		"a\x1b[6nb\x1b[cc\x1b[>cd\x1b[5n":           "abcd",
