@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -75,6 +76,21 @@ func (c *Client) Execs(ctx context.Context) (*ExecList, error) {
 		return nil, err
 	}
 	return list, nil
+}
+
+// FindExec returns the command that handle names, from the list of [Client.Execs]. If there is
+// none, the error is a [*RemoteError] of kind [NotFound]; other errors are those of Execs.
+func (c *Client) FindExec(ctx context.Context, handle []byte) (Exec, error) {
+	list, err := c.Execs(ctx)
+	if err != nil {
+		return Exec{}, err
+	}
+	for _, e := range slices.Concat(list.Execs, list.Ended) {
+		if bytes.Equal(e.Handle, handle) {
+			return e, nil
+		}
+	}
+	return Exec{}, &RemoteError{Kind: NotFound, Message: fmt.Sprintf("no command with handle %x", handle)}
 }
 
 // readExecs returns the execs in a list of an agent that greeted by h.

@@ -1,12 +1,9 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -31,7 +28,7 @@ type LogOptions struct {
 // outputs is then lost. Logs returns nil when it has copied all, whatever the command's exit
 // status is. Other errors are those of [Client.Attach], and ctx's.
 func (c *Client) Logs(ctx context.Context, handle []byte, stdout, stderr io.Writer, o LogOptions) error {
-	exec, err := c.findExec(ctx, handle)
+	exec, err := c.FindExec(ctx, handle)
 	if err != nil {
 		return err
 	}
@@ -60,20 +57,6 @@ func (c *Client) Logs(ctx context.Context, handle []byte, stdout, stderr io.Writ
 // maxLogsAgain is how often Logs without Follow tries to get ahead of a command that writes
 // faster than its output can be read.
 const maxLogsAgain = 5
-
-// findExec returns the agent's description of a command that runs or has ended.
-func (c *Client) findExec(ctx context.Context, handle []byte) (Exec, error) {
-	list, err := c.Execs(ctx)
-	if err != nil {
-		return Exec{}, err
-	}
-	for _, e := range slices.Concat(list.Execs, list.Ended) {
-		if bytes.Equal(e.Handle, handle) {
-			return e, nil
-		}
-	}
-	return Exec{}, &RemoteError{Kind: NotFound, Message: fmt.Sprintf("no command with handle %x", handle)}
-}
 
 // logsFrom is Logs until output is missing. It returns the position of the next output.
 func (c *Client) logsFrom(ctx context.Context, exec *Exec, from Position, stdout, stderr io.Writer, follow bool) (Position, error) {

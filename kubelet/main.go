@@ -64,16 +64,11 @@ func (p *Pods) attachMain(c *caller, namespace, pod, container string) error {
 
 // mainOf returns the agent's description of a main command.
 func mainOf(ctx context.Context, agent *client.Client, handle []byte) (client.Exec, error) {
-	list, err := agent.Execs(ctx)
-	if err != nil {
-		return client.Exec{}, err
+	exec, err := agent.FindExec(ctx, handle)
+	if remote, ok := errors.AsType[*client.RemoteError](err); ok && remote.Kind == client.NotFound {
+		return exec, errdefs.NotFound("the main command is not kept in the VM any more")
 	}
-	for _, e := range slices.Concat(list.Execs, list.Ended) {
-		if bytes.Equal(e.Handle, handle) {
-			return e, nil
-		}
-	}
-	return client.Exec{}, errdefs.NotFoundf("the main command is not kept in the VM any more")
+	return exec, err
 }
 
 // checkMainLog returns an error for options that a main command's log cannot honour.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -52,21 +51,6 @@ func parseHandle(text string) ([]byte, error) {
 		return nil, misuse("handle %q: want %d hexadecimal digits, as printed by ps", text, 2*handleSize)
 	}
 	return handle, nil
-}
-
-// find returns what the agent says of the command that handle names, which runs or has
-// ended. An agent with more commands than a list holds may not say anything.
-func find(ctx context.Context, conn *client.Client, handle []byte) (client.Exec, error) {
-	list, err := conn.Execs(ctx)
-	if err != nil {
-		return client.Exec{}, err
-	}
-	for _, e := range slices.Concat(list.Execs, list.Ended) {
-		if slices.Equal(e.Handle, handle) {
-			return e, nil
-		}
-	}
-	return client.Exec{}, &client.RemoteError{Kind: client.NotFound, Message: fmt.Sprintf("no command with handle %x", handle)}
 }
 
 type attachCommand struct {
@@ -199,7 +183,7 @@ func withCommand(k *kong.Context, target *targetFlags, handle string, do func(co
 	if err == nil {
 		defer conn.Close()
 		var exec client.Exec
-		if exec, err = find(ctx, conn, named); err == nil {
+		if exec, err = conn.FindExec(ctx, named); err == nil {
 			err = do(ctx, conn, exec)
 		}
 	}
