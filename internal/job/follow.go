@@ -2,6 +2,7 @@ package job
 
 import (
 	"io"
+	"strings"
 
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
@@ -18,14 +19,24 @@ type Streams struct {
 // of jobs may run.
 func (j *Job) Follow(s Streams) *Exit {
 	j.watch(s)
-	waitErr := j.process.Wait()
-	return j.finish(waitErr)
+	for {
+		waitErr := j.process.Wait()
+		if exit := j.finish(waitErr); exit != nil {
+			return exit
+		}
+		j.table.park()
+		j.stdout.again(&j.pumps)
+		j.stderr.again(&j.pumps)
+	}
 }
 
 // watch starts the goroutines that move bytes.
 func (j *Job) watch(s Streams) {
 	if s.Stdin != nil {
 		j.startFeeding(s.Stdin)
+	}
+	if j.process.InputEnded() { // by the program in whose place this one was executed
+		j.goFeed(new(strings.Reader))
 	}
 	stdout, stderr := j.sinks(s)
 	j.stdout.start(&j.pumps, j.process.Stdout(), stdout)
@@ -41,6 +52,10 @@ func (j *Job) startFeeding(stdin io.WriterTo) {
 		j.feedFirst(stdin)
 		return
 	}
+	j.goFeed(stdin)
+}
+
+func (j *Job) goFeed(stdin io.WriterTo) {
 	j.table.jobs.Add(1)
 	go func() { // stopped by the end of the stream; Table.Wait waits for it
 		defer j.table.jobs.Done()
@@ -48,8 +63,13 @@ func (j *Job) startFeeding(stdin io.WriterTo) {
 	}()
 }
 
-// finish waits for the rest of the output, reaps the process and makes the record.
+// finish waits for the rest of the output, reaps the process and makes the record. It returns nil
+// if the job is suspended.
 func (j *Job) finish(waitErr error) *Exit {
+	if suspended(waitErr) {
+		j.pumps.Wait()
+		return nil
+	}
 	var reason *Reason
 	if j.process.Terminated() { // a termination that came after the exit is not its reason
 		reason = j.reason.Load()
@@ -60,6 +80,9 @@ func (j *Job) finish(waitErr error) *Exit {
 	}
 	j.process.Drain(linger)
 	j.pumps.Wait()
+	if !j.table.mayEnd() {
+		return nil
+	}
 	if j.timer != nil { // until here, what the command has left behind may hold its output open
 		j.timer.Stop()
 	}

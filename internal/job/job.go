@@ -27,9 +27,13 @@ const Linger = 10 * time.Second
 type Label struct {
 	Class   string // of the hosts that see it
 	Command string // the name of the program
+	Args    int    // how many arguments it has, with its name
 	User    string // as it was asked for; empty: the agent's own
 	TTY     bool
 	Keep    bool // it runs on if nobody watches it
+
+	Peer    string // the name of the host that has asked for it
+	Request uint64 // the number of the request
 }
 
 // A Job is one command. It is safe for concurrent use.
@@ -183,6 +187,13 @@ func (j *Job) Announce() {
 	j.table.counters.started.Add(1)
 	j.table.add(j)
 	j.settle(j.process)
+}
+
+// Starting reports whether the job has neither started nor been refused.
+func (j *Job) Starting() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return !j.settled
 }
 
 // Crowded says whether as many requests wait for the job to start as may.

@@ -51,3 +51,18 @@ func (t *Table) unclaimLocked(j *Job) {
 		delete(t.keys, name)
 	}
 }
+
+// claimed reports whether the job's key names it.
+func (j *Job) claimed() bool {
+	t := j.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(j.kept.Key) > 0 && t.keys[keyName{j.Class, string(j.kept.Key)}] == j
+}
+
+// claim has the key of k name j.
+func (t *Table) claim(j *Job, k *kept) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.keys[keyName{j.Class, string(k.Key)}] = j
+}

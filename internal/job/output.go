@@ -15,6 +15,7 @@ type output struct {
 
 	taken int64 // bytes that its watcher has taken
 	cut   bool
+	ended bool // guarded by pumps: it is not run any more
 
 	mu   sync.Mutex
 	to   io.WriteCloser // nil: nobody
@@ -42,9 +43,21 @@ func (o *output) start(pumps *sync.WaitGroup, from *proc.Output, to io.WriteClos
 	pumps.Go(o.run) // stopped by the end of the output, or proc.Process.Drain
 }
 
+// again is start for an output that has been suspended.
+func (o *output) again(pumps *sync.WaitGroup) {
+	if o.from != nil && !o.ended {
+		pumps.Go(o.run) // likewise
+	}
+}
+
 func (o *output) run() {
-	// An error of the watcher's stream is the watcher's matter.
-	o.taken, o.cut, _ = o.from.CopyTo(o)
+	n, cut, err := o.from.CopyTo(o)
+	o.taken += n
+	if suspended(err) {
+		return
+	}
+	// Another error is the watcher's matter, whose stream has failed.
+	o.cut, o.ended = cut, true
 	if to := o.watcher(); to != nil {
 		_ = to.Close()
 	}

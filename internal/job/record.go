@@ -40,8 +40,15 @@ func (j *Job) conclude(x *Exit) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.announced, j.handle)
+	t.noteMovedLocked()
 	t.keepLocked(j)
 	close(k.over)
+}
+
+func (t *Table) keep(j *Job) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.keepLocked(j)
 }
 
 // keepLocked keeps the record of a job.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/screen"
 )
 
@@ -67,6 +68,8 @@ type ring struct {
 	screen  *screen.Tracker  // of a terminal's output; nil: it is not one's
 	loose   bool             // the job is being ended: without readers nothing holds the writer up
 
+	suspended bool // nothing holds the writer up: it fails instead
+
 	grown sync.Cond // newest, ended or a reader's state has changed
 	freed sync.Cond // acked, readers or loose has changed
 }
@@ -85,13 +88,17 @@ func newRing(m *memory, limit int, block bool) *ring {
 	return r
 }
 
-// Write keeps p. It blocks while the ring is full if the ring is to hold its writer up. It
-// never fails: what the ring cannot keep is dropped.
+// Write keeps p. It blocks while the ring is full if the ring is to hold its writer up. The
+// error is [proc.ErrSuspended] if the ring is suspended and would block. What a ring that does not
+// block cannot keep is dropped.
 func (r *ring) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 {
 		r.grow(len(p))
 		took := r.keep(p)
+		if took == 0 {
+			return n - len(p), proc.ErrSuspended
+		}
 		p = p[took:]
 	}
 	return n, nil
@@ -138,7 +145,8 @@ func (r *ring) partLocked(at, end uint64) []byte {
 	return r.buf[i:min(i+end-at, uint64(len(r.buf)))]
 }
 
-// keep takes the first bytes of p, at least one, and returns how many.
+// keep takes the first bytes of p and returns how many: at least one, unless the ring is
+// suspended.
 func (r *ring) keep(p []byte) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -146,6 +154,9 @@ func (r *ring) keep(p []byte) int {
 	p = p[:min(uint64(len(p)), size)]
 	if r.block {
 		for r.newest-r.neededLocked() >= size {
+			if r.suspended {
+				return 0
+			}
 			r.freed.Wait()
 		}
 		p = p[:min(uint64(len(p)), size-(r.newest-r.neededLocked()))]

@@ -46,6 +46,7 @@ type Table struct {
 	announced map[Handle]*Job
 	keys      map[keyName]*Job
 	records   records
+	pause     pause
 }
 
 // NewTable returns a Table whose jobs spawner starts.
@@ -56,6 +57,7 @@ func NewTable(spawner *proc.Spawner, q Quotas) *Table {
 		keys:      make(map[keyName]*Job),
 		records:   records{limit: cmp.Or(q.Records, DefaultRecords), byHandle: make(map[Handle]*Job)},
 	}
+	t.pause.moved = make(chan struct{}, 1)
 	t.memory = memory{limit: cmp.Or(q.Rings, DefaultRings), evict: t.evict}
 	return t
 }
@@ -149,4 +151,5 @@ func (t *Table) remove(j *Job) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.announced, j.handle)
+	t.noteMovedLocked()
 }

@@ -42,6 +42,20 @@ func (c *children) start(fork func() (int, error)) (int, error) {
 	return pid, err
 }
 
+// adopt takes note of a main process that another program has started in this one's place.
+func (c *children) adopt(pid int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.main[pid] = struct{}{}
+}
+
+// disown leaves a main process to sweep.
+func (c *children) disown(pid int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.main, pid)
+}
+
 // reap waits for a main process that has exited.
 func (c *children) reap(pid int, status *unix.WaitStatus, usage *unix.Rusage) (int, error) {
 	c.mu.Lock()

@@ -3,6 +3,7 @@ package proc
 import (
 	"io"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/cocoonstack/cocoon-agent/internal/lane"
@@ -13,7 +14,8 @@ type Input struct {
 	file *os.File
 	raw  syscall.RawConn
 
-	terminal *terminal // nil: a pipe
+	terminal *terminal   // nil: a pipe
+	ended    atomic.Bool // the process has been told of the end, or is being told
 }
 
 // CopyFrom copies from src until src ends, when its WriteTo returns nil: then CopyFrom
@@ -56,6 +58,7 @@ func (w *inputWriter) Write(p []byte) (int, error) {
 
 // end tells the process that there is no more.
 func (in *Input) end(afterLine bool) {
+	in.ended.Store(true)
 	if in.terminal != nil {
 		in.terminal.endInput(afterLine)
 		return

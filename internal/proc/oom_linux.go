@@ -15,9 +15,20 @@ const (
 	leastKill = -1000 // the OOM killer spares the process
 )
 
-// startedWith is the oom_score_adj that the agent was started with. If that cannot be
+// scoreHandedOver is the oom_score_adj of the program that this one was executed in the place of,
+// before that protected itself. nil: there was none.
+var scoreHandedOver atomic.Pointer[int]
+
+// startedWith returns the oom_score_adj that the agent was started with. If that cannot be
 // read the agent may be protected.
-var startedWith = sync.OnceValue(func() int {
+func startedWith() int {
+	if score := scoreHandedOver.Load(); score != nil {
+		return *score
+	}
+	return scoreAtStart()
+}
+
+var scoreAtStart = sync.OnceValue(func() int {
 	text, err := os.ReadFile(ownScore)
 	if err != nil {
 		return leastKill

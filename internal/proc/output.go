@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -19,6 +20,9 @@ type Output struct {
 	draining atomic.Bool // the main process has exited
 	unwanted atomic.Bool // HangUp was called
 
+	suspended atomic.Bool
+	rest      []byte // was read, and w has not taken it. CopyTo's, or nobody's
+
 	mu    sync.Mutex
 	until time.Time // when it is cut once it is drained; zero: never
 
@@ -32,23 +36,55 @@ type Output struct {
 // The error is w's; output that w did not take is thrown away, so that the
 // process does not block.
 //
+// If the process is suspended, the error is [ErrSuspended]. The pipe is then open, and the next
+// CopyTo goes on with the next byte. A w that returns that error gets what it did not take
+// once more.
+//
 // While the output is silent no buffer is held; a w that blocks holds one.
 func (o *Output) CopyTo(w io.Writer) (n int64, cut bool, err error) {
 	r := reader{output: o, poll: lane.PollReader{Raw: o.raw}}
-	defer r.close()
+	defer func() { r.close(errors.Is(err, ErrSuspended)) }()
+	rest := o.rest
+	o.rest = nil
 	for {
-		b, readErr := r.next()
-		if readErr != nil {
-			return n, errors.Is(readErr, os.ErrDeadlineExceeded), err
-		}
-		if err == nil {
+		if err == nil && len(rest) > 0 {
 			var wrote int
-			wrote, err = w.Write(b)
+			wrote, err = w.Write(rest)
 			n += int64(wrote)
+			if errors.Is(err, ErrSuspended) {
+				o.rest = bytes.Clone(rest[wrote:])
+				return n, false, err
+			}
 		}
 		r.poll.Release()
+		var readErr error
+		rest, readErr = r.next()
+		switch {
+		case errors.Is(readErr, ErrSuspended):
+			return n, false, readErr
+		case readErr != nil:
+			return n, errors.Is(readErr, os.ErrDeadlineExceeded), err
+		}
 	}
 }
+
+// ErrSuspended is returned by what waits for a process that is suspended.
+var ErrSuspended = errors.New("the process is suspended")
+
+// suspend has CopyTo return soon. It does not wait.
+func (o *Output) suspend() {
+	o.suspended.Store(true)
+	_ = o.file.SetReadDeadline(time.Unix(1, 0)) // wakes a reader
+}
+
+// resume undoes suspend, once CopyTo has returned.
+func (o *Output) resume() {
+	o.suspended.Store(false)
+	_ = o.file.SetReadDeadline(time.Time{})
+}
+
+// interrupted reports whether a reader has something else to do than to read.
+func (o *Output) interrupted() bool { return o.unwanted.Load() || o.suspended.Load() }
 
 // HangUp closes the reading end of a pipe, as if its reader had gone: CopyTo ends, and whoever
 // writes to the pipe gets SIGPIPE. It leaves a terminal as it is. It does not wait.
@@ -100,8 +136,11 @@ type reader struct {
 // os.ErrDeadlineExceeded if the output is cut, or the pipe's.
 func (r *reader) next() ([]byte, error) {
 	for {
-		if r.output.unwanted.Load() {
+		switch {
+		case r.output.unwanted.Load():
 			return nil, io.EOF
+		case r.output.suspended.Load():
+			return nil, ErrSuspended
 		}
 		b, err := r.read()
 		switch {
@@ -132,7 +171,7 @@ func (r *reader) read() ([]byte, error) {
 	until := r.output.over()
 	if until.IsZero() {
 		_ = r.output.file.SetReadDeadline(time.Time{})
-		if !r.output.over().IsZero() || r.output.unwanted.Load() { // their deadlines may have come before this one
+		if !r.output.over().IsZero() || r.output.interrupted() { // their deadlines may have come before this one
 			return nil, errAgain
 		}
 		b, err := r.poll.Next()
@@ -148,7 +187,7 @@ func (r *reader) read() ([]byte, error) {
 	}
 	if patience > 0 {
 		_ = r.output.file.SetReadDeadline(begun.Add(patience))
-		if r.output.unwanted.Load() { // HangUp's deadline may have come before this one
+		if r.output.interrupted() { // HangUp's or suspend's deadline may have come before this one
 			return nil, errAgain
 		}
 		b, err := r.poll.Next()
@@ -194,10 +233,10 @@ func (r *reader) awaitReopening() bool {
 }
 
 // close leaves a terminal open, until Reap: closing it would hang up on a
-// process that still runs.
-func (r *reader) close() {
+// process that still runs. It leaves open what is suspended.
+func (r *reader) close(suspended bool) {
 	r.poll.Close()
-	if r.output.exited == nil {
+	if r.output.exited == nil && !suspended {
 		_ = r.output.file.Close()
 	}
 }

@@ -68,7 +68,7 @@ func (p *Process) HomeError() error { return p.homeErr }
 func (p *Process) Retried() error { return p.retried }
 
 // Wait blocks until the main process has exited, or, with [ErrStuck], until
-// Terminate has given up on it. It may be called once.
+// Terminate has given up on it. It may be called once, and again after [ErrSuspended].
 func (p *Process) Wait() error { return p.wait() }
 
 // Drain is called once Wait has returned. All that the outputs hold is copied. Later

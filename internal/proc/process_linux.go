@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,6 +23,10 @@ type process struct {
 	force  chan struct{} // closed: no grace any more
 	forced sync.Once
 	ended  chan struct{} // closed when the tree has been terminated
+	killAt atomic.Int64  // when it is killed that is being terminated, in nanoseconds of [monotonic]; 0: it is not
+
+	gaveUp    atomic.Bool // giveUp was called
+	suspended atomic.Bool
 
 	mu     sync.Mutex
 	reaped bool // the pid may belong to another process
@@ -31,7 +36,6 @@ func (p *Process) wait() error {
 	if p.pidfd == nil {
 		return p.waitBlocking()
 	}
-	defer p.pidfd.Close()
 	raw, err := p.pidfd.SyscallConn()
 	if err != nil {
 		return p.waitBlocking()
@@ -42,11 +46,16 @@ func (p *Process) wait() error {
 		exited, waitErr = p.poll(unix.WNOHANG)
 		return exited || waitErr != nil
 	})
-	if errors.Is(err, os.ErrDeadlineExceeded) { // giveUp
-		if exited, err := p.poll(unix.WNOHANG); exited || err != nil {
+	if errors.Is(err, os.ErrDeadlineExceeded) { // giveUp's, or suspend's
+		exited, err := p.poll(unix.WNOHANG)
+		switch {
+		case exited, err != nil:
 			return err
+		case p.gaveUp.Load():
+			return ErrStuck
+		default:
+			return ErrSuspended
 		}
-		return ErrStuck
 	}
 	if err != nil {
 		return p.waitBlocking() // the runtime's poller has not taken the pidfd
@@ -56,6 +65,7 @@ func (p *Process) wait() error {
 
 // giveUp wakes Wait, if the main process has not exited.
 func (p *Process) giveUp() {
+	p.gaveUp.Store(true)
 	if p.pidfd != nil {
 		_ = p.pidfd.SetReadDeadline(time.Unix(1, 0))
 	}
@@ -80,6 +90,9 @@ func (p *Process) poll(options int) (bool, error) {
 }
 
 func (p *Process) reap() (Exit, error) {
+	if p.pidfd != nil {
+		_ = p.pidfd.Close()
+	}
 	if p.stdin != nil {
 		_ = p.stdin.file.Close()
 	}

@@ -70,24 +70,26 @@ func (p *Process) begin(grace time.Duration) {
 	if exited, err := p.poll(unix.WNOHANG); !exited && err == nil {
 		p.asked.Store(true)
 	}
-	go p.endTree(grace)
+	p.killAt.Store(max(1, int64(monotonic()+grace)))
+	go p.endTree(grace, false)
 }
 
-// endTree is stopped by the end of the tree, or by killPatience; Reap waits for it.
-func (p *Process) endTree(grace time.Duration) {
+// endTree is stopped by the end of the tree, or by killPatience; Reap waits for it. told says
+// that the tree knows already that it is to end.
+func (p *Process) endTree(grace time.Duration, told bool) {
 	defer close(p.ended)
 	defer p.cut()
 	t := p.tree()
-	if grace > 0 {
+	if grace > 0 && !told {
 		first := unix.SIGTERM
 		if p.terminal != nil {
 			first = unix.SIGHUP
 		}
 		_ = t.signal(first)
 		_ = t.signal(unix.SIGCONT)
-		if gone(t, grace, p.force) {
-			return
-		}
+	}
+	if grace > 0 && gone(t, grace, p.force) {
+		return
 	}
 	t.kill()
 	for deadline := time.Now().Add(killPatience); time.Now().Before(deadline); {

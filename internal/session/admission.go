@@ -1,6 +1,10 @@
 package session
 
-import "time"
+import (
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
 
 // hearTime is how long a silent connection is not made to give way: a burst of hosts
 // that speak comes faster than they are listened to.
@@ -68,7 +72,7 @@ func (s *Server) arriveLocked(c *conn) {
 	if s.countLocked(arrived) >= s.quotas.Greetings {
 		silent := s.oldestLocked(arrived)
 		silent.stage = departed
-		silent.turnAway()
+		silent.turnAway(wire.Limit, "too many connections wait to be greeted")
 	}
 	s.arrivals++
 	c.arrival = s.arrivals

@@ -229,7 +229,7 @@ func (e *execution) detach() {
 // own is the life of a detached job that has started.
 func (e *execution) own(stdin io.WriterTo) {
 	exit := e.job.Follow(job.Streams{Stdin: stdin})
-	e.record(exit)
+	e.recordEnd(&e.label, e.job, exit)
 	e.server.shares.give(e.share)
 	e.job.End(exit)
 }

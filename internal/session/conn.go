@@ -32,6 +32,14 @@ type caller struct {
 	audit zerolog.Logger
 }
 
+func newCaller(s *Server, peer Peer) *caller {
+	return &caller{
+		peer:  peer,
+		log:   s.Log.With().Str("peer", peer.Name).Logger(),
+		audit: s.Audit.With().Str("peer", peer.Name).Logger(),
+	}
+}
+
 // A conn is one connection from a host.
 type conn struct {
 	*caller
@@ -56,16 +64,13 @@ type conn struct {
 	tasks    map[uint64]worker
 	running  sync.WaitGroup // tasks that have not left it, and reseeds, counted under mu while not draining
 	timeout  *time.Timer    // of a shutdown
-	idle     chan struct{}  // closed by a shutdown when no task is left
+	idle     chan struct{}  // closed by a shutdown when no task is left, or by an upgrade
+	parting  error          // why it was closed; set before
 }
 
 func newConn(s *Server, nc net.Conn, peer Peer) *conn {
 	return &conn{
-		caller: &caller{
-			peer:  peer,
-			log:   s.Log.With().Str("peer", peer.Name).Logger(),
-			audit: s.Audit.With().Str("peer", peer.Name).Logger(),
-		},
+		caller:  newCaller(s, peer),
 		server:  s,
 		net:     nc,
 		begun:   time.Now(),
@@ -261,7 +266,7 @@ func (c *conn) readHello(in *bufio.Reader) error {
 func (c *conn) cause(err error) error {
 	select {
 	case <-c.idle:
-		return errShutdown
+		return c.parting
 	default:
 	}
 	if errors.Is(err, mux.ErrLost) && errors.Is(err, io.EOF) {
@@ -363,8 +368,19 @@ func (c *conn) beginShutdown() {
 
 func (c *conn) finishShutdown() {
 	c.running.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.partLocked(errShutdown)
+}
+
+// partLocked has dispatch say goodbye. The first reason counts.
+func (c *conn) partLocked(reason error) {
+	if c.parting != nil {
+		return
+	}
+	c.parting = reason
 	close(c.idle)
-	c.control.SetReadDeadline(time.Unix(1, 0)) // dispatch says goodbye
+	c.control.SetReadDeadline(time.Unix(1, 0))
 }
 
 // cut ends the connection under whatever is going on.
@@ -381,8 +397,8 @@ const turnAwayTime = time.Millisecond
 
 // turnAway cuts a connection that has not been heard. Its host may have spoken, and this
 // agent have had no time to listen: it is told that it may try again.
-func (c *conn) turnAway() {
+func (c *conn) turnAway(kind wire.ErrorKind, message string) {
 	_ = c.net.SetWriteDeadline(time.Now().Add(turnAwayTime))
-	_, _ = c.net.Write(wire.AppendRefusal(nil, wire.Limit, "too many connections wait to be greeted"))
+	_, _ = c.net.Write(wire.AppendRefusal(nil, kind, message))
 	c.cut()
 }

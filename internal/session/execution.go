@@ -58,7 +58,8 @@ func newExecution(c *conn, req *wire.Exec, cost int) *execution {
 		share: share{class: c.peer.Class, keep: keep}, streams: e.claims[:],
 	}
 	e.job = c.server.jobs.New(job.Label{
-		Class: c.peer.Class, Command: e.label.argv0, User: e.label.user, TTY: e.label.tty, Keep: keep,
+		Class: c.peer.Class, Command: e.label.argv0, Args: e.label.argc, User: e.label.user, TTY: e.label.tty, Keep: keep,
+		Peer: c.peer.Name, Request: req.ID,
 	}, e.timeout, lingerOf(req.LingerMS))
 	return e
 }
@@ -225,20 +226,20 @@ func sink(s *mux.Stream) io.WriteCloser {
 
 // report tells the log and the host how it ended.
 func (e *execution) report(exit *job.Exit) {
-	e.record(exit)
+	e.recordEnd(&e.label, e.job, exit)
 	e.job.End(exit)
 	e.answer(exitedOf(e.id, exit)).release()
 }
 
-// record tells the log how it ended.
-func (e *execution) record(exit *job.Exit) {
+// recordEnd tells the log how an exec ended.
+func (c *caller) recordEnd(label *aboutExec, j *job.Job, exit *job.Exit) {
 	if exit.Err != nil {
-		e.log.Error().Uint64("exec", e.id).Err(exit.Err).Msg("exit status lost")
+		c.log.Error().Uint64("exec", label.id).Err(exit.Err).Msg("exit status lost")
 	}
-	e.label.add(e.audit.Info()).Int("pid", e.job.PID()).
+	label.add(c.audit.Info()).Int("pid", j.PID()).
 		Int("code", exit.Code).Str("signal", exit.SignalName).Str("reason", string(exit.Reason)).
 		Uint64("stdout_bytes", exit.Stdout).Uint64("stderr_bytes", exit.Stderr).Bool("cut", exit.Cut).Bool("oom_killed", exit.OOMKilled).
-		Dur("duration_ms", time.Since(e.job.Begun())).Msg("exec ended")
+		Dur("duration_ms", time.Since(j.Begun())).Msg("exec ended")
 }
 
 func exitedOf(id uint64, exit *job.Exit) *wire.Exited {

@@ -15,7 +15,10 @@ func (c *conn) reseed(m *wire.Reseed) error {
 	received := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.draining {
+	switch {
+	case c.server.isHeld() != nil:
+		return c.done(m.ID, errUpgrade)
+	case c.draining:
 		return c.done(m.ID, errShutdown)
 	}
 	if c.server.reseeds.Add(1) > maxReseeds {

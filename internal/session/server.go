@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -25,6 +26,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/v1"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 // reportTime is how long, at shutdown, hosts have to take what is left of the
@@ -90,6 +92,9 @@ type Server struct {
 
 	begun   time.Time
 	refused atomic.Uint64 // peers
+
+	held      atomic.Pointer[chan struct{}] // by Hold; closed by Release; nil: it is not
+	suspended bool                          // the jobs are. Hold's and Release's
 
 	stopping chan struct{} // closed with closing
 	moved    chan struct{} // has a token when a connection has got on
@@ -185,6 +190,9 @@ func (s *Server) Serve(ln net.Listener) error {
 			s.admit(nc)
 		case s.isClosing():
 			return ErrClosed
+		case s.isHeld() != nil:
+			s.awaitRelease(s.isHeld())
+		case errors.Is(err, os.ErrDeadlineExceeded): // released in this moment
 		case isTemporary(err):
 			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
 			s.Log.Error().Err(err).Dur("retry_in", delay).Msg("accept failed")
@@ -238,6 +246,10 @@ func (s *Server) start(nc net.Conn, peer Peer) {
 	defer s.mu.Unlock()
 	if s.closing {
 		_ = nc.Close()
+		return
+	}
+	if s.isHeld() != nil {
+		c.turnAway(wire.ShuttingDown, errUpgrade.Error())
 		return
 	}
 	s.arriveLocked(c)

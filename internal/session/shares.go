@@ -60,6 +60,13 @@ func (s *shares) take(has int, x share) error {
 	return nil
 }
 
+// adopt counts an exec that another agent has started, whatever the quotas are.
+func (s *shares) adopt(x share) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.countLocked(x, 1)
+}
+
 func (s *shares) give(x share) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -75,7 +75,10 @@ func (c *conn) begin(w worker) error {
 	t := w.base()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.draining {
+	switch {
+	case c.server.isHeld() != nil:
+		return errUpgrade
+	case c.draining:
 		return errShutdown
 	}
 	if err := c.server.shares.take(len(c.tasks), t.share); err != nil {

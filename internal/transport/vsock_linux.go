@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"github.com/mdlayher/socket"
 	"github.com/mdlayher/vsock"
@@ -107,6 +108,9 @@ func (l *vsockListener) opError(op string, err error) error {
 
 // Close closes the listener, and ends an Accept.
 func (l *vsockListener) Close() error { return l.socket.Close() }
+
+// SetDeadline bounds how long an Accept waits.
+func (l *vsockListener) SetDeadline(t time.Time) error { return l.socket.SetReadDeadline(t) }
 
 // Addr is a *vsock.Addr.
 func (l *vsockListener) Addr() net.Addr { return l.addr }

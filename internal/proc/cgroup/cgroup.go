@@ -89,3 +89,39 @@ func (g *Group) SetLate() error { return g.setLate() }
 // its own memory limit. It does not count the guest's lack of memory, nor the limit
 // of a cgroup below.
 func (g *Group) OutOfMemory() bool { return g.outOfMemory() }
+
+// A Saved is a [Group] of a program that executes another one in its place. Its numbers are
+// descriptors, which both programs have.
+type Saved struct {
+	Path                string
+	Dir, Events, Killer int
+	Limited             bool
+}
+
+// Descriptors returns those that a Saved names.
+func (s *Saved) Descriptors() []int { return []int{s.Dir, s.Events, s.Killer} }
+
+// A SavedPool is a [Pool] of such a program, apart from the groups that it has given out.
+type SavedPool struct {
+	Path    string   // of its directory
+	Lock    int      // a descriptor that has it locked
+	Made    int      // how many groups there have been, at most
+	Limited int64    // and how many with limits
+	Left    []string // directories of groups that were given back and are not removed yet
+}
+
+// Save returns what another program needs to go on with the Group, which stays this one's.
+func (g *Group) Save() *Saved { return g.save() }
+
+// Adopt returns a Group that another program has saved. Its descriptors are the Group's.
+func Adopt(s *Saved) *Group { return adopt(s) }
+
+// Save returns what another program needs to go on with the Pool, which stays this one's.
+func (p *Pool) Save() *SavedPool { return p.save() }
+
+// OpenSaved is [Open] for a program that was executed in the place of another one, whose Pool and
+// Groups were saved. It kills what lives in groups that neither of them names, and
+// returns their directories.
+func OpenSaved(s *SavedPool, groups []*Saved, full func(left int)) (p *Pool, others []string, err error) {
+	return openSaved(s, groups, full)
+}

@@ -14,6 +14,14 @@ func (*pool) give(*Group)                 {}
 func (*pool) countLeft() int              { return 0 }
 func (*pool) close() error                { return nil }
 
+func (*pool) save() *SavedPool { return nil }
+
+func openSaved(*SavedPool, []*Saved, func(int)) (*Pool, []string, error) {
+	return nil, nil, errors.ErrUnsupported
+}
+
+func adopt(*Saved) *Group { return nil }
+
 type group struct {
 	path  string
 	fresh bool
@@ -27,3 +35,4 @@ func (*group) spoilt(error) bool { return true }
 func (*group) kill()             {}
 func (*group) setLate() error    { return nil }
 func (*group) outOfMemory() bool { return false }
+func (*group) save() *Saved      { return nil }

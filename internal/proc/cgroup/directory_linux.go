@@ -22,6 +22,7 @@ type directory struct {
 
 const (
 	directoryPrefix = "cocoon-agent."
+	execPrefix      = "exec-"   // of the name of each cgroup in it
 	limitsSuffix    = "-limits" // of the directory beside it, for processes that have limits
 )
 
@@ -97,7 +98,7 @@ func removeStale(parent string) {
 }
 
 func removeExecs(path string, until time.Time) {
-	execs, _ := filepath.Glob(filepath.Join(path, "exec-*"))
+	execs, _ := filepath.Glob(filepath.Join(path, execPrefix+"*"))
 	for _, exec := range execs {
 		endUnborn(exec, until)
 		_ = removeTree(exec)

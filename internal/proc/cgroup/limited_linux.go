@@ -30,7 +30,7 @@ func (l *limited) take(limits Limits) (*Group, error) {
 	if err := l.prepare(settings); err != nil {
 		return nil, &LimitsError{err}
 	}
-	g, err := newGroup(filepath.Join(l.path, fmt.Sprintf("exec-%d", l.made.Add(1))))
+	g, err := newGroup(filepath.Join(l.path, fmt.Sprint(execPrefix, l.made.Add(1))))
 	if err != nil {
 		return nil, err
 	}

@@ -70,13 +70,18 @@ func open(full func(left int)) (*Pool, error) {
 	if _, err := os.Stat(filepath.Join(f.path, "cgroup.kill")); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
+	p := newPool(h, f, full)
+	go p.keep() // stopped by close, which waits for it
+	return p, nil
+}
+
+func newPool(h home, f directory, full func(left int)) *Pool {
 	p := &Pool{pool{
 		directory: f, limited: newLimited(h, f.path+limitsSuffix), full: full,
 		wake: make(chan struct{}, 1), closed: make(chan struct{}), stopped: make(chan struct{}),
 	}}
 	p.later = time.AfterFunc(maxRetry, p.lookLater)
-	go p.keep() // stopped by close, which waits for it
-	return p, nil
+	return p
 }
 
 func (p *pool) checkLimits() error { return p.limited.why }
@@ -113,7 +118,7 @@ func (p *pool) takeReady() (g *Group, few bool) {
 func (p *pool) newGroup() (*Group, error) {
 	p.mu.Lock()
 	p.made++
-	name := fmt.Sprintf("exec-%d", p.made)
+	name := fmt.Sprint(execPrefix, p.made)
 	p.mu.Unlock()
 	return newGroup(filepath.Join(p.directory.path, name))
 }
