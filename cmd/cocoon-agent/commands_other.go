@@ -2,11 +2,6 @@
 
 package main
 
-import "github.com/alecthomas/kong"
-
-// systemCommands are those that only this operating system has.
-func systemCommands() []kong.Option { return nil }
-
 // failService does nothing: no service manager waits for this program.
 func failService([]string, error) {}
 

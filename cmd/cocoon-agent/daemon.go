@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -40,6 +42,27 @@ type daemon struct {
 	notifier systemd.Notifier
 	flush    func()           // has the log written, as far as it can be
 	deadman  *deadman.Deadman // watches over all of this
+	live     liveEndpoints
+	stopping context.Context // ends when the agent is to shut down
+}
+
+// liveEndpoints are the listeners as they are at the moment. They are safe for concurrent use.
+type liveEndpoints struct {
+	mu        sync.Mutex
+	endpoints []endpoint // a Listener that has failed is nil
+}
+
+func (l *liveEndpoints) all() []endpoint {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.endpoints)
+}
+
+// replace makes ln the listener of an endpoint.
+func (l *liveEndpoints) replace(i int, ln net.Listener) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.endpoints[i].Listener = ln
 }
 
 // hurriedTime is how long hosts have to hear of the end of their commands, after a
@@ -48,12 +71,13 @@ const hurriedTime = time.Second
 
 // run serves all endpoints until ctx ends or an inherited one fails, and then
 // shuts down. A second signal ends the commands at once, and a third one the process.
-func (d *daemon) run(ctx context.Context, stop func(), endpoints []endpoint) error {
+func (d *daemon) run(ctx context.Context, stop func()) error {
 	defer d.guard()()
+	endpoints := d.live.all()
 	failed := make(chan error, len(endpoints))
-	for _, e := range endpoints {
+	for i, e := range endpoints {
 		go func() { // stopped by Shutdown
-			if err := d.serve(ctx, e); err != nil {
+			if err := d.serve(ctx, e, i); err != nil {
 				failed <- err
 			}
 		}()
@@ -117,7 +141,7 @@ func (d *daemon) guard() (stop func()) {
 // serve serves e until the server is shut down or ctx ends, and then returns
 // nil. A listener that fails is made again; but not an inherited one, which only
 // its owner can bind again: that is an error.
-func (d *daemon) serve(ctx context.Context, e endpoint) error {
+func (d *daemon) serve(ctx context.Context, e endpoint, i int) error {
 	log := d.log.With().Stringer("address", e.address).Logger()
 	var delay time.Duration
 	for {
@@ -133,9 +157,11 @@ func (d *daemon) serve(ctx context.Context, e endpoint) error {
 			delay = 0
 		}
 		log.Error().Err(err).Msg("listener failed, reopening it")
+		d.live.replace(i, nil)
 		if e.Listener, delay = d.relisten(ctx, log, e.address, delay); e.Listener == nil {
 			return nil
 		}
+		d.live.replace(i, e.Listener)
 		log.Info().Msg("listening again")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -115,9 +116,9 @@ func startServing(t *testing.T, inherited bool) *serving {
 	}
 	log := zerolog.New(&s.log)
 	server := session.NewServer(session.Config{Log: log, Spawner: spawner, Admit: admit(transport.Policy{})})
-	d := &daemon{log: log, server: server, deadman: new(deadman.Deadman)}
+	d := &daemon{log: log, server: server, deadman: new(deadman.Deadman), live: liveEndpoints{endpoints: slices.Clone(s.endpoints)}}
 	ctx, stop := context.WithCancel(t.Context())
-	go func() { s.ended <- d.run(ctx, stop, s.endpoints) }() // stopped by the test's end
+	go func() { s.ended <- d.run(ctx, stop) }() // stopped by the test's end
 	t.Cleanup(func() {
 		stop()
 		if err := <-s.ended; err != nil && !inherited {

@@ -69,7 +69,7 @@ type binder struct {
 func (b binder) listen(ctx context.Context, endpoints []endpoint, addresses []transport.Address) ([]endpoint, error) {
 	var made []endpoint
 	for _, a := range addresses {
-		if slices.ContainsFunc(endpoints, func(e endpoint) bool { return e.inherited && e.address == a }) {
+		if slices.ContainsFunc(endpoints, func(e endpoint) bool { return e.address == a }) {
 			continue
 		}
 		ln, err := b.listenPatiently(ctx, a)

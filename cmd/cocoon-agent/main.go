@@ -40,13 +40,14 @@ status of that command. Run "reseed" first in a VM that was cloned or restored
 from a snapshot.`
 
 func main() {
+	noteState()
 	if status, helped := helpIfAsked(); helped {
 		os.Exit(status)
 	}
 	if os.Getpid() == 1 {
 		os.Args = append(os.Args[:1:1], argumentsOfProcess1(os.Args[1:])...)
 	}
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(orBack(func() int { return run(os.Args[1:], os.Stdout, os.Stderr) }))
 }
 
 // run is main, with everything that ends in an exit status.

@@ -56,11 +56,12 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 	if s.invalid != nil {
 		log.Error().Err(s.invalid).Msg("invalid options: all requests will be refused")
 	}
-	endpoints, err := bind.inherit()
+	endpoints, err := s.firstEndpoints(bind)
 	if err != nil {
 		return err
 	}
-	addresses, err := s.addresses(len(endpoints) > 0)
+	passed := slices.ContainsFunc(endpoints, func(e endpoint) bool { return e.inherited })
+	addresses, err := s.addresses(passed)
 	if err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 		return err
 	}
 	defer spawner.Close()
-	if err := spawner.UseCgroups(func(left int) {
+	if err := useCgroups(log.Logger, spawner, func(left int) {
 		log.Warn().Int("left", left).Msg("many cgroups cannot be removed: the oldest stay until the agent is restarted")
 	}); err != nil {
 		log.Warn().Err(err).Msg("cgroups unavailable: daemonized processes survive their command")
@@ -85,7 +86,7 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 	if err != nil && s.AnswerIfInvalid && s.invalid == nil && !errors.Is(err, transport.ErrInUse) && !errors.Is(err, transport.ErrNoDevice) {
 		log.Error().Err(err).Msg("cannot listen as the options say: all requests will be refused")
 		config.Policy.Invalid = err
-		all, err = bind.listen(ctx, endpoints, usualAddresses(len(endpoints) > 0))
+		all, err = bind.listen(ctx, endpoints, usualAddresses(passed))
 	}
 	if err != nil || ctx.Err() != nil {
 		closeAll(endpoints)
@@ -101,8 +102,13 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 	config.Spawner, config.Admit = spawner, admit(policy)
 	config.OwnSocket = func(name string) bool { return isOwn(endpoints, name) }
 	server = session.NewServer(config)
-	d := daemon{log: log.Logger, bind: bind, server: server, notifier: notifier, flush: log.flush, deadman: dead}
-	return d.run(ctx, stop, endpoints)
+	d := daemon{
+		log: log.Logger, bind: bind, server: server, notifier: notifier, flush: log.flush, deadman: dead,
+		live: liveEndpoints{endpoints: slices.Clone(endpoints)}, stopping: ctx,
+	}
+	defer s.openControl(&d, spawner, policy)()
+	takeState(log.Logger, server)
+	return d.run(ctx, stop)
 }
 
 // usualAddresses are those of an agent with no options.

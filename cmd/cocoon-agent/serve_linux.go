@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
 )
@@ -25,6 +29,7 @@ type systemFlags struct {
 	Listen        []string      `xor:"listen" sep:"none" placeholder:"URL" help:"Listen on vsock://:PORT or unix:///PATH instead. Sockets passed by systemd are used too. Repeatable."`
 	Init          bool          `help:"Be the init of a guest that has no other: as process 1, mount what is missing, run the agent again whenever it ends, and reap orphans. SIGTERM and SIGINT reboot the guest, SIGUSR1 halts it, and SIGUSR2 powers it off."`
 	ReadyFD       *int          `name:"ready-fd" placeholder:"N" help:"Write a line end to descriptor N once the agent listens, and close it: readiness for s6 and others."`
+	Control       string        `placeholder:"PATH" help:"Listen on a Unix socket at PATH, with mode 0600, for \"cocoon-agent upgrade\"."`
 	ShutdownGrace time.Duration `default:"5s" help:"On shutdown, time between SIGTERM and SIGKILL for running commands."`
 }
 
@@ -34,6 +39,12 @@ func (f *systemFlags) grace() time.Duration { return f.ShutdownGrace }
 func (f *systemFlags) check(strict bool) error {
 	if f.ShutdownGrace < 0 {
 		return fmt.Errorf("--shutdown-grace %v is negative", f.ShutdownGrace)
+	}
+	if taking != nil || trial {
+		f.ReadyFD = nil // the agent before has written there
+	}
+	if f.Control != "" && !filepath.IsAbs(f.Control) {
+		return fmt.Errorf("--control %q: want an absolute path", f.Control)
 	}
 	if f.ReadyFD != nil {
 		if *f.ReadyFD < 3 {
@@ -108,19 +119,31 @@ SIGTERM or SIGINT kills them at once, and a third one the agent. Exit status:
 }
 
 // Run serves until a signal ends it.
-func (s *serveCommand) Run() error {
+func (s *serveCommand) Run() (err error) {
 	switch first := os.Getpid() == 1 && !s.Check; {
 	case s.Init && !s.Check, first && isFirstNamespace():
 		return s.runInit()
 	case first:
 		return runAbove()
 	}
+	if taking != nil {
+		defer func() { taking.reason = err }()
+		if err := taking.read(); err != nil {
+			return err
+		}
+	}
 	config, err := s.checked()
-	if err != nil || s.Check {
+	if err == nil && trial {
+		err = tryState(os.Stdin, os.Stdout)
+	}
+	if err != nil || s.Check || trial {
 		return asUsage(err)
 	}
 	log := openLog(s.logStyle(), s.strict())
 	defer log.close()
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		signal.Ignore(syscall.SIGHUP) // which says that a terminal has gone, or is meant for another daemon
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	return s.serve(ctx, stop, config, log)
@@ -165,4 +188,51 @@ func (f *systemFlags) addresses(passed bool) ([]transport.Address, error) {
 		addresses = append(addresses, a)
 	}
 	return addresses, nil
+}
+
+// firstEndpoints are those that are there when the agent starts: of the agent before, or of
+// systemd.
+func (s *serveCommand) firstEndpoints(b binder) ([]endpoint, error) {
+	if taking == nil {
+		return b.inherit()
+	}
+	passed := slices.ContainsFunc(taking.left.Endpoints, func(e savedEndpoint) bool { return e.Inherited })
+	addresses, err := s.addresses(passed)
+	if err != nil {
+		return nil, err
+	}
+	return taking.endpoints(b, addresses)
+}
+
+func useCgroups(log zerolog.Logger, s *proc.Spawner, full func(left int)) error {
+	if taking == nil {
+		return s.UseCgroups(full)
+	}
+	return taking.spawner(log, s, full)
+}
+
+// takeState goes on with what the agent before has left, if there was one.
+func takeState(log zerolog.Logger, s *session.Server) {
+	if taking != nil {
+		taking.settle(log, s)
+	}
+}
+
+// openControl listens on the control socket. What it returns closes that.
+func (s *serveCommand) openControl(d *daemon, spawner *proc.Spawner, policy transport.Policy) (closing func()) {
+	if s.Control == "" {
+		return func() {}
+	}
+	ln, err := listenControl(s.Control, policy)
+	if err != nil {
+		// The agent is of use without it.
+		d.log.Error().Err(err).Msg("control socket unavailable: no upgrade in place")
+		return func() {}
+	}
+	c := &control{
+		log: d.log, flush: d.flush, server: d.server, spawner: spawner, notifier: d.notifier, policy: policy,
+		live: &d.live, stopping: d.stopping, listener: ln,
+	}
+	go c.serve() // stopped by closing
+	return func() { _ = ln.Close() }
 }

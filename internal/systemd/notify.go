@@ -25,6 +25,8 @@ const notifyTime = 5 * time.Second
 type Notifier struct {
 	socket  string
 	timeout time.Duration
+
+	environment []string
 }
 
 // NewNotifier returns the Notifier to whoever has started this process. The
@@ -36,6 +38,11 @@ func NewNotifier() (Notifier, error) {
 		return n, fmt.Errorf("NOTIFY_SOCKET=%q: want a path, or @ and the name of an abstract socket", socket)
 	}
 	n.socket = socket
+	for _, v := range [][2]string{{"NOTIFY_SOCKET", socket}, {"WATCHDOG_USEC", usec}, {"WATCHDOG_PID", pid}} {
+		if v[1] != "" {
+			n.environment = append(n.environment, v[0]+"="+v[1])
+		}
+	}
 	if usec == "" || pid != "" && pid != strconv.Itoa(os.Getpid()) {
 		return n, nil
 	}
@@ -49,6 +56,10 @@ func NewNotifier() (Notifier, error) {
 
 // maxMicroseconds is the longest time.Duration.
 const maxMicroseconds = uint64(1<<63-1) / uint64(time.Microsecond)
+
+// Environ returns the variables that the Notifier was made of, for a program that is executed in
+// the place of this one.
+func (n Notifier) Environ() []string { return n.environment }
 
 // Timeout is how long the service manager waits for the next [Watchdog] before
 // it ends this process. 0: it does not wait for any.

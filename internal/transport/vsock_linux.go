@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/mdlayher/socket"
@@ -108,6 +109,9 @@ func (l *vsockListener) opError(op string, err error) error {
 
 // Close closes the listener, and ends an Accept.
 func (l *vsockListener) Close() error { return l.socket.Close() }
+
+// SyscallConn returns the socket.
+func (l *vsockListener) SyscallConn() (syscall.RawConn, error) { return l.socket.SyscallConn() }
 
 // SetDeadline bounds how long an Accept waits.
 func (l *vsockListener) SetDeadline(t time.Time) error { return l.socket.SetReadDeadline(t) }

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"github.com/rs/zerolog"
+
+	"github.com/cocoonstack/cocoon-agent/internal/proc"
+	"github.com/cocoonstack/cocoon-agent/internal/session"
+	"github.com/cocoonstack/cocoon-agent/internal/transport"
+)
+
+// On Windows no agent takes the place of another one in its process.
+
+func noteState() {}
+
+func orBack(run func() int) int { return run() }
+
+// firstEndpoints are those that are there when the agent starts.
+func (s *serveCommand) firstEndpoints(b binder) ([]endpoint, error) { return b.inherit() }
+
+func useCgroups(_ zerolog.Logger, s *proc.Spawner, full func(left int)) error {
+	return s.UseCgroups(full)
+}
+
+func takeState(zerolog.Logger, *session.Server) {}
+
+// openControl does nothing.
+func (s *serveCommand) openControl(*daemon, *proc.Spawner, transport.Policy) (closing func()) {
+	return func() {}
+}

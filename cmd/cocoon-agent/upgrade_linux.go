@@ -1,0 +1,103 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// systemCommands are those that only this operating system has.
+func systemCommands() []kong.Option {
+	return []kong.Option{kong.DynamicCommand("upgrade", "Replace the running agent by this program, in the guest. Commands go on.", "", new(upgradeCommand))}
+}
+
+type upgradeCommand struct {
+	Binary  string        `placeholder:"FILE" help:"Upgrade the agent to FILE. Default: this program."`
+	Force   bool          `help:"End commands that would end with their connection, instead of failing."`
+	Control string        `default:"/run/cocoon-agent/control.sock" placeholder:"PATH" help:"Control socket of the agent (serve --control). Default: ${default}."`
+	Timeout time.Duration `short:"W" default:"1m" help:"Time limit for the answer."`
+	JSON    bool          `name:"json" help:"Print one JSON object."`
+}
+
+// Help is what --help says besides the flags.
+func (*upgradeCommand) Help() string {
+	return `Run it in the guest, as root or the agent's user. The agent tries the program first: it must
+accept the agent's options and its state. Then the program takes the agent's place in the same
+process. Detached commands (client --detach, --resume) and kept ones (--keep) go on with their
+output, exit status and terminal. So do the agent's sockets: no connection is refused.
+Connections are closed, and hosts connect again. Forwards end.
+
+Commands that would end with their connection are waited for, for 2 seconds. If some still
+run, or a start hangs that cannot be ended, the agent goes on unchanged and "upgrade" fails.
+It goes on as well if the program fails before it has taken over.
+
+Only "upgrade" keeps commands: "systemctl restart" ends them, and a crash of the agent loses
+their exit statuses. Exit status:
+
+  0  upgraded
+  1  not upgraded: the agent goes on as before, or there is none
+  2  invalid command line`
+}
+
+// Run asks the agent and waits for the answer of whichever agent serves then.
+func (u *upgradeCommand) Run(k *kong.Context) error {
+	if u.Timeout <= 0 {
+		return misuse("--timeout %v: want more than 0", u.Timeout)
+	}
+	program, err := u.program()
+	if err != nil {
+		return err
+	}
+	answer, err := u.ask(upgradeRequest{Program: program, Force: u.Force})
+	if err != nil {
+		return err
+	}
+	if u.JSON {
+		if err := json.NewEncoder(k.Stdout).Encode(answer); err != nil {
+			return err
+		}
+	}
+	switch {
+	case answer.Error != "":
+		return errors.New(answer.Error)
+	case u.JSON:
+		return nil
+	}
+	_, err = fmt.Fprintf(k.Stdout, "upgraded from %s to %s: commands that go on: %d, nobody was served for %v\n",
+		printable(answer.From), printable(answer.To), answer.Commands, time.Duration(answer.SilenceUS)*time.Microsecond)
+	return err
+}
+
+func (u *upgradeCommand) program() (string, error) {
+	if u.Binary == "" {
+		return os.Executable()
+	}
+	return filepath.Abs(u.Binary)
+}
+
+func (u *upgradeCommand) ask(request upgradeRequest) (answer upgradeAnswer, err error) {
+	conn, err := net.DialTimeout("unix", u.Control, u.Timeout)
+	if err != nil {
+		return answer, fmt.Errorf("no agent listens on the control socket %s (serve --control): %w", u.Control, err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(u.Timeout))
+	if err := json.NewEncoder(conn).Encode(request); err != nil {
+		return answer, err
+	}
+	err = json.NewDecoder(conn).Decode(&answer)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return answer, fmt.Errorf("no answer within %v: see the agent's log", u.Timeout)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return answer, errors.New("the agent has closed the connection without an answer: see its log")
+	}
+	return answer, err
+}
