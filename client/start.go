@@ -193,6 +193,9 @@ func unanswered(err error) error {
 	if _, ok := errors.AsType[*refusedError](err); ok || errors.Is(err, ErrNotSpoken) {
 		return err // the agent has read no request
 	}
+	if remote, ok := errors.AsType[*RemoteError](err); ok && remote.Kind == ShuttingDown {
+		return err // its last word: it has answered each request that it has begun
+	}
 	return &MaybeStartedError{Err: err}
 }
 

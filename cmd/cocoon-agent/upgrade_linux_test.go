@@ -1,0 +1,547 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cocoonstack/cocoon-agent/client"
+	"github.com/cocoonstack/cocoon-agent/e2e/checks"
+	"github.com/cocoonstack/cocoon-agent/internal/hangtest"
+)
+
+// asFailing has the next agent of a test fail in its takeover: by a panic, or by an exit.
+const asFailing = "COCOON_AGENT_TEST_TAKEOVER"
+
+// failAsAsked is called before main by an agent of a test.
+func failAsAsked() {
+	how := os.Getenv(asFailing)
+	if how == "" || os.Getenv(stateVariable) == "" || os.Getenv(stateVariable) == trialState || os.Getenv(failedVariable) != "" {
+		return
+	}
+	noteState()
+	os.Exit(orBack(func() int {
+		if how == "panic" {
+			panic("as asked")
+		}
+		return 3
+	}))
+}
+
+// An upgradable is an agent with a control socket.
+type upgradable struct {
+	*checks.Served
+	target, control string
+}
+
+func newUpgradable(t *testing.T, env ...string) *upgradable {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "agent") // a Unix socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	u := &upgradable{target: "unix://" + dir + "/s", control: dir + "/c"}
+	cmd := program(t, "serve", "--listen", u.target, "--control", u.control, "--max-kept", "4096", "--max-execs", "8192")
+	cmd.Env = append(cmd.Env, env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	log := new(checks.Log)
+	cmd.Stderr = log
+	start(t, cmd)
+	u.Served = &checks.Served{Cmd: cmd, Log: log}
+	eventually(t, "the agent answers", func() bool {
+		c, err := client.Dial(t.Context(), u.target)
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		return c.Ping(t.Context()) == nil
+	})
+	return u
+}
+
+// upgrade asks the agent to become another program.
+func (u *upgradable) upgrade(t *testing.T, program string, force bool) (upgradeAnswer, error) {
+	t.Helper()
+	c := upgradeCommand{Control: u.control, Timeout: patience}
+	a, err := c.ask(upgradeRequest{Program: program, Force: force})
+	if err == nil && a.Error != "" {
+		err = errors.New(a.Error)
+	}
+	return a, err
+}
+
+// self is a program that can take over: this one.
+func self(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// limitOf returns the soft limit of open files of a process.
+func limitOf(t *testing.T, pid int) (l unix.Rlimit) {
+	t.Helper()
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &l); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// descriptorsOf counts the descriptors of an agent, but for those of cgroups, which it makes ahead.
+func descriptorsOf(t *testing.T, pid int) (n int) {
+	t.Helper()
+	all, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range all {
+		if to, err := os.Readlink(fd); err == nil && !strings.Contains(to, "/exec-") {
+			n++
+		}
+	}
+	return n
+}
+
+// hangUps sends SIGHUP until the test ends.
+func hangUps(t *testing.T, pid int) {
+	t.Helper()
+	done := make(chan struct{})
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				_ = syscall.Kill(pid, syscall.SIGHUP)
+			}
+		}
+	})
+	t.Cleanup(func() { close(done); sending.Wait() })
+}
+
+func upgradeSize(ci, nightly int) int {
+	if os.Getenv("OUTLIVE_STRESS") != "" {
+		return nightly
+	}
+	return ci
+}
+
+// pipes is a program of three pipes: it ends with the last line of its input as its status.
+const pipesScript = `while read -r line; do echo "out $line"; echo "err $line" >&2; last=$line; done; exit "$last"`
+
+func TestUpgradeKeepsCommandsAndSockets(t *testing.T) {
+	u := newUpgradable(t)
+	c := dialed(t, u.target)
+	many := upgradeSize(200, 2000)
+	type command struct {
+		handle []byte
+		tty    bool
+	}
+	var all []command
+	for i := range many + 20 {
+		cmd := c.Command("sh", "-c", pipesScript)
+		cmd.Outlive = client.Outlive{Detach: true, Ring: 4096}
+		if tty := i >= many; tty {
+			cmd.TTY = &client.TTY{Rows: 30, Cols: 100}
+			cmd.Args = []string{"sh", "-c", "stty -echo; read -r a; stty size; exit 40"}
+		}
+		if _, err := cmd.StdinPipe(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, command{cmd.Handle(), i >= many})
+	}
+	before, hello := helloOf(t, c)
+	stop := u.keepBusy(t)
+	hangUps(t, u.Process.Pid)
+	limit := limitOf(t, u.Process.Pid)
+	for range 2 {
+		answer, err := u.upgrade(t, self(t), false)
+		if err != nil {
+			t.Fatalf("upgrade: %v\n%s", err, u.Log)
+		}
+		if answer.Commands != len(all) {
+			t.Errorf("upgrade keeps %d commands, want %d", answer.Commands, len(all))
+		}
+		t.Logf("%d commands, %v of silence", answer.Commands, time.Duration(answer.SilenceUS)*time.Microsecond)
+	}
+	stop()
+	if got := limitOf(t, u.Process.Pid); got != limit {
+		t.Errorf("limits of the agent %+v, want %+v", got, limit)
+	}
+	c = dialed(t, u.target)
+	now, again := helloOf(t, c)
+	if again.AgentID != hello.AgentID || now.ExecsRunning != before.ExecsRunning || now.ExecsStarted < before.ExecsStarted {
+		t.Errorf("the agent is %s with %+v, want %s with %+v", again.AgentID, now, hello.AgentID, before)
+	}
+	for i, x := range all {
+		cmd := c.Attach(t.Context(), x.handle)
+		status := strconv.Itoa(i % 100)
+		cmd.Stdin = strings.NewReader("hello\n" + status + "\n")
+		want := "out hello\nout " + status + "\n"
+		if x.tty {
+			status, want = "40", "30 100\r\n"
+		}
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout = &stdout
+		if !x.tty {
+			cmd.Stderr = &stderr
+		}
+		err := cmd.Run()
+		exit, _ := errors.AsType[*client.ExitError](err)
+		if (exit == nil) != (status == "0") || exit != nil && strconv.Itoa(exit.ExitCode()) != status {
+			t.Fatalf("command %d: %v, want exit status %s", i, err, status)
+		}
+		if !strings.HasSuffix(stdout.String(), want) || !x.tty && stderr.String() != strings.ReplaceAll(want, "out", "err") {
+			t.Fatalf("command %d: stdout %q, stderr %q, want %q", i, &stdout, &stderr, want)
+		}
+	}
+	out, err := c.Command("sh", "-c", "ulimit -Sn").Output()
+	if err != nil || strings.TrimSpace(string(out)) != strconv.FormatUint(limitOf(t, os.Getpid()).Cur, 10) && strings.TrimSpace(string(out)) != startLimit(t) {
+		t.Errorf("a command's limit of open files is %q, %v, want %s", out, err, startLimit(t))
+	}
+}
+
+// keepBusy connects and runs commands until stop is called. None fails.
+func (u *upgradable) keepBusy(t *testing.T) (stop func()) {
+	t.Helper()
+	pool := client.NewPool(client.PoolConfig{})
+	done := make(chan struct{})
+	var busy sync.WaitGroup
+	ran := 0
+	repeat := func(do func() error) {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if err := do(); err != nil {
+				t.Errorf("beside an upgrade: %v", err)
+				return
+			}
+			ran++
+		}
+	}
+	busy.Go(func() {
+		repeat(func() error {
+			c, err := pool.Get(t.Context(), u.target)
+			if err != nil {
+				return err
+			}
+			return c.Command("true").Run()
+		})
+	})
+	busy.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			conn, err := net.Dial("unix", strings.TrimPrefix(u.target, "unix://"))
+			if err != nil {
+				t.Errorf("a connection was refused: %v", err)
+				return
+			}
+			_ = conn.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+			_, _ = conn.Read(make([]byte, 1)) // leaves the agent time for others
+			_ = conn.Close()
+		}
+	})
+	return func() {
+		close(done)
+		busy.Wait()
+		_ = pool.Close()
+		if ran == 0 {
+			t.Error("nothing has run beside the upgrade")
+		}
+	}
+}
+
+// helloOf returns the counters of an agent, and its greeting.
+func helloOf(t *testing.T, c *client.Client) (client.AgentInfo, client.Hello) {
+	t.Helper()
+	i, err := c.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := c.Hello(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i.Agent, h
+}
+
+// startLimit returns the limit of open files that this program was started with, as its children have it.
+func startLimit(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", "ulimit -Sn").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func TestUpgradeLosesNoOutput(t *testing.T) {
+	u := newUpgradable(t)
+	lines, upgrades := upgradeSize(100_000, 1_000_000), upgradeSize(3, 10)
+	pool := client.NewPool(client.PoolConfig{})
+	defer pool.Close()
+	c, err := pool.Get(t.Context(), u.target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := c.Command("sh", "-c", fmt.Sprintf("seq %d; exit 7", lines))
+	cmd.Outlive = client.Outlive{Resume: true, Ring: 64 << 10}
+	at := &stages{every: len(numbers(lines)) / (upgrades + 1), reached: make(chan struct{})}
+	cmd.Stdout = at
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range upgrades {
+		<-at.reached
+		if _, err := u.upgrade(t, self(t), false); err != nil {
+			t.Fatalf("upgrade: %v\n%s", err, u.Log)
+		}
+	}
+	go func() { // ends with the reader
+		for range at.reached {
+		}
+	}()
+	exit, ok := errors.AsType[*client.ExitError](cmd.Wait())
+	if !ok || exit.ExitCode() != 7 || at.String() != numbers(lines) {
+		t.Errorf("%v, %d bytes of output, want exit status 7 and %d bytes", exit, at.Len(), len(numbers(lines)))
+	}
+	close(at.reached)
+}
+
+// numbers is the output of seq(1).
+func numbers(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintln(&b, i+1)
+	}
+	return b.String()
+}
+
+// stages is a buffer that waits, each time it has got so many bytes more, for somebody to look.
+type stages struct {
+	bytes.Buffer
+	every, next int
+	reached     chan struct{}
+}
+
+func (s *stages) Write(p []byte) (int, error) {
+	n, err := s.Buffer.Write(p)
+	for s.Len() > s.next+s.every {
+		s.next += s.every
+		s.reached <- struct{}{}
+	}
+	return n, err
+}
+
+func TestUpgradeToBadProgramChangesNothing(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	whole, err := os.ReadFile(self(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := bytes.Clone(whole[:4096])
+	foreign[18] = 0xf3 // e_machine: RISC-V
+	u := newUpgradable(t)
+	c := dialed(t, u.target)
+	cmd := c.Command("sh", "-c", pipesScript)
+	cmd.Outlive.Detach = true
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	hangUps(t, u.Process.Pid)
+	limit, open := limitOf(t, u.Process.Pid), descriptorsOf(t, u.Process.Pid)
+	for program, want := range map[string]string{
+		file("text", "no program\n"):                         "exec format error",
+		file("truncated", string(whole[:len(whole)/2])):      "cannot take over",
+		file("foreign", string(foreign)):                     "exec format error",
+		file("exits", "#!/bin/sh\necho sorry >&2; exit 3\n"): "its trial ended with exit status 3: sorry",
+		file("silent", "#!/bin/sh\n"):                        "it does not know how to",
+		file("panics", "#!/bin/sh\necho 'panic: at the disco' >&2; echo 'goroutine 7 [running]:' >&2; exit 2\n"): "panic: at the disco",
+		file("killed", "#!/bin/sh\nkill -9 $$\n"):     "signal KILL",
+		file("hangs", "#!/bin/sh\nexec sleep 1000\n"): "no answer after 5s",
+		filepath.Join(dir, "nosuch"):                  "no such file or directory",
+		"relative":                                    "want an absolute path",
+	} {
+		if _, err := u.upgrade(t, program, false); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("upgrade to %s: %v, want %s", filepath.Base(program), err, want)
+		}
+	}
+	if err := c.Ping(t.Context()); err != nil {
+		t.Errorf("the connection has not outlived the trials: %v", err)
+	}
+	if got := limitOf(t, u.Process.Pid); got != limit {
+		t.Errorf("limits of the agent %+v, want %+v", got, limit)
+	}
+	eventually(t, "the agent has as many descriptors as before", func() bool { return descriptorsOf(t, u.Process.Pid) <= open })
+	u.wantWhole(t, cmd.Handle())
+}
+
+// wantWhole checks that a command of pipesScript goes on, and ends it.
+func (u *upgradable) wantWhole(t *testing.T, handle []byte) {
+	t.Helper()
+	cmd := dialed(t, u.target).Attach(t.Context(), handle)
+	cmd.Stdin = strings.NewReader("9\n")
+	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*client.ExitError](err); !ok || exit.ExitCode() != 9 || string(out) != "out 9\n" {
+		t.Errorf("%q, %v, want exit status 9 after one line\n%s", out, err, u.Log)
+	}
+}
+
+func TestAgentBeforeGoesOnAfterFailedTakeover(t *testing.T) {
+	for how, want := range map[string]string{"panic": "panic: as asked", "exit": "exit status 3"} {
+		t.Run(how, func(t *testing.T) {
+			u := newUpgradable(t, asFailing+"="+how)
+			cmd := dialed(t, u.target).Command("sh", "-c", pipesScript)
+			cmd.Outlive.Detach = true
+			if _, err := cmd.StdinPipe(); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			limit := limitOf(t, u.Process.Pid)
+			if _, err := u.upgrade(t, self(t), false); err == nil || !strings.Contains(err.Error(), "goes on with the old one: "+want) {
+				t.Errorf("upgrade: %v, want %s\n%s", err, want, u.Log)
+			}
+			if got := limitOf(t, u.Process.Pid); got != limit {
+				t.Errorf("limits of the agent %+v, want %+v", got, limit)
+			}
+			u.wantWhole(t, cmd.Handle())
+		})
+	}
+}
+
+// A command that would end with its connection is not ended, unless it is asked for.
+func TestUpgradeWaitsForCommandsThatWouldEnd(t *testing.T) {
+	u := newUpgradable(t)
+	c := dialed(t, u.target)
+	cmd := c.Command("sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, 6)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.upgrade(t, self(t), false); err == nil || !strings.Contains(err.Error(), `running commands ("sh") would be ended`) {
+		t.Errorf("upgrade: %v, want a refusal", err)
+	}
+	if err := c.Command("true").Run(); err != nil {
+		t.Errorf("the connection is of no use after a refusal: %v", err)
+	}
+	short := c.Command("sleep", "1")
+	short.Outlive.Detach = true
+	if err := short.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.upgrade(t, self(t), true); err != nil {
+		t.Errorf("upgrade with force: %v\n%s", err, u.Log)
+	}
+	if exit, ok := errors.AsType[*client.ExitError](cmd.Wait()); !ok || exit.ExitCode() != 5 || exit.Reason() != client.ReasonShutdown {
+		t.Errorf("the command: %+v, want exit status 5 for the reason shutdown", exit)
+	}
+	if err := dialed(t, u.target).Attach(t.Context(), short.Handle()).Run(); err != nil {
+		t.Errorf("the detached command: %v", err)
+	}
+}
+
+func TestUpgradeEndsStartThatHangs(t *testing.T) {
+	u := newUpgradable(t)
+	holding(t, u.target)
+	p := hangtest.NewProgram(t)
+	held := dialed(t, u.target).Command(p.Path())
+	held.Outlive.Detach = true
+	ended := make(chan error, 1)
+	go func() { ended <- held.Run() }() // ends with the upgrade
+	pid := p.Await(t)
+	if _, err := u.upgrade(t, self(t), false); err != nil {
+		t.Errorf("upgrade: %v\n%s", err, u.Log)
+	}
+	if err := within(t, "the end of the start", func() error { return <-ended }); err == nil {
+		t.Error("a start that hangs has succeeded")
+	}
+	eventually(t, "the process is gone", func() bool { return gone(strconv.Itoa(pid)) })
+}
+
+// What the state does not name is not left behind: it would be nobody's.
+func TestUpgradeEndsStrays(t *testing.T) {
+	u := newUpgradable(t)
+	// A command leaves a child of the agent's: it has asked for the same parent.
+	c := dialed(t, u.target)
+	out, err := c.Command("sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	daemon := strings.TrimSpace(string(out))
+	n, _ := strconv.Atoi(daemon)
+	t.Cleanup(func() { _ = syscall.Kill(n, syscall.SIGKILL) })
+	if _, err := u.upgrade(t, self(t), false); err != nil {
+		t.Fatalf("upgrade: %v\n%s", err, u.Log)
+	}
+	if gone(daemon) {
+		t.Error("a daemon that a command has left behind has been ended")
+	}
+}
+
+func TestUpgradeCommandTellsWhatIsWrong(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--control", "/nonexistent/c"}, "no agent listens on the control socket /nonexistent/c (serve --control)"},
+		{[]string{"-W", "0s"}, "--timeout 0s: want more than 0"},
+	} {
+		cmd := program(t, append([]string{"upgrade"}, test.args...)...)
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), test.want) {
+			t.Errorf("upgrade %v: %q, %v, want %s", test.args, out, err, test.want)
+		}
+	}
+	u := newUpgradable(t)
+	out, err := program(t, "upgrade", "--json", "--control", u.control, "--binary", self(t)).Output()
+	var answer upgradeAnswer
+	if err != nil || json.Unmarshal(out, &answer) != nil || answer.To == "" || answer.From != answer.To {
+		t.Errorf("upgrade --json: %s, %v", out, err)
+	}
+}
