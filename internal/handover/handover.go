@@ -2,8 +2,9 @@
 // place: a file in memory, sealed, with one document and the bytes that stand apart from it. It
 // knows nothing of what they mean.
 //
-// The file is: a line that says what it is, the length of the document (8 bytes, little endian), the
-// document as JSON, and the bytes.
+// The file is: a line that says what it is; the version of the document, the version that a program
+// must know to go on with it, and the length of the document (8 bytes each, little endian); the
+// document as JSON; and the bytes.
 package handover
 
 import (
@@ -20,6 +21,9 @@ import (
 const Version = 1
 
 const (
+	// needs is the least version that knows all of a document whose rest is of no account.
+	needs = 1
+
 	magic = "cocoon-agent state\n"
 
 	// MaxDocument is the longest document, in bytes.
@@ -30,11 +34,8 @@ const (
 // program can go on with.
 var ErrState = errors.New("handed-over state")
 
-// header stands around the document.
-type header struct {
-	Version, Needs int
-	Document       json.RawMessage
-}
+// headerSize is what stands before the document.
+const headerSize = len(magic) + 3*8
 
 // A Writer collects what is handed over. It is not safe for concurrent use.
 type Writer struct {
@@ -62,13 +63,13 @@ func (w *Writer) WriteTo(to io.Writer, document any) error {
 	if err != nil {
 		return err
 	}
-	if text, err = json.Marshal(header{Version: Version, Needs: 1, Document: text}); err != nil {
-		return err
-	}
 	if len(text) > MaxDocument {
 		return fmt.Errorf("%w: a document of %d bytes: want at most %d", ErrState, len(text), MaxDocument)
 	}
-	first := binary.LittleEndian.AppendUint64([]byte(magic), uint64(len(text)))
+	first := []byte(magic)
+	for _, n := range []uint64{Version, needs, uint64(len(text))} {
+		first = binary.LittleEndian.AppendUint64(first, n)
+	}
 	for _, p := range append([][]byte{first, text}, w.parts...) {
 		if _, err := to.Write(p); err != nil {
 			return err
@@ -86,29 +87,29 @@ type Reader struct {
 // Read reads the document of a file into document, and returns a Reader of the rest. The error wraps
 // [ErrState].
 func Read(from io.ReaderAt, document any) (*Reader, error) {
-	first := make([]byte, len(magic)+8)
+	first := make([]byte, headerSize)
 	if _, err := from.ReadAt(first, 0); err != nil || string(first[:len(magic)]) != magic {
 		return nil, fmt.Errorf("%w: not of cocoon-agent", ErrState)
 	}
-	length := binary.LittleEndian.Uint64(first[len(magic):])
-	if length > MaxDocument {
+	var numbers [3]uint64
+	for i := range numbers {
+		numbers[i] = binary.LittleEndian.Uint64(first[len(magic)+8*i:])
+	}
+	version, needed, length := numbers[0], numbers[1], numbers[2]
+	switch {
+	case needed > Version || needed < 1:
+		return nil, fmt.Errorf("%w: of version %d, which needs a program that knows version %d: this one knows %d", ErrState, version, needed, Version)
+	case length > MaxDocument:
 		return nil, fmt.Errorf("%w: a document of %d bytes", ErrState, length)
 	}
 	text := make([]byte, length)
-	if _, err := from.ReadAt(text, int64(len(first))); err != nil {
+	if _, err := from.ReadAt(text, int64(headerSize)); err != nil {
 		return nil, fmt.Errorf("%w: cut short: %w", ErrState, err)
 	}
-	var h header
-	if err := json.Unmarshal(text, &h); err != nil {
+	if err := json.Unmarshal(text, document); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrState, err)
 	}
-	if h.Needs > Version || h.Needs < 1 {
-		return nil, fmt.Errorf("%w: of version %d, which needs a program that knows version %d: this one knows %d", ErrState, h.Version, h.Needs, Version)
-	}
-	if err := json.Unmarshal(h.Document, document); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrState, err)
-	}
-	return &Reader{from, int64(len(first)) + int64(length)}, nil
+	return &Reader{from, int64(headerSize) + int64(length)}, nil
 }
 
 // Get fills p with the bytes of a Writer that begin at an offset. The error wraps [ErrState].

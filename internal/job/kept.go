@@ -44,8 +44,8 @@ type Keeping struct {
 
 	// Key names the job among those of its class, if it is not empty. Request tells
 	// requests with the same key apart.
-	Key     []byte
-	Request [32]byte
+	Key     []byte   `json:",omitempty"`
+	Request [32]byte `json:"-"`
 }
 
 func (k *Keeping) any() bool { return k.Detach || len(k.Key) > 0 }

@@ -46,7 +46,8 @@ type SavedJob struct {
 // A SavedKept is what a SavedJob has that is kept.
 type SavedKept struct {
 	Keeping
-	Claimed        bool // the key names the job
+	Request        []byte `json:",omitempty"` // with a key
+	Claimed        bool   // the key names the job
 	Fed, InputEnd  bool
 	Stdout, Stderr *SavedRing // nil: the job is not detached
 	Exit           *SavedExit // nil: it has not ended
@@ -130,6 +131,9 @@ func (j *Job) save(store Putter) (s *SavedJob, err error) {
 func (j *Job) saveKeptLocked(store Putter) *SavedKept {
 	k := j.kept
 	s := &SavedKept{Keeping: k.Keeping, Claimed: j.claimed(), Fed: k.fed, InputEnd: k.inputEnd, Ran: k.ran, Ticks: k.ticks}
+	if len(k.Key) > 0 {
+		s.Request = k.Request[:]
+	}
 	if x := j.Exit(); x != nil {
 		s.Exit = &SavedExit{Exit: *x}
 		if x.Err != nil {
@@ -190,6 +194,8 @@ func (s *SavedJob) check() error {
 		return fmt.Errorf("pid %d", s.PID)
 	case s.Kept == nil:
 		return nil
+	case len(s.Kept.Key) > 0 && len(s.Kept.Request) != len(s.Kept.Keeping.Request):
+		return fmt.Errorf("digest of %d bytes", len(s.Kept.Request))
 	case s.Kept.Detach != (s.Kept.Stdout != nil) || s.Kept.Detach != (s.Kept.Stderr != nil):
 		return errors.New("rings of a job that is not detached, or none")
 	}
@@ -288,6 +294,7 @@ func (t *Table) restore(s *SavedJob, store Getter) (*Job, error) {
 
 func (j *Job) restoreKept(s *SavedKept, store Getter) (err error) {
 	k := &kept{Keeping: s.Keeping, settled: make(chan struct{}), over: make(chan struct{}), fed: s.Fed, inputEnd: s.InputEnd, ran: s.Ran, ticks: s.Ticks}
+	copy(k.Keeping.Request[:], s.Request)
 	close(k.settled)
 	if s.Exit != nil {
 		x := s.Exit.Exit
