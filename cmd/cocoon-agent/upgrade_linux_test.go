@@ -545,3 +545,79 @@ func TestUpgradeCommandTellsWhatIsWrong(t *testing.T) {
 		t.Errorf("upgrade --json: %s, %v", out, err)
 	}
 }
+
+// detached starts a shell script that outlives its connection, and waits until it has said ready.
+func (u *upgradable) detached(t *testing.T, script string, change func(*client.Cmd)) *client.Cmd {
+	t.Helper()
+	cmd := dialed(t, u.target).Command("sh", "-c", script)
+	cmd.Outlive.Detach = true
+	if change != nil {
+		change(cmd)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+func TestUpgradeKeepsRecordsKeysAndTimes(t *testing.T) {
+	t.Parallel() // with other tests that wait
+	u := newUpgradable(t)
+	ended := u.detached(t, "echo ready; exit 5", nil)
+	_ = ended.Wait()
+	keyed := u.detached(t, "echo ready; exec sleep 1000", func(c *client.Cmd) { c.Outlive.Key = "one" })
+	timed := u.detached(t, "echo ready; exec sleep 1000", func(c *client.Cmd) { c.Timeout = 1500 * time.Millisecond })
+	killed := u.detached(t, "trap 'echo term' TERM; echo ready; while :; do sleep 0.1; done", nil)
+	kept := u.detached(t, "echo ready; sleep 1000", func(c *client.Cmd) { c.Outlive.Detach, c.Keep = false, true })
+	c := dialed(t, u.target)
+	if err := c.KillExec(t.Context(), killed.Handle(), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.upgrade(t, self(t), false); err != nil {
+		t.Fatalf("upgrade: %v\n%s", err, u.Log)
+	}
+	c = dialed(t, u.target)
+	var out bytes.Buffer
+	if err := c.Logs(t.Context(), ended.Handle(), &out, nil, client.LogOptions{}); err != nil || out.String() != "ready\n" {
+		t.Errorf("output of an ended command: %q, %v", &out, err)
+	}
+	if x, err := c.FindExec(t.Context(), ended.Handle()); err != nil || x.ExitStatus != 5 {
+		t.Errorf("record of an ended command: %+v, %v, want exit status 5", x, err)
+	}
+	again := c.Command("sh", "-c", "echo ready; exec sleep 1000")
+	again.Outlive = keyed.Outlive
+	if _, err := again.StdoutPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Start(); err != nil || !again.Repeated() || again.PID() != keyed.PID() {
+		t.Errorf("a key that is known: %v, repeated %t, pid %d, want %d", err, again.Repeated(), again.PID(), keyed.PID())
+	}
+	if x, err := c.FindExec(t.Context(), kept.Handle()); err != nil || x.End != "" || x.Connected || x.PID != kept.PID() {
+		t.Errorf("a kept command: %+v, %v, want one that runs", x, err)
+	}
+	for _, cmd := range []*client.Cmd{kept, keyed} {
+		if err := c.KillExec(t.Context(), cmd.Handle(), true); err != nil {
+			t.Error(err)
+		}
+	}
+	wantEnd := func(cmd *client.Cmd, reason client.Reason, want string) {
+		t.Helper()
+		a := c.Attach(t.Context(), cmd.Handle())
+		var out bytes.Buffer
+		a.Stdout = &out
+		exit, ok := errors.AsType[*client.ExitError](a.Run())
+		if !ok || exit.Reason() != reason || out.String() != want {
+			t.Errorf("%v with %q, want the reason %s with %q", exit, &out, reason, want)
+		}
+	}
+	wantEnd(keyed, client.ReasonKilled, "ready\n")
+	wantEnd(timed, client.ReasonTimeout, "ready\n")
+	wantEnd(killed, client.ReasonKilled, "ready\nterm\n")
+}

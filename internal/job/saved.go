@@ -182,6 +182,9 @@ func (s *Saved) Check() error {
 		if j.Kept == nil || j.Kept.Exit == nil {
 			return fmt.Errorf("%w: job %x has ended without a record", errSaved, j.Handle)
 		}
+		if k := j.Kept; k.Detach && !(k.Stdout.Ended && k.Stderr.Ended) {
+			return fmt.Errorf("%w: job %x has ended before its output", errSaved, j.Handle)
+		}
 	}
 	return nil
 }
