@@ -201,6 +201,8 @@ func (s *SavedJob) check() error {
 		return fmt.Errorf("digest of %d bytes", len(s.Kept.Request))
 	case s.Kept.Detach != (s.Kept.Stdout != nil) || s.Kept.Detach != (s.Kept.Stderr != nil):
 		return errors.New("rings of a job that is not detached, or none")
+	case s.Kept.Detach && s.TTY != (s.Kept.Stdout.Screen != nil):
+		return errors.New("the screen of a job without a terminal, or none")
 	}
 	for _, r := range []*SavedRing{s.Kept.Stdout, s.Kept.Stderr} {
 		if r == nil {

@@ -103,6 +103,7 @@ func TestCheckOfSavedJobs(t *testing.T) {
 		"process":         `{"Jobs":[{"Handle":"AAECAwQFBgcICQoLDA0ODw==","PID":7}]}`,
 		"rings":           `{"Ended":[{"Handle":"AAECAwQFBgcICQoLDA0ODw==","PID":7,"Kept":{"Detach":true,"Exit":{}}}]}`,
 		"end of output":   `{"Ended":[{"Handle":"AAECAwQFBgcICQoLDA0ODw==","PID":7,"Kept":{"Detach":true,"Exit":{},"Stdout":{"Limit":4096},"Stderr":{"Limit":4096,"Ended":true}}}]}`,
+		"screen":          `{"Ended":[{"TTY":true,"Handle":"AAECAwQFBgcICQoLDA0ODw==","PID":7,"Kept":{"Detach":true,"Exit":{},"Stdout":{"Limit":4096,"Ended":true},"Stderr":{"Limit":4096,"Ended":true}}}]}`,
 		"backward ring":   `{"Ended":[{"Handle":"AAECAwQFBgcICQoLDA0ODw==","PID":7,"Kept":{"Detach":true,"Exit":{},"Stdout":{"Limit":4096,"Oldest":9,"Ended":true},"Stderr":{"Limit":4096,"Ended":true}}}]}`,
 		"length":          `{"Ended":[{"Handle":"AAECAwQFBgcICQoLDA0ODw==","PID":7,"Kept":{"Detach":true,"Exit":{},"Stdout":{"Limit":4096,"Held":4096,"Newest":9,"Ended":true},"Stderr":{"Limit":4096,"Ended":true}}}]}`,
 		"too little held": `{"Ended":[{"Handle":"AAECAwQFBgcICQoLDA0ODw==","PID":7,"Kept":{"Detach":true,"Exit":{},"Stdout":{"Limit":4096,"Newest":9,"Bytes":{"Len":9},"Ended":true},"Stderr":{"Limit":4096,"Ended":true}}}]}`,
