@@ -231,7 +231,7 @@ func (c *control) try(program string) (version string, err error) {
 	case status != "":
 		return "", fmt.Errorf("its trial ended with %s: %s", status, said)
 	case json.Unmarshal(out, &answer) != nil || answer.Version == "":
-		return "", errors.New("it does not know how to: it is no cocoon-agent, or too old; restart the agent instead")
+		return "", errors.New("it does not know how to: another program, or too old; restart the agent instead")
 	}
 	return answer.Version, nil
 }

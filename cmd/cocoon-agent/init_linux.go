@@ -239,6 +239,9 @@ func argumentsBelow(args []string) []string {
 		name, _, _ := strings.Cut(arg, "=")
 		return name == initFlag || name == answerFlag
 	})
+	if !slices.ContainsFunc(own, func(arg string) bool { return arg == controlFlag || strings.HasPrefix(arg, controlFlag+"=") }) {
+		own = append(own, controlFlag, usualControl)
+	}
 	return append(own, answerFlag)
 }
 

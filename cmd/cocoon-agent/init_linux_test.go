@@ -173,7 +173,11 @@ func TestArgumentsOfProcess1(t *testing.T) {
 
 func TestArgumentsBelowAnInit(t *testing.T) {
 	got := strings.Join(argumentsBelow([]string{"agent", "serve", "--init=true", "--answer-if-invalid", "--port", "1", "--init"}), " ")
-	if want := "agent serve --port 1 --answer-if-invalid"; got != want {
-		t.Errorf("%q, want %q", got, want)
+	if want := "agent serve --port 1 --control /run/cocoon-agent/control.sock --answer-if-invalid"; got != want {
+		t.Errorf("argumentsBelow = %q, want %q", got, want)
+	}
+	got = strings.Join(argumentsBelow([]string{"agent", "serve", "--control=/run/c"}), " ")
+	if want := "agent serve --control=/run/c --answer-if-invalid"; got != want {
+		t.Errorf("argumentsBelow = %q, want %q", got, want)
 	}
 }

@@ -22,7 +22,9 @@ func TestMain(m *testing.M) {
 		if speed, err := strconv.Atoi(os.Getenv(fastWatchdogs)); err == nil {
 			watchSpeed = speed
 		}
-		failAsAsked()
+		if status, asked := failsAsAsked(); asked {
+			os.Exit(status)
+		}
 		main()
 	}
 	if os.Getenv(asWindow) != "" {

@@ -218,7 +218,7 @@ func takeState(log zerolog.Logger, s *session.Server) {
 	}
 }
 
-// openControl listens on the control socket. What it returns closes that.
+// openControl listens on the control socket. The caller calls closing in the end.
 func (s *serveCommand) openControl(d *daemon, spawner *proc.Spawner, policy transport.Policy) (closing func()) {
 	if s.Control == "" {
 		return func() {}

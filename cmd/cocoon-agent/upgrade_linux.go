@@ -18,6 +18,12 @@ func systemCommands() []kong.Option {
 	return []kong.Option{kong.DynamicCommand("upgrade", "Replace the running agent by this program, in the guest. Commands go on.", "", new(upgradeCommand))}
 }
 
+// controlFlag names the control socket of "serve". usualControl is that of all packages.
+const (
+	controlFlag  = "--control"
+	usualControl = "/run/cocoon-agent/control.sock"
+)
+
 type upgradeCommand struct {
 	Binary  string        `placeholder:"FILE" help:"Upgrade the agent to FILE. Default: this program."`
 	Force   bool          `help:"End commands that would end with their connection, instead of failing."`

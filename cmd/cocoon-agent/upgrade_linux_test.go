@@ -27,19 +27,19 @@ import (
 // asFailing has the next agent of a test fail in its takeover: by a panic, or by an exit.
 const asFailing = "COCOON_AGENT_TEST_TAKEOVER"
 
-// failAsAsked is called before main by an agent of a test.
-func failAsAsked() {
+// failsAsAsked is main of an agent of a test that is to fail in its takeover.
+func failsAsAsked() (status int, asked bool) {
 	how := os.Getenv(asFailing)
 	if how == "" || os.Getenv(stateVariable) == "" || os.Getenv(stateVariable) == trialState || os.Getenv(failedVariable) != "" {
-		return
+		return 0, false
 	}
 	noteState()
-	os.Exit(orBack(func() int {
+	return orBack(func() int {
 		if how == "panic" {
 			panic("as asked")
 		}
 		return 3
-	}))
+	}), true
 }
 
 // An upgradable is an agent with a control socket.
@@ -504,10 +504,9 @@ func TestUpgradeEndsStartThatHangs(t *testing.T) {
 	eventually(t, "the process is gone", func() bool { return gone(strconv.Itoa(pid)) })
 }
 
-// What the state does not name is not left behind: it would be nobody's.
-func TestUpgradeEndsStrays(t *testing.T) {
+// A daemon that a command has left behind is not the agent's to end.
+func TestUpgradeLeavesDaemonsAlone(t *testing.T) {
 	u := newUpgradable(t)
-	// A command leaves a child of the agent's: it has asked for the same parent.
 	c := dialed(t, u.target)
 	out, err := c.Command("sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!").Output()
 	if err != nil {

@@ -69,6 +69,19 @@ func TestPackageLivesInAGuest(t *testing.T) {
 		vm.restart(t)
 		vm.wantVersions(t, "0.3.1", "0.3.1")
 
+		// A command that outlives its connection upgrades the agent in place, or downgrades it.
+		agent = vm.agentPID(t)
+		t.Log(vm.succeed(t, "client", "--resume", "--", "dpkg", "-i", "/root/old.deb"))
+		vm.wantVersions(t, "0.3.0", "0.3.0")
+		t.Log(vm.sh(t, "dpkg -i /root/new.deb 2>&1"))
+		vm.wantVersions(t, "0.3.1", "0.3.0")
+		vm.succeed(t, "client", "--resume", "--", "systemctl", "reload", "cocoon-agent")
+		vm.wantVersions(t, "0.3.1", "0.3.1")
+		if got := vm.agentPID(t); got != agent {
+			t.Errorf("another agent runs: %s, before %s", got, agent)
+		}
+		vm.sh(t, "systemctl is-active cocoon-agent.service")
+
 		// A mistake in the settings locks nobody out.
 		vm.sh(t, "echo COCOON_AGENT_OPTIONS=--denny reseed >>/etc/default/cocoon-agent && cp /etc/default/cocoon-agent /run/settings && systemd-run -q --on-active=20 sh -c 'rm /etc/default/cocoon-agent; systemctl restart cocoon-agent'")
 		begun := time.Now()

@@ -11,21 +11,9 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/proc/clone/nofile"
 )
 
-// A Program is what Exec executes.
-type Program struct {
-	Path string
-	Argv []string
-	Env  []string
-	Keep []int // descriptors that it gets. The others that have close-on-exec are closed
-}
-
-// Exec executes a program in the place of this one, with the limit of open files that this one
-// was started with, and with SIGHUP ignored: whoever sends that does not end the program before it
-// can catch the signal. Exec returns only if that fails. This program then has all as it was.
-//
-// syscall.Exec will not do: if it fails, the limit stays lowered, and raising it again would have
-// all children inherit it.
-func Exec(p Program) error {
+// execute does not use syscall.Exec: if that fails, the limit stays lowered, and raising it again
+// would have all children inherit it.
+func execute(p Program) error {
 	path, err := unix.BytePtrFromString(p.Path)
 	if err != nil {
 		return err
@@ -38,8 +26,8 @@ func Exec(p Program) error {
 	if err != nil {
 		return err
 	}
-	if err := KeepOpen(p.Keep, true); err != nil {
-		_ = KeepOpen(p.Keep, false)
+	if err := keepOpen(p.Keep, true); err != nil {
+		_ = keepOpen(p.Keep, false)
 		return err
 	}
 	restoreLimit, restoreSignal := lowerLimit(), ignoreHangup()
@@ -47,12 +35,12 @@ func Exec(p Program) error {
 		uintptr(unsafe.Pointer(path)), uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&env[0])))
 	restoreSignal()
 	restoreLimit()
-	_ = KeepOpen(p.Keep, false)
+	_ = keepOpen(p.Keep, false)
 	return &os.PathError{Op: "execve", Path: p.Path, Err: errno}
 }
 
-// KeepOpen has descriptors stay open when a program is executed, or not.
-func KeepOpen(fds []int, keep bool) error {
+// keepOpen has descriptors stay open when a program is executed, or not.
+func keepOpen(fds []int, keep bool) error {
 	flag := unix.FD_CLOEXEC
 	if keep {
 		flag = 0

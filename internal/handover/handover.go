@@ -2,9 +2,9 @@
 // place: a file in memory, sealed, with one document and the bytes that stand apart from it. It
 // knows nothing of what they mean.
 //
-// The file is: a line that says what it is; the version of the document, the version that a program
-// must know to go on with it, and the length of the document (8 bytes each, little endian); the
-// document as JSON; and the bytes.
+// The file begins with a line that names it. Three numbers follow, of 8 bytes each, little endian: the
+// version of the document, the version that a program must know to go on with it, and the length of
+// the document. Then come the document, as JSON, and the bytes.
 package handover
 
 import (
@@ -30,8 +30,7 @@ const (
 	MaxDocument = 64 << 20
 )
 
-// ErrState is wrapped by the errors about a file that is no state, or not one that this
-// program can go on with.
+// ErrState is wrapped by the errors about a file with which this program cannot go on.
 var ErrState = errors.New("handed-over state")
 
 // headerSize is what stands before the document.

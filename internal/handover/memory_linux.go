@@ -1,10 +1,8 @@
 package handover
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -13,8 +11,7 @@ import (
 // seals keep a file as it is.
 const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 
-// Seal returns a sealed file in memory with the document and what the Writer has.
-func (w *Writer) Seal(document any) (*os.File, error) {
+func (w *Writer) seal(document any) (*os.File, error) {
 	f, err := newMemory()
 	if err != nil {
 		return nil, err
@@ -28,8 +25,8 @@ func (w *Writer) Seal(document any) (*os.File, error) {
 	return f, nil
 }
 
-// newMemory says that the file is no program, which some systems want to hear
-// (vm.memfd_noexec); kernels before 6.3 do not know how.
+// newMemory says that the file will not be executed, which some systems want to hear
+// (vm.memfd_noexec). Kernels before 6.3 do not know how.
 func newMemory() (*os.File, error) {
 	const name = "cocoon-agent state"
 	flags := unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
@@ -43,22 +40,10 @@ func newMemory() (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// Open returns the sealed file that a descriptor is, which stays open. The error wraps
-// [ErrState].
-func Open(fd int) (*os.File, error) {
+func open(fd int) (*os.File, error) {
 	has, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
 	if err != nil || has&seals != seals {
 		return nil, fmt.Errorf("%w: descriptor %d is not a sealed file", ErrState, fd)
 	}
 	return os.NewFile(uintptr(fd), "state"), nil
-}
-
-// ReadAll is [Read] for a stream: of a trial.
-func ReadAll(from io.Reader, document any) error {
-	all, err := io.ReadAll(io.LimitReader(from, MaxDocument))
-	if err != nil {
-		return err
-	}
-	_, err = Read(bytes.NewReader(all), document)
-	return err
 }

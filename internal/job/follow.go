@@ -35,7 +35,7 @@ func (j *Job) watch(s Streams) {
 	if s.Stdin != nil {
 		j.startFeeding(s.Stdin)
 	}
-	if j.process.InputEnded() { // by the program in whose place this one was executed
+	if in := j.process.Stdin(); j.TTY && in != nil && in.Ended() { // by the program in whose place this one was executed
 		j.goFeed(new(strings.Reader))
 	}
 	stdout, stderr := j.sinks(s)

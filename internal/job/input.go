@@ -12,15 +12,22 @@ import (
 func (j *Job) Feed(stdin io.WriterTo) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	switch k := j.kept; {
+	switch {
+	case j.inputEndedLocked():
+		return fmt.Errorf("%w: the exec's stdin has ended", ErrInput)
 	case j.process.Stdin() == nil:
 		return fmt.Errorf("%w: the exec was started without stdin", ErrInput)
-	case k.inputEnd:
-		return fmt.Errorf("%w: the exec's stdin has ended", ErrInput)
 	default:
 		j.feedNextLocked(stdin)
 		return nil
 	}
+}
+
+// inputEndedLocked reports whether the command has been told of the end of its input, or is just
+// being told.
+func (j *Job) inputEndedLocked() bool {
+	in := j.process.Stdin()
+	return j.kept.inputEnd || in != nil && in.Ended()
 }
 
 // feedFirst is Feed for the stream that came with the request, unless another one has come

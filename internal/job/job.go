@@ -297,7 +297,7 @@ func (j *Job) State() State {
 	}
 	if k := j.kept; k != nil {
 		s.Detached = k.Detach
-		s.Input = j.process.Stdin() != nil && !k.inputEnd && j.Exit() == nil
+		s.Input = j.process.Stdin() != nil && !j.inputEndedLocked() && j.Exit() == nil
 		if s.Exit = j.Exit(); s.Exit != nil {
 			s.Running = k.ran
 		}

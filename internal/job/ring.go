@@ -89,8 +89,8 @@ func newRing(m *memory, limit int, block bool) *ring {
 }
 
 // Write keeps p. It blocks while the ring is full if the ring is to hold its writer up. The
-// error is [proc.ErrSuspended] if the ring is suspended and would block. What a ring that does not
-// block cannot keep is dropped.
+// error is [proc.ErrSuspended] if the ring is suspended and would block. A ring that does not
+// block drops what it cannot keep.
 func (r *ring) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 {

@@ -130,7 +130,7 @@ func (j *Job) save(store Putter) (s *SavedJob, err error) {
 
 func (j *Job) saveKeptLocked(store Putter) *SavedKept {
 	k := j.kept
-	s := &SavedKept{Keeping: k.Keeping, Claimed: j.claimed(), Fed: k.fed, InputEnd: k.inputEnd, Ran: k.ran, Ticks: k.ticks}
+	s := &SavedKept{Keeping: k.Keeping, Claimed: j.claimed(), Fed: k.fed, InputEnd: j.inputEndedLocked(), Ran: k.ran, Ticks: k.ticks}
 	if len(k.Key) > 0 {
 		s.Request = k.Request[:]
 	}
@@ -182,7 +182,7 @@ func (s *Saved) Check() error {
 		if j.Kept == nil || j.Kept.Exit == nil {
 			return fmt.Errorf("%w: job %x has ended without a record", errSaved, j.Handle)
 		}
-		if k := j.Kept; k.Detach && !(k.Stdout.Ended && k.Stderr.Ended) {
+		if k := j.Kept; k.Detach && (!k.Stdout.Ended || !k.Stderr.Ended) {
 			return fmt.Errorf("%w: job %x has ended before its output", errSaved, j.Handle)
 		}
 	}
@@ -299,7 +299,7 @@ func (t *Table) restore(s *SavedJob, store Getter) (*Job, error) {
 
 func (j *Job) restoreKept(s *SavedKept, store Getter) (err error) {
 	k := &kept{Keeping: s.Keeping, settled: make(chan struct{}), over: make(chan struct{}), fed: s.Fed, inputEnd: s.InputEnd, ran: s.Ran, ticks: s.Ticks}
-	copy(k.Keeping.Request[:], s.Request)
+	copy(k.Request[:], s.Request)
 	close(k.settled)
 	if s.Exit != nil {
 		x := s.Exit.Exit

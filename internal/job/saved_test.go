@@ -10,7 +10,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
 
-// bytesOf is a Getter of which everything is there.
+// bytesOf is a Getter that has all that is asked for.
 type bytesOf byte
 
 func (b bytesOf) Get(_ int64, p []byte) error {
@@ -26,7 +26,7 @@ const endedJob = `{"Ended":[{"Class":"us","Command":"sh","TTY":true,"Handle":"AA
 	"Stdout":{"Limit":8192,"Held":8192,"Oldest":10,"Newest":5010,"Ended":true,"Bytes":{"At":0,"Len":5000},"Screen":{"Modes":{"25":false},"Alternate":true}},
 	"Stderr":{"Limit":4096,"Ended":true},"Exit":{"Code":3,"Reason":"exit"}}}]}`
 
-// What passes Check can be restored, and then asked for.
+// A state that passes Check can be restored, and asked for.
 func FuzzSaved(f *testing.F) {
 	f.Add([]byte(endedJob))
 	f.Fuzz(func(t *testing.T, text []byte) {

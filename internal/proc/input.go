@@ -34,6 +34,10 @@ func (in *Input) CopyFrom(src io.WriterTo) (n int64, err error) {
 	return w.given, nil
 }
 
+// Ended reports whether CopyFrom has begun to tell the process that there is no more input. For a
+// terminal it does so until Reap.
+func (in *Input) Ended() bool { return in.ended.Load() }
+
 // An inputWriter writes for one CopyFrom. It never fails.
 type inputWriter struct {
 	input     *Input

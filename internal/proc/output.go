@@ -71,18 +71,6 @@ func (o *Output) CopyTo(w io.Writer) (n int64, cut bool, err error) {
 // ErrSuspended is returned by what waits for a process that is suspended.
 var ErrSuspended = errors.New("the process is suspended")
 
-// suspend has CopyTo return soon. It does not wait.
-func (o *Output) suspend() {
-	o.suspended.Store(true)
-	_ = o.file.SetReadDeadline(time.Unix(1, 0)) // wakes a reader
-}
-
-// resume undoes suspend, once CopyTo has returned.
-func (o *Output) resume() {
-	o.suspended.Store(false)
-	_ = o.file.SetReadDeadline(time.Time{})
-}
-
 // interrupted reports whether a reader has something else to do than to read.
 func (o *Output) interrupted() bool { return o.unwanted.Load() || o.suspended.Load() }
 

@@ -52,10 +52,6 @@ func (s *SavedSpawner) Descriptors() []int {
 	return []int{s.Cgroups.Lock}
 }
 
-// InputEnded reports whether the programs of a terminal are to be told of the end of input, which
-// is done for as long as the process lives: see [Input.CopyFrom].
-func (p *Process) InputEnded() bool { return p.terminal != nil && p.stdin.ended.Load() }
-
 // Suspend has Wait and the CopyTo of the outputs return [ErrSuspended] soon, and a write to
 // the input fail, until Resume. It loses nothing that the process has written. It does not
 // wait, and does nothing to the process.
@@ -81,7 +77,7 @@ func (s *Spawner) Restore(saved *SavedSpawner, processes []*Saved, full func(lef
 // Adopt returns a process that another program has saved. Its descriptors are the Process's.
 func (s *Spawner) Adopt(saved *Saved) (*Process, error) { return s.adopt(saved) }
 
-// Gone returns a process that was reaped, of which only the pid is known.
+// Gone returns a process that was reaped. Only its pid is known.
 func Gone(pid int) *Process {
 	p := &Process{pid: pid}
 	p.gone()

@@ -46,6 +46,18 @@ func (p *Process) resume() {
 	}
 }
 
+// suspend has CopyTo return soon. It does not wait.
+func (o *Output) suspend() {
+	o.suspended.Store(true)
+	_ = o.file.SetReadDeadline(past) // wakes a reader
+}
+
+// resume undoes suspend, once CopyTo has returned.
+func (o *Output) resume() {
+	o.suspended.Store(false)
+	_ = o.file.SetReadDeadline(time.Time{})
+}
+
 func (p *Process) save() (*Saved, error) {
 	if p.pidfd == nil {
 		return nil, fmt.Errorf("process %d: %w: the kernel has no pidfd (Linux 5.3)", p.pid, ErrUnsupported)

@@ -34,7 +34,7 @@ func (t *Tracker) Save() *Saved {
 	return s
 }
 
-// Restore returns a Tracker in a state. What is beyond the bounds of a Tracker is left out.
+// Restore returns a Tracker in a state. It leaves out what is beyond a Tracker's bounds.
 func Restore(s *Saved) *Tracker {
 	t := &Tracker{
 		state: state(s.State), parameters: s.Parameters, tooLong: s.TooLong, offset: s.Offset, begun: s.Begun,

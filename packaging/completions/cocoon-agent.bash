@@ -116,12 +116,13 @@ _cocoon_agent() {
 			word=${cur%"${cur##*,}"}
 			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
 			;;
+		"upgrade --binary") compopt -o default 2>/dev/null ;;
 		esac
 	elif [ -z "$command" ]; then
-		mapfile -t COMPREPLY < <(compgen -W "serve client exec wait ping info ps execs attach logs wait-exec kill release reseed version --help" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "serve client exec wait ping info ps execs attach logs wait-exec kill release reseed version upgrade --help" -- "$cur")
 	elif [[ $cur == -* ]]; then
 		case $command in
-		serve) mapfile -t COMPREPLY < <(compgen -W "--help --port= --listen= --init --ready-fd= --shutdown-grace= --allow-cid= --disable-v1 --log-level= --log-format= --settings= --check --answer-if-invalid --max-connections= --max-execs= --max-connection-execs= --max-kept= --max-ring-memory= --max-records= --max-streams= --max-connection-streams= --max-message= --max-input-memory= --max-connection-input-memory= --limit-memory= --limit-pids= --limit-time= --allow= --deny= --forward= --user= --log-args --audit=" -- "$cur") ;;
+		serve) mapfile -t COMPREPLY < <(compgen -W "--help --port= --listen= --init --ready-fd= --control= --shutdown-grace= --allow-cid= --disable-v1 --log-level= --log-format= --settings= --check --answer-if-invalid --max-connections= --max-execs= --max-connection-execs= --max-kept= --max-ring-memory= --max-records= --max-streams= --max-connection-streams= --max-message= --max-input-memory= --max-connection-input-memory= --limit-memory= --limit-pids= --limit-time= --allow= --deny= --forward= --user= --log-args --audit=" -- "$cur") ;;
 		client | exec) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --memory= --pids= --cpu= --status-fd= --status-file= --rows= --cols= --resize-fd= --env= -e --env-file= --dir= --no-stdin -n --tty -t --stdin -i --escape= --user= -u --verbatim --clear-env --timeout= --linger= --wait= --keep --detach -d --resume --lease= --ring=" -- "$cur") ;;
 		wait) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W" -- "$cur") ;;
 		ping) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --count= -c --interval= -i --timeout= -W --json" -- "$cur") ;;
@@ -134,6 +135,7 @@ _cocoon_agent() {
 		release) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W" -- "$cur") ;;
 		reseed) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --resume --machine-id --clock --clock-back --hostname= --ssh-keys --timeout= -W --json" -- "$cur") ;;
 		version) mapfile -t COMPREPLY < <(compgen -W "--help --json" -- "$cur") ;;
+		upgrade) mapfile -t COMPREPLY < <(compgen -W "--help --binary= --force --control= --timeout= -W --json" -- "$cur") ;;
 		esac
 		case ${COMPREPLY[0]-} in *=) compopt -o nospace 2>/dev/null ;; esac
 	fi
@@ -142,7 +144,7 @@ _cocoon_agent() {
 # _cocoon_agent_takes_value COMMAND FLAG
 _cocoon_agent_takes_value() {
 	case "$1 $2" in
-	"serve --port" | "serve --listen" | "serve --ready-fd" | "serve --shutdown-grace" | "serve --allow-cid" | "serve --log-level" | "serve --log-format" | "serve --settings" | "serve --max-connections" | "serve --max-execs" | "serve --max-connection-execs" | "serve --max-kept" | "serve --max-ring-memory" | "serve --max-records" | "serve --max-streams" | "serve --max-connection-streams" | "serve --max-message" | "serve --max-input-memory" | "serve --max-connection-input-memory" | "serve --limit-memory" | "serve --limit-pids" | "serve --limit-time" | "serve --allow" | "serve --deny" | "serve --forward" | "serve --user" | "serve --audit") return 0 ;;
+	"serve --port" | "serve --listen" | "serve --ready-fd" | "serve --control" | "serve --shutdown-grace" | "serve --allow-cid" | "serve --log-level" | "serve --log-format" | "serve --settings" | "serve --max-connections" | "serve --max-execs" | "serve --max-connection-execs" | "serve --max-kept" | "serve --max-ring-memory" | "serve --max-records" | "serve --max-streams" | "serve --max-connection-streams" | "serve --max-message" | "serve --max-input-memory" | "serve --max-connection-input-memory" | "serve --limit-memory" | "serve --limit-pids" | "serve --limit-time" | "serve --allow" | "serve --deny" | "serve --forward" | "serve --user" | "serve --audit") return 0 ;;
 	"client --target" | "exec --target" | "client --cid" | "exec --cid" | "client --port" | "exec --port" | "client --connect-timeout" | "exec --connect-timeout" | "client --protocol" | "exec --protocol" | "client --memory" | "exec --memory" | "client --pids" | "exec --pids" | "client --cpu" | "exec --cpu" | "client --status-fd" | "exec --status-fd" | "client --status-file" | "exec --status-file" | "client --rows" | "exec --rows" | "client --cols" | "exec --cols" | "client --resize-fd" | "exec --resize-fd" | "client --env" | "client -e" | "exec --env" | "exec -e" | "client --env-file" | "exec --env-file" | "client --dir" | "exec --dir" | "client --escape" | "exec --escape" | "client --user" | "client -u" | "exec --user" | "exec -u" | "client --timeout" | "exec --timeout" | "client --linger" | "exec --linger" | "client --wait" | "exec --wait" | "client --lease" | "exec --lease" | "client --ring" | "exec --ring") return 0 ;;
 	"wait --target" | "wait --cid" | "wait --port" | "wait --connect-timeout" | "wait --protocol" | "wait --timeout" | "wait -W") return 0 ;;
 	"ping --target" | "ping --cid" | "ping --port" | "ping --connect-timeout" | "ping --protocol" | "ping --count" | "ping -c" | "ping --interval" | "ping -i" | "ping --timeout" | "ping -W") return 0 ;;
@@ -154,6 +156,7 @@ _cocoon_agent_takes_value() {
 	"kill --target" | "kill --cid" | "kill --port" | "kill --connect-timeout" | "kill --protocol" | "kill --signal" | "kill -s" | "kill --timeout" | "kill -W") return 0 ;;
 	"release --target" | "release --cid" | "release --port" | "release --connect-timeout" | "release --protocol" | "release --timeout" | "release -W") return 0 ;;
 	"reseed --target" | "reseed --cid" | "reseed --port" | "reseed --connect-timeout" | "reseed --protocol" | "reseed --hostname" | "reseed --timeout" | "reseed -W") return 0 ;;
+	"upgrade --binary" | "upgrade --control" | "upgrade --timeout" | "upgrade -W") return 0 ;;
 	esac
 	return 1
 }

@@ -31,6 +31,8 @@ function __cocoon_agent
                 set skip yes
             case 'serve --ready-fd'
                 set skip yes
+            case 'serve --control'
+                set skip yes
             case 'serve --shutdown-grace'
                 set skip yes
             case 'serve --allow-cid'
@@ -287,6 +289,14 @@ function __cocoon_agent
                 set skip yes
             case 'reseed -W'
                 set skip yes
+            case 'upgrade --binary'
+                set skip yes
+            case 'upgrade --control'
+                set skip yes
+            case 'upgrade --timeout'
+                set skip yes
+            case 'upgrade -W'
+                set skip yes
         end
     end
     echo $command
@@ -309,10 +319,12 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a kill -d 'Terminate
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a release -d 'Remove the records of commands that have ended from a guest'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a reseed -d 'Reseed random numbers and change identity, after a snapshot restore'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a version -d 'Print the version, revision and protocol versions'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a upgrade -d 'Replace the running agent by this program, in the guest'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l port -x -d 'Listen on this vsock port, on every CID of the guest'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l listen -x -d 'Listen on vsock://:PORT or unix:///PATH instead'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l init -d 'Be the init of a guest that has no other: as process 1, mount what is missing, run the agent again whenever it ends, and reap orphans'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l ready-fd -x -d 'Write a line end to descriptor N once the agent listens, and close it: readiness for s6 and others'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l control -x -d 'Listen on a Unix socket at PATH, with mode 0600, for "cocoon-agent upgrade"'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l shutdown-grace -x -d 'On shutdown, time between SIGTERM and SIGKILL for running commands'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l allow-cid -x -d 'Accept vsock peers with CID N, in addition to the host (2)'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l disable-v1 -d 'Refuse hosts that use protocol version 1 (JSON lines, one connection per command)'
@@ -452,3 +464,8 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l ssh-keys -d 'Gen
 complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l timeout -s W -x -d 'Time limit for the answer'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l json -d 'Print one JSON object'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = version' -l json -d 'Print one JSON object'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = upgrade' -l binary -r -F -d 'Upgrade the agent to FILE'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = upgrade' -l force -d 'End commands that would end with their connection, instead of failing'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = upgrade' -l control -x -d 'Control socket of the agent (serve --control)'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = upgrade' -l timeout -s W -x -d 'Time limit for the answer'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = upgrade' -l json -d 'Print one JSON object'

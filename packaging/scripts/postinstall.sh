@@ -1,6 +1,7 @@
 #!/bin/sh
 # After an installation or an upgrade. A deb gives "configure" and the version before, an rpm the
 # number of versions that are there. An agent that runs is never restarted: it may be what runs this.
+# It is upgraded in place, unless that would end commands.
 set -e
 
 first=no
@@ -20,5 +21,10 @@ if [ "$first" = yes ]; then
 	systemctl start cocoon-agent.socket ||
 		echo 'cocoon-agent: another program has the port: this agent begins at the next boot' >&2
 elif systemctl --quiet is-active cocoon-agent.service; then
-	echo 'cocoon-agent: the agent that runs goes on. The new version takes effect at the next boot, or with: systemctl restart cocoon-agent'
+	if said=$(/usr/bin/cocoon-agent upgrade 2>&1); then
+		echo "cocoon-agent: $said"
+	else
+		echo "cocoon-agent: the agent that runs goes on: ${said#cocoon-agent: }"
+		echo 'cocoon-agent: the new version takes effect with: systemctl reload cocoon-agent. It ends no command'
+	fi
 fi
