@@ -29,46 +29,46 @@ func (s *Saved) Processes() (all []*proc.Saved) {
 // A SavedJob is a [Job] of a Saved.
 type SavedJob struct {
 	Label
-	Handle   []byte
-	Begun    time.Duration
-	Deadline time.Duration // 0: none
-	Linger   time.Duration
-	Killed   bool
-	Reason   Reason // why it is being ended; empty: it is not
-	PID      int
+	Handle   []byte        `json:",omitempty"`
+	Begun    time.Duration `json:",omitempty"`
+	Deadline time.Duration `json:",omitempty"` // 0: none
+	Linger   time.Duration `json:",omitempty"`
+	Killed   bool          `json:",omitempty"`
+	Reason   Reason        `json:",omitempty"` // why it is being ended; empty: it is not
+	PID      int           `json:",omitempty"`
 
-	Process        *proc.Saved // nil: it has ended
-	Stdout, Stderr int64       // bytes that its watchers or rings have taken
+	Process        *proc.Saved `json:",omitempty"` // nil: it has ended
+	Stdout, Stderr int64       `json:",omitempty"` // bytes that its watchers or rings have taken
 
-	Kept *SavedKept // nil: nothing of the job outlives its end
+	Kept *SavedKept `json:",omitempty"` // nil: nothing of the job outlives its end
 }
 
 // A SavedKept is what a SavedJob has that is kept.
 type SavedKept struct {
 	Keeping
-	Request        []byte `json:",omitempty"` // with a key
-	Claimed        bool   // the key names the job
-	Fed, InputEnd  bool
-	Stdout, Stderr *SavedRing // nil: the job is not detached
-	Exit           *SavedExit // nil: it has not ended
-	Ran            time.Duration
-	Ticks          int
+	Request        []byte        `json:",omitempty"` // with a key
+	Claimed        bool          `json:",omitempty"` // the key names the job
+	Fed, InputEnd  bool          `json:",omitempty"`
+	Stdout, Stderr *SavedRing    // nil: the job is not detached
+	Exit           *SavedExit    `json:",omitempty"` // nil: it has not ended
+	Ran            time.Duration `json:",omitempty"`
+	Ticks          int           `json:",omitempty"`
 }
 
 // A SavedExit is an [Exit] with the text of its error.
 type SavedExit struct {
 	Exit
-	Err string
+	Err string `json:",omitempty"`
 }
 
 // A SavedRing is the output that is kept of a job.
 type SavedRing struct {
-	Limit                 int
-	Block                 bool
-	Held                  int
-	Oldest, Newest, Acked uint64
-	Ended, Loose          bool
-	Screen                *screen.Saved // nil: it is not a terminal's
+	Limit                 int           `json:",omitempty"`
+	Block                 bool          `json:",omitempty"`
+	Held                  int           `json:",omitempty"`
+	Oldest, Newest, Acked uint64        `json:",omitempty"`
+	Ended, Loose          bool          `json:",omitempty"`
+	Screen                *screen.Saved `json:",omitempty"` // nil: it is not a terminal's
 	Bytes                 Bytes
 }
 

@@ -18,15 +18,15 @@ type Saved struct {
 	Terminal              bool
 
 	// Output that was read and that nobody has taken.
-	StdoutRest, StderrRest []byte
+	StdoutRest, StderrRest []byte `json:",omitempty"`
 
-	InputEnded bool          // the process has been told of the end of its input
-	Asked      bool          // see [Process.Terminated]
-	KillAt     int64         // when it is killed that is being terminated: see [Monotonic]; 0: it is not
-	Cgroup     *cgroup.Saved // nil: none
+	InputEnded bool          `json:",omitempty"` // the process has been told of the end of its input
+	Asked      bool          `json:",omitempty"` // see [Process.Terminated]
+	KillAt     int64         `json:",omitempty"` // when it is killed that is being terminated: see [Monotonic]; 0: it is not
+	Cgroup     *cgroup.Saved `json:",omitempty"` // nil: none
 
-	Notes                      []Note
-	NoCgroup, HomeErr, Retried string // empty: no error
+	Notes                      []Note `json:",omitempty"`
+	NoCgroup, HomeErr, Retried string `json:",omitempty"` // empty: no error
 }
 
 // Descriptors returns those that a Saved names.

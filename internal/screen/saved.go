@@ -2,19 +2,19 @@ package screen
 
 // A Saved is a [Tracker] for another program that goes on with it.
 type Saved struct {
-	State      int
-	Parameters []byte
-	TooLong    bool
+	State      int    `json:",omitempty"`
+	Parameters []byte `json:",omitempty"`
+	TooLong    bool   `json:",omitempty"`
 
-	Offset, Begun           uint64
-	Modes                   map[int]bool
+	Offset, Begun           uint64       `json:",omitempty"`
+	Modes                   map[int]bool `json:",omitempty"`
 	Charsets                [2]byte
-	Shifted, Keypad, Insert bool
-	Region                  []byte
-	Cursor                  byte
-	Alternate               bool
-	Entered                 uint64
-	Past                    [][2]uint64
+	Shifted, Keypad, Insert bool        `json:",omitempty"`
+	Region                  []byte      `json:",omitempty"`
+	Cursor                  byte        `json:",omitempty"`
+	Alternate               bool        `json:",omitempty"`
+	Entered                 uint64      `json:",omitempty"`
+	Past                    [][2]uint64 `json:",omitempty"`
 }
 
 // Save returns the Tracker's state. It shares no memory with the Tracker.

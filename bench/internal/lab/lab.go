@@ -81,6 +81,18 @@ func (l *Lab) StartProgram(ctx context.Context, program string, wrap ...string) 
 	return l.serve(ctx, at, argv)
 }
 
+// StartUpgradable is StartAgent for an agent that "upgrade" can ask at the socket control, and that
+// keeps as many detached commands as wanted.
+func (l *Lab) StartUpgradable(ctx context.Context, commands int) (s *Server, control string, err error) {
+	at := l.endpoint("agent")
+	control = filepath.Join(l.Dir, fmt.Sprintf("control-%d", l.servers))
+	s, err = l.serve(ctx, at, []string{
+		l.Agent, "serve", "--listen", at.listen, "--control", control,
+		"--max-kept", fmt.Sprint(commands), "--max-execs", fmt.Sprint(2*commands + 64), "--max-connection-execs", fmt.Sprint(commands + 64),
+	})
+	return s, control, err
+}
+
 // StartPeer starts one of bench/peer's servers and waits until it listens.
 func (l *Lab) StartPeer(ctx context.Context, role string) (*Server, error) {
 	at := l.endpoint(role)

@@ -54,6 +54,7 @@ var All = []Row{
 	{"idle", (*Bench).idle},
 	{"sleepers", (*Bench).sleepers},
 	{"held", (*Bench).held},
+	{"upgrade", (*Bench).upgrade},
 	{"soak", (*Bench).soak},
 	{"writes", (*Bench).writes},
 }
