@@ -39,7 +39,7 @@ func fileOptions(args []string) (options []string, err error) {
 	}
 	text, err := readShort(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if isGiven(args[1:], "--check") {
+		if isGiven(args[1:], "--check") && !trying() {
 			return nil, asLineError(err)
 		}
 		return nil, nil

@@ -83,6 +83,8 @@ var taking *takeover
 // trial says that this program was started to tell whether it can take over.
 var trial bool
 
+func trying() bool { return trial }
+
 // noteState takes the variables of a takeover away. It is called before anything else.
 func noteState() {
 	value, failed := os.Getenv(stateVariable), os.Getenv(failedVariable)

@@ -49,6 +49,7 @@ func TestOverHybridVsock(t *testing.T) {
 			checks.Run(t, vm.Agent)
 			t.Run("RunOverAConnectionOfTheCallers", vm.run)
 			t.Run("TransportResetIsAnErrorAndTheAgentGoesOn", vm.reset)
+			t.Run("ResumedCommandSurvivesResetsAndUpgrades", vm.resume)
 			checks.Run(t, vm.Agent)
 		})
 	}

@@ -80,7 +80,7 @@ mount -t tmpfs shm /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
 for module in ${modules[*]}; do insmod \$module; done
-AGENT_LOG_LEVEL=debug $path serve 2>&1 | cat # on a terminal the log would be one for people
+AGENT_LOG_LEVEL=debug $path serve --control /run/cocoon-agent/control.sock 2>&1 | cat # on a terminal the log would be one for people
 echo 'the command ended'
 poweroff -f
 EOF
