@@ -49,6 +49,7 @@ func TestInQEMU(t *testing.T) {
 				t.Errorf("uname -m: %+v, want %s", got, uname)
 			}
 			wantArgumentsAreTheCommandsMemory(t, vm)
+			t.Run("ResumedCommandSurvivesResetsAndUpgrades", vm.resume)
 		})
 	}
 }
