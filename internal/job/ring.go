@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
@@ -58,15 +59,15 @@ type ring struct {
 	block  bool // a full ring holds the writer up until a reader has acknowledged bytes
 
 	mu      sync.Mutex
-	buf     []byte           // a power of two long; nil: nothing has come
-	held    int              // bytes of memory that are the ring's
-	oldest  uint64           // offset of the first byte that is kept
-	newest  uint64           // offset of the end
-	acked   uint64           // with block: bytes before it may be dropped
-	readers map[*reader]bool // those that have not left
-	ended   bool             // there will be no more output
-	screen  *screen.Tracker  // of a terminal's output; nil: it is not one's
-	loose   bool             // the job is being ended: without readers nothing holds the writer up
+	buf     []byte          // a power of two long; nil: nothing has come
+	held    int             // bytes of memory that are the ring's
+	oldest  uint64          // offset of the first byte that is kept
+	newest  uint64          // offset of the end
+	acked   uint64          // with block: bytes before it may be dropped
+	readers []*reader       // those that have not left
+	ended   bool            // there will be no more output
+	screen  *screen.Tracker // of a terminal's output; nil: it is not one's
+	loose   bool            // the job is being ended: without readers nothing holds the writer up
 
 	suspended bool // nothing holds the writer up: it fails instead
 
@@ -80,7 +81,7 @@ func newRing(m *memory, limit int, block bool) *ring {
 	if !m.take(firstRing) {
 		return nil
 	}
-	r := &ring{memory: m, limit: firstRing, block: block, held: firstRing, readers: make(map[*reader]bool)}
+	r := &ring{memory: m, limit: firstRing, block: block, held: firstRing}
 	for r.limit < min(limit, MaxRing) {
 		r.limit *= 2
 	}
@@ -182,7 +183,7 @@ func (r *ring) neededLocked() uint64 {
 		return r.acked
 	}
 	needed := r.newest
-	for d := range r.readers {
+	for _, d := range r.readers {
 		needed = min(needed, d.at)
 	}
 	return max(needed, r.acked)
@@ -256,7 +257,7 @@ func (r *ring) reader(from From, at uint64) (*reader, *BehindError) {
 		return nil, &BehindError{Want: at, Oldest: r.oldest, Newest: r.newest}
 	}
 	d := &reader{ring: r, begin: at, at: at}
-	r.readers[d] = true
+	r.readers = append(r.readers, d)
 	return d, nil
 }
 
@@ -269,7 +270,7 @@ func (r *ring) redrawer(how Redraw) (d *reader, before []byte, nudge bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d = &reader{ring: r, begin: r.newest, at: r.newest}
-	r.readers[d] = true
+	r.readers = append(r.readers, d)
 	winch := how == RedrawWinch || how == RedrawAuto && r.screen.Alternate()
 	if !winch || r.screen.Alternate() { // the main screen comes back when the program ends
 		before = r.mainLocked()
@@ -364,7 +365,7 @@ func (d *reader) leave() {
 		return
 	}
 	d.left = true
-	delete(r.readers, d)
+	r.readers = slices.DeleteFunc(r.readers, func(other *reader) bool { return other == d })
 	r.grown.Broadcast()
 	r.freed.Broadcast()
 }

@@ -332,7 +332,7 @@ func (j *Job) restoreKept(s *SavedKept, store Getter) (err error) {
 func (m *memory) restore(s *SavedRing, store Getter) (*ring, error) {
 	r := &ring{
 		memory: m, limit: s.Limit, block: s.Block, held: s.Held, oldest: s.Oldest, newest: s.Newest, acked: s.Acked,
-		readers: make(map[*reader]bool), ended: s.Ended, loose: s.Loose,
+		ended: s.Ended, loose: s.Loose,
 	}
 	r.grown.L, r.freed.L = &r.mu, &r.mu
 	if s.Screen != nil {
