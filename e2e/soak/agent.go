@@ -32,7 +32,7 @@ func startAgent(program string) (*agent, error) {
 	}
 	a := &agent{path: filepath.Join(dir, "s")}
 	a.target = "unix://" + a.path
-	a.cmd = exec.Command(program, "serve", "--listen", a.target, "--log-level", "error")
+	a.cmd = exec.Command(program, "serve", "--listen", a.target, "--control", a.path+".control", "--log-level", "error")
 	a.cmd.Stderr = &a.log
 	if err := a.cmd.Start(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))

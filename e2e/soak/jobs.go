@@ -38,6 +38,8 @@ var jobs = []job{
 	{"signal", (*soak).signal},
 	{"disconnect", (*soak).disconnect},
 	{"keep", (*soak).keep},
+	{"detached", (*soak).detached},
+	{"resumed", (*soak).resumed},
 	{"no command", (*soak).noCommand},
 	{"nonsense", (*soak).nonsense},
 	{"info", (*soak).info},

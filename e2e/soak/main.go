@@ -2,7 +2,7 @@
 
 // Soak runs one agent, as a process, for a long time: a mix of commands of every kind,
 // with pauses of the whole agent, lost connections and peers that talk nonsense in
-// between. It checks the result of each command. At the end the agent must hold no more
+// between, and then upgrades in place. It checks the result of each command. At the end the agent must hold no more
 // than at the beginning.
 //
 //	go run ./e2e/soak -agent bin/cocoon-agent -duration 10m
@@ -146,6 +146,9 @@ func (s *soak) mix() error {
 	s.report("warmed up", before)
 	stop := s.watch()
 	err := s.work(s.duration)
+	if err == nil {
+		err = s.upgrades(max(10, min(200, int(s.duration/(2*time.Second)))))
+	}
 	stop()
 	if err != nil {
 		return err
