@@ -3,13 +3,17 @@
 package hybrid_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,13 +114,7 @@ func (vm *vm) identity(t *testing.T) string {
 // ran when its connection was taken away.
 func snapshot(t *testing.T) (state string, command int) {
 	t.Helper()
-	var qemu *exec.Cmd
-	var m *monitor
-	vm := boot(t, "correct", func(t *testing.T, dir, vhost, console string) {
-		qemu = bootQEMU(t, "amd64", dir, console, append(onVhost(vhost), monitorIn(dir)...)...)
-		m = openMonitor(t, dir)
-		m.attach()
-	})
+	vm, qemu, m := bootMonitored(t)
 	if got := vm.Client(t, nil, "sh", "-c", "echo 0123456789abcdef0123456789abcdef >/etc/machine-id; hostname snapshot"); got.Status != 0 {
 		t.Fatalf("set the guest's ids: %+v, want status 0", got)
 	}
@@ -124,17 +122,88 @@ func snapshot(t *testing.T) (state string, command int) {
 	if err := sleep.Start(); err != nil {
 		t.Fatal(err)
 	}
+	state = hibernate(t, qemu, m)
+	wantLost(t, sleep)
+	return state, sleep.PID()
+}
+
+// bootMonitored boots a guest in QEMU that can be hibernated.
+func bootMonitored(t *testing.T) (made *vm, qemu *exec.Cmd, m *monitor) {
+	t.Helper()
+	made = boot(t, "correct", func(t *testing.T, dir, vhost, console string) {
+		qemu = bootQEMU(t, "amd64", dir, console, append(onVhost(vhost), monitorIn(dir)...)...)
+		m = openMonitor(t, dir)
+		m.attach()
+	})
+	return made, qemu, m
+}
+
+// hibernate writes the guest's state to a file, and ends the guest. Its vsock device is taken away
+// before.
+func hibernate(t *testing.T, qemu *exec.Cmd, m *monitor) (state string) {
+	t.Helper()
 	m.do("device_del", arguments{"id": "vsock0"})
 	m.await("DEVICE_DELETED")
-
 	state = filepath.Join(t.TempDir(), "state")
 	m.do("stop", nil)
 	m.do("migrate", arguments{"uri": "exec:cat >" + state})
 	checks.Eventually(t, "the snapshot is complete", func() bool { return m.do("query-migrate", nil).Status == "completed" })
 	m.do("quit", nil)
 	_ = qemu.Wait()
-	wantLost(t, sleep)
-	return state, sleep.PID()
+	return state
+}
+
+// A command that outlives its connection goes on in a guest that is hibernated and woken, and its
+// reader sees each line once.
+func TestResumedCommandOutlivesHibernation(t *testing.T) {
+	vm, qemu, m := bootMonitored(t)
+	var target atomic.Pointer[string]
+	target.Store(&vm.Target)
+	pool := client.NewPool(client.PoolConfig{Dial: func(ctx context.Context, _ string) (net.Conn, error) {
+		to, err := client.ParseTarget(*target.Load())
+		if err != nil {
+			return nil, err
+		}
+		return to.Dial(ctx)
+	}})
+	defer pool.Close()
+	c, err := pool.Get(t.Context(), "the VM")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const lines = 20_000
+	cmd := c.Command("sh", "-c", fmt.Sprintf("seq %d; sleep 1; seq %d; exit 7", lines, lines))
+	cmd.Outlive = client.Outlive{Resume: true, Ring: 16 << 10}
+	var got bytes.Buffer
+	slow := &pacer{to: &got, began: make(chan struct{})}
+	cmd.Stdout = slow
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-slow.began
+	state := hibernate(t, qemu, m)
+	woken := restore(t, state)
+	target.Store(&woken.Target)
+	exit, ok := errors.AsType[*client.ExitError](cmd.Wait())
+	var want strings.Builder
+	for i := range 2 * lines {
+		fmt.Fprintln(&want, i%lines+1)
+	}
+	if !ok || exit.ExitCode() != 7 || got.String() != want.String() {
+		t.Errorf("Wait = %v, with %d bytes of output, want exit status 7 and %d bytes", exit, got.Len(), want.Len())
+	}
+}
+
+// A pacer writes on, and tells of its first bytes.
+type pacer struct {
+	to    io.Writer
+	once  sync.Once
+	began chan struct{}
+}
+
+func (p *pacer) Write(b []byte) (int, error) {
+	p.once.Do(func() { close(p.began) })
+	return p.to.Write(b)
 }
 
 // restore wakes a guest from a snapshot.
