@@ -1,9 +1,9 @@
 //go:build linux
 
-// Soak runs one agent, as a process, for a long time: a mix of commands of every kind,
-// with pauses of the whole agent, lost connections and peers that talk nonsense in
-// between, and then upgrades in place. It checks the result of each command. At the end the agent must hold no more
-// than at the beginning.
+// Soak runs one agent, as a process, for a long time: a mix of commands of every kind. In between
+// it pauses the whole agent, drops connections, and has peers that talk nonsense. Then it upgrades
+// the agent in place, many times. It checks the result of each command. At the end the agent must
+// hold no more than at the beginning.
 //
 //	go run ./e2e/soak -agent bin/cocoon-agent -duration 10m
 //	go run ./e2e/soak -agent bin/cocoon-agent -execs 100000
