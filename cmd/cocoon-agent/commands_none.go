@@ -12,6 +12,3 @@ func orBack(run func() int) int { return run() }
 
 // noteState does nothing: likewise.
 func noteState() {}
-
-// trying reports false: likewise.
-func trying() bool { return false }

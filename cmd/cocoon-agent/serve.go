@@ -101,6 +101,7 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 	config.Log, config.Audit, config.Recording = log.Logger, log.audit, log.recording
 	config.Spawner, config.Admit = spawner, admit(policy)
 	config.OwnSocket = func(name string) bool { return isOwn(endpoints, name) }
+	tell := s.tellOfResumes(ctx, log.Logger, &config)
 	server = session.NewServer(config)
 	d := daemon{
 		log: log.Logger, bind: bind, server: server, notifier: notifier, flush: log.flush, deadman: dead,
@@ -108,6 +109,7 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 	}
 	defer s.openControl(&d, spawner, policy)()
 	takeState(log.Logger, server)
+	tell(server)
 	return d.run(ctx, stop)
 }
 

@@ -30,6 +30,8 @@ type systemFlags struct {
 	Init          bool          `help:"Be the init of a guest that has no other: as process 1, mount what is missing, run the agent again whenever it ends, and reap orphans. SIGTERM and SIGINT reboot the guest, SIGUSR1 halts it, and SIGUSR2 powers it off."`
 	ReadyFD       *int          `name:"ready-fd" placeholder:"N" help:"Write a line end to descriptor N once the agent listens, and close it: readiness for s6 and others."`
 	Control       string        `placeholder:"PATH" help:"Listen on a Unix socket at PATH, with mode 0600, for \"cocoon-agent upgrade\"."`
+	Announce      string        `placeholder:"URL" help:"Connect to vsock://2:PORT, a port of the host, or unix:///PATH once the agent is ready, and again after a restore, to tell the host (\"wait --announced\")."`
+	ResumeCounter string        `placeholder:"PATH" help:"Write to PATH how many times the VM has been resumed (reseed). Programs in the guest can watch the file."`
 	ShutdownGrace time.Duration `default:"5s" help:"On shutdown, time between SIGTERM and SIGKILL for running commands."`
 }
 
@@ -43,8 +45,15 @@ func (f *systemFlags) check(strict bool) error {
 	if taking != nil || trial {
 		f.ReadyFD = nil // the agent before has written there
 	}
-	if f.Control != "" && !filepath.IsAbs(f.Control) {
-		return fmt.Errorf("--control %q: want an absolute path", f.Control)
+	for name, path := range map[string]string{"--control": f.Control, "--resume-counter": f.ResumeCounter} {
+		if path != "" && !filepath.IsAbs(path) {
+			return fmt.Errorf("%s %q: want an absolute path", name, path)
+		}
+	}
+	if f.Announce != "" {
+		if _, err := parseAnnounce(f.Announce); err != nil {
+			return fmt.Errorf("--announce: %w", err)
+		}
 	}
 	if f.ReadyFD != nil {
 		if *f.ReadyFD < 3 {
@@ -235,4 +244,31 @@ func (s *serveCommand) openControl(d *daemon, spawner *proc.Spawner, policy tran
 	}
 	go c.serve() // stopped by closing
 	return func() { _ = ln.Close() }
+}
+
+// tellOfResumes has config's server tell of each resume, and returns what begins with the server: it
+// announces the agent until ctx ends.
+func (f *systemFlags) tellOfResumes(ctx context.Context, log zerolog.Logger, config *session.Config) (begin func(*session.Server)) {
+	var server *session.Server
+	announce := func() {}
+	count := func() {
+		if f.ResumeCounter == "" {
+			return
+		}
+		if err := writeCounter(f.ResumeCounter, server.Identity().Resumes); err != nil {
+			log.Error().Err(err).Msg("--resume-counter")
+		}
+	}
+	config.Resumed = func() { count(); announce() }
+	return func(s *session.Server) {
+		server = s
+		count()
+		if f.Announce == "" {
+			return
+		}
+		to, _ := parseAnnounce(f.Announce) // check has seen that it is right
+		a := newAnnouncer(log, to, s)
+		announce = a.resumed
+		go a.run(ctx) // stopped by ctx
+	}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"github.com/rs/zerolog"
 
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
@@ -30,3 +32,8 @@ func (s *serveCommand) openControl(*daemon, *proc.Spawner, transport.Policy) (cl
 
 // trying reports false: likewise.
 func trying() bool { return false }
+
+// tellOfResumes does nothing: there are no flags for it.
+func (*systemFlags) tellOfResumes(context.Context, zerolog.Logger, *session.Config) (begin func(*session.Server)) {
+	return func(*session.Server) {}
+}

@@ -50,6 +50,7 @@ func TestOverHybridVsock(t *testing.T) {
 			t.Run("RunOverAConnectionOfTheCallers", vm.run)
 			t.Run("TransportResetIsAnErrorAndTheAgentGoesOn", vm.reset)
 			t.Run("ResumedCommandSurvivesResetsAndUpgrades", vm.resume)
+			t.Run("AgentAnnouncesItselfAgainAfterReset", vm.announced)
 			checks.Run(t, vm.Agent)
 		})
 	}

@@ -35,7 +35,7 @@ func uml(t *testing.T, dir, vhost, console string) {
 	program := checks.Program(t)
 	start(t, dir, instrument("umlguest"), "--vsock", vhost, "--console", console,
 		"--keep", filepath.Dir(program), "--env", "AGENT_LOG_LEVEL=debug", "--",
-		"/bin/sh", "-c", `"$0" serve --control /run/cocoon-agent/control.sock 2>&1 | cat`, program) // cat: on a terminal the log would be one for people
+		"/bin/sh", "-c", `"$0" serve --control /run/cocoon-agent/control.sock --announce vsock://2:52 --resume-counter /run/cocoon-agent/resumes 2>&1 | cat`, program) // cat: on a terminal the log would be one for people
 }
 
 // boot boots a guest with a device that behaves as vmm's, and waits until its

@@ -79,6 +79,9 @@ func (s *Server) reseed(seed guest.Seed) ([]guest.Step, error) {
 	if err == nil && !slices.ContainsFunc(steps, failed) {
 		s.resumes.Add(1)
 		s.newAgentID()
+		if s.Resumed != nil {
+			s.Resumed()
+		}
 	}
 	return steps, err
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/cocoonstack/cocoon-agent/internal/guest"
 	"github.com/cocoonstack/cocoon-agent/internal/job"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
@@ -54,6 +55,10 @@ type Config struct {
 	// OwnSocket says whether a Unix socket that is bound to a name is the agent's
 	// own, to which no forward leads. nil: none is.
 	OwnSocket func(name string) bool
+
+	// Resumed is called, on any goroutine, after each reseed that has succeeded: the VM is
+	// one of its own from then on, and the agent another one for hosts. nil: nobody is told.
+	Resumed func()
 
 	// ShutdownGrace is how long running processes have between SIGTERM and
 	// SIGKILL when the server shuts down. 0: SIGKILL at once.
@@ -143,6 +148,18 @@ func (s *Server) newAgentID() {
 	_, _ = rand.Read(id) // never fails
 	s.agentID.Store(&id)
 	s.jobs.ForgetKeys() // what has started belongs to another one
+}
+
+// An Identity is who an agent is for hosts.
+type Identity struct {
+	AgentID []byte // another one after each reseed that has succeeded
+	BootID  string
+	Resumes uint64 // how many reseeds have succeeded
+}
+
+// Identity returns the agent's, as hello has it.
+func (s *Server) Identity() Identity {
+	return Identity{AgentID: *s.agentID.Load(), BootID: guest.BootID(), Resumes: s.resumes.Load()}
 }
 
 // A Recorded waits until a record is where it cannot be lost with the agent, and

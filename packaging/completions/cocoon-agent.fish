@@ -33,6 +33,10 @@ function __cocoon_agent
                 set skip yes
             case 'serve --control'
                 set skip yes
+            case 'serve --announce'
+                set skip yes
+            case 'serve --resume-counter'
+                set skip yes
             case 'serve --shutdown-grace'
                 set skip yes
             case 'serve --allow-cid'
@@ -148,6 +152,8 @@ function __cocoon_agent
             case 'wait --timeout'
                 set skip yes
             case 'wait -W'
+                set skip yes
+            case 'wait --announced'
                 set skip yes
             case 'ping --target'
                 set skip yes
@@ -325,6 +331,8 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l listen -x -d 'Lis
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l init -d 'Be the init of a guest that has no other: as process 1, mount what is missing, run the agent again whenever it ends, and reap orphans'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l ready-fd -x -d 'Write a line end to descriptor N once the agent listens, and close it: readiness for s6 and others'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l control -x -d 'Listen on a Unix socket at PATH, with mode 0600, for "cocoon-agent upgrade"'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l announce -x -d 'Connect to vsock://2:PORT, a port of the host, or unix:///PATH once the agent is ready, and again after a restore, to tell the host ("wait --announced")'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l resume-counter -x -d 'Write to PATH how many times the VM has been resumed (reseed)'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l shutdown-grace -x -d 'On shutdown, time between SIGTERM and SIGKILL for running commands'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l allow-cid -x -d 'Accept vsock peers with CID N, in addition to the host (2)'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l disable-v1 -d 'Refuse hosts that use protocol version 1 (JSON lines, one connection per command)'
@@ -390,6 +398,7 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = wait' -l port -x -d 'Vsock 
 complete -c cocoon-agent -n 'test (__cocoon_agent) = wait' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = wait' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = wait' -l timeout -s W -x -d 'Time limit'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = wait' -l announced -x -d 'Wait for the agent\'s own word on PORT of the host (serve --announce vsock://2:PORT), instead of trying again and again'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = ping' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = ping' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = ping' -l port -x -d 'Vsock port of the agent, with --cid'
