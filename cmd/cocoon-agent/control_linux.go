@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,7 +36,7 @@ const (
 	// trialTime is how long a program may take to tell whether it can take over.
 	trialTime = 5 * time.Second
 
-	// maxAsked bounds a question, and what a trial may say.
+	// maxAsked bounds a question.
 	maxAsked = 16 << 10
 )
 
@@ -221,62 +220,20 @@ func (c *control) try(program string) (version string, err error) {
 	if err := new(handover.Writer).WriteTo(&state, c.leave(saved, nil)); err != nil {
 		return "", err
 	}
-	status, out, errOut, err := c.run(append(append([]string{program}, os.Args[1:]...), "--check"), &state)
+	ran, err := c.spawner.Run(proc.Spec{
+		Argv: slices.Concat([]string{program}, os.Args[1:], []string{"--check"}), Env: []string{stateVariable + "=" + trialState},
+	}, trialTime, &state)
 	if err != nil {
 		return "", err
 	}
-	said := lastLine(errOut)
 	var answer trialAnswer
 	switch {
-	case status != "":
-		return "", fmt.Errorf("its trial ended with %s: %s", status, said)
-	case json.Unmarshal(out, &answer) != nil || answer.Version == "":
+	case ran.Status != "":
+		return "", fmt.Errorf("its trial: %s: %s", ran.Status, lastLine(ran.Stderr))
+	case json.Unmarshal(ran.Stdout, &answer) != nil || answer.Version == "":
 		return "", errors.New("it does not know how to: another program, or too old; restart the agent instead")
 	}
 	return answer.Version, nil
-}
-
-// run runs a program for the time of a trial, and returns what it has said. status is empty if it
-// has exited with 0.
-func (c *control) run(argv []string, in *bytes.Buffer) (status string, out, errOut []byte, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), trialTime)
-	defer cancel()
-	p, err := c.spawner.StartContext(ctx, proc.Spec{
-		Argv: argv, Env: []string{stateVariable + "=" + trialState}, Stdin: true, Stdout: true, Stderr: true,
-	})
-	if err != nil {
-		return "", nil, nil, err
-	}
-	late := time.AfterFunc(trialTime, func() { p.Terminate(0) })
-	defer late.Stop()
-	var streams sync.WaitGroup
-	var first, second limitedBuffer
-	streams.Go(func() { _, _ = p.Stdin().CopyFrom(in) }) // these end with the program
-	streams.Go(func() { _, _, _ = p.Stdout().CopyTo(&first) })
-	streams.Go(func() { _, _, _ = p.Stderr().CopyTo(&second) })
-	waitErr := p.Wait()
-	p.Drain(time.Second)
-	exit, err := p.Reap()
-	streams.Wait()
-	switch {
-	case waitErr != nil || err != nil:
-		return "", nil, nil, errors.Join(waitErr, err)
-	case p.Terminated():
-		status = fmt.Sprintf("no answer after %v", trialTime)
-	case exit.Signal != 0:
-		status = "signal " + exit.SignalName
-	case exit.Code != 0:
-		status = "exit status " + strconv.Itoa(exit.Code)
-	}
-	return status, first.Bytes(), second.Bytes(), nil
-}
-
-// A limitedBuffer keeps the first bytes of what is written to it.
-type limitedBuffer struct{ bytes.Buffer }
-
-func (b *limitedBuffer) Write(p []byte) (int, error) {
-	_, _ = b.Buffer.Write(p[:min(len(p), maxAsked-b.Len())])
-	return len(p), nil
 }
 
 // lastLine returns what a failed program has said last.

@@ -246,9 +246,13 @@ func (s *serveCommand) openControl(d *daemon, spawner *proc.Spawner, policy tran
 	return func() { _ = ln.Close() }
 }
 
+// hooks is the directory of programs that the agent runs.
+const hooks = "/etc/cocoon-agent"
+
 // tellOfResumes has config's server tell of each resume, and returns what begins with the server: it
 // announces the agent until ctx ends.
 func (f *systemFlags) tellOfResumes(ctx context.Context, log zerolog.Logger, config *session.Config) (begin func(*session.Server)) {
+	config.Hooks = hooks
 	var server *session.Server
 	announce := func() {}
 	count := func() {

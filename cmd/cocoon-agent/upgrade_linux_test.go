@@ -392,11 +392,11 @@ func TestUpgradeToBadProgramChangesNothing(t *testing.T) {
 		file("text", "no program\n"):                         "exec format error",
 		file("truncated", string(whole[:len(whole)/2])):      "cannot take over",
 		file("foreign", string(foreign)):                     "exec format error",
-		file("exits", "#!/bin/sh\necho sorry >&2; exit 3\n"): "its trial ended with exit status 3: sorry",
+		file("exits", "#!/bin/sh\necho sorry >&2; exit 3\n"): "its trial: exit status 3: sorry",
 		file("silent", "#!/bin/sh\n"):                        "it does not know how to",
 		file("panics", "#!/bin/sh\necho 'panic: at the disco' >&2; echo 'goroutine 7 [running]:' >&2; exit 2\n"): "panic: at the disco",
 		file("killed", "#!/bin/sh\nkill -9 $$\n"):     "signal KILL",
-		file("hangs", "#!/bin/sh\nexec sleep 1000\n"): "no answer after 5s",
+		file("hangs", "#!/bin/sh\nexec sleep 1000\n"): "no end after 5s",
 		filepath.Join(dir, "nosuch"):                  "no such file or directory",
 		"relative":                                    "want an absolute path",
 	} {

@@ -75,6 +75,11 @@ func (s *Server) reseed(seed guest.Seed) ([]guest.Step, error) {
 	defer s.reseeding.Unlock()
 	defer clear(seed.Entropy)
 	steps, err := guest.Reseed(seed)
+	if err == nil {
+		if hooks := s.runHooks("resume"); hooks != nil {
+			steps = append(steps, *hooks)
+		}
+	}
 	failed := func(s guest.Step) bool { return s.Err != nil }
 	if err == nil && !slices.ContainsFunc(steps, failed) {
 		s.resumes.Add(1)

@@ -56,6 +56,10 @@ type Config struct {
 	// own, to which no forward leads. nil: none is.
 	OwnSocket func(name string) bool
 
+	// Hooks is a directory with directories of programs that the agent runs: resume.d at the end
+	// of each reseed. Empty: none.
+	Hooks string
+
 	// Resumed is called, on any goroutine, after each reseed that has succeeded: the VM is
 	// one of its own from then on, and the agent another one for hosts. nil: nobody is told.
 	Resumed func()

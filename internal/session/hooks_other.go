@@ -1,0 +1,8 @@
+//go:build !linux
+
+package session
+
+import "io/fs"
+
+// ownedByAgent: hooks are Linux's.
+func ownedByAgent(fs.FileInfo) bool { return false }
