@@ -44,7 +44,7 @@ func (s *Spawner) Run(spec Spec, within time.Duration, in io.WriterTo) (r Ran, e
 	p.Drain(DrainIdle)
 	exit, err := p.Reap()
 	streams.Wait()
-	if err = errors.Join(waitErr, err); err != nil {
+	if err := errors.Join(waitErr, err); err != nil {
 		return r, err
 	}
 	r.Stdout, r.Stderr = stdout.Bytes(), stderr.Bytes()
