@@ -20,6 +20,7 @@ type call struct {
 	streams []*mux.Stream // that it names
 	begins  bool          // it begins something in the guest, which undo ends
 	leaves  bool          // undo leaves it, instead of killing it
+	force   bool          // undo kills at once
 
 	// settled is set by the first of two: the request was written, or withdrawn. The
 	// second one sends the kill, if it was withdrawn: after the request.
@@ -115,7 +116,7 @@ func (c *call) undo() {
 	if c.leaves {
 		c.link.leave(c.id)
 	} else {
-		c.link.kill(c.id)
+		c.link.kill(c.id, c.force)
 	}
 }
 
@@ -127,9 +128,17 @@ func (c *call) withdraw() {
 	}
 }
 
+// isUnanswered reports whether the agent's last word about the request has not come.
+func (c *call) isUnanswered() bool {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	_, waits := c.link.calls[c.id]
+	return waits
+}
+
 // kill asks the agent to end what the request of that id has begun.
-func (l *link) kill(exec uint64) {
-	l.tell(func(h wire.Head) wire.Message { return &wire.Kill{Head: h, Exec: exec} })
+func (l *link) kill(exec uint64, force bool) {
+	l.tell(func(h wire.Head) wire.Message { return &wire.Kill{Head: h, Exec: exec, Force: force} })
 }
 
 // leave asks the agent to carry no more output to the request of that id.

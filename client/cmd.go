@@ -238,7 +238,7 @@ func (c *Cmd) end() {
 		c.leave(call)
 		return
 	}
-	call.link.kill(call.id)
+	call.link.kill(call.id, false)
 }
 
 // markEnding says that the command is being ended, once. From then on WaitDelay bounds

@@ -25,35 +25,53 @@ import (
 // tries once more over another connection if its own has ended meanwhile, or the agent
 // shuts down.
 //
-// The caller closes the connection. It is safe for concurrent use, and like a
-// *net.TCPConn it also has
-//
-//	CloseWrite() error
-//
-// CloseWrite ends what the service gets, while reading goes on. Read returns io.EOF
-// only when the service has ended what it sends. If the service's connection was broken
-// off, Read returns a *net.OpError that wraps a [*RemoteError]. If the connection to
-// the agent has ended, it wraps [ErrLost].
-//
-// Write returns when its bytes are on their way, and guarantees no more. If a service
-// ends what it sends and then closes early, Write does not fail, and the agent throws
-// away what the service does not take.
-//
-// Close does not wait; the service still gets what was written before, as long as
-// it takes some every 5 seconds. (As over TCP, one that sends meanwhile may lose
-// the last of it: to be sure, call CloseWrite and read to the end.)
+// The connection is a [*GuestConn], which the caller closes.
 func (c *Client) DialGuest(ctx context.Context, network, address string) (net.Conn, error) {
-	g := &guestConn{remote: guestAddr{network, address}}
+	g := &GuestConn{remote: guestAddr{network, address}}
 	err := c.withRetry(ctx, func(l *link) error { return g.dial(ctx, l) })
 	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Addr: g.remote, Err: err}
+		return nil, g.dialError(err)
 	}
 	return g, nil
 }
 
+// OpenGuest is DialGuest that does not wait for the agent's answer: what is written at
+// once reaches the service half a round trip earlier. If the connection is not made, Read
+// returns the error that DialGuest would have returned: a *net.OpError with Op "dial". Until
+// then Write does not fail, and its bytes are thrown away. Nothing is tried again once
+// the request was sent.
+//
+// ctx ends the wait for the turn to send, while the connection to the agent takes no
+// bytes, and has no effect afterwards.
+func (c *Client) OpenGuest(ctx context.Context, network, address string) (*GuestConn, error) {
+	g := &GuestConn{remote: guestAddr{network, address}}
+	err := c.withRetry(ctx, func(l *link) error { return g.open(ctx, l) })
+	if err != nil {
+		return nil, g.dialError(err)
+	}
+	return g, nil
+}
+
+func (g *GuestConn) dialError(err error) error {
+	return &net.OpError{Op: "dial", Net: g.remote.network, Addr: g.remote, Err: err}
+}
+
+// open sends the request over a link, which is marked as in use. If open fails, it has
+// released the link.
+func (g *GuestConn) open(ctx context.Context, l *link) error {
+	call := l.begin()
+	if err := call.send(ctx, g.request); err != nil {
+		call.drop()
+		l.release()
+		return err
+	}
+	g.call = call
+	return nil
+}
+
 // dial dials over a link, which is marked as in use. If dial fails, it has released
 // the link.
-func (g *guestConn) dial(ctx context.Context, l *link) error {
+func (g *GuestConn) dial(ctx context.Context, l *link) error {
 	call, answer, err := l.call(ctx, g.request)
 	if err == nil {
 		if err = forwarded(answer); err != nil {
@@ -64,12 +82,12 @@ func (g *guestConn) dial(ctx context.Context, l *link) error {
 		l.release()
 		return err
 	}
-	g.call = call
+	g.call, g.answered = call, true
 	return nil
 }
 
 // request opens the stream of the connection, and returns the encoded request.
-func (g *guestConn) request(call *call) ([]byte, error) {
+func (g *GuestConn) request(call *call) ([]byte, error) {
 	call.begins = true
 	stream, err := call.link.mux.Open()
 	if err != nil {

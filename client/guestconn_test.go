@@ -228,7 +228,7 @@ func TestDialGuestThatIsCancelledLeavesNothing(t *testing.T) {
 }
 
 func TestDialGuestRefusalsAreRemoteErrors(t *testing.T) {
-	a := agenttest.StartWith(t, func(config *session.Config) { config.Quotas.Execs = 1 })
+	a := agenttest.StartWith(t, func(config *session.Config) { config.Quotas.Forwards = 1 })
 	c := connect(t, a.Target)
 	s := listen(t, "tcp")
 	_, err := c.DialGuest(patiently(t), "tcp", "10.0.0.1:80")

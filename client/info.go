@@ -58,6 +58,10 @@ type AgentInfo struct {
 	ExecsFailed  uint64 // did not start
 	ExecsRunning uint64
 
+	ForwardsStarted uint64
+	ForwardsFailed  uint64 // made no connection
+	ForwardsRunning uint64
+
 	StdinBytes uint64 // that commands were given, of inputs that have ended
 
 	// Bytes that hosts have taken, of commands that have ended.
@@ -123,6 +127,7 @@ func agentInfo(a *wire.Agent) AgentInfo {
 		Uptime: time.Duration(a.UptimeMS) * time.Millisecond, RSS: a.RSS,
 		Connections: a.Connections, Refused: a.Refused,
 		ExecsStarted: a.ExecsStarted, ExecsFailed: a.ExecsFailed, ExecsRunning: a.ExecsRunning,
+		ForwardsStarted: a.ForwardsStarted, ForwardsFailed: a.ForwardsFailed, ForwardsRunning: a.ForwardsRunning,
 		StdinBytes: a.StdinBytes, StdoutBytes: a.StdoutBytes, StderrBytes: a.StderrBytes,
 		CgroupsKept: a.CgroupsKept,
 		RecordsKept: a.RecordsKept, RingMemory: a.RingMemory,

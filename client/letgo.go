@@ -7,8 +7,8 @@ import (
 )
 
 // maxUnanswered is how many commands and guest connections that were given up may still be
-// unanswered. It is as many commands as an agent runs for one connection by default.
-const maxUnanswered = 2048
+// unanswered. It is more than an agent runs for one connection by default.
+const maxUnanswered = 8192
 
 // drop gives up a call that was not sent: the agent knows nothing of its streams.
 func (c *call) drop() {

@@ -107,7 +107,7 @@ func (c *Cmd) resume(lost, next *call) {
 	c.acknowledge(0) // again: what was sent over the lost link may not have arrived
 	select {
 	case <-c.ending: // the lost link did not take the kill
-		next.link.kill(next.id)
+		next.link.kill(next.id, false)
 	default:
 	}
 	select {

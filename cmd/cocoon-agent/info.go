@@ -86,6 +86,7 @@ func printInfo(out io.Writer, i *client.Info) error {
 		{"load", fmt.Sprintf("%.2f %.2f %.2f", i.Load[0], i.Load[1], i.Load[2])},
 		{"start", startOf(i)},
 		{"agent's execs", execsOf(&i.Agent)},
+		{"agent's forwards", forwardsOf(&i.Agent)},
 		{"agent's memory", known(i.Agent.RSS != 0, mebibytes(i.Agent.RSS))},
 		{"agent's uptime", known(i.Agent.Uptime != 0, i.Agent.Uptime.Truncate(time.Second))},
 		{"clock", i.Clock.UTC().Format("2006-01-02 15:04:05.000 MST")},
@@ -111,6 +112,13 @@ func execsOf(a *client.AgentInfo) string {
 		return "" // it does not tell
 	}
 	return fmt.Sprintf("%d running, %d started, %d failed, on %d connections", a.ExecsRunning, a.ExecsStarted, a.ExecsFailed, a.Connections)
+}
+
+func forwardsOf(a *client.AgentInfo) string {
+	if a.ForwardsStarted+a.ForwardsFailed == 0 {
+		return "" // or it does not tell
+	}
+	return fmt.Sprintf("%d open, %d made, %d failed", a.ForwardsRunning, a.ForwardsStarted, a.ForwardsFailed)
 }
 
 // known returns value for people, or "" if it is not known.
@@ -165,12 +173,17 @@ type agentJSON struct {
 	ExecsStarted uint64  `json:"execs_started"`
 	ExecsFailed  uint64  `json:"execs_failed"`
 	ExecsRunning uint64  `json:"execs_running"`
-	StdinBytes   uint64  `json:"stdin_bytes"`
-	StdoutBytes  uint64  `json:"stdout_bytes"`
-	StderrBytes  uint64  `json:"stderr_bytes"`
-	CgroupsKept  uint64  `json:"cgroups_kept"`
-	RecordsKept  uint64  `json:"records_kept"`
-	RingMemory   uint64  `json:"ring_memory"`
+
+	ForwardsStarted uint64 `json:"forwards_started"`
+	ForwardsFailed  uint64 `json:"forwards_failed"`
+	ForwardsRunning uint64 `json:"forwards_running"`
+
+	StdinBytes  uint64 `json:"stdin_bytes"`
+	StdoutBytes uint64 `json:"stdout_bytes"`
+	StderrBytes uint64 `json:"stderr_bytes"`
+	CgroupsKept uint64 `json:"cgroups_kept"`
+	RecordsKept uint64 `json:"records_kept"`
+	RingMemory  uint64 `json:"ring_memory"`
 }
 
 func printJSON(out io.Writer, i *client.Info) error {
@@ -180,6 +193,7 @@ func printJSON(out io.Writer, i *client.Info) error {
 		i.MemoryTotal, i.MemoryAvailable, i.Load, i.Start, i.StartsStuck, i.Clock.UTC(), i.ClockOffset.Seconds(), i.RoundTrip.Seconds(),
 		agentJSON{
 			a.Uptime.Seconds(), a.RSS, a.Connections, a.Refused, a.ExecsStarted, a.ExecsFailed, a.ExecsRunning,
+			a.ForwardsStarted, a.ForwardsFailed, a.ForwardsRunning,
 			a.StdinBytes, a.StdoutBytes, a.StderrBytes, a.CgroupsKept, a.RecordsKept, a.RingMemory,
 		},
 	})

@@ -20,24 +20,27 @@ import (
 
 // quotaFlags are what hosts can have of "serve" at a time.
 type quotaFlags struct {
-	MaxConnections       count `group:"Limits:" default:"256" help:"Maximum number of connections. (${default})" placeholder:"N"`
-	MaxExecs             count `group:"Limits:" default:"4096" help:"Maximum number of running commands. (${default})" placeholder:"N"`
-	MaxConnectionExecs   count `group:"Limits:" default:"2048" help:"Maximum number of running commands per connection. (${default})" placeholder:"N"`
-	MaxKept              count `group:"Limits:" placeholder:"N" help:"Maximum number of commands that outlive their connection (client --keep). (1024, at most half of --max-execs)"`
-	MaxRingMemory        size  `group:"Limits:" default:"32M" help:"Maximum memory for output that the agent keeps of detached commands (client --detach, --resume), 8K or more for each. (${default})" placeholder:"SIZE"`
-	MaxRecords           count `group:"Limits:" default:"4096" help:"Maximum number of ended detached commands whose exit status and output the agent keeps. (${default})" placeholder:"N"`
-	MaxStreams           count `group:"Limits:" default:"16384" help:"Maximum number of open streams. A command has up to three. (${default})" placeholder:"N"`
-	MaxConnectionStreams count `group:"Limits:" default:"8192" help:"Maximum number of open streams per connection. (${default})" placeholder:"N"`
-	MaxMessage           size  `group:"Limits:" default:"4M" help:"Maximum size of a request (arguments and environment), from 4K to 4M. (${default})" placeholder:"SIZE"`
-	MaxInputMemory       size  `group:"Limits:" default:"32M" help:"Maximum memory for input that commands have not read, 4M or more. (${default})" placeholder:"SIZE"`
-	MaxConnectionInput   size  `group:"Limits:" name:"max-connection-input-memory" default:"24M" help:"Maximum memory for input that commands have not read, per connection. (${default})" placeholder:"SIZE"`
+	MaxConnections        count `group:"Limits:" default:"256" help:"Maximum number of connections. (${default})" placeholder:"N"`
+	MaxExecs              count `group:"Limits:" default:"4096" help:"Maximum number of running commands. (${default})" placeholder:"N"`
+	MaxConnectionExecs    count `group:"Limits:" default:"2048" help:"Maximum number of running commands per connection. (${default})" placeholder:"N"`
+	MaxForwards           count `group:"Limits:" default:"8192" help:"Maximum number of open connections to services in the guest. (${default})" placeholder:"N"`
+	MaxConnectionForwards count `group:"Limits:" default:"4096" help:"Maximum number of open connections to services in the guest, per connection of a host. (${default})" placeholder:"N"`
+	MaxKept               count `group:"Limits:" placeholder:"N" help:"Maximum number of commands that outlive their connection (client --keep). (1024, at most half of --max-execs)"`
+	MaxRingMemory         size  `group:"Limits:" default:"32M" help:"Maximum memory for output that the agent keeps of detached commands (client --detach, --resume), 8K or more for each. (${default})" placeholder:"SIZE"`
+	MaxRecords            count `group:"Limits:" default:"4096" help:"Maximum number of ended detached commands whose exit status and output the agent keeps. (${default})" placeholder:"N"`
+	MaxStreams            count `group:"Limits:" default:"16384" help:"Maximum number of open streams. A command has up to three. (${default})" placeholder:"N"`
+	MaxConnectionStreams  count `group:"Limits:" default:"8192" help:"Maximum number of open streams per connection. (${default})" placeholder:"N"`
+	MaxMessage            size  `group:"Limits:" default:"4M" help:"Maximum size of a request (arguments and environment), from 4K to 4M. (${default})" placeholder:"SIZE"`
+	MaxInputMemory        size  `group:"Limits:" default:"32M" help:"Maximum memory for input that commands have not read, 4M or more. (${default})" placeholder:"SIZE"`
+	MaxConnectionInput    size  `group:"Limits:" name:"max-connection-input-memory" default:"24M" help:"Maximum memory for input that commands have not read, per connection. (${default})" placeholder:"SIZE"`
 }
 
 func (f *quotaFlags) quotas() (session.Quotas, error) {
 	for name, n := range map[string]uint64{
 		"--max-connections": uint64(f.MaxConnections), "--max-execs": uint64(f.MaxExecs),
 		"--max-connection-execs": uint64(f.MaxConnectionExecs), "--max-streams": uint64(f.MaxStreams),
-		"--max-connection-streams": uint64(f.MaxConnectionStreams), "--max-kept": uint64(f.MaxKept), "--max-records": uint64(f.MaxRecords),
+		"--max-connection-streams": uint64(f.MaxConnectionStreams), "--max-kept": uint64(f.MaxKept),
+		"--max-forwards": uint64(f.MaxForwards), "--max-connection-forwards": uint64(f.MaxConnectionForwards), "--max-records": uint64(f.MaxRecords),
 	} {
 		if n > math.MaxInt32 {
 			return session.Quotas{}, fmt.Errorf("%s %d: want at most %d", name, n, math.MaxInt32)
@@ -58,6 +61,7 @@ func (f *quotaFlags) quotas() (session.Quotas, error) {
 		Keeping:     job.Quotas{Rings: int(f.MaxRingMemory), Records: int(f.MaxRecords)},
 		Connections: int(f.MaxConnections),
 		Execs:       int(f.MaxConnectionExecs), AllExecs: int(f.MaxExecs), Kept: int(f.MaxKept),
+		Forwards: int(f.MaxConnectionForwards), AllForwards: int(f.MaxForwards),
 		Message: int(f.MaxMessage),
 		QuotaConfig: mux.QuotaConfig{
 			Streams: int(f.MaxConnectionStreams), AllStreams: int(f.MaxStreams),

@@ -62,6 +62,7 @@ type conn struct {
 	greeted  bool // mux and control are set, and requests are read
 	draining bool // no new execs: the server is shutting down, or the host is gone
 	tasks    map[uint64]worker
+	forwards int            // of the tasks
 	running  sync.WaitGroup // tasks that have not left it, and reseeds, counted under mu while not draining
 	timeout  *time.Timer    // of a shutdown
 	idle     chan struct{}  // closed by a shutdown when no task is left, or by an upgrade

@@ -184,11 +184,12 @@ func (c *conn) info(m *wire.Info) error {
 
 // account returns what the agent says of itself.
 func (s *Server) account() *wire.Agent {
-	jobs := s.jobs.Counts()
+	jobs, forwards := s.jobs.Counts(), s.forwards.counts()
 	return &wire.Agent{
 		UptimeMS: uint64(time.Since(s.begun).Milliseconds()), RSS: guest.RSS(),
 		Connections: uint64(len(s.connections())), Refused: s.refused.Load(),
 		ExecsStarted: jobs.Started, ExecsFailed: jobs.Failed, ExecsRunning: jobs.Running,
+		ForwardsStarted: forwards.started, ForwardsFailed: forwards.failed, ForwardsRunning: forwards.running,
 		StdinBytes: jobs.Stdin, StdoutBytes: jobs.Stdout, StderrBytes: jobs.Stderr,
 		CgroupsKept: uint64(s.Spawner.CgroupsKept()),
 		RecordsKept: jobs.Kept, RingMemory: jobs.Rings,

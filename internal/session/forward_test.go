@@ -314,20 +314,25 @@ func TestShutdownEndsForwardsWithAnError(t *testing.T) {
 	}
 }
 
-func TestForwardsCountAsExecs(t *testing.T) {
-	a := startWithQuotas(t, session.Quotas{Execs: 2})
+func TestForwardsHaveAQuotaOfTheirOwn(t *testing.T) {
+	a := startWithQuotas(t, session.Quotas{Execs: 1, Forwards: 1})
 	h := connect(t, a)
 	ln := agenttest.Listen(t, "tcp")
 	h.exec(1, "sleep", "1000")
 	stream, nc := h.forward(2, ln)
 	third := h.ask(3, "tcp", ln.Addr().String())
-	wantError(t, h.receive(), 3, wire.Limit, "2 execs per connection")
+	wantError(t, h.receive(), 3, wire.Limit, "1 forwards per connection")
 	if _, err := io.ReadAll(third); err != nil {
 		t.Errorf("its stream: %v", err)
 	}
 	_, _ = stream.Close(), nc.Close()
 	wantDone(t, h.receive(), 2)
 	h.forward(4, ln)
+	h.send(&wire.Info{Head: wire.Head{ID: 5}})
+	info, ok := h.receive().(*wire.Done)
+	if !ok || info.Agent == nil || info.Agent.ForwardsStarted != 2 || info.Agent.ForwardsRunning != 1 || info.Agent.ForwardsFailed != 0 {
+		t.Errorf("answer to info: %+v, want 2 forwards, 1 of them open", info)
+	}
 }
 
 func TestForwardWithAStreamTooManyIsRefused(t *testing.T) {

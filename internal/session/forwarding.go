@@ -59,10 +59,13 @@ func (f *forwarding) proceed(err error) {
 		err = f.connect()
 	}
 	if err != nil {
+		f.server.forwards.failed.Add(1)
 		f.refuse(err)
 		return
 	}
 	f.label.add(f.audit.Info()).Msg("forward started")
+	f.server.forwards.started.Add(1)
+	defer f.server.forwards.ended.Add(1)
 	f.send(&wire.Started{Head: wire.Head{ID: f.id}})
 	f.report(f.follow())
 }
@@ -190,3 +193,15 @@ func (f *forwarding) terminate(reason job.Reason, grace time.Duration) {
 
 // disconnected ends what the host has not seen the end of.
 func (f *forwarding) disconnected() { f.terminate(job.Killed, job.Grace) }
+
+// A forwardCounter counts forwards since the agent started.
+type forwardCounter struct{ started, failed, ended atomic.Uint64 }
+
+// A forwardCounts is what it has counted.
+type forwardCounts struct{ started, failed, running uint64 }
+
+func (c *forwardCounter) counts() forwardCounts {
+	ended := c.ended.Load() // first: it is never more than started
+	started := c.started.Load()
+	return forwardCounts{started: started, failed: c.failed.Load(), running: started - ended}
+}

@@ -147,16 +147,21 @@ func TestOneClassDoesNotLockOutAnother(t *testing.T) {
 	other.exec(2, "true")
 }
 
-func TestForwardsDoNotTakeAllExecs(t *testing.T) {
-	a := limited(t, session.Quotas{AllExecs: 8})
+func TestForwardsAndExecsLeaveEachOtherRoom(t *testing.T) {
+	a := limited(t, session.Quotas{AllExecs: 1, AllForwards: 4})
 	dir := t.TempDir()
 	holdUnix(t, dir+"/service")
 	h := connect(t, a)
-	for id := range uint64(4) {
+	for id := range uint64(3) {
 		if m, ok := h.askForward(id+1, dir+"/service").(*wire.Started); !ok {
 			t.Fatalf("answer to forward %d: %+v", id+1, m)
 		}
 	}
-	wantError(t, h.askForward(5, dir+"/service"), 5, wire.Limit, "4 forwards in total")
-	connect(t, a).exec(1, "true")
+	wantError(t, h.askForward(4, dir+"/service"), 4, wire.Limit, "3 forwards in total (1 more are reserved")
+	other := connect(t, a)
+	other.exec(1, "sleep", "1000")
+	if m, ok := other.askForward(2, dir+"/service").(*wire.Started); !ok {
+		t.Errorf("answer to the forward of a connection without forwards: %+v", m)
+	}
+	wantError(t, other.askForward(3, dir+"/service"), 3, wire.Limit, "forwards in total")
 }

@@ -19,6 +19,8 @@ type Quotas struct {
 	Execs           int // running or starting, for each connection
 	AllExecs        int // on all connections
 	Kept            int // of these, that live on when their connections end
+	Forwards        int // connecting or open, for each connection
+	AllForwards     int // on all connections
 	Message         int // bytes of a request
 	Keeping         job.Quotas
 	mux.QuotaConfig // streams, and memory for input
@@ -33,6 +35,8 @@ const (
 	DefaultExecs       = 2048
 	DefaultAllExecs    = 2 * DefaultExecs
 	DefaultKept        = 1024 // at most half of AllExecs
+	DefaultForwards    = 4096
+	DefaultAllForwards = 2 * DefaultForwards
 	DefaultMessage     = wire.MaxMessage
 
 	// MinMessage is room for every request but exec and reseed.
@@ -56,6 +60,8 @@ func (c Quotas) withDefaults() Quotas {
 		Execs:       cmp.Or(c.Execs, DefaultExecs),
 		AllExecs:    all,
 		Kept:        cmp.Or(c.Kept, min(DefaultKept, max(1, all/2))),
+		Forwards:    cmp.Or(c.Forwards, DefaultForwards),
+		AllForwards: cmp.Or(c.AllForwards, DefaultAllForwards),
 		Message:     cmp.Or(c.Message, DefaultMessage),
 		Keeping:     c.Keeping,
 		QuotaConfig: c.QuotaConfig,

@@ -88,13 +88,14 @@ type Peer struct {
 type Server struct {
 	Config
 
-	quotas  Quotas // with defaults
-	quota   *mux.Quota
-	lines   v1.Memory // for long lines of version-1 hosts
-	shares  shares    // of execs, on all connections
-	jobs    *job.Table
-	reseeds atomic.Int32
-	agentID atomic.Pointer[[]byte]
+	quotas   Quotas // with defaults
+	quota    *mux.Quota
+	lines    v1.Memory // for long lines of version-1 hosts
+	shares   shares    // of execs, and of forwards, on all connections
+	forwards forwardCounter
+	jobs     *job.Table
+	reseeds  atomic.Int32
+	agentID  atomic.Pointer[[]byte]
 
 	records tally // of what hosts may ask for as often as they like
 	peers   tally // that are not admitted
@@ -132,7 +133,7 @@ func NewServer(c Config) *Server {
 		conns:     make(map[*conn]bool),
 		jobs:      job.NewTable(c.Spawner, c.Quotas.Keeping),
 	}
-	s.shares = shares{quotas: s.quotas, classes: make(map[string]int)}
+	s.shares = newShares(s.quotas)
 	s.records = tally{most: recordsOfAKind, report: func(kind string, leftOut uint64) {
 		s.Audit.Warn().Str("kind", kind).Uint64("left_out", leftOut).Msg("log records suppressed")
 	}}

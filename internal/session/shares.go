@@ -12,49 +12,52 @@ const maxReserved = 16
 // reserved is how many of n are reserved.
 func reserved(n int) int { return min(maxReserved, n/4) }
 
-// shares count execs. Some of them are for connections that have none, and half of
-// these for classes of hosts that have none, so that no host can lock out the others
-// for good. Forwards count as execs, and may be half of all. It is safe for
-// concurrent use.
+// shares count execs, and forwards apart from them. It is safe for concurrent use.
 type shares struct {
 	quotas Quotas
 
 	mu       sync.Mutex
-	all      int
 	kept     int
-	forwards int
-	classes  map[string]int // how many of all
+	execs    pie
+	forwards pie
 }
 
-// A share is what an exec counts as.
+// A pie counts what there may be a number of on all connections. Some of them are for
+// connections that have none, and half of these for classes of hosts that have none, so
+// that no host can lock out the others for good.
+type pie struct {
+	name string
+	each int // for each connection
+	most int
+	all  int
+
+	classes map[string]int // how many of all
+}
+
+// A share is what an exec or a forward counts as.
 type share struct {
 	class         string
 	keep, forward bool
 }
 
-// take counts an exec of a connection that has a number of them already.
+func newShares(q Quotas) shares {
+	return shares{
+		quotas:   q,
+		execs:    pie{name: "execs", each: q.Execs, most: q.AllExecs, classes: make(map[string]int)},
+		forwards: pie{name: "forwards", each: q.Forwards, most: q.AllForwards, classes: make(map[string]int)},
+	}
+}
+
+// take counts an exec or a forward of a connection that has a number of them already.
 func (s *shares) take(has int, x share) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	most := s.quotas.AllExecs
-	switch {
-	case has >= s.quotas.Execs:
-		return overLimit(s.quotas.Execs, "execs per connection")
-	case x.keep && s.kept >= s.quotas.Kept:
-		return overLimit(s.quotas.Kept, "kept execs")
-	case x.forward && s.forwards >= max(1, most/2):
-		return overLimit(max(1, most/2), "forwards in total")
-	case has > 0:
-		most -= reserved(most)
-	case s.classes[x.class] > 0:
-		most -= reserved(most) / 2
-	}
-	if s.all >= most {
-		err := overLimit(most, "execs in total")
-		if rest := s.quotas.AllExecs - most; rest > 0 {
-			err = fmt.Errorf("%w (%d more are reserved for connections and hosts without execs)", err, rest)
-		}
+	p := s.pieLocked(x)
+	if err := p.check(has, x.class); err != nil {
 		return err
+	}
+	if x.keep && s.kept >= s.quotas.Kept {
+		return overLimit(s.quotas.Kept, "kept execs")
 	}
 	s.countLocked(x, 1)
 	return nil
@@ -74,14 +77,44 @@ func (s *shares) give(x share) {
 }
 
 func (s *shares) countLocked(x share, n int) {
-	s.all += n
 	if x.keep {
 		s.kept += n
 	}
+	s.pieLocked(x).count(x.class, n)
+}
+
+func (s *shares) pieLocked(x share) *pie {
 	if x.forward {
-		s.forwards += n
+		return &s.forwards
 	}
-	if s.classes[x.class] += n; s.classes[x.class] == 0 {
-		delete(s.classes, x.class)
+	return &s.execs
+}
+
+// check returns an error if there is no room for one more of a connection that has a
+// number of them already.
+func (p *pie) check(has int, class string) error {
+	most := p.most
+	switch {
+	case has >= p.each:
+		return overLimit(p.each, p.name+" per connection")
+	case has > 0:
+		most -= reserved(most)
+	case p.classes[class] > 0:
+		most -= reserved(most) / 2
+	}
+	if p.all < most {
+		return nil
+	}
+	err := overLimit(most, p.name+" in total")
+	if rest := p.most - most; rest > 0 {
+		err = fmt.Errorf("%w (%d more are reserved for connections and hosts without %s)", err, rest, p.name)
+	}
+	return err
+}
+
+func (p *pie) count(class string, n int) {
+	p.all += n
+	if p.classes[class] += n; p.classes[class] == 0 {
+		delete(p.classes, class)
 	}
 }

@@ -81,15 +81,27 @@ func (c *conn) begin(w worker) error {
 	case c.draining:
 		return errShutdown
 	}
-	if err := c.server.shares.take(len(c.tasks), t.share); err != nil {
+	if err := c.server.shares.take(c.countLocked(t.share.forward), t.share); err != nil {
 		return err
 	}
 	t.conn.Store(c)
 	t.take(w)
 	c.tasks[t.id] = w
+	if t.share.forward {
+		c.forwards++
+	}
 	c.running.Add(1)
 	go run(w)
 	return nil
+}
+
+// countLocked returns how many forwards the connection has, or how many other tasks. It is
+// called with mu held.
+func (c *conn) countLocked(forwards bool) int {
+	if forwards {
+		return c.forwards
+	}
+	return len(c.tasks) - c.forwards
 }
 
 // run is a task's goroutine. The rest of it is another's if the log takes its record
@@ -210,6 +222,9 @@ func (t *task) leave() *conn {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		delete(c.tasks, t.id)
+		if t.share.forward {
+			c.forwards--
+		}
 	}
 	return c
 }

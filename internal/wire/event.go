@@ -188,6 +188,10 @@ type Agent struct {
 	ExecsFailed  uint64 // did not start
 	ExecsRunning uint64
 
+	ForwardsStarted uint64
+	ForwardsFailed  uint64 // made no connection
+	ForwardsRunning uint64
+
 	StdinBytes uint64 // that commands were given, of inputs that have ended
 
 	// Bytes that hosts have taken, of execs that have ended.
@@ -208,6 +212,9 @@ func (a *Agent) fields(f *fields) {
 	natural(f, "execs_started", &a.ExecsStarted, filled)
 	natural(f, "execs_failed", &a.ExecsFailed, filled)
 	natural(f, "execs_running", &a.ExecsRunning, filled)
+	natural(f, "forwards_started", &a.ForwardsStarted, filled)
+	natural(f, "forwards_failed", &a.ForwardsFailed, filled)
+	natural(f, "forwards_running", &a.ForwardsRunning, filled)
 	natural(f, "stdin_bytes", &a.StdinBytes, filled)
 	natural(f, "stdout_bytes", &a.StdoutBytes, filled)
 	natural(f, "stderr_bytes", &a.StderrBytes, filled)

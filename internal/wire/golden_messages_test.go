@@ -217,7 +217,8 @@ func goldenEvents() []goldenMessage {
 		}}},
 		{name: "done-agent", about: "done of an info: what the agent says of itself", message: &wire.Done{Head: head(15), Guest: &wire.Guest{}, Agent: &wire.Agent{
 			UptimeMS: 3_600_123, RSS: 12 << 20, Connections: 3, Refused: 1,
-			ExecsStarted: 1000, ExecsFailed: 7, ExecsRunning: 2, StdinBytes: 3 << 20, StdoutBytes: 5 << 30, StderrBytes: 17, CgroupsKept: 4, RecordsKept: 5, RingMemory: 70_000,
+			ExecsStarted: 1000, ExecsFailed: 7, ExecsRunning: 2, ForwardsStarted: 500, ForwardsFailed: 6, ForwardsRunning: 8,
+			StdinBytes: 3 << 20, StdoutBytes: 5 << 30, StderrBytes: 17, CgroupsKept: 4, RecordsKept: 5, RingMemory: 70_000,
 		}}},
 		{name: "done-guest-unknown", about: "done of an info that could find out nothing: an empty map", message: &wire.Done{
 			Head: head(15), Guest: &wire.Guest{},

@@ -53,6 +53,10 @@ function __cocoon_agent
                 set skip yes
             case 'serve --max-connection-execs'
                 set skip yes
+            case 'serve --max-forwards'
+                set skip yes
+            case 'serve --max-connection-forwards'
+                set skip yes
             case 'serve --max-kept'
                 set skip yes
             case 'serve --max-ring-memory'
@@ -344,6 +348,8 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l answer-if-invalid
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-connections -x -d 'Maximum number of connections'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-execs -x -d 'Maximum number of running commands'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-connection-execs -x -d 'Maximum number of running commands per connection'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-forwards -x -d 'Maximum number of open connections to services in the guest'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-connection-forwards -x -d 'Maximum number of open connections to services in the guest, per connection of a host'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-kept -x -d 'Maximum number of commands that outlive their connection (client --keep)'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-ring-memory -x -d 'Maximum memory for output that the agent keeps of detached commands (client --detach, --resume), 8K or more for each'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-records -x -d 'Maximum number of ended detached commands whose exit status and output the agent keeps'
