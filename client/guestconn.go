@@ -42,6 +42,9 @@ type GuestConn struct {
 
 	refused atomic.Bool // broken is why the connection was not made
 
+	// Both directions have ended if both are set: the agent has nothing to let go of.
+	readEnd, writeEnd atomic.Bool
+
 	mu       sync.Mutex
 	answered bool  // the agent has made the connection, or broken is set
 	broken   error // why the agent has ended the stream; nil: it has not been asked for
@@ -107,6 +110,7 @@ func (g *GuestConn) ended(err error) error {
 	if err := g.verdict(false); err != nil {
 		return g.opError("read", err)
 	}
+	g.readEnd.Store(true)
 	return io.EOF
 }
 
@@ -121,6 +125,7 @@ func (g *GuestConn) CloseWrite() error {
 	if g.closed.Load() {
 		return g.fail("close", os.ErrClosed)
 	}
+	g.writeEnd.Store(true)
 	return g.stream.Close()
 }
 
@@ -155,6 +160,14 @@ func (g *GuestConn) close(end func(), reset bool) {
 // not made yet is made first: the service is to get what was written.
 func (g *GuestConn) finish(reset bool) {
 	g.stream.Flush()
+	if !g.readEnd.Load() || !g.writeEnd.Load() {
+		g.kill(reset)
+	}
+	g.call.letGo()
+	g.call.link.release()
+}
+
+func (g *GuestConn) kill(reset bool) {
 	if !g.isAnswered() {
 		g.answer(answerTime)
 	}
@@ -165,8 +178,6 @@ func (g *GuestConn) finish(reset bool) {
 	if g.call.isUnanswered() {
 		g.call.withdraw()
 	}
-	g.call.letGo()
-	g.call.link.release()
 }
 
 // LocalAddr returns a name for the host.

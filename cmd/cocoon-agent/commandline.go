@@ -16,7 +16,8 @@ import (
 type commandLine struct {
 	words []string
 
-	// guest is the command that "client" is to run. In words one word stands for it.
+	// guest is the command that "client" is to run, or the arguments of "rsh". In words one
+	// word stands for it.
 	guest []string
 }
 
@@ -51,10 +52,10 @@ func readLine(app *kong.Node, args []string) (commandLine, error) {
 	}
 	line := commandLine{words: append([]string{node.Name}, a.flags...)}
 	switch {
-	case len(a.rest) == 0 && !a.partial && len(node.Positional) > 0:
+	case len(a.rest) == 0 && !a.partial && len(node.Positional) > 0 && node.Positional[0].Required:
 		return commandLine{}, &lineError{node.Name, fmt.Errorf("no %s given", node.Positional[0].Name)}
 	case len(a.rest) == 0:
-	case node.Name == clientName:
+	case runsInGuest(node):
 		line.guest = a.rest
 		line.words = append(line.words, "--", "command")
 	default:
@@ -76,6 +77,9 @@ func checkValues(words []string) error {
 	}
 	return nil
 }
+
+// runsInGuest says whether what follows a command's flags is for the guest, flags or not.
+func runsInGuest(node *kong.Node) bool { return node.Name == clientName || node.Name == rshName }
 
 const (
 	clientName = "client" // the command that runs one in the guest
@@ -124,7 +128,7 @@ type arrangement struct {
 	partial bool // there is --help, or an unknown flag: nothing else counts
 }
 
-// arrange sorts args. Flags end at "--", and, for the command that runs one in the guest,
+// arrange sorts args. Flags end at "--", and, for commands that run one in the guest,
 // at the first argument that is not a flag. An unknown flag is all that is left: kong
 // refuses it.
 func (a *arrangement) arrange(args []string) error {
@@ -137,7 +141,7 @@ func (a *arrangement) arrange(args []string) error {
 			return nil
 		case len(word) < 2 || word[0] != '-':
 			a.rest = append(a.rest, word)
-			if a.node.Name == clientName {
+			if runsInGuest(a.node) {
 				a.rest = append(a.rest, args...)
 				return nil
 			}

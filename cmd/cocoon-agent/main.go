@@ -23,6 +23,9 @@ type grammar struct {
 	Ping    pingCommand     `cmd:"" help:"Measure the round-trip time to an agent."`
 	Info    infoCommand     `cmd:"" help:"Print information about an agent and its guest."`
 	PS      psCommand       `cmd:"" name:"ps" aliases:"execs" help:"List the commands in a guest."`
+	Forward forwardCommand  `cmd:"" help:"Forward ports and Unix sockets of this host into a guest."`
+	Proxy   proxyCommand    `cmd:"" help:"Connect standard input and output to a service in a guest."`
+	Rsh     rshCommand      `cmd:"" help:"Run a shell command in a guest, for rsync -e."`
 	Attach  attachCommand   `cmd:"" help:"Connect to a command that was started by \"client --detach\"."`
 	Logs    logsCommand     `cmd:"" help:"Print the output of a command that was started by \"client --detach\"."`
 	WaitX   waitExecCommand `cmd:"" name:"wait-exec" help:"Wait until a command that was started by \"client --detach\" has ended."`

@@ -22,7 +22,7 @@ const (
 // exits with the status of another one must not be taken for it.
 func usageStatus(err error) int {
 	switch commandOf(err) {
-	case clientName, "attach", "wait-exec":
+	case clientName, rshName, "attach", "wait-exec":
 		return statusTransport
 	}
 	return statusUsage

@@ -44,6 +44,7 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/proc/clone":  {"internal/proc/clone/nofile"},
 		"internal/local":       {"internal/lane"},
 		"internal/lane":        {},
+		"internal/ports":       {"client", "internal/v1", "internal/lane", "internal/local", "internal/mux", "internal/transport", "internal/ttymode", "internal/wire"},
 		"internal/guest":       {},
 		"internal/screen":      {},
 		"internal/sysmon":      {},
@@ -53,7 +54,7 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/clidoc":      {},
 		"internal/handover":    {"internal/proc/clone/nofile"},
 		"internal/plain":       {},
-		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/guest", "internal/handover", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/sysmon", "internal/systemd", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
+		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/guest", "internal/handover", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/ports", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/sysmon", "internal/systemd", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
 		"internal/hangtest":    {},
 		"internal/loadtest":    {},
 		"client/agenttest":     {"client", "internal/agenttest", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
@@ -105,7 +106,7 @@ func TestHostCommandsBringNoAgentAlong(t *testing.T) {
 	for _, system := range []string{"darwin"} {
 		for _, dep := range listFor(t, system, "-deps", module+"cmd/cocoon-agent") {
 			own, _ := strings.CutPrefix(dep, module)
-			if slices.Contains([]string{"internal/session", "internal/job", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/guest", "internal/local", "internal/logqueue", "internal/systemd", "internal/handover"}, own) {
+			if slices.Contains([]string{"internal/session", "internal/job", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/guest", "internal/logqueue", "internal/systemd", "internal/handover"}, own) {
 				t.Errorf("cmd/cocoon-agent for %s links %s", system, own)
 			}
 		}

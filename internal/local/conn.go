@@ -21,7 +21,8 @@ type socket interface {
 	CloseWrite() error
 }
 
-// A Conn is a connection to a service. CopyTo and CopyFrom are for one goroutine
+// A Conn is a connection to a service, or one that was accepted: then "the service" is the
+// program that has connected. CopyTo and CopyFrom are for one goroutine
 // each; all else may be called at any time. The caller closes it.
 type Conn struct {
 	socket socket
@@ -78,13 +79,36 @@ func (c *Conn) endError() error {
 	return nil
 }
 
+// Accepted returns the Conn of a connection that was accepted, a *net.TCPConn or a
+// *net.UnixConn. The Conn closes it.
+func Accepted(nc net.Conn) (*Conn, error) {
+	s, ok := nc.(socket)
+	if !ok {
+		return nil, fmt.Errorf("%w: %T", ErrUnsupported, nc)
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{socket: s, raw: raw}, nil
+}
+
+// CopyAll is CopyFrom for a peer that is to take everything: if it does not, the error wraps
+// [ErrBroken], and nothing is thrown away unnoticed.
+func (c *Conn) CopyAll(src io.WriterTo) (n int64, err error) {
+	return c.copyFrom(src, &writer{conn: c, wanted: true, all: true})
+}
+
 // CopyFrom copies from src until src ends, when its WriteTo returns nil: then CopyFrom
 // ends what the service gets, and returns nil. Other errors are src's, or come from
 // Stop and Close. Bytes that the service does not take are thrown away. n is how many
 // bytes it has been sent.
 func (c *Conn) CopyFrom(src io.WriterTo) (n int64, err error) {
-	w := writer{conn: c, wanted: true}
-	if _, err = src.WriteTo(&w); err != nil {
+	return c.copyFrom(src, &writer{conn: c, wanted: true})
+}
+
+func (c *Conn) copyFrom(src io.WriterTo, w *writer) (n int64, err error) {
+	if _, err = src.WriteTo(w); err != nil {
 		return w.n, err
 	}
 	if w.wanted {
@@ -94,10 +118,11 @@ func (c *Conn) CopyFrom(src io.WriterTo) (n int64, err error) {
 	return w.n, nil
 }
 
-// A writer writes for one CopyFrom.
+// A writer writes for one CopyFrom or CopyAll.
 type writer struct {
 	conn   *Conn
 	wanted bool // the service takes more
+	all    bool // it is an error if it does not
 	n      int64
 }
 
@@ -107,6 +132,9 @@ func (w *writer) Write(p []byte) (int, error) {
 		w.n += int64(n)
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err // by this side
+		}
+		if w.all && err != nil {
+			return n, fmt.Errorf("%w: %w", ErrBroken, err)
 		}
 		w.wanted = err == nil
 	}

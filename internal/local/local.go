@@ -1,6 +1,7 @@
 // Package local makes connections to services of the machine that it runs on,
 // over the loopback interface and Unix sockets, and moves their bytes. It never
-// leaves the machine, and asks no resolver.
+// leaves the machine, and asks no resolver. The host's side moves the bytes of
+// connections that it has accepted.
 package local
 
 import (

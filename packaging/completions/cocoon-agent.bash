@@ -88,6 +88,18 @@ _cocoon_agent() {
 			word=${cur%"${cur##*,}"}
 			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
 			;;
+		"forward --protocol")
+			word=${cur%"${cur##*,}"}
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
+			;;
+		"proxy --protocol")
+			word=${cur%"${cur##*,}"}
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
+			;;
+		"rsh --protocol")
+			word=${cur%"${cur##*,}"}
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
+			;;
 		"attach --protocol")
 			word=${cur%"${cur##*,}"}
 			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
@@ -119,7 +131,7 @@ _cocoon_agent() {
 		"upgrade --binary") compopt -o default 2>/dev/null ;;
 		esac
 	elif [ -z "$command" ]; then
-		mapfile -t COMPREPLY < <(compgen -W "serve client exec wait ping info ps execs attach logs wait-exec kill release reseed version upgrade --help" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "serve client exec wait ping info ps execs forward proxy rsh attach logs wait-exec kill release reseed version upgrade --help" -- "$cur")
 	elif [[ $cur == -* ]]; then
 		case $command in
 		serve) mapfile -t COMPREPLY < <(compgen -W "--help --port= --listen= --init --ready-fd= --control= --announce= --resume-counter= --shutdown-grace= --allow-cid= --disable-v1 --log-level= --log-format= --settings= --check --answer-if-invalid --max-connections= --max-execs= --max-connection-execs= --max-forwards= --max-connection-forwards= --max-kept= --max-ring-memory= --max-records= --max-streams= --max-connection-streams= --max-message= --max-input-memory= --max-connection-input-memory= --limit-memory= --limit-pids= --limit-time= --allow= --deny= --forward= --user= --log-args --audit=" -- "$cur") ;;
@@ -128,6 +140,9 @@ _cocoon_agent() {
 		ping) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --count= -c --interval= -i --timeout= -W --json" -- "$cur") ;;
 		info) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --json" -- "$cur") ;;
 		ps | execs) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --json" -- "$cur") ;;
+		forward) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --local= -L --json" -- "$cur") ;;
+		proxy) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol=" -- "$cur") ;;
+		rsh) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --user= -l" -- "$cur") ;;
 		attach) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --from= --no-stdin -n --escape= --redraw=" -- "$cur") ;;
 		logs) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --from= --follow -f" -- "$cur") ;;
 		wait-exec) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --release" -- "$cur") ;;
@@ -150,6 +165,9 @@ _cocoon_agent_takes_value() {
 	"ping --target" | "ping --cid" | "ping --port" | "ping --connect-timeout" | "ping --protocol" | "ping --count" | "ping -c" | "ping --interval" | "ping -i" | "ping --timeout" | "ping -W") return 0 ;;
 	"info --target" | "info --cid" | "info --port" | "info --connect-timeout" | "info --protocol" | "info --timeout" | "info -W") return 0 ;;
 	"ps --target" | "execs --target" | "ps --cid" | "execs --cid" | "ps --port" | "execs --port" | "ps --connect-timeout" | "execs --connect-timeout" | "ps --protocol" | "execs --protocol" | "ps --timeout" | "ps -W" | "execs --timeout" | "execs -W") return 0 ;;
+	"forward --target" | "forward --cid" | "forward --port" | "forward --connect-timeout" | "forward --protocol" | "forward --local" | "forward -L") return 0 ;;
+	"proxy --target" | "proxy --cid" | "proxy --port" | "proxy --connect-timeout" | "proxy --protocol") return 0 ;;
+	"rsh --target" | "rsh --cid" | "rsh --port" | "rsh --connect-timeout" | "rsh --protocol" | "rsh --user" | "rsh -l") return 0 ;;
 	"attach --target" | "attach --cid" | "attach --port" | "attach --connect-timeout" | "attach --protocol" | "attach --from" | "attach --escape" | "attach --redraw") return 0 ;;
 	"logs --target" | "logs --cid" | "logs --port" | "logs --connect-timeout" | "logs --protocol" | "logs --from") return 0 ;;
 	"wait-exec --target" | "wait-exec --cid" | "wait-exec --port" | "wait-exec --connect-timeout" | "wait-exec --protocol" | "wait-exec --timeout" | "wait-exec -W") return 0 ;;

@@ -209,6 +209,44 @@ function __cocoon_agent
                 set skip yes
             case 'ps -W'
                 set skip yes
+            case 'forward --target'
+                set skip yes
+            case 'forward --cid'
+                set skip yes
+            case 'forward --port'
+                set skip yes
+            case 'forward --connect-timeout'
+                set skip yes
+            case 'forward --protocol'
+                set skip yes
+            case 'forward --local'
+                set skip yes
+            case 'forward -L'
+                set skip yes
+            case 'proxy --target'
+                set skip yes
+            case 'proxy --cid'
+                set skip yes
+            case 'proxy --port'
+                set skip yes
+            case 'proxy --connect-timeout'
+                set skip yes
+            case 'proxy --protocol'
+                set skip yes
+            case 'rsh --target'
+                set skip yes
+            case 'rsh --cid'
+                set skip yes
+            case 'rsh --port'
+                set skip yes
+            case 'rsh --connect-timeout'
+                set skip yes
+            case 'rsh --protocol'
+                set skip yes
+            case 'rsh --user'
+                set skip yes
+            case 'rsh -l'
+                set skip yes
             case 'attach --target'
                 set skip yes
             case 'attach --cid'
@@ -322,6 +360,9 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a ping -d 'Measure t
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a info -d 'Print information about an agent and its guest'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a ps -d 'List the commands in a guest'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a execs -d 'List the commands in a guest'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a forward -d 'Forward ports and Unix sockets of this host into a guest'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a proxy -d 'Connect standard input and output to a service in a guest'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a rsh -d 'Run a shell command in a guest, for rsync -e'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a attach -d 'Connect to a command that was started by "client --detach"'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a logs -d 'Print the output of a command that was started by "client --detach"'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a wait-exec -d 'Wait until a command that was started by "client --detach" has ended'
@@ -428,6 +469,24 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = ps' -l connect-timeout -x -
 complete -c cocoon-agent -n 'test (__cocoon_agent) = ps' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = ps' -l timeout -s W -x -d 'Time limit for the answer'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = ps' -l json -d 'Print one JSON object'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = forward' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = forward' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = forward' -l port -x -d 'Vsock port of the agent, with --cid'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = forward' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = forward' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = forward' -l local -s L -x -d 'Listen on this host and connect to the guest: [BIND:]PORT:HOST:PORT, [BIND:]PORT:/GUEST.SOCK, /HOST.SOCK:HOST:PORT or /HOST.SOCK:/GUEST.SOCK'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = forward' -l json -d 'Print a JSON object for each bound address, once all are bound'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = proxy' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = proxy' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = proxy' -l port -x -d 'Vsock port of the agent, with --cid'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = proxy' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = proxy' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = rsh' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = rsh' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = rsh' -l port -x -d 'Vsock port of the agent, with --cid'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = rsh' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = rsh' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = rsh' -l user -s l -x -d 'Run the command as USER: name, uid, name:group or uid:gid'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = attach' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = attach' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = attach' -l port -x -d 'Vsock port of the agent, with --cid'
