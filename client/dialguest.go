@@ -27,7 +27,7 @@ import (
 //
 // The connection is a [*GuestConn], which the caller closes.
 func (c *Client) DialGuest(ctx context.Context, network, address string) (net.Conn, error) {
-	g := &GuestConn{remote: guestAddr{network, address}}
+	g := newGuestConn(network, address)
 	err := c.withRetry(ctx, func(l *link) error { return g.dial(ctx, l) })
 	if err != nil {
 		return nil, g.dialError(err)
@@ -44,12 +44,16 @@ func (c *Client) DialGuest(ctx context.Context, network, address string) (net.Co
 // ctx ends the wait for the turn to send, while the connection to the agent takes no
 // bytes, and has no effect afterwards.
 func (c *Client) OpenGuest(ctx context.Context, network, address string) (*GuestConn, error) {
-	g := &GuestConn{remote: guestAddr{network, address}}
+	g := newGuestConn(network, address)
 	err := c.withRetry(ctx, func(l *link) error { return g.open(ctx, l) })
 	if err != nil {
 		return nil, g.dialError(err)
 	}
 	return g, nil
+}
+
+func newGuestConn(network, address string) *GuestConn {
+	return &GuestConn{remote: guestAddr{network, address}, local: guestAddr{network, "host"}}
 }
 
 func (g *GuestConn) dialError(err error) error {
@@ -83,6 +87,9 @@ func (g *GuestConn) dial(ctx context.Context, l *link) error {
 		return err
 	}
 	g.call, g.answered = call, true
+	if started := answer.(*wire.Started); g.from != 0 {
+		g.remote.address = started.Address
+	}
 	return nil
 }
 
@@ -95,13 +102,19 @@ func (g *GuestConn) request(call *call) ([]byte, error) {
 	}
 	stream.Interruptible()
 	g.stream, call.streams = stream, []*mux.Stream{stream}
-	frame, err := wire.Append(nil, &wire.Forward{
-		Head: wire.Head{ID: call.id}, Network: g.remote.network, Address: g.remote.address, Stream: stream.ID(),
-	})
+	frame, err := wire.Append(nil, g.message(call.id))
 	if err != nil {
 		return nil, fmt.Errorf("client: address too long: %w", err)
 	}
 	return frame, nil
+}
+
+func (g *GuestConn) message(id uint64) wire.Message {
+	head := wire.Head{ID: id}
+	if g.from != 0 {
+		return &wire.Accept{Head: head, Listener: g.from, Stream: g.stream.ID()}
+	}
+	return &wire.Forward{Head: head, Network: g.remote.network, Address: g.remote.address, Stream: g.stream.ID()}
 }
 
 // forwarded returns the error in the answer to a forward.

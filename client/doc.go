@@ -60,6 +60,7 @@
 //
 // [Client.DialGuest] makes a net.Conn to a service in the guest, on its loopback
 // interface or a Unix socket. A connection that breaks off is never read as an end.
+// [Client.ListenGuest] makes a net.Listener in the guest.
 //
 // # Version 1
 //

@@ -21,7 +21,8 @@ type guestAddr struct{ network, address string }
 func (a guestAddr) Network() string { return a.network }
 func (a guestAddr) String() string  { return a.address }
 
-// A GuestConn is a connection to a service in a guest. [Client.DialGuest] and
+// A GuestConn is a connection to a service in a guest, or from a program there that has
+// connected to a [GuestListener]: read "the service" as that program. [Client.DialGuest] and
 // [Client.OpenGuest] make it, and the caller closes it. It is safe for concurrent use.
 //
 // Each direction ends by itself, as that of a *net.TCPConn. Read returns io.EOF only when
@@ -33,8 +34,10 @@ func (a guestAddr) String() string  { return a.address }
 // ends what it sends and then closes early, Write does not fail, and the agent throws
 // away what the service does not take.
 type GuestConn struct {
-	remote guestAddr
-	call   *call // the forward
+	remote, local guestAddr
+
+	from   uint64 // of the listener that the connection has come to; 0: none
+	call   *call  // the forward
 	stream *mux.Stream
 
 	closed atomic.Bool
@@ -180,10 +183,10 @@ func (g *GuestConn) kill(reset bool) {
 	}
 }
 
-// LocalAddr returns a name for the host.
-func (g *GuestConn) LocalAddr() net.Addr { return guestAddr{g.remote.network, "host"} }
+// LocalAddr returns a name for the host, or the address of the listener.
+func (g *GuestConn) LocalAddr() net.Addr { return g.local }
 
-// RemoteAddr returns the service's address.
+// RemoteAddr returns the service's address, or that of the guest's client.
 func (g *GuestConn) RemoteAddr() net.Addr { return g.remote }
 
 // SetDeadline sets the times of SetReadDeadline and SetWriteDeadline.

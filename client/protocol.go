@@ -27,7 +27,8 @@ func (p Protocol) check() error {
 // Version 1 has one connection for each command, which the Client makes when the
 // command starts. So Start may fail with a [*DialError], or wait for as long as the
 // dialer does. The Client refuses a request that version 1 lacks with a [*RemoteError]
-// of kind [Unsupported]: TTY, User, Dir, ClearEnv, Keep, Limits, Signal, DialGuest, and
+// of kind [Unsupported]: TTY, User, Dir, ClearEnv, Keep, Limits, Signal, DialGuest,
+// ListenGuest, and
 // bytes that are not UTF-8 in Args and Env. The same holds for the clock, hostname and
 // ssh keys of Resume.
 //

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -20,8 +21,9 @@ import (
 type forwardCommand struct {
 	targetFlags
 
-	Local []string `short:"L" sep:"none" placeholder:"SPEC" help:"Listen on this host and connect to the guest: [BIND:]PORT:HOST:PORT, [BIND:]PORT:/GUEST.SOCK, /HOST.SOCK:HOST:PORT or /HOST.SOCK:/GUEST.SOCK. Repeatable."`
-	JSON  bool     `name:"json" help:"Print a JSON object for each bound address, once all are bound."`
+	Local  []string `short:"L" sep:"none" placeholder:"SPEC" help:"Listen on this host and connect to the guest: [BIND:]PORT:HOST:PORT, [BIND:]PORT:/GUEST.SOCK, /HOST.SOCK:HOST:PORT or /HOST.SOCK:/GUEST.SOCK. Repeatable."`
+	Remote []string `short:"R" sep:"none" placeholder:"SPEC" help:"Listen in the guest and connect to a service of this host, or one that it can reach: [BIND:]PORT:HOST:PORT or [BIND:]PORT:/HOST.SOCK. The guest's operator must allow it (serve --allow-listen). Repeatable."`
+	JSON   bool     `name:"json" help:"Print a JSON object for each bound address, once all are bound."`
 
 	Ports []string `arg:"" optional:"" name:"port" help:"PORT, or LOCAL:PORT, of the loopback interfaces of host and guest."`
 }
@@ -34,6 +36,9 @@ guest. Without BIND, or with localhost, the host listens on 127.0.0.1 and ::1. B
 IP address of the host, or * for all. Port 0 on the host is any free port. /HOST.SOCK is a
 Unix socket that only the current user may connect to, and /GUEST.SOCK one of the guest
 (or @NAME, an abstract one).
+
+With -R it is the other way around: the guest listens on its loopback interface (BIND is
+localhost, 127.0.0.1 or [::1]), and HOST is any host that this one can reach.
 
 If one address cannot be bound, nothing is forwarded. A connection that the guest refuses
 is reset, with a line on standard error; the others go on. When the VM is restored, open
@@ -64,7 +69,8 @@ func (c *forwardCommand) Run(k *kong.Context) error {
 	if _, err := agent.get(ctx); err != nil {
 		return err
 	}
-	listeners, err := ports.Listen(ctx, specs)
+	f := ports.Forwarder{Open: agent.open, Listen: agent.listen, End: agent.close, Failed: reportFailed}
+	listeners, err := bind(ctx, &f, specs)
 	if err != nil {
 		return err
 	}
@@ -72,8 +78,22 @@ func (c *forwardCommand) Run(k *kong.Context) error {
 	if err := c.print(k.Stdout, listeners); err != nil {
 		return err
 	}
-	f := ports.Forwarder{Open: agent.open, End: agent.close, Failed: reportFailed}
 	return f.Serve(ctx, listeners)
+}
+
+// bind listens on the host and in the guest, or nowhere.
+func bind(ctx context.Context, f *ports.Forwarder, specs []ports.Spec) ([]*ports.Listener, error) {
+	remote := func(s ports.Spec) bool { return s.Reverse }
+	local, err := ports.Listen(ctx, slices.DeleteFunc(slices.Clone(specs), remote))
+	if err != nil {
+		return nil, err
+	}
+	guest, err := f.ListenGuest(ctx, slices.DeleteFunc(specs, func(s ports.Spec) bool { return !remote(s) }))
+	if err != nil {
+		ports.CloseAll(local)
+		return nil, err
+	}
+	return append(local, guest...), nil
 }
 
 // specs reads what is to be forwarded.
@@ -85,6 +105,13 @@ func (c *forwardCommand) specs() (specs []ports.Spec, err error) {
 		}
 		specs = append(specs, s)
 	}
+	for _, text := range c.Remote {
+		s, err := ports.ParseRemote(text)
+		if err != nil {
+			return nil, misuse("-R %w", err)
+		}
+		specs = append(specs, s)
+	}
 	for _, text := range c.Ports {
 		s, err := ports.ParsePort(text)
 		if err != nil {
@@ -93,23 +120,34 @@ func (c *forwardCommand) specs() (specs []ports.Spec, err error) {
 		specs = append(specs, s)
 	}
 	if len(specs) == 0 {
-		return nil, misuse("nothing to forward: want PORT, LOCAL:PORT or -L")
+		return nil, misuse("nothing to forward: want PORT, LOCAL:PORT, -L or -R")
 	}
 	return specs, nil
 }
 
-// print tells what is bound. JSON is a contract.
+// boundJSON is a contract: names and meanings stay.
+type boundJSON struct {
+	Local   string `json:"local"`
+	Remote  string `json:"remote"`
+	Reverse bool   `json:"reverse,omitempty"` // the guest listens
+}
+
+// print tells what is bound.
 func (c *forwardCommand) print(out io.Writer, listeners []*ports.Listener) error {
 	to := &checkedWriter{to: out}
 	for _, l := range listeners {
-		if !c.JSON {
-			fmt.Fprintf(to, "forwarding %s to %s\n", l.Address(), l.Spec.Guest)
-			continue
+		line := boundJSON{Local: l.Address(), Remote: l.Spec.Guest.String()}
+		if l.Spec.Reverse {
+			line = boundJSON{Local: l.Spec.Host.String(), Remote: l.Address(), Reverse: true}
 		}
-		_ = writeJSON(to, struct {
-			Local  string `json:"local"`
-			Remote string `json:"remote"`
-		}{l.Address(), l.Spec.Guest.String()}) // to has the error
+		switch {
+		case c.JSON:
+			_ = writeJSON(to, line) // to has the error
+		case line.Reverse:
+			fmt.Fprintf(to, "forwarding %s in the guest to %s\n", line.Remote, line.Local)
+		default:
+			fmt.Fprintf(to, "forwarding %s to %s\n", line.Local, line.Remote)
+		}
 	}
 	return to.err
 }
@@ -157,6 +195,15 @@ func (g *guestPool) open(ctx context.Context, to ports.Endpoint) (*client.GuestC
 		return nil, err
 	}
 	return c.OpenGuest(ctx, to.Network, to.Address)
+}
+
+// listen listens in the guest.
+func (g *guestPool) listen(ctx context.Context, at ports.Endpoint) (*client.GuestListener, error) {
+	c, err := g.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.ListenGuest(ctx, at.Network, at.Address)
 }
 
 // close ends the connection, and all into the guest.

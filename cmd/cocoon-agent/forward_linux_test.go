@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -113,6 +114,49 @@ func TestForwardSurvivesALostConnection(t *testing.T) {
 	speak(t, "tcp", addresses[0], s)
 	if line, err := said.ReadString('\n'); line != "cocoon-agent: reconnected to "+target+"\n" || err != nil {
 		t.Errorf("standard error has %q, %v, want reconnected", line, err)
+	}
+}
+
+func TestForwardListensAgainInTheGuest(t *testing.T) {
+	allow := []string{"--allow-listen", "tcp:*"}
+	target, serving := agentBy(t, func(cmd *exec.Cmd) *exec.Cmd { cmd.Args = append(cmd.Args, allow...); return cmd })
+	s := newService(t)
+	addresses, _, said := startForward(t, target, "-R127.0.0.1:0:"+s.ln.Addr().String())
+	speak(t, "tcp", addresses[0], s)
+	_ = serving.Process.Kill()
+	_ = serving.Wait()
+	next := program(t, append([]string{"serve", "--listen", target}, allow...)...)
+	log, err := next.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, next)
+	if err := listens(log); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := said.ReadString('\n'); line != "cocoon-agent: reconnected to "+target+"\n" || err != nil {
+		t.Errorf("standard error has %q, %v, want reconnected", line, err)
+	}
+	eventually(t, "the guest listens again", func() bool {
+		nc, err := net.Dial("tcp", addresses[0])
+		if err == nil {
+			_ = nc.Close()
+			_ = s.accept().Close()
+		}
+		return err == nil
+	})
+	speak(t, "tcp", addresses[0], s)
+	_ = s.ln.Close()
+	e, err := dialTCP(addresses[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.close()
+	if got := readBreak(e); got != "reset" {
+		t.Errorf("a connection that the host refuses ends with %q, want a reset", got)
+	}
+	if line, err := said.ReadString('\n'); !strings.Contains(line, "connection refused") || err != nil {
+		t.Errorf("standard error has %q, %v, want a line", line, err)
 	}
 }
 

@@ -87,7 +87,7 @@ func (e programEnd) SetWriteDeadline(t time.Time) error { return e.in.SetWriteDe
 func (e programEnd) reset()                             { _ = e.cmd.Process.Kill() }
 func (e programEnd) close()                             { _, _ = e.in.Close(), e.cmd.Process.Kill() }
 
-// startForward starts "forward" with args, and returns the local addresses.
+// startForward starts "forward" with args, and returns the addresses that are bound.
 func startForward(t *testing.T, target string, args ...string) (addresses []string, cmd *exec.Cmd, stderr *bufio.Reader) {
 	t.Helper()
 	cmd = program(t, append([]string{"forward", "--json", "--target", target}, args...)...)
@@ -102,10 +102,13 @@ func startForward(t *testing.T, target string, args ...string) (addresses []stri
 	start(t, cmd)
 	lines := json.NewDecoder(out)
 	for range args {
-		var line struct{ Local, Remote string }
+		var line boundJSON
 		if err := lines.Decode(&line); err != nil {
 			text, _ := io.ReadAll(said)
 			t.Fatalf("forward %v prints %v, %s", args, err, text)
+		}
+		if line.Reverse {
+			line.Local = line.Remote
 		}
 		addresses = append(addresses, line.Local)
 	}
@@ -115,12 +118,19 @@ func startForward(t *testing.T, target string, args ...string) (addresses []stri
 // ways are the columns of docs/ports.md.
 func ways(t *testing.T) map[string]way {
 	t.Helper()
-	target, _ := agent(t)
+	target, _ := agentBy(t, func(cmd *exec.Cmd) *exec.Cmd {
+		cmd.Args = append(cmd.Args, "--allow-listen", "tcp:*")
+		return cmd
+	})
 	broken := func(e end) string { return readBreak(e) }
 	return map[string]way{
 		"direct": {func(s *service) (end, error) { return dialTCP(s.ln.Addr().String()) }, broken},
 		"forward": {func(s *service) (end, error) {
 			addresses, _, _ := startForward(t, target, "-L127.0.0.1:0:"+s.ln.Addr().String())
+			return dialTCP(addresses[0])
+		}, broken},
+		"-R": {func(s *service) (end, error) {
+			addresses, _, _ := startForward(t, target, "-R127.0.0.1:0:"+s.ln.Addr().String())
 			return dialTCP(addresses[0])
 		}, broken},
 		"proxy": {func(s *service) (end, error) {

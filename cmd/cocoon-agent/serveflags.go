@@ -106,12 +106,13 @@ func serveVars() kong.Vars { return kong.Vars{"verbs": strings.Join(session.Verb
 
 // policyFlags are what hosts may ask "serve" for.
 type policyFlags struct {
-	Allow   []string `placeholder:"VERB" help:"Allow only these requests: ${verbs}. ping is always allowed."`
-	Deny    []string `placeholder:"VERB" help:"Deny these requests and allow all others."`
-	Forward []string `sep:"none" placeholder:"RULE" help:"Allow forwards only to these addresses in the guest: tcp:PORT, tcp:LOW-HIGH, tcp:*, unix:/PATH, unix:@NAME (with * and ? as in file names), or none. Repeatable. Default: all."`
-	User    *string  `placeholder:"USER" help:"Run commands as USER if the host requests no user: name, uid, name:group or uid:gid. Run all forwards as USER. The host may still request any user. Looked up for each request."`
-	LogArgs bool     `help:"Log the arguments of commands: the first 64, up to 256 bytes each."`
-	Audit   string   `default:"best-effort" enum:"best-effort,strict" placeholder:"MODE" help:"best-effort: run commands even if the log cannot be written. strict: refuse them (error kind limit). Default: best-effort."`
+	Allow       []string `placeholder:"VERB" help:"Allow only these requests: ${verbs}. ping is always allowed."`
+	Deny        []string `placeholder:"VERB" help:"Deny these requests and allow all others."`
+	Forward     []string `sep:"none" placeholder:"RULE" help:"Allow forwards only to these addresses in the guest: tcp:PORT, tcp:LOW-HIGH, tcp:*, unix:/PATH, unix:@NAME (with * and ? as in file names), or none. Repeatable. Default: all."`
+	AllowListen []string `sep:"none" placeholder:"RULE" help:"Allow hosts to listen in the guest, on these ports of the loopback interface: tcp:PORT, tcp:LOW-HIGH or tcp:*, which includes any free port. Repeatable. Default: none."`
+	User        *string  `placeholder:"USER" help:"Run commands as USER if the host requests no user: name, uid, name:group or uid:gid. Run all forwards as USER. The host may still request any user. Looked up for each request."`
+	LogArgs     bool     `help:"Log the arguments of commands: the first 64, up to 256 bytes each."`
+	Audit       string   `default:"best-effort" enum:"best-effort,strict" placeholder:"MODE" help:"best-effort: run commands even if the log cannot be written. strict: refuse them (error kind limit). Default: best-effort."`
 }
 
 func (f *policyFlags) policy() (p session.Policy, err error) {
@@ -123,6 +124,11 @@ func (f *policyFlags) policy() (p session.Policy, err error) {
 	if f.Forward != nil {
 		if p.Forward, err = local.ParseRules(f.Forward); err != nil {
 			return p, fmt.Errorf("--forward: %w", err)
+		}
+	}
+	if f.AllowListen != nil {
+		if p.Listen, err = local.ParseRules(f.AllowListen); err != nil {
+			return p, fmt.Errorf("--allow-listen: %w", err)
 		}
 	}
 	switch {

@@ -84,7 +84,7 @@ func parsePattern(pattern string) (Rule, error) {
 	return Rule{network: "unix", pattern: pattern}, nil
 }
 
-// Allow says whether a may be connected to. A path with "..", "." or doubled
+// Allow says whether a may be connected to, or listened on. Any port is allowed by tcp:* only. A path with "..", "." or doubled
 // slashes is not allowed. A symbolic link is allowed by its own name, wherever it
 // leads: rules should name directories to which only trusted users write.
 func (rules Rules) Allow(a Address) bool {
@@ -116,7 +116,8 @@ func (r Rule) allows(e endpoint) bool {
 	}
 	port := e.address[strings.LastIndexByte(e.address, ':')+1:]
 	n, err := strconv.ParseUint(port, 10, 16)
-	return r.network == "tcp" && err == nil && r.low <= n && n <= r.high
+	anyPort := n == 0 && r.low == 1 && r.high == 65535
+	return r.network == "tcp" && err == nil && (anyPort || r.low <= n && n <= r.high)
 }
 
 // matchParts is path.Match for each part between slashes: by itself [+-9], for one,

@@ -11,11 +11,15 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/local"
 )
 
-// A Forwarder connects what comes to listeners to services in a guest. Its fields are set
+// A Forwarder connects what comes to listeners to services in a guest, and what comes to
+// listeners in the guest to services of the host. Its fields are set
 // before Serve.
 type Forwarder struct {
 	// Open opens a connection to a service without waiting for the agent's answer.
 	Open func(context.Context, Endpoint) (*client.GuestConn, error)
+
+	// Listen makes a listener in the guest.
+	Listen func(context.Context, Endpoint) (*client.GuestListener, error)
 
 	// End ends the connections that Open has made, when Serve is to end.
 	End func()
@@ -66,6 +70,10 @@ func (f *Forwarder) accept(ctx context.Context, l *Listener) error {
 			f.relays.Go(func() { f.serve(ctx, l, nc) }) // ends with the connection
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case l.Spec.Reverse:
+			if err := f.again(ctx, l); err != nil {
+				return err
+			}
 		case !mayPass(err):
 			return err
 		default: // no descriptors are left
@@ -84,8 +92,12 @@ func mayPass(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// serve connects one connection to the guest.
+// serve connects one connection to its service.
 func (f *Forwarder) serve(ctx context.Context, l *Listener, nc net.Conn) {
+	if g, ok := nc.(*client.GuestConn); ok {
+		f.serveGuest(ctx, l, g)
+		return
+	}
 	c, err := local.Accepted(nc)
 	if err != nil {
 		_ = nc.Close()

@@ -8,25 +8,37 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
 
 // A Listener is bound for a Spec.
 type Listener struct {
-	net.Listener
-	Spec Spec
+	net.Listener // one of the guest is replaced when another agent takes its place
+	Spec         Spec
 
 	made fs.FileInfo // of a Unix socket's file; nil: there is none to remove
+
+	mu     sync.Mutex // guards Listener, while it may be replaced
+	closed bool
 }
 
 // Address returns the address at which it listens.
-func (l *Listener) Address() string { return l.Addr().String() }
+func (l *Listener) Address() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Addr().String()
+}
 
 // Close stops listening, and removes the file of a Unix socket unless another program
 // has replaced it.
 func (l *Listener) Close() error {
-	err := l.Listener.Close()
+	l.mu.Lock()
+	l.closed = true
+	ln := l.Listener
+	l.mu.Unlock()
+	err := ln.Close()
 	if l.made == nil {
 		return err
 	}

@@ -24,6 +24,8 @@ func (e Endpoint) String() string { return e.Address }
 type Spec struct {
 	Host  Endpoint // where to listen; a TCP address without a host is both loopback addresses
 	Guest Endpoint
+
+	Reverse bool // the guest listens, and Host is the service
 }
 
 // anyHost is all addresses of the host.
@@ -46,7 +48,7 @@ func ParsePort(text string) (Spec, error) {
 	if err != nil {
 		return Spec{}, fmt.Errorf("%q: %w: want PORT or LOCAL:PORT", text, err)
 	}
-	return Spec{Endpoint{"tcp", ":" + port}, Endpoint{"tcp", "localhost:" + guest}}, nil
+	return Spec{Host: Endpoint{"tcp", ":" + port}, Guest: Endpoint{"tcp", "localhost:" + guest}}, nil
 }
 
 // ParseLocal reads [BIND:]PORT:HOST:PORT, [BIND:]PORT:/PATH, /PATH:HOST:PORT or
@@ -65,7 +67,7 @@ func parseLocal(text string) (Spec, error) {
 		return Spec{}, err
 	}
 	to, err := ParseGuest(guest)
-	return Spec{host, to}, err
+	return Spec{Host: host, Guest: to}, err
 }
 
 // cutHost reads the host's end and returns what follows it.

@@ -78,6 +78,25 @@ func TestParsePort(t *testing.T) {
 	}
 }
 
+func TestParseRemote(t *testing.T) {
+	for text, want := range map[string]ports.Spec{
+		"8080:localhost:3000":      {Host: tcp("localhost:3000"), Guest: tcp("localhost:8080"), Reverse: true},
+		"0:db.example:5432":        {Host: tcp("db.example:5432"), Guest: tcp("localhost:0"), Reverse: true},
+		"127.0.0.1:80:[::1]:3000":  {Host: tcp("[::1]:3000"), Guest: tcp("127.0.0.1:80"), Reverse: true},
+		"[::1]:80:/run/d.sock":     {Host: unix("/run/d.sock"), Guest: tcp("[::1]:80"), Reverse: true},
+		"localhost:80:/run/d.sock": {Host: unix("/run/d.sock"), Guest: tcp("localhost:80"), Reverse: true},
+	} {
+		if got, err := ports.ParseRemote(text); err != nil || got != want {
+			t.Errorf("ParseRemote(%q) = %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "80", "80:3000", "*:80:localhost:3000", "10.0.0.1:80:/x", "x:localhost:80", "80:localhost:0", "80:localhost:x", "80:@name", "/tmp/x:localhost:80"} {
+		if got, err := ports.ParseRemote(text); err == nil {
+			t.Errorf("ParseRemote(%q) = %v, want an error", text, got)
+		}
+	}
+}
+
 func FuzzParseLocal(f *testing.F) {
 	for _, text := range []string{"8080:localhost:80", "[::1]:80:/x", "/h:/g", "*:1:@n", "[:]:/"} {
 		f.Add(text)

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cocoonstack/cocoon-agent/internal/agenttest"
+	"github.com/cocoonstack/cocoon-agent/internal/local"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 )
@@ -150,6 +151,11 @@ func (a *arena) matchWith(tb testing.TB, input []byte, change func(*session.Conf
 		Spawner: a.spawner(input),
 		Admit:   func(net.Conn) (session.Peer, error) { return session.Peer{Name: "fuzzer"}, nil },
 	}
+	rules, err := local.ParseRules([]string{"tcp:*"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	config.Policy.Listen = rules
 	change(&config)
 	m.server = session.NewServer(config)
 	go func() { m.served <- m.server.Serve(&onlyConn{conn: far, closed: make(chan struct{})}) }() // stopped by end

@@ -29,6 +29,12 @@ func (c *conn) describe(m wire.Message) description {
 	case *wire.Forward:
 		about := describeForward(m)
 		return &about
+	case *wire.Listen:
+		about := describeListen(m)
+		return &about
+	case *wire.Accept:
+		about := describeAccept(m)
+		return &about
 	case *wire.Attach:
 		about := describeAttach(m)
 		return &about
@@ -59,10 +65,13 @@ func (a *aboutExec) add(e *zerolog.Event) *zerolog.Event {
 	return e.Uint64("exec", a.id).Str("argv0", a.argv0).Int("argc", a.argc).Str("user", a.user).Bool("tty", a.tty)
 }
 
-// aboutForward is the description of a forward.
+// aboutForward is the description of a forward or an accept.
 type aboutForward struct {
 	id               uint64
 	network, address string
+
+	listen uint64 // of an accept: the listener
+	client string // and who has connected; empty: nobody
 }
 
 func describeForward(m *wire.Forward) aboutForward {
@@ -70,6 +79,9 @@ func describeForward(m *wire.Forward) aboutForward {
 }
 
 func (a *aboutForward) add(e *zerolog.Event) *zerolog.Event {
+	if a.listen != 0 {
+		return e.Uint64("accept", a.id).Uint64("listen", a.listen).Str("client", a.client)
+	}
 	return e.Uint64("forward", a.id).Str("network", a.network).Str("address", a.address)
 }
 
@@ -138,7 +150,7 @@ func (c *conn) recordDenied(m wire.Message) {
 	}
 	record := c.audit.Warn().Str("verb", string(verb)).Uint64("id", id)
 	switch m.(type) {
-	case *wire.Exec, *wire.Forward, *wire.Attach:
+	case *wire.Exec, *wire.Forward, *wire.Listen, *wire.Accept, *wire.Attach:
 		record = c.describe(m).add(record)
 	}
 	record.Msg("request denied")

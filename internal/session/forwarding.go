@@ -14,13 +14,14 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
-// A forwarding is one forward, from its request to the end of both directions.
+// A forwarding is one forward or accept, from its request to the end of both directions.
 //
 //	connecting → open → ended
 //	connecting → refused
 type forwarding struct {
 	task
-	to local.Address
+	to   local.Address
+	from *listening // of an accept, instead of to; nil: it is a forward
 
 	label   aboutForward
 	begun   time.Time
@@ -36,9 +37,14 @@ type forwarding struct {
 
 // forward begins a forwarding, which ends with both directions, or with the connection.
 func (c *conn) forward(m *wire.Forward, to local.Address) error {
-	f := &forwarding{to: to, label: describeForward(m), begun: time.Now(), claimed: [1]claim{{id: m.Stream}}}
+	return c.beginForwarding(m, &forwarding{to: to, label: describeForward(m)}, m.ID, m.Stream)
+}
+
+func (c *conn) beginForwarding(m wire.Message, f *forwarding, id uint64, stream uint32) error {
+	verb, _ := wire.About(m)
+	f.begun, f.claimed = time.Now(), [1]claim{{id: stream}}
 	f.task = task{
-		caller: c.caller, server: c.server, id: m.ID, verb: wire.TypeForward, about: &f.label,
+		caller: c.caller, server: c.server, id: id, verb: verb, about: &f.label,
 		share: share{class: c.peer.Class, forward: true}, streams: f.claimed[:],
 	}
 	f.dialing, f.hangUp = context.WithCancel(context.Background())
@@ -51,7 +57,12 @@ func (c *conn) forward(m *wire.Forward, to local.Address) error {
 
 func (f *forwarding) command() *job.Job { return nil }
 
-func (f *forwarding) requested() { f.label.add(f.audit.Info()).Msg("forward requested") }
+// requested leaves no record of an accept: hosts have some that wait for a connection.
+func (f *forwarding) requested() {
+	if f.from == nil {
+		f.label.add(f.audit.Info()).Msg("forward requested")
+	}
+}
 
 func (f *forwarding) proceed(err error) {
 	defer f.hangUp()
@@ -63,10 +74,10 @@ func (f *forwarding) proceed(err error) {
 		f.refuse(err)
 		return
 	}
-	f.label.add(f.audit.Info()).Msg("forward started")
+	f.label.add(f.audit.Info()).Msg(string(f.verb) + " started")
 	f.server.forwards.started.Add(1)
 	defer f.server.forwards.ended.Add(1)
-	f.send(&wire.Started{Head: wire.Head{ID: f.id}})
+	f.send(&wire.Started{Head: wire.Head{ID: f.id}, Address: f.label.client})
 	f.report(f.follow())
 }
 
@@ -74,7 +85,7 @@ func (f *forwarding) stream() *mux.Stream { return f.claimed[0].stream }
 
 // connect makes the connection to the service.
 func (f *forwarding) connect() error {
-	service, err := f.server.dial(f.dialing, f.to)
+	service, err := f.reach()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.dialing.Err() != nil { // terminate has found no service to stop
@@ -85,6 +96,19 @@ func (f *forwarding) connect() error {
 	}
 	f.service = service
 	return err
+}
+
+// reach returns a connection to the service, or from the client of an accept.
+func (f *forwarding) reach() (*local.Conn, error) {
+	if f.from == nil {
+		return f.server.dial(f.dialing, f.to)
+	}
+	nc, err := f.from.next(f.dialing)
+	if err != nil {
+		return nil, err
+	}
+	f.label.client, f.begun = nc.RemoteAddr().String(), time.Now()
+	return local.Accepted(nc)
 }
 
 // dial makes a connection as the policy's user, to what is not the agent itself.
@@ -138,7 +162,7 @@ func (f *forwarding) report(in, out forwarded) {
 	}
 	f.label.add(f.audit.Info()).Str("outcome", outcome).
 		Int64("in_bytes", in.bytes).Int64("out_bytes", out.bytes).
-		Dur("duration_ms", time.Since(f.begun)).Msg("forward ended")
+		Dur("duration_ms", time.Since(f.begun)).Msg(string(f.verb) + " ended")
 	c := f.answer(answer)
 	defer c.release()
 	f.stream().Reset()

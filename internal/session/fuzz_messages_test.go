@@ -34,6 +34,9 @@ func FuzzSessionMessages(f *testing.F) {
 		"\x00of\x01\x01w\x00\x05k\x09\x00of\x01\x02", // to one that reads nothing, killed; to one that breaks off
 		"\x00of\x00\x03of\x01\x04f\x02\x00x\x00d",    // to nobody, out of the guest, without a stream
 		"\x00of\x00\x00f\x00\x00",                    // an id twice
+		"\x00l\x00\x00oA\x01\x08k\x09\x00k\x08\x00",  // a listen, an accept, and their kills
+		"\x00l\x00\x00oA\x01\x08oA\x02\x08d",         // accepts that wait, and the end
+		"\x00oA\x01\x08l\x00\x02l\x00\x03l\x00\x00",  // an accept of nothing, listens outside
 	} {
 		f.Add([]byte(seed))
 	}
@@ -126,6 +129,10 @@ func (p *player) step(op byte) {
 		p.send(p.exec())
 	case 'f':
 		p.send(p.forward())
+	case 'l':
+		p.send(&wire.Listen{Head: wire.Head{ID: firstForward + uint64(s.Next()%8)}, Network: "tcp", Address: []string{"localhost:0", "[::1]:0", "10.0.0.1:0", ""}[s.Next()%4]})
+	case 'A':
+		p.send(p.accept())
 	case 's':
 		names := []string{"TERM", "9", "SIGHUP", "NOSUCH", "0", "STOP", "CONT", "-1"}
 		p.send(&wire.Signal{Head: p.head(), Exec: uint64(s.Next() % 16), Signal: names[s.Next()%8]})
@@ -218,6 +225,14 @@ func (p *player) forward() *wire.Forward {
 	addresses := p.match.arena.services
 	f.Address = addresses[int(p.script.Next())%len(addresses)]
 	return f
+}
+
+func (p *player) accept() *wire.Accept {
+	a := &wire.Accept{Head: wire.Head{ID: firstForward + uint64(p.script.Next()%8)}, Listener: uint64(p.script.Next() % 16)}
+	if stream := p.newest(0); stream != nil {
+		a.Stream = stream.ID()
+	}
+	return a
 }
 
 // newest is the stream opened n before the latest.

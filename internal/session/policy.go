@@ -23,12 +23,15 @@ func Verbs() []string {
 	return names
 }
 
-// A Policy says what hosts may ask for. Its zero value allows everything.
+// A Policy says what hosts may ask for. Its zero value allows everything but to listen.
 type Policy struct {
 	Denied []string // of Verbs
 
 	// Forward says which addresses a forward may lead to. nil: all of the guest's own.
 	Forward local.Rules
+
+	// Listen says on which addresses a host may listen. nil: on none.
+	Listen local.Rules
 
 	// Invalid is what is wrong with the agent's settings. Everything is denied then,
 	// and the answers say why. nil: nothing is.
@@ -92,6 +95,9 @@ func (p *Policy) check(r request) error {
 	}
 	if f, ok := r.message.(*wire.Forward); ok && !p.Forward.Allow(r.to) {
 		return fmt.Errorf("%s to %s %s: %w", verb, f.Network, clip(f.Address), errDenied)
+	}
+	if l, ok := r.message.(*wire.Listen); ok && (p.Listen == nil || !p.Listen.Allow(r.to)) {
+		return fmt.Errorf("%s at %s %s: %w", verb, l.Network, clip(l.Address), errDenied)
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 // A request is a host's message whose id and form are right.
 type request struct {
 	message wire.Message
-	to      local.Address // of a forward
+	to      local.Address // of a forward or a listen
 
 	// do carries it out, or begins to. It never waits for the host or for a
 	// process. An error ends the connection. cost is the memory that has been
@@ -61,6 +61,12 @@ func (c *conn) prepare(m wire.Message) (request, error) {
 	case *wire.Forward:
 		r.to, err = parseForward(m)
 		r.do = c.releasing(func() error { return c.forward(m, r.to) })
+	case *wire.Listen:
+		r.to, err = local.ParseListen(m.Network, m.Address)
+		r.do = c.releasing(func() error { return c.listen(m, r.to) })
+	case *wire.Accept:
+		err = checkAccept(m)
+		r.do = c.releasing(func() error { return c.accept(m) })
 	case *wire.Signal:
 		sig, invalid := proc.ParseSignal(m.Signal)
 		if err = invalid; err == nil && len(m.Handle) > 0 {
@@ -104,7 +110,12 @@ func (c *conn) prepare(m wire.Message) (request, error) {
 
 // begins says whether a request's id names what it begins, as long as that runs.
 func begins(verb wire.Type) bool {
-	return verb == wire.TypeExec || verb == wire.TypeForward || verb == wire.TypeAttach
+	switch verb {
+	case wire.TypeExec, wire.TypeForward, wire.TypeAttach, wire.TypeListen, wire.TypeAccept:
+		return true
+	default:
+		return false
+	}
 }
 
 // releasing is do for a request that needs its memory no longer than do.
@@ -245,6 +256,8 @@ func streamsOf(m wire.Message) []uint32 {
 	case *wire.Exec:
 		return []uint32{m.Stdin, m.Stdout, m.Stderr}
 	case *wire.Forward:
+		return []uint32{m.Stream}
+	case *wire.Accept:
 		return []uint32{m.Stream}
 	case *wire.Attach:
 		return []uint32{m.Stdin, m.Stdout, m.Stderr}

@@ -19,6 +19,8 @@ type Started struct {
 	StderrBytes uint64
 
 	Redraw uint64 // of an [Attach] with Redraw: how many bytes on stdout come before that offset
+
+	Address string // of a [Listen]: its own; of an [Accept]: the client's
 }
 
 func (*Started) kind() Type { return TypeStarted }
@@ -34,6 +36,7 @@ func (m *Started) fields(f *fields) {
 	natural(f, "redraw", &m.Redraw, filled)
 	natural(f, "stdout_bytes", &m.StdoutBytes, filled)
 	natural(f, "stderr_bytes", &m.StderrBytes, filled)
+	text(f, "address", &m.Address, filled)
 }
 
 // Exited is the end of an exec that has started. It is sent after everything

@@ -147,6 +147,15 @@ func goldenRequests() []goldenMessage {
 		{name: "forward-largest-numbers", about: "forward with the largest id and stream id, to an abstract Unix socket", message: &wire.Forward{
 			Head: head(math.MaxUint64), Network: "unix", Address: "@docker", Stream: math.MaxUint32,
 		}},
+		{name: "listen", about: "listen on any free port of the guest's loopback interface", message: &wire.Listen{
+			Head: head(21), Network: "tcp", Address: "localhost:0",
+		}},
+		{name: "accept", about: "accept of the next connection of a listener", message: &wire.Accept{
+			Head: head(22), Listener: 21, Stream: 13,
+		}},
+		{name: "accept-largest-numbers", about: "accept with the largest ids", message: &wire.Accept{
+			Head: head(math.MaxUint64), Listener: math.MaxUint64, Stream: math.MaxUint32,
+		}},
 	}
 }
 
@@ -160,6 +169,7 @@ func goldenEvents() []goldenMessage {
 			Head: head(1), PID: 4711, Handle: handle(), Notes: []string{"unknown_uid", "no_cgroup"},
 		}},
 		{name: "started-forward", about: "started of a forward: neither pid nor handle", message: &wire.Started{Head: head(18)}},
+		{name: "started-listen", about: "started of a listen: where it is bound", message: &wire.Started{Head: head(21), Address: "127.0.0.1:40123"}},
 		{name: "error-hung", about: "error of an exec whose start hung until its timeout", message: &wire.Error{
 			Head: head(1), Kind: wire.Internal, Message: "stuck in execve /mnt/tool", Reason: wire.ReasonTimeout,
 		}},

@@ -20,6 +20,8 @@ const (
 	TypeAcked   Type = "acked"
 	TypeLeave   Type = "leave"
 	TypeRelease Type = "release"
+	TypeListen  Type = "listen"
+	TypeAccept  Type = "accept"
 
 	TypeStarted Type = "started"
 	TypeExited  Type = "exited"
@@ -83,6 +85,9 @@ const (
 	// FeatureLinger is LingerMS of [Exec].
 	FeatureLinger = "linger"
 
+	// FeatureListen is [Listen] and [Accept].
+	FeatureListen = "listen"
+
 	// FeatureStreamClose is the meaning of a reset of an output: its reader is gone.
 	FeatureStreamClose = "stream-close"
 
@@ -101,7 +106,7 @@ const (
 // Features returns all features, those that only agents of some systems have included.
 func Features() []string {
 	return []string{
-		FeatureDetach, FeatureExecs, FeatureKeys, FeatureLinger, FeatureStreamClose, FeatureTTYModes, FeatureVerbatim,
+		FeatureDetach, FeatureExecs, FeatureKeys, FeatureLinger, FeatureListen, FeatureStreamClose, FeatureTTYModes, FeatureVerbatim,
 	}
 }
 

@@ -36,7 +36,7 @@ func randomMessage(r *rand.Rand) wire.Message {
 	all := []wire.Message{
 		new(wire.Hello), new(wire.Exec), new(wire.Signal), new(wire.Resize), new(wire.Kill), new(wire.Ping),
 		new(wire.Info), new(wire.Reseed), new(wire.Forward), new(wire.Execs),
-		new(wire.Attach), new(wire.Acked), new(wire.Leave), new(wire.Release),
+		new(wire.Attach), new(wire.Acked), new(wire.Leave), new(wire.Release), new(wire.Listen), new(wire.Accept),
 		new(wire.Started), new(wire.Exited), new(wire.Done), new(wire.Error),
 	}
 	m := all[r.IntN(len(all))]

@@ -32,6 +32,8 @@ var verbs = []Verb{
 	{TypeRelease, "attach", 2, FeatureDetach, func() Message { return new(Release) }},
 	{TypeLeave, "attach", 2, FeatureDetach, func() Message { return new(Leave) }},
 	{TypeAcked, "", 2, FeatureDetach, func() Message { return new(Acked) }},
+	{TypeListen, "listen", 2, FeatureListen, func() Message { return new(Listen) }},
+	{TypeAccept, "listen", 2, FeatureListen, func() Message { return new(Accept) }},
 	{TypePing, "", 2, "", func() Message { return new(Ping) }},
 
 	{TypeStarted, "", 2, "", func() Message { return new(Started) }},

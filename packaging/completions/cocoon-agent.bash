@@ -56,11 +56,11 @@ _cocoon_agent() {
 		"serve --settings") compopt -o default 2>/dev/null ;;
 		"serve --allow")
 			word=${cur%"${cur##*,}"}
-			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs attach" -- "${cur##*,}")
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs attach listen" -- "${cur##*,}")
 			;;
 		"serve --deny")
 			word=${cur%"${cur##*,}"}
-			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs attach" -- "${cur##*,}")
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs attach listen" -- "${cur##*,}")
 			;;
 		"serve --audit")
 			word=${cur%"${cur##*,}"}
@@ -134,13 +134,13 @@ _cocoon_agent() {
 		mapfile -t COMPREPLY < <(compgen -W "serve client exec wait ping info ps execs forward proxy rsh attach logs wait-exec kill release reseed version upgrade --help" -- "$cur")
 	elif [[ $cur == -* ]]; then
 		case $command in
-		serve) mapfile -t COMPREPLY < <(compgen -W "--help --port= --listen= --init --ready-fd= --control= --announce= --resume-counter= --shutdown-grace= --allow-cid= --disable-v1 --log-level= --log-format= --settings= --check --answer-if-invalid --max-connections= --max-execs= --max-connection-execs= --max-forwards= --max-connection-forwards= --max-kept= --max-ring-memory= --max-records= --max-streams= --max-connection-streams= --max-message= --max-input-memory= --max-connection-input-memory= --limit-memory= --limit-pids= --limit-time= --allow= --deny= --forward= --user= --log-args --audit=" -- "$cur") ;;
+		serve) mapfile -t COMPREPLY < <(compgen -W "--help --port= --listen= --init --ready-fd= --control= --announce= --resume-counter= --shutdown-grace= --allow-cid= --disable-v1 --log-level= --log-format= --settings= --check --answer-if-invalid --max-connections= --max-execs= --max-connection-execs= --max-forwards= --max-connection-forwards= --max-kept= --max-ring-memory= --max-records= --max-streams= --max-connection-streams= --max-message= --max-input-memory= --max-connection-input-memory= --limit-memory= --limit-pids= --limit-time= --allow= --deny= --forward= --allow-listen= --user= --log-args --audit=" -- "$cur") ;;
 		client | exec) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --memory= --pids= --cpu= --status-fd= --status-file= --rows= --cols= --resize-fd= --env= -e --env-file= --dir= --no-stdin -n --tty -t --stdin -i --escape= --user= -u --verbatim --clear-env --timeout= --linger= --wait= --keep --detach -d --resume --lease= --ring=" -- "$cur") ;;
 		wait) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --announced=" -- "$cur") ;;
 		ping) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --count= -c --interval= -i --timeout= -W --json" -- "$cur") ;;
 		info) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --json" -- "$cur") ;;
 		ps | execs) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --json" -- "$cur") ;;
-		forward) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --local= -L --json" -- "$cur") ;;
+		forward) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --local= -L --remote= -R --json" -- "$cur") ;;
 		proxy) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol=" -- "$cur") ;;
 		rsh) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --user= -l" -- "$cur") ;;
 		attach) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --from= --no-stdin -n --escape= --redraw=" -- "$cur") ;;
@@ -159,13 +159,13 @@ _cocoon_agent() {
 # _cocoon_agent_takes_value COMMAND FLAG
 _cocoon_agent_takes_value() {
 	case "$1 $2" in
-	"serve --port" | "serve --listen" | "serve --ready-fd" | "serve --control" | "serve --announce" | "serve --resume-counter" | "serve --shutdown-grace" | "serve --allow-cid" | "serve --log-level" | "serve --log-format" | "serve --settings" | "serve --max-connections" | "serve --max-execs" | "serve --max-connection-execs" | "serve --max-forwards" | "serve --max-connection-forwards" | "serve --max-kept" | "serve --max-ring-memory" | "serve --max-records" | "serve --max-streams" | "serve --max-connection-streams" | "serve --max-message" | "serve --max-input-memory" | "serve --max-connection-input-memory" | "serve --limit-memory" | "serve --limit-pids" | "serve --limit-time" | "serve --allow" | "serve --deny" | "serve --forward" | "serve --user" | "serve --audit") return 0 ;;
+	"serve --port" | "serve --listen" | "serve --ready-fd" | "serve --control" | "serve --announce" | "serve --resume-counter" | "serve --shutdown-grace" | "serve --allow-cid" | "serve --log-level" | "serve --log-format" | "serve --settings" | "serve --max-connections" | "serve --max-execs" | "serve --max-connection-execs" | "serve --max-forwards" | "serve --max-connection-forwards" | "serve --max-kept" | "serve --max-ring-memory" | "serve --max-records" | "serve --max-streams" | "serve --max-connection-streams" | "serve --max-message" | "serve --max-input-memory" | "serve --max-connection-input-memory" | "serve --limit-memory" | "serve --limit-pids" | "serve --limit-time" | "serve --allow" | "serve --deny" | "serve --forward" | "serve --allow-listen" | "serve --user" | "serve --audit") return 0 ;;
 	"client --target" | "exec --target" | "client --cid" | "exec --cid" | "client --port" | "exec --port" | "client --connect-timeout" | "exec --connect-timeout" | "client --protocol" | "exec --protocol" | "client --memory" | "exec --memory" | "client --pids" | "exec --pids" | "client --cpu" | "exec --cpu" | "client --status-fd" | "exec --status-fd" | "client --status-file" | "exec --status-file" | "client --rows" | "exec --rows" | "client --cols" | "exec --cols" | "client --resize-fd" | "exec --resize-fd" | "client --env" | "client -e" | "exec --env" | "exec -e" | "client --env-file" | "exec --env-file" | "client --dir" | "exec --dir" | "client --escape" | "exec --escape" | "client --user" | "client -u" | "exec --user" | "exec -u" | "client --timeout" | "exec --timeout" | "client --linger" | "exec --linger" | "client --wait" | "exec --wait" | "client --lease" | "exec --lease" | "client --ring" | "exec --ring") return 0 ;;
 	"wait --target" | "wait --cid" | "wait --port" | "wait --connect-timeout" | "wait --protocol" | "wait --timeout" | "wait -W" | "wait --announced") return 0 ;;
 	"ping --target" | "ping --cid" | "ping --port" | "ping --connect-timeout" | "ping --protocol" | "ping --count" | "ping -c" | "ping --interval" | "ping -i" | "ping --timeout" | "ping -W") return 0 ;;
 	"info --target" | "info --cid" | "info --port" | "info --connect-timeout" | "info --protocol" | "info --timeout" | "info -W") return 0 ;;
 	"ps --target" | "execs --target" | "ps --cid" | "execs --cid" | "ps --port" | "execs --port" | "ps --connect-timeout" | "execs --connect-timeout" | "ps --protocol" | "execs --protocol" | "ps --timeout" | "ps -W" | "execs --timeout" | "execs -W") return 0 ;;
-	"forward --target" | "forward --cid" | "forward --port" | "forward --connect-timeout" | "forward --protocol" | "forward --local" | "forward -L") return 0 ;;
+	"forward --target" | "forward --cid" | "forward --port" | "forward --connect-timeout" | "forward --protocol" | "forward --local" | "forward -L" | "forward --remote" | "forward -R") return 0 ;;
 	"proxy --target" | "proxy --cid" | "proxy --port" | "proxy --connect-timeout" | "proxy --protocol") return 0 ;;
 	"rsh --target" | "rsh --cid" | "rsh --port" | "rsh --connect-timeout" | "rsh --protocol" | "rsh --user" | "rsh -l") return 0 ;;
 	"attach --target" | "attach --cid" | "attach --port" | "attach --connect-timeout" | "attach --protocol" | "attach --from" | "attach --escape" | "attach --redraw") return 0 ;;

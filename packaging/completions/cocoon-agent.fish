@@ -85,6 +85,8 @@ function __cocoon_agent
                 set skip yes
             case 'serve --forward'
                 set skip yes
+            case 'serve --allow-listen'
+                set skip yes
             case 'serve --user'
                 set skip yes
             case 'serve --audit'
@@ -222,6 +224,10 @@ function __cocoon_agent
             case 'forward --local'
                 set skip yes
             case 'forward -L'
+                set skip yes
+            case 'forward --remote'
+                set skip yes
+            case 'forward -R'
                 set skip yes
             case 'proxy --target'
                 set skip yes
@@ -402,9 +408,10 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-connection-in
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l limit-memory -x -d 'Memory limit of each command, even if the host requests more or none (client --memory)'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l limit-pids -x -d 'Maximum number of processes and threads of each command (client --pids)'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l limit-time -x -d 'Terminate each command after TIME (client --timeout)'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l allow -x -a '(__fish_append , exec signal resize kill info reseed forward execs attach)' -d 'Allow only these requests: exec, signal, resize, kill, info, reseed, forward, execs, attach'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l deny -x -a '(__fish_append , exec signal resize kill info reseed forward execs attach)' -d 'Deny these requests and allow all others'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l allow -x -a '(__fish_append , exec signal resize kill info reseed forward execs attach listen)' -d 'Allow only these requests: exec, signal, resize, kill, info, reseed, forward, execs, attach, listen'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l deny -x -a '(__fish_append , exec signal resize kill info reseed forward execs attach listen)' -d 'Deny these requests and allow all others'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l forward -x -d 'Allow forwards only to these addresses in the guest: tcp:PORT, tcp:LOW-HIGH, tcp:*, unix:/PATH, unix:@NAME (with * and ? as in file names), or none'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l allow-listen -x -d 'Allow hosts to listen in the guest, on these ports of the loopback interface: tcp:PORT, tcp:LOW-HIGH or tcp:*, which includes any free port'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l user -x -d 'Run commands as USER if the host requests no user: name, uid, name:group or uid:gid'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l log-args -d 'Log the arguments of commands: the first 64, up to 256 bytes each'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l audit -x -a 'best-effort strict' -d 'best-effort: run commands even if the log cannot be written'
@@ -475,6 +482,7 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = forward' -l port -x -d 'Vso
 complete -c cocoon-agent -n 'test (__cocoon_agent) = forward' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = forward' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = forward' -l local -s L -x -d 'Listen on this host and connect to the guest: [BIND:]PORT:HOST:PORT, [BIND:]PORT:/GUEST.SOCK, /HOST.SOCK:HOST:PORT or /HOST.SOCK:/GUEST.SOCK'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = forward' -l remote -s R -x -d 'Listen in the guest and connect to a service of this host, or one that it can reach: [BIND:]PORT:HOST:PORT or [BIND:]PORT:/HOST.SOCK'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = forward' -l json -d 'Print a JSON object for each bound address, once all are bound'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = proxy' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = proxy' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
