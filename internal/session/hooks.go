@@ -27,32 +27,20 @@ func (s *Server) runHooks(phase string) *guest.Step {
 	if s.Hooks == "" {
 		return nil
 	}
-	directory := filepath.Join(s.Hooks, phase+".d")
-	entries, err := os.ReadDir(directory)
+	programs, skipped, err := guest.Hooks(filepath.Join(s.Hooks, phase+".d"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	step := &guest.Step{Name: "hooks"}
-	if err == nil {
-		err = ownersOwn(directory)
-	}
-	if err != nil {
-		step.Err = err
-		return step
-	}
-	var notes []string
+	step := &guest.Step{Name: "hooks", Err: err}
+	notes := skipped
 	until := time.Now().Add(hooksTime)
-	for _, entry := range entries {
-		path := filepath.Join(directory, entry.Name())
-		if err := mayRun(path); err != nil {
-			notes = append(notes, fmt.Sprintf("%s skipped: %v", entry.Name(), err))
-			continue
-		}
+	for _, path := range programs {
 		step.Changed = true
+		name := filepath.Base(path)
 		if err := s.runHook(path, phase, min(hookTime, time.Until(until))); err != nil {
-			step.Err = errors.Join(step.Err, fmt.Errorf("%s: %w", entry.Name(), err))
+			step.Err = errors.Join(step.Err, fmt.Errorf("%s: %w", name, err))
 		} else {
-			notes = append(notes, entry.Name())
+			notes = append(notes, name)
 		}
 	}
 	step.Note = strings.Join(notes, ", ")
@@ -78,32 +66,4 @@ func (s *Server) runHook(path, phase string, within time.Duration) error {
 		}
 	}
 	return err
-}
-
-// mayRun returns why a file is not run as a hook.
-func mayRun(path string) error {
-	info, err := os.Lstat(path)
-	switch {
-	case err != nil:
-		return err
-	case !info.Mode().IsRegular():
-		return errors.New("not a regular file")
-	case info.Mode()&0o111 == 0:
-		return errors.New("not executable")
-	}
-	return ownersOwn(path)
-}
-
-// ownersOwn returns an error unless root or the agent's user alone can change a file.
-func ownersOwn(path string) error {
-	info, err := os.Lstat(path)
-	switch {
-	case err != nil:
-		return err
-	case !ownedByAgent(info):
-		return fmt.Errorf("%s: it belongs to another user", path)
-	case info.Mode()&0o022 != 0:
-		return fmt.Errorf("%s: others may write to it", path)
-	}
-	return nil
 }

@@ -1,4 +1,4 @@
-package session
+package guest
 
 import (
 	"io/fs"
