@@ -70,7 +70,13 @@ func (g *GuestConn) WriteTo(w io.Writer) (int64, error) {
 		return 0, g.fail("read", os.ErrDeadlineExceeded)
 	}
 	to := &timely{to: w, conn: g}
-	n, err := g.stream.WriteTo(to)
+	var n int64
+	var err error
+	if try, ok := w.(mux.TryWriter); ok {
+		n, err = g.stream.WriteTo(&timelyTry{to, try})
+	} else {
+		n, err = g.stream.WriteTo(to)
+	}
 	switch {
 	case to.err != nil:
 		return n, to.err
@@ -92,6 +98,21 @@ type timely struct {
 
 func (t *timely) Write(p []byte) (n int, err error) {
 	n, t.err = t.to.Write(p)
+	if t.err == nil && t.conn.isLate() {
+		t.err = t.conn.fail("read", os.ErrDeadlineExceeded)
+	}
+	return n, t.err
+}
+
+// A timelyTry is a timely for a Writer that the connection's receiving goroutine may write to.
+type timelyTry struct {
+	*timely
+	try mux.TryWriter
+}
+
+// TryWrite is Write that does not block.
+func (t *timelyTry) TryWrite(p []byte) (n int, err error) {
+	n, t.err = t.try.TryWrite(p)
 	if t.err == nil && t.conn.isLate() {
 		t.err = t.conn.fail("read", os.ErrDeadlineExceeded)
 	}

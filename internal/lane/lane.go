@@ -51,6 +51,15 @@ func Waiting(raw syscall.RawConn) (n int) {
 	return n
 }
 
+// TryWrite writes as much of p to a socket as can be written without waiting, and returns how
+// much that was. On Windows it writes nothing. The error is write(2)'s.
+func TryWrite(raw syscall.RawConn, p []byte) (n int, err error) {
+	if e := raw.Control(func(fd uintptr) { n, err = tryWriteFD(fd, p) }); e != nil {
+		err = e
+	}
+	return n, err
+}
+
 // Bulk is how many copies have large buffers at the moment.
 func Bulk() int { return int(bulk.Load()) }
 

@@ -19,3 +19,5 @@ func hungUp(uintptr) bool { return false }
 func enlarge(uintptr) {}
 
 func waiting(uintptr) (int, error) { return 0, errors.ErrUnsupported }
+
+func tryWriteFD(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }

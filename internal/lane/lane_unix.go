@@ -19,6 +19,21 @@ func readFD(_ syscall.RawConn, fd uintptr, p []byte) (n int, ready bool, err err
 	}
 }
 
+// tryWriteFD is write(2) to a descriptor that does not block. A full one takes nothing.
+func tryWriteFD(fd uintptr, p []byte) (int, error) {
+	for {
+		n, err := unix.Write(int(fd), p)
+		switch {
+		case err == nil:
+			return n, nil
+		case errors.Is(err, unix.EAGAIN):
+			return 0, nil
+		case !errors.Is(err, unix.EINTR):
+			return 0, err
+		}
+	}
+}
+
 func hungUp(fd uintptr) bool {
 	fds := [1]unix.PollFd{{Fd: int32(fd)}}
 	for {

@@ -127,8 +127,35 @@ type writer struct {
 }
 
 func (w *writer) Write(p []byte) (int, error) {
+	if !w.wanted {
+		return w.wrote(p, 0, nil)
+	}
+	n, err := w.conn.write(p)
+	return w.wrote(p, n, err)
+}
+
+// TryWrite makes the writer a mux.TryWriter: whoever has received p sends it on without waking
+// CopyFrom.
+func (w *writer) TryWrite(p []byte) (int, error) {
+	if !w.wanted {
+		return w.wrote(p, 0, nil)
+	}
+	if !w.conn.writing.TryLock() {
+		return 0, nil
+	}
+	defer w.conn.writing.Unlock()
+	n, err := lane.TryWrite(w.conn.raw, p)
+	if err == nil {
+		w.n += int64(n)
+		return n, nil
+	}
+	w.conn.writeErr = err
+	return w.wrote(p, n, err)
+}
+
+// wrote returns the answer to a write of p, n bytes of which the service has taken.
+func (w *writer) wrote(p []byte, n int, err error) (int, error) {
 	if w.wanted {
-		n, err := w.conn.write(p)
 		w.n += int64(n)
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err // by this side
