@@ -328,6 +328,30 @@ func TestGoodbyeIsTheErrorOfLaterCalls(t *testing.T) {
 	wantKind(t, err, client.ShuttingDown)
 }
 
+// An agent that says that it shuts down has answered each exec that it has begun. Other reasons, and
+// a connection that breaks off, leave it open.
+func TestGoodbyeTellsWhetherExecHasBegun(t *testing.T) {
+	for _, test := range []struct {
+		kind  wire.ErrorKind // empty: no goodbye
+		maybe bool
+	}{{wire.ShuttingDown, false}, {wire.Limit, true}, {wire.BadRequest, true}, {"", true}} {
+		c, g := hostile(t)
+		result := output(t.Context(), c)
+		if _, ok := g.receive().(*wire.Exec); !ok {
+			t.Fatal("the host asks for something else than an exec")
+		}
+		if test.kind != "" {
+			g.offend(&wire.Error{Kind: test.kind, Message: "going down"})
+		} else {
+			_ = g.mux.Close()
+		}
+		err := <-result
+		if _, maybe := errors.AsType[*client.MaybeStartedError](err); err == nil || maybe != test.maybe || !errors.Is(err, client.ErrLost) {
+			t.Errorf("after a goodbye of kind %q: %v, want that it may have started: %t", test.kind, err, test.maybe)
+		}
+	}
+}
+
 func TestUnknownMessagesAndStrayEventsAreIgnored(t *testing.T) {
 	c, g := hostile(t)
 	g.send(&wire.Exited{Head: wire.Head{ID: 4711}})
