@@ -153,7 +153,7 @@ func (w *writer) TryWrite(p []byte) (int, error) {
 	return w.wrote(p, n, err)
 }
 
-// wrote returns the answer to a write of p, n bytes of which the service has taken.
+// wrote returns the answer to a write of p after the service has taken n bytes of it.
 func (w *writer) wrote(p []byte, n int, err error) (int, error) {
 	if w.wanted {
 		w.n += int64(n)
