@@ -25,6 +25,8 @@ type process struct {
 	ended  chan struct{} // closed when the tree has been terminated
 	killAt atomic.Int64  // when it is killed that is being terminated, in nanoseconds of [monotonic]; 0: it is not
 
+	telling   sync.Mutex  // held while the tree gets the signals that ask it to end, and while the process is suspended
+	told      bool        // it has got them. Guarded by telling
 	gaveUp    atomic.Bool // giveUp was called
 	suspended atomic.Bool
 

@@ -22,6 +22,7 @@ type Saved struct {
 
 	InputEnded bool          `json:",omitempty"` // the process has been told of the end of its input
 	Asked      bool          `json:",omitempty"` // see [Process.Terminated]
+	Told       bool          `json:",omitempty"` // the tree has got the signals that ask it to end
 	KillAt     int64         `json:",omitempty"` // when it is killed that is being terminated: see [Monotonic]; 0: it is not
 	Cgroup     *cgroup.Saved `json:",omitempty"` // nil: none
 
@@ -53,8 +54,8 @@ func (s *SavedSpawner) Descriptors() []int {
 }
 
 // Suspend has Wait and the CopyTo of the outputs return [ErrSuspended] soon, and a write to
-// the input fail, until Resume. It loses nothing that the process has written. It does not
-// wait, and does nothing to the process.
+// the input fail, until Resume. It loses nothing that the process has written. A Terminate that is
+// sending its signals is waited for, and a later one waits for Resume.
 func (p *Process) Suspend() { p.suspend() }
 
 // Resume undoes Suspend. Wait and CopyTo have returned.

@@ -21,7 +21,10 @@ func monotonic() time.Duration {
 var past = time.Unix(1, 0) // a deadline that has passed
 
 func (p *Process) suspend() {
-	p.suspended.Store(true)
+	if p.suspended.Swap(true) {
+		return
+	}
+	p.telling.Lock()
 	for _, o := range p.outputs() {
 		o.suspend()
 	}
@@ -34,7 +37,10 @@ func (p *Process) suspend() {
 }
 
 func (p *Process) resume() {
-	p.suspended.Store(false)
+	if !p.suspended.Swap(false) {
+		return
+	}
+	p.telling.Unlock()
 	for _, o := range p.outputs() {
 		o.resume()
 	}
@@ -64,7 +70,7 @@ func (p *Process) save() (*Saved, error) {
 	}
 	s := &Saved{
 		PID: p.pid, PIDFD: descriptor(p.pidfd), Stdin: -1, Stdout: -1, Stderr: -1, Terminal: p.terminal != nil,
-		Asked: p.asked.Load(), KillAt: p.killAt.Load(), Notes: p.notes,
+		Asked: p.asked.Load(), Told: p.told, KillAt: p.killAt.Load(), Notes: p.notes,
 		NoCgroup: text(p.noCgroup), HomeErr: text(p.homeErr), Retried: text(p.retried),
 	}
 	if p.stdin != nil {
@@ -124,7 +130,8 @@ func (s *Spawner) adopt(saved *Saved) (*Process, error) {
 	if saved.KillAt != 0 {
 		p.ending.Do(func() {
 			p.killAt.Store(saved.KillAt)
-			go p.endTree(max(0, time.Duration(saved.KillAt)-monotonic()), true)
+			p.told = saved.Told
+			go p.endTree(max(0, time.Duration(saved.KillAt)-monotonic()))
 		})
 	}
 	return p, nil

@@ -71,22 +71,16 @@ func (p *Process) begin(grace time.Duration) {
 		p.asked.Store(true)
 	}
 	p.killAt.Store(max(1, int64(monotonic()+grace)))
-	go p.endTree(grace, false)
+	go p.endTree(grace)
 }
 
-// endTree is stopped by the end of the tree, or by killPatience; Reap waits for it. told says
-// that the tree knows already that it is to end.
-func (p *Process) endTree(grace time.Duration, told bool) {
+// endTree is stopped by the end of the tree, or by killPatience; Reap waits for it.
+func (p *Process) endTree(grace time.Duration) {
 	defer close(p.ended)
 	defer p.cut()
 	t := p.tree()
-	if grace > 0 && !told {
-		first := unix.SIGTERM
-		if p.terminal != nil {
-			first = unix.SIGHUP
-		}
-		_ = t.signal(first)
-		_ = t.signal(unix.SIGCONT)
+	if grace > 0 {
+		p.tell(t)
 	}
 	if grace > 0 && gone(t, grace, p.force) {
 		return
@@ -99,6 +93,22 @@ func (p *Process) endTree(grace time.Duration, told bool) {
 		t.kill() // what forked while it was being killed
 	}
 	p.giveUp()
+}
+
+// tell sends the signals that ask the tree to end, unless it has got them.
+func (p *Process) tell(t *tree) {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	if p.told {
+		return
+	}
+	first := unix.SIGTERM
+	if p.terminal != nil {
+		first = unix.SIGHUP
+	}
+	_ = t.signal(first)
+	_ = t.signal(unix.SIGCONT)
+	p.told = true
 }
 
 // cut bounds how long what has left the tree may hold the outputs.
