@@ -145,6 +145,7 @@ type Cmd struct {
 	stdoutBegin, stderrBegin, redrawn uint64
 	stdoutEnd, stderrEnd              uint64 // of Attach: how much output there was then
 
+	files     *wire.Files // of an FS: what is asked for instead of a command; nil: the command
 	attach    *attachment // of Attach; nil: the command is started
 	resuming  *resuming   // nil: the command does not resume
 	notes     []string

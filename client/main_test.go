@@ -18,6 +18,7 @@ import (
 
 // The examples have an agent of their own.
 func TestMain(m *testing.M) {
+	agenttest.ServeFiles()
 	a, err := agenttest.New()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -214,6 +214,11 @@ func (c *Cmd) request(call *call) ([]byte, error) {
 	if c.attach != nil {
 		return wire.Append(nil, c.attachMessage(call.id, c.attach.handle, c.agentID, c.From, c.Redraw))
 	}
+	if c.files != nil {
+		m := *c.files
+		m.Head, m.Stdin, m.Stdout = wire.Head{ID: call.id}, c.streams.stdin.id(), c.streams.stdout.id()
+		return wire.Append(nil, &m)
+	}
 	frame, err := wire.Append(nil, c.exec(call.id))
 	if err != nil {
 		return nil, fmt.Errorf("client: arguments and environment are too long: %w", err)

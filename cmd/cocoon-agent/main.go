@@ -13,7 +13,12 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/cocoonstack/cocoon-agent/internal/files"
 )
+
+// filesWorker is the first argument of the process that the agent starts for a request about files.
+const filesWorker = "files-worker"
 
 // grammar is the command line.
 type grammar struct {
@@ -21,6 +26,7 @@ type grammar struct {
 	Client  clientCommand   `cmd:"" aliases:"exec" help:"Run a command in a guest."`
 	Wait    waitCommand     `cmd:"" help:"Wait until an agent is ready."`
 	Ping    pingCommand     `cmd:"" help:"Measure the round-trip time to an agent."`
+	CP      cpCommand       `cmd:"" name:"cp" help:"Copy files into a guest or out of it."`
 	Info    infoCommand     `cmd:"" help:"Print information about an agent and its guest."`
 	PS      psCommand       `cmd:"" name:"ps" aliases:"execs" help:"List the commands in a guest."`
 	Forward forwardCommand  `cmd:"" help:"Forward ports and Unix sockets of this host into a guest."`
@@ -46,6 +52,9 @@ func main() {
 	noteState()
 	if status, helped := helpIfAsked(); helped {
 		os.Exit(status)
+	}
+	if len(os.Args) > 1 && os.Args[1] == filesWorker {
+		os.Exit(files.Serve(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	if os.Getpid() == 1 {
 		os.Args = append(os.Args[:1:1], argumentsOfProcess1(os.Args[1:])...)

@@ -151,6 +151,7 @@ func (s *serveCommand) config() (c session.Config, err error) {
 	}
 	c.Policy, err = s.policy()
 	c.Policy.Invalid = s.invalid
+	c.FilesWorker = s.filesWorker()
 	return c, err
 }
 

@@ -32,6 +32,7 @@ type systemFlags struct {
 	Control       string        `placeholder:"PATH" help:"Listen on a Unix socket at PATH, with mode 0600, for \"cocoon-agent upgrade\"."`
 	Announce      string        `placeholder:"URL" help:"Connect to vsock://2:PORT, a port of the host, or unix:///PATH once the agent is ready, and again after a restore, to tell the host (\"wait --announced\")."`
 	ResumeCounter string        `placeholder:"PATH" help:"Write to PATH how many times the VM has been resumed (reseed). Programs in the guest can watch the file."`
+	FilesRoot     *string       `name:"files-root" placeholder:"DIR" help:"Hosts read and write files only below DIR, which is the root of their paths (cp). Commands are not bound by it. Default: /."`
 	ShutdownGrace time.Duration `default:"5s" help:"On shutdown, time between SIGTERM and SIGKILL for running commands."`
 }
 
@@ -54,6 +55,9 @@ func (f *systemFlags) check(strict bool) error {
 		if _, err := parseAnnounce(f.Announce); err != nil {
 			return fmt.Errorf("--announce: %w", err)
 		}
+	}
+	if f.FilesRoot != nil && !filepath.IsAbs(*f.FilesRoot) {
+		return fmt.Errorf("--files-root %q: want an absolute path", *f.FilesRoot)
 	}
 	if f.ReadyFD != nil {
 		if *f.ReadyFD < 3 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 	"github.com/cocoonstack/cocoon-agent/internal/transport"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 // nonblocking: files do not wait.
@@ -39,6 +40,9 @@ func (f *systemFlags) listening(zerolog.Logger) {
 
 // grace: Windows knows no request to end that every program is told.
 func (f *systemFlags) grace() time.Duration { return 0 }
+
+// filesWorker returns nil: files are not served on Windows.
+func (*systemFlags) filesWorker() func(*wire.Files) []string { return nil }
 
 // check returns what is wrong with the flags. strict: the log must be had.
 func (f *systemFlags) check(strict bool) error {

@@ -32,10 +32,11 @@ func listFor(t *testing.T, system string, args ...string) []string {
 
 func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 	for from, may := range map[string][]string{
-		"client":               {"internal/v1", "internal/mux", "internal/transport", "internal/ttymode", "internal/wire"},
+		"client":               {"internal/files", "internal/v1", "internal/mux", "internal/transport", "internal/ttymode", "internal/wire"},
 		"internal/session":     {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/screen", "internal/ttymode", "internal/wire"},
 		"internal/v1":          {"internal/mux", "internal/wire"},
 		"internal/wire":        {},
+		"internal/files":       {},
 		"internal/mux":         {},
 		"internal/transport":   {},
 		"internal/job":         {"internal/lane", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/screen", "internal/ttymode"},
@@ -44,7 +45,7 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/proc/clone":  {"internal/proc/clone/nofile"},
 		"internal/local":       {"internal/lane"},
 		"internal/lane":        {},
-		"internal/ports":       {"client", "internal/v1", "internal/lane", "internal/local", "internal/mux", "internal/transport", "internal/ttymode", "internal/wire"},
+		"internal/ports":       {"client", "internal/files", "internal/v1", "internal/lane", "internal/local", "internal/mux", "internal/transport", "internal/ttymode", "internal/wire"},
 		"internal/guest":       {},
 		"internal/screen":      {},
 		"internal/sysmon":      {},
@@ -54,11 +55,11 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/clidoc":      {},
 		"internal/handover":    {"internal/proc/clone/nofile"},
 		"internal/plain":       {},
-		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/guest", "internal/handover", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/ports", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/sysmon", "internal/systemd", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
+		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/files", "internal/guest", "internal/handover", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/ports", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/sysmon", "internal/systemd", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
 		"internal/hangtest":    {},
 		"internal/loadtest":    {},
-		"client/agenttest":     {"client", "internal/agenttest", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
-		"internal/agenttest":   {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
+		"client/agenttest":     {"client", "internal/agenttest", "internal/files", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
+		"internal/agenttest":   {"internal/files", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
 			own, ok := strings.CutPrefix(dep, module)
@@ -72,6 +73,7 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 func TestEachDependencyHasOneOwner(t *testing.T) {
 	for dep, owner := range map[string]string{
 		"github.com/hashicorp/yamux":        "nobody",
+		"github.com/cespare/xxhash/v2":      "internal/files",
 		"github.com/vmihailenco/msgpack/v5": "internal/wire",
 		"github.com/mdlayher/vsock":         "internal/transport",
 		"github.com/mdlayher/socket":        "internal/transport",

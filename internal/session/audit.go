@@ -35,6 +35,8 @@ func (c *conn) describe(m wire.Message) description {
 	case *wire.Accept:
 		about := describeAccept(m)
 		return &about
+	case *wire.Files:
+		return c.server.describeFiles(m)
 	case *wire.Attach:
 		about := describeAttach(m)
 		return &about
@@ -150,7 +152,7 @@ func (c *conn) recordDenied(m wire.Message) {
 	}
 	record := c.audit.Warn().Str("verb", string(verb)).Uint64("id", id)
 	switch m.(type) {
-	case *wire.Exec, *wire.Forward, *wire.Listen, *wire.Accept, *wire.Attach:
+	case *wire.Exec, *wire.Forward, *wire.Listen, *wire.Accept, *wire.Attach, *wire.Files:
 		record = c.describe(m).add(record)
 	}
 	record.Msg("request denied")

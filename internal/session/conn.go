@@ -165,18 +165,21 @@ func (c *conn) hello() error {
 		Version: c.server.Version,
 		OS:      runtime.GOOS, Arch: runtime.GOARCH,
 		BootID: guest.BootID(), Resumes: c.server.resumes.Load(), AgentID: *c.server.agentID.Load(),
-		Features: features(),
+		Features: c.server.features(),
 	})
 }
 
-// features returns those of an agent on this system: Windows' terminals have no modes, and
-// other systems have no command lines.
-func features() []string {
-	missing := wire.FeatureVerbatim
+// features returns those of this agent: Windows' terminals have no modes, and other systems have
+// no command lines.
+func (s *Server) features() []string {
+	missing := []string{wire.FeatureVerbatim}
 	if runtime.GOOS == "windows" {
-		missing = wire.FeatureTTYModes
+		missing[0] = wire.FeatureTTYModes
 	}
-	return slices.DeleteFunc(wire.Features(), func(f string) bool { return f == missing })
+	if s.FilesWorker == nil {
+		missing = append(missing, wire.FeatureFiles)
+	}
+	return slices.DeleteFunc(wire.Features(), func(f string) bool { return slices.Contains(missing, f) })
 }
 
 // Why a connection ends on this side.

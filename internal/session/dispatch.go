@@ -13,13 +13,16 @@ import (
 
 // exec begins an execution, which ends with its process. If the connection ends before
 // that then the execution's rule says what becomes of the process.
-func (c *conn) exec(m *wire.Exec, cost int) error {
-	lists := listCost(len(m.Argv) + len(m.Env))
+func (c *conn) exec(m *wire.Exec, cost int) error { return c.execute(m, m, cost) }
+
+// execute begins an execution for the request m.
+func (c *conn) execute(m wire.Message, exec *wire.Exec, cost int) error {
+	lists := listCost(len(exec.Argv) + len(exec.Env))
 	err := c.mux.Reserve(lists)
 	if err == nil {
 		cost += lists
-		e := newExecution(c, m, cost)
-		if err = e.keep(m); err == nil {
+		e := newExecution(c, m, exec, cost)
+		if err = e.keep(exec); err == nil {
 			err = c.begin(e)
 		}
 		if err == nil {

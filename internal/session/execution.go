@@ -30,6 +30,8 @@ type execution struct {
 	timeout time.Duration // 0: none
 	claims  [3]claim      // stdin, stdout, stderr
 
+	files *filesReport // of a files request; nil: of an exec
+
 	watching                         // of a detached job, or the known one
 	known    atomic.Pointer[job.Job] // that had the request's key before; nil: none
 }
@@ -40,7 +42,8 @@ const (
 	stderr
 )
 
-func newExecution(c *conn, req *wire.Exec, cost int) *execution {
+// newExecution returns the execution of the request m, which has req's process.
+func newExecution(c *conn, m wire.Message, req *wire.Exec, cost int) *execution {
 	if req.User == "" {
 		req.User = c.server.Policy.User
 	}
@@ -56,6 +59,9 @@ func newExecution(c *conn, req *wire.Exec, cost int) *execution {
 	e.task = task{
 		caller: c.caller, server: c.server, id: req.ID, verb: wire.TypeExec, about: &e.label,
 		share: share{class: c.peer.Class, keep: keep}, streams: e.claims[:],
+	}
+	if f, ok := m.(*wire.Files); ok {
+		e.serveFiles(f)
 	}
 	e.job = c.server.jobs.New(job.Label{
 		Class: c.peer.Class, Command: e.label.argv0, Args: e.label.argc, User: e.label.user, TTY: e.label.tty, Keep: keep,
@@ -84,7 +90,9 @@ func (e *execution) requested() {
 	if in := e.claims[stdin].stream; in != nil {
 		_ = in.Close() // the agent writes nothing to it
 	}
-	e.recordRequested()
+	if e.files == nil { // which has one record, at the end
+		e.recordRequested()
+	}
 }
 
 // proceed is the execution's whole life once it may start. Little is on its stack while
@@ -120,7 +128,7 @@ func (e *execution) start(err error) (started bool) {
 	} else {
 		err = e.job.Start(e.spec())
 	}
-	if err == nil {
+	if err == nil && e.files == nil {
 		e.recordStarted()
 	}
 	e.req.Argv, e.req.Env = nil, nil
@@ -166,7 +174,7 @@ func (e *execution) spec() proc.Spec {
 		Dir: e.req.Dir, User: e.req.User,
 		Stdin:    e.req.Stdin != 0 || e.req.Detach && e.req.TTY != nil, // somebody may attach
 		Stdout:   e.req.Stdout != 0 || e.req.Detach,
-		Stderr:   e.claims[stderr].id != 0 || e.req.Detach && e.req.TTY == nil && !e.merged(),
+		Stderr:   e.claims[stderr].id != 0 || e.req.Detach && e.req.TTY == nil && !e.merged() || e.files != nil,
 		Merge:    e.merged(),
 		Terminal: terminal(e.req.TTY),
 		Limits:   e.limits,
@@ -212,6 +220,9 @@ func (e *execution) hand() (s job.Streams) {
 		s.Stdin = in
 	}
 	s.Stdout, s.Stderr = sink(e.claims[stdout].stream), sink(e.claims[stderr].stream)
+	if e.files != nil {
+		s.Stderr = &e.files.summary
+	}
 	e.claims = [3]claim{}
 	return s
 }
@@ -226,7 +237,11 @@ func sink(s *mux.Stream) io.WriteCloser {
 
 // report tells the log and the host how it ended.
 func (e *execution) report(exit *job.Exit) {
-	e.recordEnd(&e.label, e.job, exit)
+	if e.files != nil {
+		e.files.record(e, exit)
+	} else {
+		e.recordEnd(&e.label, e.job, exit)
+	}
 	e.job.End(exit)
 	e.answer(exitedOf(e.id, exit)).release()
 }

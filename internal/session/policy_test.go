@@ -33,6 +33,7 @@ func requests() map[wire.Type]wire.Message {
 		wire.TypeAttach:  &wire.Attach{Head: head, Handle: make([]byte, 16)},
 		wire.TypeLeave:   &wire.Leave{Head: head, Exec: 1},
 		wire.TypeRelease: &wire.Release{Head: head, Handle: make([]byte, 16)},
+		wire.TypeFiles:   &wire.Files{Head: head, Op: "push", Path: "/secret", Stdin: 3, Stdout: 5},
 	}
 }
 

@@ -58,6 +58,9 @@ func (c *conn) prepare(m wire.Message) (request, error) {
 	case *wire.Exec:
 		err = checkExec(m)
 		r.do = func(cost int) error { return c.exec(m, cost) }
+	case *wire.Files:
+		err = checkFiles(m)
+		r.do = func(cost int) error { return c.files(m, cost) }
 	case *wire.Forward:
 		r.to, err = parseForward(m)
 		r.do = c.releasing(func() error { return c.forward(m, r.to) })
@@ -111,7 +114,7 @@ func (c *conn) prepare(m wire.Message) (request, error) {
 // begins says whether a request's id names what it begins, as long as that runs.
 func begins(verb wire.Type) bool {
 	switch verb {
-	case wire.TypeExec, wire.TypeForward, wire.TypeAttach, wire.TypeListen, wire.TypeAccept:
+	case wire.TypeExec, wire.TypeForward, wire.TypeAttach, wire.TypeListen, wire.TypeAccept, wire.TypeFiles:
 		return true
 	default:
 		return false
@@ -259,6 +262,8 @@ func streamsOf(m wire.Message) []uint32 {
 		return []uint32{m.Stream}
 	case *wire.Accept:
 		return []uint32{m.Stream}
+	case *wire.Files:
+		return []uint32{m.Stdin, m.Stdout}
 	case *wire.Attach:
 		return []uint32{m.Stdin, m.Stdout, m.Stderr}
 	default:

@@ -71,7 +71,11 @@ type Config struct {
 	Quotas   Quotas
 	Ceilings Ceilings
 	Policy   Policy
-	LogArgs  bool // the audit log has the arguments of execs
+	LogArgs  bool // the audit log has the arguments of execs, and the paths of files
+
+	// FilesWorker returns the command that carries out a files request: frames on its
+	// standard input and output, and one line on its standard error. nil: there are no files.
+	FilesWorker func(*wire.Files) []string
 
 	DisableV1 bool // hosts that speak protocol version 1 are refused
 }

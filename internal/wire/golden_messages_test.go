@@ -128,6 +128,7 @@ func goldenRequests() []goldenMessage {
 		}},
 		{name: "leave", about: "leave: the host wants no more of attach 31", message: &wire.Leave{Head: head(33), Exec: 31}},
 		{name: "release", about: "release", message: &wire.Release{Head: head(32), Handle: handle()}},
+		{name: "files", about: "files: a file of the host goes to /srv", message: &wire.Files{Head: head(34), Op: "push", Path: "/srv", To: "/new", User: "app", Stdin: 3, Stdout: 5}},
 		{name: "execs", about: "execs", message: &wire.Execs{Head: head(20)}},
 		{name: "ping", about: "ping", message: &wire.Ping{Head: head(14)}},
 		{name: "info", about: "info", message: &wire.Info{Head: head(15)}},

@@ -22,6 +22,7 @@ const (
 	TypeRelease Type = "release"
 	TypeListen  Type = "listen"
 	TypeAccept  Type = "accept"
+	TypeFiles   Type = "files"
 
 	TypeStarted Type = "started"
 	TypeExited  Type = "exited"
@@ -101,12 +102,15 @@ const (
 
 	// FeatureVerbatim is Verbatim of [Exec].
 	FeatureVerbatim = "verbatim"
+
+	// FeatureFiles is [Files].
+	FeatureFiles = "files"
 )
 
 // Features returns all features, those that only agents of some systems have included.
 func Features() []string {
 	return []string{
-		FeatureDetach, FeatureExecs, FeatureKeys, FeatureLinger, FeatureListen, FeatureStreamClose, FeatureTTYModes, FeatureVerbatim,
+		FeatureDetach, FeatureExecs, FeatureFiles, FeatureKeys, FeatureLinger, FeatureListen, FeatureStreamClose, FeatureTTYModes, FeatureVerbatim,
 	}
 }
 

@@ -34,6 +34,7 @@ var verbs = []Verb{
 	{TypeAcked, "", 2, FeatureDetach, func() Message { return new(Acked) }},
 	{TypeListen, "listen", 2, FeatureListen, func() Message { return new(Listen) }},
 	{TypeAccept, "listen", 2, FeatureListen, func() Message { return new(Accept) }},
+	{TypeFiles, "files", 2, FeatureFiles, func() Message { return new(Files) }},
 	{TypePing, "", 2, "", func() Message { return new(Ping) }},
 
 	{TypeStarted, "", 2, "", func() Message { return new(Started) }},

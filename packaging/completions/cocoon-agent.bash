@@ -56,11 +56,11 @@ _cocoon_agent() {
 		"serve --settings") compopt -o default 2>/dev/null ;;
 		"serve --allow")
 			word=${cur%"${cur##*,}"}
-			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs attach listen" -- "${cur##*,}")
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs attach listen files" -- "${cur##*,}")
 			;;
 		"serve --deny")
 			word=${cur%"${cur##*,}"}
-			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs attach listen" -- "${cur##*,}")
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs attach listen files" -- "${cur##*,}")
 			;;
 		"serve --audit")
 			word=${cur%"${cur##*,}"}
@@ -79,6 +79,14 @@ _cocoon_agent() {
 		"ping --protocol")
 			word=${cur%"${cur##*,}"}
 			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
+			;;
+		"cp --protocol")
+			word=${cur%"${cur##*,}"}
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
+			;;
+		"cp --preserve")
+			word=${cur%"${cur##*,}"}
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W " mode" -- "${cur##*,}")
 			;;
 		"info --protocol")
 			word=${cur%"${cur##*,}"}
@@ -131,13 +139,14 @@ _cocoon_agent() {
 		"upgrade --binary") compopt -o default 2>/dev/null ;;
 		esac
 	elif [ -z "$command" ]; then
-		mapfile -t COMPREPLY < <(compgen -W "serve client exec wait ping info ps execs forward proxy rsh attach logs wait-exec kill release reseed version upgrade --help" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "serve client exec wait ping cp info ps execs forward proxy rsh attach logs wait-exec kill release reseed version upgrade --help" -- "$cur")
 	elif [[ $cur == -* ]]; then
 		case $command in
-		serve) mapfile -t COMPREPLY < <(compgen -W "--help --port= --listen= --init --ready-fd= --control= --announce= --resume-counter= --shutdown-grace= --allow-cid= --disable-v1 --log-level= --log-format= --settings= --check --answer-if-invalid --max-connections= --max-execs= --max-connection-execs= --max-forwards= --max-connection-forwards= --max-kept= --max-ring-memory= --max-records= --max-streams= --max-connection-streams= --max-message= --max-input-memory= --max-connection-input-memory= --limit-memory= --limit-pids= --limit-time= --allow= --deny= --forward= --allow-listen= --user= --log-args --audit=" -- "$cur") ;;
+		serve) mapfile -t COMPREPLY < <(compgen -W "--help --port= --listen= --init --ready-fd= --control= --announce= --resume-counter= --files-root= --shutdown-grace= --allow-cid= --disable-v1 --log-level= --log-format= --settings= --check --answer-if-invalid --max-connections= --max-execs= --max-connection-execs= --max-forwards= --max-connection-forwards= --max-kept= --max-ring-memory= --max-records= --max-streams= --max-connection-streams= --max-message= --max-input-memory= --max-connection-input-memory= --limit-memory= --limit-pids= --limit-time= --allow= --deny= --forward= --allow-listen= --user= --log-args --audit=" -- "$cur") ;;
 		client | exec) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --memory= --pids= --cpu= --status-fd= --status-file= --rows= --cols= --resize-fd= --env= -e --env-file= --dir= --no-stdin -n --tty -t --stdin -i --escape= --user= -u --verbatim --clear-env --timeout= --linger= --wait= --keep --detach -d --resume --lease= --ring=" -- "$cur") ;;
 		wait) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --announced=" -- "$cur") ;;
 		ping) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --count= -c --interval= -i --timeout= -W --json" -- "$cur") ;;
+		cp) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --user= -u --dereference -L --owner --numeric --preserve= --parents --allow-changed --skip-unsupported --sync --json" -- "$cur") ;;
 		info) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --json" -- "$cur") ;;
 		ps | execs) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --json" -- "$cur") ;;
 		forward) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --local= -L --remote= -R --json" -- "$cur") ;;
@@ -159,10 +168,11 @@ _cocoon_agent() {
 # _cocoon_agent_takes_value COMMAND FLAG
 _cocoon_agent_takes_value() {
 	case "$1 $2" in
-	"serve --port" | "serve --listen" | "serve --ready-fd" | "serve --control" | "serve --announce" | "serve --resume-counter" | "serve --shutdown-grace" | "serve --allow-cid" | "serve --log-level" | "serve --log-format" | "serve --settings" | "serve --max-connections" | "serve --max-execs" | "serve --max-connection-execs" | "serve --max-forwards" | "serve --max-connection-forwards" | "serve --max-kept" | "serve --max-ring-memory" | "serve --max-records" | "serve --max-streams" | "serve --max-connection-streams" | "serve --max-message" | "serve --max-input-memory" | "serve --max-connection-input-memory" | "serve --limit-memory" | "serve --limit-pids" | "serve --limit-time" | "serve --allow" | "serve --deny" | "serve --forward" | "serve --allow-listen" | "serve --user" | "serve --audit") return 0 ;;
+	"serve --port" | "serve --listen" | "serve --ready-fd" | "serve --control" | "serve --announce" | "serve --resume-counter" | "serve --files-root" | "serve --shutdown-grace" | "serve --allow-cid" | "serve --log-level" | "serve --log-format" | "serve --settings" | "serve --max-connections" | "serve --max-execs" | "serve --max-connection-execs" | "serve --max-forwards" | "serve --max-connection-forwards" | "serve --max-kept" | "serve --max-ring-memory" | "serve --max-records" | "serve --max-streams" | "serve --max-connection-streams" | "serve --max-message" | "serve --max-input-memory" | "serve --max-connection-input-memory" | "serve --limit-memory" | "serve --limit-pids" | "serve --limit-time" | "serve --allow" | "serve --deny" | "serve --forward" | "serve --allow-listen" | "serve --user" | "serve --audit") return 0 ;;
 	"client --target" | "exec --target" | "client --cid" | "exec --cid" | "client --port" | "exec --port" | "client --connect-timeout" | "exec --connect-timeout" | "client --protocol" | "exec --protocol" | "client --memory" | "exec --memory" | "client --pids" | "exec --pids" | "client --cpu" | "exec --cpu" | "client --status-fd" | "exec --status-fd" | "client --status-file" | "exec --status-file" | "client --rows" | "exec --rows" | "client --cols" | "exec --cols" | "client --resize-fd" | "exec --resize-fd" | "client --env" | "client -e" | "exec --env" | "exec -e" | "client --env-file" | "exec --env-file" | "client --dir" | "exec --dir" | "client --escape" | "exec --escape" | "client --user" | "client -u" | "exec --user" | "exec -u" | "client --timeout" | "exec --timeout" | "client --linger" | "exec --linger" | "client --wait" | "exec --wait" | "client --lease" | "exec --lease" | "client --ring" | "exec --ring") return 0 ;;
 	"wait --target" | "wait --cid" | "wait --port" | "wait --connect-timeout" | "wait --protocol" | "wait --timeout" | "wait -W" | "wait --announced") return 0 ;;
 	"ping --target" | "ping --cid" | "ping --port" | "ping --connect-timeout" | "ping --protocol" | "ping --count" | "ping -c" | "ping --interval" | "ping -i" | "ping --timeout" | "ping -W") return 0 ;;
+	"cp --target" | "cp --cid" | "cp --port" | "cp --connect-timeout" | "cp --protocol" | "cp --user" | "cp -u" | "cp --preserve") return 0 ;;
 	"info --target" | "info --cid" | "info --port" | "info --connect-timeout" | "info --protocol" | "info --timeout" | "info -W") return 0 ;;
 	"ps --target" | "execs --target" | "ps --cid" | "execs --cid" | "ps --port" | "execs --port" | "ps --connect-timeout" | "execs --connect-timeout" | "ps --protocol" | "execs --protocol" | "ps --timeout" | "ps -W" | "execs --timeout" | "execs -W") return 0 ;;
 	"forward --target" | "forward --cid" | "forward --port" | "forward --connect-timeout" | "forward --protocol" | "forward --local" | "forward -L" | "forward --remote" | "forward -R") return 0 ;;

@@ -37,6 +37,8 @@ function __cocoon_agent
                 set skip yes
             case 'serve --resume-counter'
                 set skip yes
+            case 'serve --files-root'
+                set skip yes
             case 'serve --shutdown-grace'
                 set skip yes
             case 'serve --allow-cid'
@@ -182,6 +184,22 @@ function __cocoon_agent
             case 'ping --timeout'
                 set skip yes
             case 'ping -W'
+                set skip yes
+            case 'cp --target'
+                set skip yes
+            case 'cp --cid'
+                set skip yes
+            case 'cp --port'
+                set skip yes
+            case 'cp --connect-timeout'
+                set skip yes
+            case 'cp --protocol'
+                set skip yes
+            case 'cp --user'
+                set skip yes
+            case 'cp -u'
+                set skip yes
+            case 'cp --preserve'
                 set skip yes
             case 'info --target'
                 set skip yes
@@ -363,6 +381,7 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a client -d 'Run a c
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a exec -d 'Run a command in a guest'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a wait -d 'Wait until an agent is ready'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a ping -d 'Measure the round-trip time to an agent'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a cp -d 'Copy files into a guest or out of it'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a info -d 'Print information about an agent and its guest'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a ps -d 'List the commands in a guest'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a execs -d 'List the commands in a guest'
@@ -384,6 +403,7 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l ready-fd -x -d 'W
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l control -x -d 'Listen on a Unix socket at PATH, with mode 0600, for "cocoon-agent upgrade"'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l announce -x -d 'Connect to vsock://2:PORT, a port of the host, or unix:///PATH once the agent is ready, and again after a restore, to tell the host ("wait --announced")'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l resume-counter -x -d 'Write to PATH how many times the VM has been resumed (reseed)'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l files-root -x -d 'Hosts read and write files only below DIR, which is the root of their paths (cp)'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l shutdown-grace -x -d 'On shutdown, time between SIGTERM and SIGKILL for running commands'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l allow-cid -x -d 'Accept vsock peers with CID N, in addition to the host (2)'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l disable-v1 -d 'Refuse hosts that use protocol version 1 (JSON lines, one connection per command)'
@@ -408,8 +428,8 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-connection-in
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l limit-memory -x -d 'Memory limit of each command, even if the host requests more or none (client --memory)'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l limit-pids -x -d 'Maximum number of processes and threads of each command (client --pids)'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l limit-time -x -d 'Terminate each command after TIME (client --timeout)'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l allow -x -a '(__fish_append , exec signal resize kill info reseed forward execs attach listen)' -d 'Allow only these requests: exec, signal, resize, kill, info, reseed, forward, execs, attach, listen'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l deny -x -a '(__fish_append , exec signal resize kill info reseed forward execs attach listen)' -d 'Deny these requests and allow all others'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l allow -x -a '(__fish_append , exec signal resize kill info reseed forward execs attach listen files)' -d 'Allow only these requests: exec, signal, resize, kill, info, reseed, forward, execs, attach, listen, files'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l deny -x -a '(__fish_append , exec signal resize kill info reseed forward execs attach listen files)' -d 'Deny these requests and allow all others'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l forward -x -d 'Allow forwards only to these addresses in the guest: tcp:PORT, tcp:LOW-HIGH, tcp:*, unix:/PATH, unix:@NAME (with * and ? as in file names), or none'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l allow-listen -x -d 'Allow hosts to listen in the guest, on these ports of the loopback interface: tcp:PORT, tcp:LOW-HIGH or tcp:*, which includes any free port'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l user -x -d 'Run commands as USER if the host requests no user: name, uid, name:group or uid:gid'
@@ -462,6 +482,21 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = ping' -l count -s c -x -d '
 complete -c cocoon-agent -n 'test (__cocoon_agent) = ping' -l interval -s i -x -d 'Time between two pings'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = ping' -l timeout -s W -x -d 'Time limit for each answer'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = ping' -l json -d 'Print one JSON object at the end, and nothing else'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l port -x -d 'Vsock port of the agent, with --cid'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l user -s u -x -d 'Read and write in the guest as USER: name, uid, name:group or uid:gid'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l dereference -s L -d 'Copy the files that symbolic links lead to'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l owner -d 'Keep owners and groups: by name if the other side has the name, else by number'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l numeric -d 'Keep owners and groups by number'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l preserve -x -a ' mode' -d 'mode: keep the set-user-ID, set-group-ID and sticky bits of files'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l parents -d 'Make the missing parent directories of DST'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l allow-changed -d 'Copy files that change while they are read, such as logs, up to the size at the beginning'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l skip-unsupported -d 'Exit with 0 if nothing failed but sockets, fifos and devices, which are never copied'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l sync -d 'Write everything to disk before the end'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l json -d 'Print JSON lines: progress, failed, and one done at the end'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = info' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = info' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = info' -l port -x -d 'Vsock port of the agent, with --cid'

@@ -1,0 +1,292 @@
+package files
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// A sink takes the content of a file.
+type sink interface {
+	write(p []byte) error
+	skip(size int64) error // zeros that take no room
+}
+
+// A content is the content of a file while it comes.
+type content struct {
+	frame *Frame
+	to    sink // nil: it is not wanted
+	hash  *xxhash.Digest
+	got   uint64 // up to this offset
+	bad   error  // of the sink, or of the hash
+	whole bool   // the sender has sent all of it, unchanged
+}
+
+func newContent(f *Frame, to sink) *content { return &content{frame: f, to: to, hash: xxhash.New()} }
+
+var errHash = errors.New("the content arrived damaged: its hash is another one")
+
+// receive takes what comes, up to the end of the file. The error ends the transfer; that of the
+// sink is in c.
+func (c *content) receive(rc *Receiver) error {
+	for {
+		f, err := rc.r.next()
+		switch {
+		case err != nil:
+			return unexpected(err)
+		case f == nil:
+			err = c.data(rc)
+		case f.Kind == KindHole:
+			err = c.hole(f.Size)
+		case f.Kind == KindError:
+			rc.Report(f.entryError())
+		case f.Kind == KindEnd:
+			return c.end(f)
+		default:
+			err = broken("unexpected frame %q within a file", f.Kind)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// data takes one KindData.
+func (c *content) data(rc *Receiver) error {
+	for {
+		n, err := rc.r.read(rc.buf)
+		if n == 0 {
+			return err
+		}
+		if err := c.grow(uint64(n)); err != nil {
+			return err
+		}
+		_, _ = c.hash.Write(rc.buf[:n])
+		if c.to != nil && c.bad == nil {
+			c.bad = c.to.write(rc.buf[:n])
+		}
+		rc.counts.Bytes += uint64(n)
+		if rc.Progress != nil && c.frame.Size > smallFile {
+			rc.Progress(rc.counts)
+		}
+	}
+}
+
+// grow counts bytes. A sender must not send more than it has announced.
+func (c *content) grow(n uint64) error {
+	if n > c.frame.Size-c.got {
+		return broken("a file has more than the %d bytes that were announced", c.frame.Size)
+	}
+	c.got += n
+	return nil
+}
+
+func (c *content) hole(size uint64) error {
+	if err := c.grow(size); err != nil {
+		return err
+	}
+	addHole(c.hash, size)
+	if c.to != nil && c.bad == nil {
+		c.bad = c.to.skip(int64(size))
+	}
+	return nil
+}
+
+func (c *content) end(f *Frame) error {
+	switch {
+	case f.Changed:
+		return nil
+	case c.got != c.frame.Size:
+		return broken("a file has %d bytes, and %d were announced", c.got, c.frame.Size)
+	case c.hash.Sum64() != f.Hash && c.bad == nil:
+		c.bad = errHash
+	}
+	c.whole = c.bad == nil
+	return nil
+}
+
+// file makes a regular file. The error ends the transfer.
+func (rc *Receiver) file(f *Frame) error {
+	if rc.failed > 0 {
+		return rc.drain(f)
+	}
+	s, err := rc.spot(f)
+	if err != nil {
+		_ = rc.fail(f.Name, err)
+		return rc.drain(f)
+	}
+	if f.Size <= smallFile {
+		return rc.small(s, f)
+	}
+	return rc.large(s, f)
+}
+
+// drain reads over the content of a file.
+func (rc *Receiver) drain(f *Frame) error {
+	c := newContent(f, nil)
+	if f.Ask {
+		if _, err := rc.agree(nil, c); err != nil {
+			return err
+		}
+	}
+	return c.receive(rc)
+}
+
+// A piece is the content of a small file.
+type piece struct{ data []byte }
+
+func (p *piece) write(b []byte) error {
+	p.data = append(p.data, b...)
+	return nil
+}
+
+func (p *piece) skip(size int64) error {
+	p.data = append(p.data, make([]byte, size)...)
+	return nil
+}
+
+// small makes a file once all of its content is there.
+func (rc *Receiver) small(s *spot, f *Frame) error {
+	rc.piece.data = rc.piece.data[:0]
+	c := newContent(f, &rc.piece)
+	if f.Ask {
+		return broken("a question about a file of %d bytes", f.Size)
+	}
+	if err := c.receive(rc); err != nil {
+		return err
+	}
+	if !c.whole {
+		return rc.fail(s.path, c.bad)
+	}
+	err := fs.ErrExist
+	if s.fresh {
+		err = rc.makeSmall(s, f)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		err = rc.replace(s, func(temp *spot) error { return rc.makeSmall(temp, f) })
+	}
+	return rc.made(s.path, err)
+}
+
+// made counts a file, or reports that it could not be made.
+func (rc *Receiver) made(path string, err error) error {
+	if err != nil {
+		return rc.fail(path, err)
+	}
+	rc.counts.Files++
+	if rc.Progress != nil {
+		rc.Progress(rc.counts)
+	}
+	return nil
+}
+
+// makeSmall makes the file s, which does not exist.
+func (rc *Receiver) makeSmall(s *spot, f *Frame) error {
+	file, err := s.dir.create(s.name, 0o600)
+	if err != nil {
+		return err
+	}
+	defer file.close()
+	if err = file.write(rc.piece.data); err == nil {
+		err = rc.finishEntry(file, f)
+	}
+	if err == nil && f.Inode != 0 {
+		err = rc.rememberFile(file, s, f)
+	}
+	if err != nil {
+		_ = s.dir.unlink(s.name)
+	}
+	return err
+}
+
+func (rc *Receiver) rememberFile(file *file, s *spot, f *Frame) error {
+	i, err := file.stat()
+	if err == nil {
+		rc.remember(f, s, i)
+	}
+	return err
+}
+
+// A disk is a sink that writes to a file.
+type disk struct {
+	file   *file
+	offset int64 // the position in the file
+}
+
+func (d *disk) write(p []byte) error {
+	d.offset += int64(len(p))
+	return d.file.write(p)
+}
+
+func (d *disk) skip(size int64) error {
+	d.offset += size
+	return d.file.seek(d.offset)
+}
+
+// large makes a file under a temporary name, which is found again by the next attempt.
+func (rc *Receiver) large(s *spot, f *Frame) error {
+	p, err := rc.partial(s, f)
+	if err != nil {
+		_ = rc.fail(s.path, err)
+		return rc.drain(f)
+	}
+	defer p.file.close()
+	c := newContent(f, nil)
+	to := &disk{file: p.file}
+	if f.Ask {
+		to.offset, err = rc.agree(p, c)
+	}
+	c.to = to
+	if err == nil {
+		err = c.receive(rc)
+	}
+	if err != nil {
+		rc.cut(s, p, c, err)
+		return err
+	}
+	if c.whole {
+		c.bad = rc.complete(s, p, f)
+	}
+	if !c.whole || c.bad != nil {
+		_ = s.dir.unlink(p.name)
+		return rc.fail(s.path, c.bad)
+	}
+	return rc.made(s.path, nil)
+}
+
+// complete gives a whole file its metadata and its name.
+func (rc *Receiver) complete(s *spot, p *partial, f *Frame) error {
+	if err := p.file.truncate(int64(f.Size)); err != nil {
+		return err
+	}
+	if err := rc.finishEntry(p.file, f); err != nil {
+		return err
+	}
+	if f.Inode != 0 {
+		if err := rc.rememberFile(p.file, s, f); err != nil {
+			return err
+		}
+	}
+	return p.moveTo(s)
+}
+
+// cut keeps what there is of a file if the next attempt can go on with it.
+func (rc *Receiver) cut(s *spot, p *partial, c *content, err error) {
+	if c.got < blockSize || !c.frame.Ask || c.bad != nil || !p.findable || errors.Is(err, ErrProtocol) {
+		_ = s.dir.unlink(p.name)
+		return
+	}
+	_ = p.file.truncate(int64(c.got))
+	parent, _ := cutLast(s.path)
+	rc.Kept = join(parent, p.name)
+}
+
+func cutLast(path string) (parent, name string) {
+	for i := len(path) - 1; i >= 0; i-- {
+		if path[i] == '/' {
+			return path[:i], path[i+1:]
+		}
+	}
+	return "", path
+}

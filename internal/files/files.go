@@ -1,0 +1,130 @@
+// Package files copies files and directories between a host and a guest. Both sides use it: the
+// guest's is a process that the agent starts with the rights of the user ([Serve]), the
+// host's is in package client.
+//
+// A copy is a [Sender] and a [Receiver], and frames between them (docs/protocol.md, section
+// 13). A path of the caller is resolved once. Everything below it is reached by the
+// descriptor of its directory and a name of one component, and no link is followed.
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// An Op is what the guest's side is to do.
+type Op string
+
+// The operations.
+const (
+	Stat   Op = "stat"
+	List   Op = "list"
+	Push   Op = "push"
+	Pull   Op = "pull"
+	Mkdir  Op = "mkdir"
+	Remove Op = "remove"
+	Rename Op = "rename"
+)
+
+// Ops returns all operations.
+func Ops() []Op { return []Op{Stat, List, Push, Pull, Mkdir, Remove, Rename} }
+
+// Options say how to copy, and how to make or remove a directory.
+type Options struct {
+	Several      bool // there are other sources: the destination has to be a directory
+	Parents      bool // make the missing parents of the destination
+	PreserveMode bool // keep set-user-id and set-group-id
+	Owner        bool // keep owners, by name if both sides have it
+	Numeric      bool // keep owners by number
+	Follow       bool // copy what symbolic links lead to
+	AllowChanged bool // copy a file that changes while it is read
+	Sync         bool // write to disk before the end
+	Recursive    bool // remove a directory with its content
+	Replace      bool // write over the file that Path names, whatever the source is called
+}
+
+func (o *Options) fields(c *codec) {
+	flag(c, '1', &o.Several)
+	flag(c, '2', &o.Parents)
+	flag(c, '3', &o.PreserveMode)
+	flag(c, '4', &o.Owner)
+	flag(c, '5', &o.Numeric)
+	flag(c, '6', &o.Follow)
+	flag(c, '7', &o.AllowChanged)
+	flag(c, '8', &o.Sync)
+	flag(c, '9', &o.Recursive)
+	flag(c, '0', &o.Replace)
+}
+
+// An EntryError is what has kept one entry from being copied. Others have been.
+type EntryError struct {
+	Path    string // below the operand; empty: the operand itself
+	Text    string
+	Code    Code
+	Skipped bool // it is of a kind that is not copied, such as a socket
+}
+
+func (e *EntryError) Error() string {
+	if e.Path == "" {
+		return e.Text
+	}
+	return fmt.Sprintf("%s: %s", e.Path, e.Text)
+}
+
+// Is makes the error one of io/fs.
+func (e *EntryError) Is(target error) bool {
+	switch target {
+	case fs.ErrNotExist:
+		return e.Code == CodeNotExist
+	case fs.ErrExist:
+		return e.Code == CodeExist
+	case fs.ErrPermission:
+		return e.Code == CodePermission
+	case errors.ErrUnsupported:
+		return e.Code == CodeUnsupported
+	}
+	return false
+}
+
+func codeOf(err error) Code {
+	for code, target := range map[Code]error{
+		CodeNotExist: fs.ErrNotExist, CodeExist: fs.ErrExist,
+		CodePermission: fs.ErrPermission, CodeUnsupported: errors.ErrUnsupported,
+	} {
+		if errors.Is(err, target) {
+			return code
+		}
+	}
+	return CodeOther
+}
+
+// entryError is err as an EntryError about path.
+func entryError(path string, err error) *EntryError {
+	if e, ok := errors.AsType[*EntryError](err); ok {
+		return e
+	}
+	return &EntryError{Path: path, Text: reason(err), Code: codeOf(err)}
+}
+
+// reason is the text of err without the path that package os adds.
+func reason(err error) string {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err.Error()
+	}
+	return err.Error()
+}
+
+func (f *Frame) entryError() *EntryError {
+	return &EntryError{Path: f.Path, Text: f.Text, Code: f.Code, Skipped: f.Skipped}
+}
+
+func (e *EntryError) frame() *Frame {
+	return &Frame{Kind: KindError, Path: e.Path, Text: e.Text, Code: e.Code, Skipped: e.Skipped}
+}
+
+// Counts are what a copy has done.
+type Counts struct {
+	Files uint64 // regular files, links to them and symbolic links
+	Bytes uint64 // of regular files; holes do not count
+}

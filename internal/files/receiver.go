@@ -1,0 +1,377 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// A Receiver makes files and directories of frames.
+type Receiver struct {
+	Options Options
+
+	// Report is called for what could not be made, on the goroutine of the receiver.
+	Report func(*EntryError)
+
+	// Progress is called now and then with what has been received. nil: it is not.
+	Progress func(Counts)
+
+	// Kept is the path, below the destination, of a partial file that is left for the next attempt.
+	Kept string
+
+	r      *reader
+	w      *writer
+	target *target
+	levels []*level // the directories that are open, from the destination down
+	failed int      // how many directories deep in one that could not be made
+	inodes map[uint64]*inode
+	owners owners
+	piece  piece
+	buf    []byte
+	counts Counts
+}
+
+// A level is a directory that is being filled.
+type level struct {
+	dir   *dir
+	frame *Frame // nil: it stays as it is
+	name  string
+	fresh bool // it was made for this
+	path  string
+}
+
+// An inode is a file that may get more names.
+type inode struct {
+	names    []string // of the directories below the destination, and of the file
+	dev, ino uint64
+}
+
+func newReceiver(r *reader, w *writer, o Options) *Receiver {
+	return &Receiver{Options: o, r: r, w: w, inodes: make(map[uint64]*inode), owners: newOwners(), buf: make([]byte, MaxData)}
+}
+
+// receiveInto makes at a path what comes, up to KindDone.
+func (rc *Receiver) receiveInto(p *place, path string) error {
+	t, err := p.target(path, rc.Options.Parents)
+	if err != nil {
+		return err
+	}
+	if t.dir != nil {
+		defer t.dir.close()
+	}
+	rc.target = t
+	defer rc.closeLevels()
+	for {
+		f, err := rc.r.next()
+		switch {
+		case err != nil:
+			return unexpected(err)
+		case f == nil:
+			return broken("data outside a file")
+		case f.Kind == KindDone:
+			return rc.finish(f)
+		}
+		if err := rc.take(f); err != nil {
+			return err
+		}
+	}
+}
+
+func (rc *Receiver) closeLevels() {
+	for _, l := range rc.levels {
+		l.dir.close()
+	}
+}
+
+// finish takes the last frame. A sender that has given up says why in it.
+func (rc *Receiver) finish(f *Frame) error {
+	if f.Text != "" {
+		return f.entryError()
+	}
+	if len(rc.levels) > 0 || rc.failed > 0 {
+		return broken("the end within a directory")
+	}
+	if rc.Options.Sync && rc.target.dir != nil {
+		return rc.target.dir.sync()
+	}
+	return nil
+}
+
+// take makes what f describes. The error ends the transfer.
+func (rc *Receiver) take(f *Frame) error {
+	switch f.Kind {
+	case KindDir:
+		return rc.enter(f)
+	case KindUp:
+		return rc.leave()
+	case KindFile:
+		return rc.file(f)
+	case KindSymlink, KindLink:
+		if rc.failed == 0 {
+			rc.link(f)
+		}
+		return nil
+	case KindError:
+		rc.Report(f.entryError())
+		return nil
+	default:
+		return broken("unexpected frame %q", f.Kind)
+	}
+}
+
+// A spot is the place where one entry goes.
+type spot struct {
+	dir   *dir
+	name  string
+	final string // the name that the entry has in the end
+	path  string
+	fresh bool // nothing else has been there
+	way   way
+
+	linked bool // it is one more name of a file
+}
+
+// spot returns the place of the entry of f.
+func (rc *Receiver) spot(f *Frame) (*spot, error) {
+	if n := len(rc.levels); n > 0 {
+		l := rc.levels[n-1]
+		return &spot{dir: l.dir, name: f.Name, final: f.Name, path: join(l.path, f.Name), fresh: l.fresh}, nil
+	}
+	t := rc.target
+	w, err := wayTo(t.path, t.state, f, &rc.Options)
+	if err != nil {
+		return nil, err
+	}
+	s := &spot{dir: t.dir, name: f.Name, path: f.Name, way: w}
+	if w == named {
+		s.name, s.path = t.base, t.base
+	}
+	s.final = s.name
+	return s, nil
+}
+
+// enter opens a directory, which it makes first if need be.
+func (rc *Receiver) enter(f *Frame) error {
+	switch {
+	case rc.failed+len(rc.levels) >= MaxDepth:
+		return broken("more than %d directories within one another", MaxDepth)
+	case rc.failed > 0:
+		rc.failed++
+		return nil
+	}
+	s, err := rc.spot(f)
+	if err == nil {
+		var l *level
+		if l, err = rc.open(s, f); err == nil {
+			rc.levels = append(rc.levels, l)
+			return nil
+		}
+	}
+	rc.failed = 1
+	return rc.fail(pathOf(s, f), err)
+}
+
+// pathOf is the path of an entry for an error.
+func pathOf(s *spot, f *Frame) string {
+	if s == nil {
+		return f.Name
+	}
+	return s.path
+}
+
+func (rc *Receiver) open(s *spot, f *Frame) (*level, error) {
+	if s.way == merge {
+		d, err := s.dir.openDir(".", false)
+		return &level{dir: d}, err
+	}
+	l := &level{name: s.name, path: s.path, frame: f}
+	err := s.dir.mkdir(s.name)
+	l.fresh = err == nil
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	if l.dir, err = s.dir.openDir(s.name, false); err != nil {
+		return nil, err
+	}
+	if !l.fresh && f.Keep {
+		l.frame = nil
+	}
+	if l.frame != nil && !l.fresh {
+		l.open()
+	}
+	return l, nil
+}
+
+// open gives this user the right to fill a directory of its own that has had its final mode before.
+func (l *level) open() {
+	if i, err := l.dir.stat(); err == nil && i.mode&0o700 != 0o700 {
+		_ = l.dir.setMode(i.mode | 0o700) // making the first entry tells why it cannot be done
+	}
+}
+
+// leave ends a directory.
+func (rc *Receiver) leave() error {
+	if rc.failed > 0 {
+		rc.failed--
+		return nil
+	}
+	n := len(rc.levels)
+	if n == 0 {
+		return broken("the end of a directory outside one")
+	}
+	l := rc.levels[n-1]
+	rc.levels = rc.levels[:n-1]
+	defer l.dir.close()
+	if l.frame == nil {
+		return nil
+	}
+	return rc.fail(l.path, rc.finishEntry(l.dir, l.frame))
+}
+
+// A node is an open file or directory.
+type node interface {
+	setOwner(uid, gid int) error
+	setMode(mode uint64) error
+	setTime(sec int64, ns uint64) error
+}
+
+// finishEntry gives an entry its metadata. The order matters: a new owner takes set-user-id away.
+func (rc *Receiver) finishEntry(n node, f *Frame) error {
+	if rc.owned() {
+		if err := n.setOwner(rc.owners.ids(f, rc.Options.Numeric)); err != nil {
+			return fmt.Errorf("set the owner: %w", err)
+		}
+	}
+	if err := n.setMode(rc.mode(f)); err != nil {
+		return fmt.Errorf("set the mode: %w", err)
+	}
+	if err := n.setTime(f.Sec, f.Nsec); err != nil {
+		return fmt.Errorf("set the time: %w", err)
+	}
+	return nil
+}
+
+func (rc *Receiver) owned() bool { return rc.Options.Owner || rc.Options.Numeric }
+
+// mode is the mode that the entry of f gets. A directory keeps the sticky bit.
+func (rc *Receiver) mode(f *Frame) uint64 {
+	switch {
+	case rc.Options.PreserveMode:
+		return f.Mode
+	case f.Kind == KindDir:
+		return f.Mode & 0o1777
+	default:
+		return f.Mode & 0o777
+	}
+}
+
+// fail reports that an entry was not made, or not as it should be. It returns nil: the
+// transfer goes on.
+func (rc *Receiver) fail(path string, err error) error {
+	if err != nil {
+		rc.Report(entryError(path, err))
+	}
+	return nil
+}
+
+// link makes a symbolic link, or one more name of a file.
+func (rc *Receiver) link(f *Frame) {
+	s, err := rc.spot(f)
+	if err == nil {
+		create := rc.symlink
+		if f.Kind == KindLink {
+			create = rc.hardLink
+		}
+		if err = create(s, f); errors.Is(err, fs.ErrExist) {
+			err = rc.replace(s, func(temp *spot) error { return create(temp, f) })
+		}
+	}
+	_ = rc.fail(pathOf(s, f), err)
+	if err == nil {
+		rc.counts.Files++
+	}
+}
+
+func (rc *Receiver) symlink(s *spot, f *Frame) error {
+	if err := s.dir.symlink(f.Target, s.name); err != nil {
+		return err
+	}
+	if rc.owned() {
+		uid, gid := rc.owners.ids(f, rc.Options.Numeric)
+		if err := s.dir.setLinkOwner(s.name, uid, gid); err != nil {
+			return fmt.Errorf("set the owner: %w", err)
+		}
+	}
+	return s.dir.setLinkTime(s.name, f.Sec, f.Nsec)
+}
+
+// replace has something made under a name of its own, and moves it to s.
+func (rc *Receiver) replace(s *spot, create func(*spot) error) error {
+	temp := *s
+	temp.name = randomTemp()
+	err := create(&temp)
+	if err == nil {
+		err = s.dir.rename(temp.name, s.dir, s.name)
+	}
+	if err != nil || temp.linked {
+		_ = s.dir.unlink(temp.name) // of two names of one file rename(2) changes neither
+	}
+	return err
+}
+
+// hardLink makes one more name of a file that this transfer has made.
+func (rc *Receiver) hardLink(s *spot, f *Frame) error {
+	known := rc.inodes[f.Inode]
+	if known == nil {
+		return errors.New("the file that it is another name of was not copied")
+	}
+	n := len(known.names) - 1
+	d, err := rc.descend(known.names[:n])
+	if err != nil {
+		return err
+	}
+	if d != rc.top() {
+		defer d.close()
+	}
+	if err := d.link(known.names[n], s.dir, s.name, known.dev, known.ino); err != nil {
+		return fmt.Errorf("link: %w", err)
+	}
+	s.linked = true
+	return nil
+}
+
+// top is the directory in which names of a known inode begin.
+func (rc *Receiver) top() *dir { return rc.target.dir }
+
+// descend opens a directory below the top.
+func (rc *Receiver) descend(names []string) (*dir, error) {
+	d := rc.top()
+	for _, name := range names {
+		next, err := d.openDir(name, false)
+		if d != rc.top() {
+			d.close()
+		}
+		if err != nil {
+			return nil, err
+		}
+		d = next
+	}
+	return d, nil
+}
+
+// remember notes a file that may get more names.
+func (rc *Receiver) remember(f *Frame, s *spot, i *info) {
+	if f.Inode == 0 || len(rc.inodes) == maxInodes {
+		return
+	}
+	var names []string
+	for _, l := range rc.levels {
+		if l.name != "" {
+			names = append(names, l.name)
+		}
+	}
+	rc.inodes[f.Inode] = &inode{names: append(names, s.final), dev: i.dev, ino: i.ino}
+}
+
+// maxInodes bounds what a sender can have the receiver remember.
+const maxInodes = 1 << 20
