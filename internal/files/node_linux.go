@@ -10,18 +10,14 @@ import (
 
 // setTime sets the modification time of an open file, and the time of access to the same.
 func setTime(fd int, sec int64, ns uint64) error {
-	times := [2]unix.Timespec{unix.NsecToTimespec(int64(ns)), unix.NsecToTimespec(int64(ns))}
-	for i := range times {
-		setSeconds(&times[i].Sec, sec)
-	}
+	t := timespec(sec, ns)
+	times := [2]unix.Timespec{t, t}
 	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0)
 	if errno != 0 {
 		return errno
 	}
 	return nil
 }
-
-func setSeconds[T ~int64 | ~int32](to *T, sec int64) { *to = T(sec) }
 
 // extent returns the next part of the file at or after offset that has data. Before it are zeros.
 func (f *file) extent(offset, size int64) (from, to int64, err error) {

@@ -116,8 +116,8 @@ func (d *dir) lstat(name string, follow bool) (*info, error) {
 func infoOf(st *unix.Stat_t) *info {
 	i := &info{
 		mode: uint64(st.Mode) & 0o7777, size: st.Size,
-		sec: st.Mtim.Sec, nsec: uint64(st.Mtim.Nsec),
-		csec: st.Ctim.Sec, cnsec: uint64(st.Ctim.Nsec),
+		sec: seconds(st.Mtim.Sec), nsec: uint64(st.Mtim.Nsec),
+		csec: seconds(st.Ctim.Sec), cnsec: uint64(st.Ctim.Nsec),
 		uid: uint64(st.Uid), gid: uint64(st.Gid), ino: st.Ino,
 		dev: wide(st.Dev), nlink: wide(st.Nlink),
 	}
@@ -137,6 +137,16 @@ func infoOf(st *unix.Stat_t) *info {
 	}
 	return i
 }
+
+func timespec(sec int64, ns uint64) unix.Timespec {
+	t := unix.NsecToTimespec(int64(ns))
+	setSeconds(&t.Sec, sec)
+	return t
+}
+
+func setSeconds[T ~int32 | ~int64](to *T, sec int64) { *to = T(sec) }
+
+func seconds[T ~int32 | ~int64](n T) int64 { return int64(n) }
 
 // wide returns a number that has another type on each system.
 func wide[T ~int32 | ~uint16 | ~uint32 | ~uint64](n T) uint64 { return uint64(n) }
@@ -179,8 +189,8 @@ func (d *dir) link(name string, to *dir, newName string, dev, ino uint64) error 
 }
 
 func (d *dir) setLinkTime(name string, sec int64, ns uint64) error {
-	times := []unix.Timespec{{Sec: sec, Nsec: int64(ns)}, {Sec: sec, Nsec: int64(ns)}}
-	return unix.UtimesNanoAt(d.fd, name, times, unix.AT_SYMLINK_NOFOLLOW)
+	t := timespec(sec, ns)
+	return unix.UtimesNanoAt(d.fd, name, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func (d *dir) setLinkOwner(name string, uid, gid int) error {

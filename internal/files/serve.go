@@ -32,6 +32,10 @@ func Serve(args []string, in io.Reader, out, summary io.Writer) (status int) {
 	if len(args) != 4 {
 		return 2
 	}
+	return serve(args, in, out, summary)
+}
+
+func serve(args []string, in io.Reader, out, summary io.Writer) (status int) {
 	s := &server{
 		request: Request{Op: Op(args[0]), Root: args[1], Path: args[2], To: args[3]},
 		r:       newReader(in), w: newWriter(out),
