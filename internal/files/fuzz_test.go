@@ -12,9 +12,11 @@ import (
 
 func FuzzDecodeFrame(f *testing.F) {
 	for _, frame := range []*files.Frame{
-		top, file("f", 1), {Kind: files.KindOptions, Mode: 0o755, Options: files.Options{Several: true, Replace: true}},
+		top, file("f", 1),
+		{Kind: files.KindOptions, Mode: 0o755, Options: files.Options{Several: true, Replace: true}},
 		{Kind: files.KindEntry, Name: "n", Type: files.KindDir, Sec: -1, Nsec: 999999999, UID: 1, GID: 1 << 40},
-		{Kind: files.KindHave, Hashes: "12345678"}, {Kind: files.KindError, Path: "p\xff", Text: "e", Code: 3, Skipped: true},
+		{Kind: files.KindHave, Hashes: "12345678"},
+		{Kind: files.KindError, Path: "p\xff", Text: "e", Code: 3, Skipped: true},
 	} {
 		b := files.AppendFrame(frame)
 		f.Add(b[0], b[5:])

@@ -97,3 +97,11 @@ func pattern(n int) []byte {
 	}
 	return b
 }
+
+// wantNoParts fails if there are files that are not complete.
+func wantNoParts(t *testing.T, dir string) {
+	t.Helper()
+	if parts, _ := filepath.Glob(dir + "/.~cocoon-*"); len(parts) > 0 {
+		t.Errorf("there are parts of files: %q", parts)
+	}
+}

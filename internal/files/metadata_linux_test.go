@@ -216,11 +216,3 @@ func TestFileThatChangesIsNotCopied(t *testing.T) {
 		wantNoParts(t, dir)
 	}
 }
-
-// wantNoParts fails if there are files that are not complete.
-func wantNoParts(t *testing.T, dir string) {
-	t.Helper()
-	if parts, _ := filepath.Glob(dir + "/.~cocoon-*"); len(parts) > 0 {
-		t.Errorf("there are parts of files: %q", parts)
-	}
-}
