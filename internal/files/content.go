@@ -19,6 +19,7 @@ type content struct {
 	to    sink // nil: it is not wanted
 	hash  *xxhash.Digest
 	got   uint64 // up to this offset
+	bytes uint64 // without holes
 	bad   error  // of the sink, or of the hash
 	whole bool   // the sender has sent all of it, unchanged
 }
@@ -66,6 +67,7 @@ func (c *content) data(rc *Receiver) error {
 		if c.to != nil && c.bad == nil {
 			c.bad = c.to.write(rc.buf[:n])
 		}
+		c.bytes += uint64(n)
 		rc.counts.Bytes += uint64(n)
 		if rc.Progress != nil && c.frame.Size > smallFile {
 			rc.Progress(rc.counts)
@@ -130,7 +132,9 @@ func (rc *Receiver) drain(f *Frame) error {
 			return err
 		}
 	}
-	return c.receive(rc)
+	err := c.receive(rc)
+	rc.counts.Bytes -= c.bytes
+	return err
 }
 
 // A piece is the content of a small file.
@@ -157,6 +161,7 @@ func (rc *Receiver) small(s *spot, f *Frame) error {
 		return err
 	}
 	if !c.whole {
+		rc.counts.Bytes -= c.bytes
 		return rc.fail(s.path, c.bad)
 	}
 	err := fs.ErrExist
@@ -250,6 +255,7 @@ func (rc *Receiver) large(s *spot, f *Frame) error {
 	}
 	if !c.whole || c.bad != nil {
 		_ = s.dir.unlink(p.name)
+		rc.counts.Bytes -= c.bytes
 		return rc.fail(s.path, c.bad)
 	}
 	return rc.made(s.path, nil)

@@ -41,7 +41,7 @@ func wayTo(path string, s state, f *Frame, o *Options) (way, error) {
 	case o.Several:
 		return 0, fmt.Errorf("%s is not a directory: several sources need one", path)
 	case s == orphan:
-		return 0, fmt.Errorf("%s: the directory that it would be in does not exist (--parents makes it): %w", path, fs.ErrNotExist)
+		return 0, &EntryError{Text: path + ": the directory that it would be in does not exist (--parents makes it)", Code: CodeNotExist}
 	case s == other && isDir:
 		return 0, fmt.Errorf("%s exists and is not a directory", path)
 	case slash && !isDir || base == "":

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMeterDrawsLateAndNotOften(t *testing.T) {
+	var out bytes.Buffer
+	now := time.Unix(1000, 0)
+	m := &meter{out: &out, width: func() int { return 20 }, now: func() time.Time { return now }, begun: now}
+	for range 49 {
+		now = now.Add(10 * time.Millisecond)
+		m.draw(1, 1<<20)
+	}
+	m.clear()
+	if out.Len() > 0 {
+		t.Errorf("a short copy drew %q", out.String())
+	}
+	for range 100 {
+		now = now.Add(10 * time.Millisecond)
+		m.draw(12345, 5<<30)
+	}
+	m.clear()
+	lines := strings.Split(out.String(), "\r")
+	if n := len(lines) - 2; n < 9 || n > 11 {
+		t.Errorf("draw drew %d lines in a second, want 10", n)
+	}
+	for _, line := range lines {
+		if text := strings.TrimSuffix(line, "\x1b[K"); len(text) > 19 {
+			t.Errorf("a line of %d columns on 20: %q", len(text), text)
+		}
+	}
+}
+
+func TestMeterNeedsATerminal(t *testing.T) {
+	if m := newMeter(new(bytes.Buffer)); m != nil {
+		t.Error("newMeter of a buffer is not nil")
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if m := newMeter(w); m != nil {
+		t.Error("newMeter of a pipe is not nil")
+	}
+}
+
+func TestAmountsAreForPeople(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 5 << 30: "5.0 GiB", 1 << 63: "8.0 EiB"} {
+		if got := amount(n); got != want {
+			t.Errorf("amount(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
