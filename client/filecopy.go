@@ -191,7 +191,7 @@ func (f *FS) push(ctx context.Context, from files.Source, remote string, o *Copy
 // machine. All else is as for [FS.Push].
 func (f *FS) Pull(ctx context.Context, remote, local string, o *CopyOptions) (CopyCounts, error) {
 	return f.pull(ctx, remote, o, func(call *fileCall, c *copyCall) (files.Counts, string, error) {
-		return files.PullTo(call.conn(), local, c.options.wire(), c.events())
+		return files.PullTo(call.conn(), remote, local, c.options.wire(), c.events())
 	})
 }
 
@@ -222,7 +222,7 @@ func (f *FS) PushTar(ctx context.Context, from io.Reader, remote string, o *Copy
 // PullTar writes a file or directory of the guest to a tar stream in the PAX format.
 func (f *FS) PullTar(ctx context.Context, remote string, to io.Writer, o *CopyOptions) (CopyCounts, error) {
 	return f.pull(ctx, remote, o, func(call *fileCall, c *copyCall) (files.Counts, string, error) {
-		n, err := files.PullTar(call.conn(), to, c.options.wire(), c.events())
+		n, err := files.PullTar(call.conn(), remote, to, c.options.wire(), c.events())
 		return n, "", err
 	})
 }

@@ -114,7 +114,10 @@ func (rc *Receiver) file(f *Frame) error {
 		return rc.drain(f)
 	}
 	s, err := rc.spot(f)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrProtocol):
+		return err
+	case err != nil:
 		_ = rc.fail(f.Name, err)
 		return rc.drain(f)
 	}
@@ -162,7 +165,7 @@ func (rc *Receiver) small(s *spot, f *Frame) error {
 	}
 	if !c.whole {
 		rc.counts.Bytes -= c.bytes
-		return rc.fail(s.path, c.bad)
+		return rc.fail(s.final, c.bad)
 	}
 	err := fs.ErrExist
 	if s.fresh {
@@ -171,13 +174,13 @@ func (rc *Receiver) small(s *spot, f *Frame) error {
 	if errors.Is(err, fs.ErrExist) {
 		err = rc.replace(s, func(temp *spot) error { return rc.makeSmall(temp, f) })
 	}
-	return rc.made(s.path, err)
+	return rc.made(s.final, err)
 }
 
 // made counts a file, or reports that it could not be made.
-func (rc *Receiver) made(path string, err error) error {
+func (rc *Receiver) made(name string, err error) error {
 	if err != nil {
-		return rc.fail(path, err)
+		return rc.fail(name, err)
 	}
 	rc.counts.Files++
 	if rc.Progress != nil {
@@ -233,7 +236,7 @@ func (d *disk) skip(size int64) error {
 func (rc *Receiver) large(s *spot, f *Frame) error {
 	p, err := rc.partial(s, f)
 	if err != nil {
-		_ = rc.fail(s.path, err)
+		_ = rc.fail(s.final, err)
 		return rc.drain(f)
 	}
 	defer p.file.close()
@@ -256,9 +259,9 @@ func (rc *Receiver) large(s *spot, f *Frame) error {
 	if !c.whole || c.bad != nil {
 		_ = s.dir.unlink(p.name)
 		rc.counts.Bytes -= c.bytes
-		return rc.fail(s.path, c.bad)
+		return rc.fail(s.final, c.bad)
 	}
-	return rc.made(s.path, nil)
+	return rc.made(s.final, nil)
 }
 
 // complete gives a whole file its metadata and its name.
@@ -284,15 +287,5 @@ func (rc *Receiver) cut(s *spot, p *partial, c *content, err error) {
 		return
 	}
 	_ = p.file.truncate(int64(c.got))
-	parent, _ := cutLast(s.path)
-	rc.Kept = join(parent, p.name)
-}
-
-func cutLast(path string) (parent, name string) {
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == '/' {
-			return path[:i], path[i+1:]
-		}
-	}
-	return "", path
+	rc.Kept = rc.path(p.name)
 }

@@ -120,8 +120,15 @@ func (f *Frame) entryError() *EntryError {
 }
 
 func (e *EntryError) frame() *Frame {
-	return &Frame{Kind: KindError, Path: e.Path, Text: e.Text, Code: e.Code, Skipped: e.Skipped}
+	path := e.Path
+	if len(path) > maxPath {
+		path = "…" + path[len(path)-maxPath:]
+	}
+	return &Frame{Kind: KindError, Path: path, Text: e.Text, Code: e.Code, Skipped: e.Skipped}
 }
+
+// maxPath bounds the path in a KindError, in bytes. Only paths that no system call takes are longer.
+const maxPath = 64 << 10
 
 // Counts are what a copy has done.
 type Counts struct {

@@ -140,6 +140,8 @@ func (f *Frame) check() error {
 		return broken("%d nanoseconds", f.Nsec)
 	case f.Mode > 0o7777:
 		return broken("mode %#o", f.Mode)
+	case f.UID > math.MaxUint32 || f.GID > math.MaxUint32:
+		return broken("owner %d:%d", f.UID, f.GID)
 	case f.Size > math.MaxInt64 || f.Offset > math.MaxInt64:
 		return broken("size beyond 2^63-1")
 	case len(f.Hashes)%8 != 0:

@@ -14,7 +14,7 @@ func FuzzDecodeFrame(f *testing.F) {
 	for _, frame := range []*files.Frame{
 		top, file("f", 1),
 		{Kind: files.KindOptions, Mode: 0o755, Options: files.Options{Several: true, Replace: true}},
-		{Kind: files.KindEntry, Name: "n", Type: files.KindDir, Sec: -1, Nsec: 999999999, UID: 1, GID: 1 << 40},
+		{Kind: files.KindEntry, Name: "n", Type: files.KindDir, Sec: -1, Nsec: 999999999, UID: 1, GID: 1 << 31},
 		{Kind: files.KindHave, Hashes: "12345678"},
 		{Kind: files.KindError, Path: "p\xff", Text: "e", Code: 3, Skipped: true},
 	} {
@@ -43,12 +43,12 @@ func FuzzReceive(f *testing.F) {
 	f.Add(frames(top, file("f", 3), data("abc"), end, up, done))
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		dir := t.TempDir()
-		_, _, _ = files.PullTo(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, dir+"/dst", files.Options{}, files.Events{})
+		_, _, _ = files.PullTo(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, "top", dir+"/dst", files.Options{}, files.Events{})
 		all, err := os.ReadDir(dir)
 		if err != nil || len(all) > 1 {
 			t.Errorf("there is more than the destination: %v, %v", all, err)
 		}
-		_, _ = files.PullTar(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, io.Discard, files.Options{}, files.Events{})
+		_, _ = files.PullTar(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, "top", io.Discard, files.Options{}, files.Events{})
 	})
 }
 

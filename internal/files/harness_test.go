@@ -61,7 +61,7 @@ func pull(t *testing.T, from, to string, o files.Options) (failures, error) {
 	t.Helper()
 	var f failures
 	g := serve(t, files.Request{Op: files.Pull, Path: from})
-	_, _, err := files.PullTo(g.Conn, to, o, f.events())
+	_, _, err := files.PullTo(g.Conn, from, to, o, f.events())
 	g.close()
 	return f, err
 }

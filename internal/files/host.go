@@ -163,16 +163,16 @@ func (a *answers) result(sent Counts, err error) (Counts, error) {
 	return a.counts, err
 }
 
-// PullTo receives what a process that carries out a [Pull] sends. It puts that at a path of this
+// PullTo receives what a process that carries out a [Pull] of from sends. It puts that at a path of this
 // machine. kept is the path of a partial file that the next attempt goes on with, if there is one.
-func PullTo(c Conn, path string, o Options, e Events) (counts Counts, kept string, err error) {
+func PullTo(c Conn, from, path string, o Options, e Events) (counts Counts, kept string, err error) {
 	m := &monitor{events: e}
 	w := newWriter(c.In)
 	if err := w.tell(&Frame{Kind: KindOptions, Options: o}); err != nil {
 		return Counts{}, "", err
 	}
 	rc := newReceiver(newReader(c.Out), w, o)
-	rc.Report, rc.Progress = m.failed, m.progress
+	rc.Report, rc.Progress, rc.source = m.failed, m.progress, sourceAt(from)
 	err = rc.receiveInto(&place{}, path)
 	return rc.counts, rc.Kept, err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"strings"
@@ -58,6 +59,7 @@ func hostile() map[string][]byte {
 		"a long frame":               {'F', 0xff, 0xff, 0xff, 0xff},
 		"long data":                  {'B', 0x7f, 0xff, 0xff, 0xff},
 		"a field that ends early":    {'F', 0, 0, 0, 2, 'n', 9},
+		"owners":                     frames(&files.Frame{Kind: files.KindDir, Name: "top", UID: 1 << 32}),
 		"depth":                      bytes.Repeat(frames(top), files.MaxDepth+1),
 	}
 	for _, name := range []string{"", ".", "..", "a/b", "../x", "/etc", "a\x00b", strings.Repeat("n", 256)} {
@@ -68,13 +70,35 @@ func hostile() map[string][]byte {
 	return all
 }
 
+// impostors are what a guest must not send for "top".
+func impostors() map[string][]byte {
+	return map[string][]byte{
+		"another name":        frames(&files.Frame{Kind: files.KindDir, Name: "other"}, up, done),
+		"the content instead": frames(&files.Frame{Kind: files.KindDir, Name: "top", Content: true}, file("f", 0), end, up, done),
+		"two sources":         frames(top, up, file("top", 0), end, done),
+	}
+}
+
 func TestHostileGuestCannotHarmPull(t *testing.T) {
-	for name, stream := range hostile() {
+	all := hostile()
+	maps.Copy(all, impostors())
+	for name, stream := range all {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			_, _, err := files.PullTo(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, dir+"/dst", files.Options{}, files.Events{})
+			_, _, err := files.PullTo(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, "top", dir+"/dst", files.Options{}, files.Events{})
 			wantRefused(t, dir, err)
-			_, err = files.PullTar(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, io.Discard, files.Options{}, files.Events{})
+			if err := os.MkdirAll(dir+"/dst", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			write(t, dir+"/dst/other", []byte("old"))
+			_, _, _ = files.PullTo(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, "top", dir+"/dst", files.Options{}, files.Events{})
+			for _, path := range []string{dir + "/dst/f", dir + "/dst/g"} {
+				if _, err := os.Lstat(path); err == nil && name == "the content instead" {
+					t.Errorf("the guest has made %s", path)
+				}
+			}
+			wantFile(t, dir+"/dst/other", []byte("old"))
+			_, err = files.PullTar(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, "top", io.Discard, files.Options{}, files.Events{})
 			if !errors.Is(err, files.ErrProtocol) && !errors.Is(err, io.ErrUnexpectedEOF) && name != "done within a directory" {
 				t.Errorf("PullTar: %v, want an error about frames", err)
 			}
@@ -117,7 +141,7 @@ func TestLinksOfTheSenderLeadNowhere(t *testing.T) {
 		&files.Frame{Kind: files.KindSymlink, Name: "y", Target: dir + "/outside/f"}, file("y", 3), data("new"), end,
 		&files.Frame{Kind: files.KindLink, Name: "z", Inode: 7}, up, done)
 	var failed failures
-	if _, _, err := files.PullTo(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, dir+"/dst", files.Options{}, failed.events()); err != nil {
+	if _, _, err := files.PullTo(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, "top", dir+"/dst", files.Options{}, failed.events()); err != nil {
 		t.Fatal(err)
 	}
 	wantFile(t, dir+"/outside/f", []byte("old"))
@@ -133,7 +157,7 @@ func TestDamagedContentIsNotKept(t *testing.T) {
 	dir := t.TempDir()
 	var failed failures
 	stream := frames(file("f", 3), data("abc"), &files.Frame{Kind: files.KindEnd, Hash: 1}, done)
-	if _, _, err := files.PullTo(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, dir+"/f", files.Options{}, failed.events()); err != nil {
+	if _, _, err := files.PullTo(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, "f", dir+"/f", files.Options{}, failed.events()); err != nil {
 		t.Fatal(err)
 	}
 	if all, _ := os.ReadDir(dir); len(all) != 0 || len(failed) != 1 || !strings.Contains(failed[0], "damaged") {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 )
 
 // A Receiver makes files and directories of frames.
@@ -25,6 +26,8 @@ type Receiver struct {
 	levels []*level // the directories that are open, from the destination down
 	failed int      // how many directories deep in one that could not be made
 	inodes map[uint64]*inode
+	known  int     // names in inodes
+	source *source // nil: the first entries may have any name
 	owners owners
 	piece  piece
 	buf    []byte
@@ -37,7 +40,6 @@ type level struct {
 	frame *Frame // nil: it stays as it is
 	name  string
 	fresh bool // it was made for this
-	path  string
 }
 
 // An inode is a file that may get more names.
@@ -107,10 +109,10 @@ func (rc *Receiver) take(f *Frame) error {
 	case KindFile:
 		return rc.file(f)
 	case KindSymlink, KindLink:
-		if rc.failed == 0 {
-			rc.link(f)
+		if rc.failed > 0 {
+			return nil
 		}
-		return nil
+		return rc.link(f)
 	case KindError:
 		rc.Report(f.entryError())
 		return nil
@@ -124,8 +126,7 @@ type spot struct {
 	dir   *dir
 	name  string
 	final string // the name that the entry has in the end
-	path  string
-	fresh bool // nothing else has been there
+	fresh bool   // nothing else has been there
 	way   way
 
 	linked bool // it is one more name of a file
@@ -135,16 +136,19 @@ type spot struct {
 func (rc *Receiver) spot(f *Frame) (*spot, error) {
 	if n := len(rc.levels); n > 0 {
 		l := rc.levels[n-1]
-		return &spot{dir: l.dir, name: f.Name, final: f.Name, path: join(l.path, f.Name), fresh: l.fresh}, nil
+		return &spot{dir: l.dir, name: f.Name, final: f.Name, fresh: l.fresh}, nil
 	}
 	t := rc.target
+	if err := rc.source.check(f); err != nil {
+		return nil, err
+	}
 	w, err := wayTo(t.path, t.state, f, &rc.Options)
 	if err != nil {
 		return nil, err
 	}
-	s := &spot{dir: t.dir, name: f.Name, path: f.Name, way: w}
+	s := &spot{dir: t.dir, name: f.Name, way: w}
 	if w == named {
-		s.name, s.path = t.base, t.base
+		s.name = t.base
 	}
 	s.final = s.name
 	return s, nil
@@ -167,16 +171,19 @@ func (rc *Receiver) enter(f *Frame) error {
 			return nil
 		}
 	}
+	if errors.Is(err, ErrProtocol) {
+		return err
+	}
 	rc.failed = 1
-	return rc.fail(pathOf(s, f), err)
+	return rc.fail(s.nameOr(f), err)
 }
 
-// pathOf is the path of an entry for an error.
-func pathOf(s *spot, f *Frame) string {
+// nameOr is the name of an entry for an error.
+func (s *spot) nameOr(f *Frame) string {
 	if s == nil {
 		return f.Name
 	}
-	return s.path
+	return s.final
 }
 
 func (rc *Receiver) open(s *spot, f *Frame) (*level, error) {
@@ -184,7 +191,7 @@ func (rc *Receiver) open(s *spot, f *Frame) (*level, error) {
 		d, err := s.dir.openDir(".", false)
 		return &level{dir: d}, err
 	}
-	l := &level{name: s.name, path: s.path, frame: f}
+	l := &level{name: s.name, frame: f}
 	err := s.dir.mkdir(s.name)
 	l.fresh = err == nil
 	if err != nil && !errors.Is(err, fs.ErrExist) {
@@ -225,7 +232,7 @@ func (rc *Receiver) leave() error {
 	if l.frame == nil {
 		return nil
 	}
-	return rc.fail(l.path, rc.finishEntry(l.dir, l.frame))
+	return rc.fail(l.name, rc.finishEntry(l.dir, l.frame))
 }
 
 // A node is an open file or directory.
@@ -265,17 +272,31 @@ func (rc *Receiver) mode(f *Frame) uint64 {
 	}
 }
 
-// fail reports that an entry was not made, or not as it should be. It returns nil: the
-// transfer goes on.
-func (rc *Receiver) fail(path string, err error) error {
+// fail reports that an entry of the directory that is open was not made, or not as it should
+// be. It returns nil: the transfer goes on.
+func (rc *Receiver) fail(name string, err error) error {
 	if err != nil {
-		rc.Report(entryError(path, err))
+		rc.Report(entryError(rc.path(name), err))
 	}
 	return nil
 }
 
+// path is that of an entry of the directory that is open, below the destination.
+func (rc *Receiver) path(name string) string { return strings.Join(append(rc.names(), name), "/") }
+
+// names are those of the directories that are open.
+func (rc *Receiver) names() []string {
+	var names []string
+	for _, l := range rc.levels {
+		if l.name != "" {
+			names = append(names, l.name)
+		}
+	}
+	return names
+}
+
 // link makes a symbolic link, or one more name of a file.
-func (rc *Receiver) link(f *Frame) {
+func (rc *Receiver) link(f *Frame) error {
 	s, err := rc.spot(f)
 	if err == nil {
 		create := rc.symlink
@@ -286,10 +307,10 @@ func (rc *Receiver) link(f *Frame) {
 			err = rc.replace(s, func(temp *spot) error { return create(temp, f) })
 		}
 	}
-	_ = rc.fail(pathOf(s, f), err)
-	if err == nil {
-		rc.counts.Files++
+	if errors.Is(err, ErrProtocol) {
+		return err
 	}
+	return rc.made(s.nameOr(f), err)
 }
 
 func (rc *Receiver) symlink(s *spot, f *Frame) error {
@@ -361,17 +382,14 @@ func (rc *Receiver) descend(names []string) (*dir, error) {
 
 // remember notes a file that may get more names.
 func (rc *Receiver) remember(f *Frame, s *spot, i *info) {
-	if f.Inode == 0 || len(rc.inodes) == maxInodes {
+	if rc.known >= maxKnown {
 		return
 	}
-	var names []string
-	for _, l := range rc.levels {
-		if l.name != "" {
-			names = append(names, l.name)
-		}
-	}
-	rc.inodes[f.Inode] = &inode{names: append(names, s.final), dev: i.dev, ino: i.ino}
+	names := append(rc.names(), s.final)
+	rc.known += len(names)
+	rc.inodes[f.Inode] = &inode{names: names, dev: i.dev, ino: i.ino}
 }
 
-// maxInodes bounds what a sender can have the receiver remember.
-const maxInodes = 1 << 20
+// maxKnown bounds what a sender can have the receiver remember: names of files and of the
+// directories that they are in.
+const maxKnown = 1 << 22

@@ -9,14 +9,14 @@ import (
 )
 
 // PullTar writes to out as a tar stream (PAX) what a process sends that carries out a [Pull].
-func PullTar(c Conn, out io.Writer, o Options, e Events) (Counts, error) {
+func PullTar(c Conn, from string, out io.Writer, o Options, e Events) (Counts, error) {
 	m := &monitor{events: e}
 	w := newWriter(c.In)
 	if err := w.tell(&Frame{Kind: KindOptions, Options: o}); err != nil {
 		return Counts{}, err
 	}
 	rc := newReceiver(newReader(c.Out), w, o)
-	rc.Report, rc.Progress = m.failed, m.progress
+	rc.Report, rc.Progress, rc.source = m.failed, m.progress, sourceAt(from)
 	t := &archive{rc: rc, tar: tar.NewWriter(out), inodes: make(map[uint64]string)}
 	err := t.run()
 	if err == nil {
@@ -31,6 +31,7 @@ type archive struct {
 	tar    *tar.Writer
 	open   []string // the names of the directories that have begun; empty: one whose content alone counts
 	inodes map[uint64]string
+	known  int // size of inodes
 }
 
 func (t *archive) run() error {
@@ -53,6 +54,11 @@ func (t *archive) run() error {
 }
 
 func (t *archive) take(f *Frame) error {
+	if len(t.open) == 0 && f.Kind != KindError && f.Kind != KindUp {
+		if err := t.rc.source.check(f); err != nil {
+			return err
+		}
+	}
 	h := t.header(f)
 	switch f.Kind {
 	case KindError:
@@ -129,7 +135,8 @@ func (t *archive) file(f *Frame, h *tar.Header) error {
 	if c.bad != nil && !errors.Is(c.bad, errHash) {
 		return c.bad // nobody takes the stream
 	}
-	if f.Inode != 0 && len(t.inodes) < maxInodes {
+	if f.Inode != 0 && t.known < maxKnown {
+		t.known += len(h.Name)/16 + 1
 		t.inodes[f.Inode] = h.Name
 	}
 	if !c.whole { // the header has promised as many bytes
