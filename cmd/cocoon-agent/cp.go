@@ -68,6 +68,7 @@ func (c *cpCommand) Run(k *kong.Context) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program
 	conn, err := c.dial(ctx, url)
 	if err != nil {
 		return err
@@ -171,7 +172,7 @@ func (r *copyReport) copied(from operand, c client.CopyCounts, err error) {
 	}
 	r.fatal = true
 	if errors.Is(err, context.Canceled) {
-		err = fmt.Errorf("%s: interrupted%s", from, kept(err))
+		err = fmt.Errorf("%s: interrupted%s", from, kept(from, err))
 	}
 	if r.json {
 		_ = writeJSON(r.out, struct {
@@ -184,12 +185,17 @@ func (r *copyReport) copied(from operand, c client.CopyCounts, err error) {
 	r.line(err.Error())
 }
 
-// kept names the partial file that is left for the next attempt.
-func kept(err error) string {
-	if e, ok := errors.AsType[*client.KeptError](err); ok {
+// kept says what is left for the next attempt.
+func kept(from operand, err error) string {
+	e, ok := errors.AsType[*client.KeptError](err)
+	switch {
+	case ok:
 		return fmt.Sprintf(" (kept %s: the same command goes on with it)", e.Path)
+	case !from.guest:
+		return " (the same command goes on with a large file, whose part is kept in the guest)"
+	default:
+		return ""
 	}
-	return ""
 }
 
 // end prints what is to be said at the end.

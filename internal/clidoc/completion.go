@@ -32,6 +32,9 @@ func (f Flag) switches() []string {
 	return words
 }
 
+// takesFiles reports whether the arguments are paths, some of them of this machine.
+func (c Command) takesFiles() bool { return len(c.Args) > 0 && strings.HasPrefix(c.Args[0].Name, "<path>") }
+
 // isFile reports whether the flag's value is a file of this machine: a DIR is the guest's.
 func (f Flag) isFile() bool { return f.Value == "FILE" }
 
@@ -125,7 +128,13 @@ func bash(p Program) string {
 		fmt.Fprintf(&b, "\t\t%s) mapfile -t COMPREPLY < <(compgen -W %q -- \"$cur\") ;;\n", strings.Join(c.names(), " | "), strings.Join(words, " "))
 	}
 	b.WriteString("\t\tesac\n\t\tcase ${COMPREPLY[0]-} in *=) compopt -o nospace 2>/dev/null ;; esac\n")
-	b.WriteString("\tfi\n}\n\n")
+	b.WriteString("\telse\n\t\tcase $command in\n")
+	for _, c := range p.Commands {
+		if c.takesFiles() {
+			fmt.Fprintf(&b, "\t\t%s) compopt -o default 2>/dev/null ;;\n", strings.Join(c.names(), " | "))
+		}
+	}
+	b.WriteString("\t\tesac\n\tfi\n}\n\n")
 	fmt.Fprintf(&b, "# %s_takes_value COMMAND FLAG\n%s_takes_value() {\n\tcase \"$1 $2\" in\n", p.function(), p.function())
 	for _, c := range p.Commands {
 		var patterns []string
@@ -201,7 +210,7 @@ func zsh(p Program) string {
 				b.WriteString("'")
 			}
 		}
-		if c.Guest {
+		if c.Guest || c.takesFiles() {
 			b.WriteString(" \\\n\t\t\t\t'*:file:_files'")
 		}
 		b.WriteString("\n\t\t\t;;\n")
@@ -243,6 +252,9 @@ func fish(p Program) string {
 		}
 	}
 	for _, c := range p.Commands {
+		if c.takesFiles() {
+			fmt.Fprintf(&b, "complete -c %s -n 'test (%s) = %s' -F\n", p.Name, name, c.Name)
+		}
 		for _, f := range c.Flags {
 			fmt.Fprintf(&b, "complete -c %s -n 'test (%s) = %s' -l %s", p.Name, name, c.Name, f.Name)
 			if f.Short != "" {

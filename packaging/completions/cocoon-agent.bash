@@ -162,6 +162,10 @@ _cocoon_agent() {
 		upgrade) mapfile -t COMPREPLY < <(compgen -W "--help --binary= --force --control= --timeout= -W --json" -- "$cur") ;;
 		esac
 		case ${COMPREPLY[0]-} in *=) compopt -o nospace 2>/dev/null ;; esac
+	else
+		case $command in
+		cp) compopt -o default 2>/dev/null ;;
+		esac
 	fi
 }
 

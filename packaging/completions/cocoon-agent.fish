@@ -482,6 +482,7 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = ping' -l count -s c -x -d '
 complete -c cocoon-agent -n 'test (__cocoon_agent) = ping' -l interval -s i -x -d 'Time between two pings'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = ping' -l timeout -s W -x -d 'Time limit for each answer'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = ping' -l json -d 'Print one JSON object at the end, and nothing else'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -F
 complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l port -x -d 'Vsock port of the agent, with --cid'
