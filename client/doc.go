@@ -56,6 +56,12 @@
 // never retried if the agent says that it is another one. Over unix:// the server must
 // be root or this program's own user: see [Target.Dial].
 //
+// # Files
+//
+// [Client.FS] is the file system of the guest with the rights of a user: an io/fs.FS that also copies
+// trees ([FS.Push], [FS.Pull]) and writes files. A copy has succeeded only if its error is nil;
+// an [*IncompleteError] names what was not copied.
+//
 // # Connections into a guest
 //
 // [Client.DialGuest] makes a net.Conn to a service in the guest, on its loopback

@@ -90,7 +90,11 @@ func (f *FS) look(ctx context.Context, path string, follow bool) (found *fileInf
 	return found, err
 }
 
-// ReadDir returns the entries of a directory, sorted by name.
+// maxEntries bounds what a guest can have ReadDir keep.
+const maxEntries = 1 << 20
+
+// ReadDir returns the entries of a directory, sorted by name. There may be a million of them. [FS.List]
+// has no bound.
 func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 	path, err := guestPath("readdir", name)
 	if err != nil {
@@ -98,6 +102,9 @@ func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 	}
 	var all []fs.DirEntry
 	err = f.List(f.ctx, path, func(i fs.FileInfo) error {
+		if len(all) == maxEntries {
+			return fmt.Errorf("more than %d entries", maxEntries)
+		}
 		all = append(all, fs.FileInfoToDirEntry(i))
 		return nil
 	})

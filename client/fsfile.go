@@ -52,7 +52,8 @@ func (f *FS) OpenFile(ctx context.Context, path string) (fs.File, error) {
 	return &openFile{call: call, content: content, info: info}, nil
 }
 
-// ReadFile returns the content of a file.
+// ReadFile returns the content of a file of at most [DefaultMaxOutput] bytes. [FS.OpenFile] is for
+// larger ones, whose error is an [*OutputLimitError].
 func (f *FS) ReadFile(name string) ([]byte, error) {
 	path, err := guestPath("open", name)
 	if err != nil {
@@ -63,7 +64,10 @@ func (f *FS) ReadFile(name string) ([]byte, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	defer file.Close()
-	data, err := io.ReadAll(file)
+	data, err := io.ReadAll(io.LimitReader(file, DefaultMaxOutput+1))
+	if len(data) > DefaultMaxOutput {
+		data, err = nil, &OutputLimitError{Limit: DefaultMaxOutput}
+	}
 	if err != nil {
 		err = &fs.PathError{Op: "read", Path: name, Err: err}
 	}

@@ -33,7 +33,9 @@ func (f Flag) switches() []string {
 }
 
 // takesFiles reports whether the arguments are paths, some of them of this machine.
-func (c Command) takesFiles() bool { return len(c.Args) > 0 && strings.HasPrefix(c.Args[0].Name, "<path>") }
+func (c Command) takesFiles() bool {
+	return len(c.Args) > 0 && strings.HasPrefix(c.Args[0].Name, "<path>")
+}
 
 // isFile reports whether the flag's value is a file of this machine: a DIR is the guest's.
 func (f Flag) isFile() bool { return f.Value == "FILE" }

@@ -277,7 +277,7 @@ func (rc *Receiver) complete(s *spot, p *partial, f *Frame) error {
 			return err
 		}
 	}
-	return p.moveTo(s)
+	return s.take(p.name)
 }
 
 // cut keeps what there is of a file if the next attempt can go on with it.

@@ -140,8 +140,19 @@ func TestCopySkipsSpecialFiles(t *testing.T) {
 				t.Error("the fifo was copied")
 			}
 			if _, err := do(t, dir+"/src/fifo", dir+"/dst", files.Options{}); err == nil {
-				t.Error("a fifo as the source is no error")
+				t.Error("a fifo was taken as the source")
 			}
+			write(t, dir+"/large", pattern(files.SmallFile+1))
+			for _, from := range []string{dir + "/src/file", dir + "/large"} {
+				failed, err := do(t, from, dir+"/src/fifo", files.Options{})
+				if err != nil || len(failed) != 1 || !strings.Contains(failed[0], "a fifo is there") {
+					t.Errorf("%v, %q; want one line about the fifo", err, failed)
+				}
+			}
+			if i, err := os.Lstat(dir + "/src/fifo"); err != nil || i.Mode().Type() != fs.ModeNamedPipe {
+				t.Errorf("the fifo has become %v, %v", i, err)
+			}
+			wantNoParts(t, dir+"/src")
 		})
 	}
 }

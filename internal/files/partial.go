@@ -106,6 +106,3 @@ func (p *partial) hash() (hashes []byte) {
 	}
 	return hashes
 }
-
-// moveTo gives the file its final name.
-func (p *partial) moveTo(s *spot) error { return s.dir.rename(p.name, s.dir, s.name) }

@@ -326,13 +326,22 @@ func (rc *Receiver) symlink(s *spot, f *Frame) error {
 	return s.dir.setLinkTime(s.name, f.Sec, f.Nsec)
 }
 
+// take gives what has a temporary name the name of the spot. It replaces a file or a link, and
+// nothing else.
+func (s *spot) take(temp string) error {
+	if i, err := s.dir.lstat(s.name, false); err == nil && i.typ == 0 {
+		return fmt.Errorf("%s is there, which is not replaced", i.otherType)
+	}
+	return s.dir.rename(temp, s.dir, s.name)
+}
+
 // replace has something made under a name of its own, and moves it to s.
 func (rc *Receiver) replace(s *spot, create func(*spot) error) error {
 	temp := *s
 	temp.name = randomTemp()
 	err := create(&temp)
 	if err == nil {
-		err = s.dir.rename(temp.name, s.dir, s.name)
+		err = s.take(temp.name)
 	}
 	if err != nil || temp.linked {
 		_ = s.dir.unlink(temp.name) // of two names of one file rename(2) changes neither

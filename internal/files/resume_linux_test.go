@@ -172,7 +172,7 @@ func TestCutPullIsKeptAndNamed(t *testing.T) {
 	want := pattern(size)
 	write(t, dir+"/src/file", want)
 	g := serve(t, files.Request{Op: files.Pull, Path: dir + "/src"})
-	_, kept, err := files.PullTo(files.Conn{In: g.in, Out: io.LimitReader(iotest.OneByteReader(g.out), 3<<20)}, dir+"/src", dir+"/dst", files.Options{}, files.Events{})
+	_, kept, err := files.PullTo(files.Conn{In: g.in, Out: io.LimitReader(iotest.HalfReader(g.out), 3<<20)}, dir+"/src", dir+"/dst", files.Options{}, files.Events{})
 	if err == nil || !strings.HasPrefix(kept, "dst/.~cocoon-") {
 		t.Fatalf("kept %q, %v; want a part", kept, err)
 	}

@@ -156,9 +156,8 @@ func (s *tarSink) write(p []byte) error {
 	return err
 }
 
-var zeros [64 << 10]byte
-
 func (s *tarSink) skip(size int64) error {
+	zeros := make([]byte, min(size, smallFile))
 	for size > 0 {
 		n := min(size, int64(len(zeros)))
 		if err := s.write(zeros[:n]); err != nil {
