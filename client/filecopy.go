@@ -183,8 +183,8 @@ func (f *FS) push(ctx context.Context, from files.Source, remote string, o *Copy
 	options.Replace = more.Replace
 	options.Several = options.Several || more.Several
 	c := &copyCall{options: o}
-	n, err := files.PushTo(call.conn(), from, options, c.events())
-	return c.result(n, call.finish(err))
+	n, kept, err := files.PushTo(call.conn(), from, options, c.events())
+	return c.result(n, keptError(kept, call.finish(err)))
 }
 
 // Pull copies the file or directory at the path remote of the guest to the path local of this
@@ -207,14 +207,19 @@ func (f *FS) pull(
 	}
 	c := &copyCall{options: o}
 	n, kept, err := receive(call, c)
-	err = call.finish(err)
-	if kept != "" && err != nil {
-		err = &KeptError{Path: kept, Err: err}
-	}
-	return c.result(n, err)
+	return c.result(n, keptError(kept, call.finish(err)))
 }
 
-// PushTar copies what a tar stream has into the directory remote of the guest.
+// keptError has err name the part of a file that is kept.
+func keptError(kept string, err error) error {
+	if kept == "" || err == nil {
+		return err
+	}
+	return &KeptError{Path: kept, Err: err}
+}
+
+// PushTar copies what a tar stream has into the directory remote of the guest. It returns soon after ctx or the
+// connection has ended, even if a Read of from blocks; that Read goes on.
 func (f *FS) PushTar(ctx context.Context, from io.Reader, remote string, o *CopyOptions) (CopyCounts, error) {
 	return f.push(ctx, files.FromTar(from), remote, o, files.Options{Several: true})
 }

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/cocoonstack/cocoon-agent/client"
@@ -102,11 +104,13 @@ func TestEndOfContextEndsACopy(t *testing.T) {
 					cancel()
 				}
 			}}
-			if err := do(ctx, f, dir, o); !errors.Is(err, context.Canceled) {
-				t.Fatalf("error %v, want context.Canceled", err)
+			err := do(ctx, f, dir, o)
+			kept, ok := errors.AsType[*client.KeptError](err)
+			if !errors.Is(err, context.Canceled) || !ok {
+				t.Fatalf("error %v, want context.Canceled and a part that is kept", err)
 			}
-			if parts, _ := filepath.Glob(dir + "/.~cocoon-*"); len(parts) != 1 {
-				t.Errorf("the parts are %q, want one", parts)
+			if parts, _ := filepath.Glob(dir + "/.~cocoon-*"); len(parts) != 1 || filepath.Base(parts[0]) != kept.Path {
+				t.Errorf("the parts are %q, want %s", parts, kept.Path)
 			}
 			if err := do(t.Context(), f, dir, nil); err != nil {
 				t.Fatal(err)
@@ -139,6 +143,48 @@ func TestLostConnectionIsToldByACopy(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, kept.Path)); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestKilledWorkerIsToldByACopy(t *testing.T) {
+	a := agenttest.StartWith(t, agenttest.WithFiles)
+	c, dir := connect(t, a.Target), t.TempDir()
+	if err := os.WriteFile(dir+"/big", make([]byte, 64<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	o := &client.CopyOptions{Progress: func(client.CopyCounts) {
+		once.Do(func() {
+			execs, err := c.Execs(t.Context())
+			if err != nil || len(execs.Execs) != 1 {
+				t.Errorf("Execs: %v, %v, want one", execs, err)
+				return
+			}
+			_ = syscall.Kill(execs.Execs[0].PID, syscall.SIGKILL)
+		})
+	}}
+	_, err := c.FS("").Pull(t.Context(), dir+"/big", dir+"/dst", o)
+	if err == nil || !strings.Contains(err.Error(), "ended early: signal") {
+		t.Errorf("error %v, want that the guest's side ended early", err)
+	}
+	if _, err := os.Stat(dir + "/dst"); err == nil {
+		t.Error("a file that is not whole has got its name")
+	}
+	if err := c.Ping(t.Context()); err != nil {
+		t.Errorf("Ping: %v", err)
+	}
+}
+
+func TestEndOfContextEndsATarThatBlocks(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	from, writer := io.Pipe()
+	t.Cleanup(func() { _ = writer.Close() })
+	go func() {
+		_, _ = writer.Write([]byte{0}) // the copy has begun
+		cancel()
+	}()
+	if _, err := guestFiles(t).PushTar(ctx, from, t.TempDir(), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("PushTar: %v, want context.Canceled", err)
 	}
 }
 

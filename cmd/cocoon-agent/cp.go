@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -26,7 +27,7 @@ type cpCommand struct {
 	AllowChanged    bool   `help:"Copy files that change while they are read, such as logs, up to the size at the beginning."`
 	SkipUnsupported bool   `help:"Exit with 0 if nothing failed but sockets, fifos and devices, which are never copied."`
 	Sync            bool   `help:"Write everything to disk before the end."`
-	JSON            bool   `name:"json" help:"Print JSON lines: progress, failed, and one done at the end."`
+	JSON            bool   `name:"json" help:"Print JSON lines: progress once a second, failed, error, and one done at the end."`
 
 	Paths []string `arg:"" name:"path" help:"Sources, and the destination. :PATH is in the guest; - is a tar stream."`
 }
@@ -115,6 +116,8 @@ type copyReport struct {
 	out, errs io.Writer
 	json      bool
 	meter     *meter
+	now       func() time.Time
+	told      time.Time // when the last line of progress was printed
 
 	sum   client.CopyCounts
 	lines []string // what was not copied, of each entry
@@ -122,11 +125,14 @@ type copyReport struct {
 	fatal bool
 }
 
+// progressPeriod is the time between two lines of progress of --json.
+const progressPeriod = time.Second
+
 // maxLines bounds how many entries that failed are listed.
 const maxLines = 1000
 
 func newCopyReport(out, errs io.Writer, json bool) *copyReport {
-	r := &copyReport{out: out, errs: errs, json: json}
+	r := &copyReport{out: out, errs: errs, json: json, now: time.Now, told: time.Now()}
 	if !json {
 		r.meter = newMeter(errs)
 	}
@@ -156,8 +162,17 @@ func (r *copyReport) line(text string) {
 }
 
 func (r *copyReport) progress(c client.CopyCounts) {
-	if r.meter != nil {
-		r.meter.draw(r.sum.Files+c.Files, r.sum.Bytes+c.Bytes)
+	files, data := r.sum.Files+c.Files, r.sum.Bytes+c.Bytes
+	switch {
+	case r.json && r.now().Sub(r.told) >= progressPeriod:
+		r.told = r.now()
+		_ = writeJSON(r.out, struct {
+			Event string `json:"event"`
+			Files uint64 `json:"files"`
+			Bytes uint64 `json:"bytes"`
+		}{"progress", files, data})
+	case r.meter != nil:
+		r.meter.draw(files, data)
 	}
 }
 
@@ -191,7 +206,7 @@ func kept(from operand, err error) string {
 	switch {
 	case ok:
 		return fmt.Sprintf(" (kept %s: the same command goes on with it)", e.Path)
-	case !from.guest:
+	case !from.guest && !from.tar:
 		return " (the same command goes on with a large file, whose part is kept in the guest)"
 	default:
 		return ""

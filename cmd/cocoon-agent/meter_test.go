@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cocoonstack/cocoon-agent/client"
 )
 
 func TestMeterDrawsLateAndNotOften(t *testing.T) {
@@ -56,5 +58,20 @@ func TestAmountsAreForPeople(t *testing.T) {
 		if got := amount(n); got != want {
 			t.Errorf("amount(%d) = %q, want %q", n, got, want)
 		}
+	}
+}
+
+func TestCopyReportTellsProgressOnceASecond(t *testing.T) {
+	var out bytes.Buffer
+	now := time.Unix(1000, 0)
+	r := newCopyReport(&out, nil, true)
+	r.now, r.told = func() time.Time { return now }, now
+	for n := range uint64(25) {
+		r.progress(client.CopyCounts{Files: n, Bytes: n << 10})
+		now = now.Add(100 * time.Millisecond)
+	}
+	want := `{"event":"progress","files":10,"bytes":10240}` + "\n" + `{"event":"progress","files":20,"bytes":20480}` + "\n"
+	if out.String() != want {
+		t.Errorf("progress printed %q, want %q", out.String(), want)
 	}
 }

@@ -63,7 +63,7 @@ func FuzzServe(f *testing.F) {
 		var summary bytes.Buffer
 		r := files.Request{Op: files.Op(op), Path: dir + "/src", To: dir + "/to"}
 		files.ServeHere(r, bytes.NewReader(stream), io.Discard, &summary)
-		_, _ = files.PushTo(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, files.FromPath(dir), files.Options{}, files.Events{})
+		_, _, _ = files.PushTo(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, files.FromPath(dir), files.Options{}, files.Events{})
 		_ = files.Entries(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, files.Options{}, 0, func(*files.Frame) error { return nil })
 		if c, err := files.OpenFrom(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}); err == nil {
 			_, _ = io.CopyN(io.Discard, c, 1<<20)

@@ -52,7 +52,7 @@ func push(t *testing.T, from, to string, o files.Options) (failures, error) {
 	t.Helper()
 	var f failures
 	g := serve(t, files.Request{Op: files.Push, Path: to})
-	_, err := files.PushTo(g.Conn, files.FromPath(from), o, f.events())
+	_, _, err := files.PushTo(g.Conn, files.FromPath(from), o, f.events())
 	g.close()
 	return f, err
 }

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"sync"
@@ -41,6 +42,13 @@ func (m *monitor) progress(c Counts) {
 	}
 }
 
+// mute ends the calls.
+func (m *monitor) mute() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.events = Events{}
+}
+
 // A Source writes the frames of what is sent.
 type Source func(s *Sender) error
 
@@ -60,23 +68,37 @@ func FromReader(name string, r io.Reader, size int64, mode uint64, modified time
 	}
 }
 
-// PushTo sends from a source to a process that carries out a [Push].
-func PushTo(c Conn, from Source, o Options, e Events) (Counts, error) {
+// PushTo sends from a source to a process that carries out a [Push]. It returns soon after that process
+// has ended, even if a read of the source blocks. If the process has kept the part of a file for
+// the next attempt, kept is its path.
+func PushTo(c Conn, from Source, o Options, e Events) (counts Counts, kept string, err error) {
 	m := &monitor{events: e}
 	w := newWriter(c.In)
 	if err := w.send(&Frame{Kind: KindOptions, Options: o}); err != nil {
-		return Counts{}, err
+		return Counts{}, "", err
 	}
 	a := &answers{r: newReader(c.Out), w: w, monitor: m, have: make(chan *Frame, 1), over: make(chan struct{})}
 	go a.run() // ends with the process
 	s := newSender(w, o)
 	s.Report, s.Progress, s.answer = m.failed, m.progress, a.next
-	err := from(s)
+	sent := make(chan error, 1)
+	go func() { sent <- from(s) }() // ends with the source, or with a write once the process has ended
+	sending, err := a.waitFor(sent)
+	if sending {
+		m.mute()
+		return a.counts, a.kept, cmp.Or(a.err, errNotRead)
+	}
 	if err == nil {
 		err = w.tell(&Frame{Kind: KindDone})
 	}
-	return a.result(s.counts, err)
+	counts, err = a.result(s.counts, err)
+	if err != nil {
+		kept = a.keptPart()
+	}
+	return counts, kept, err
 }
+
+var errNotRead = errors.New("the receiver ended before the source")
 
 // answers reads what the receiver of a push has to say.
 type answers struct {
@@ -84,8 +106,9 @@ type answers struct {
 	w       *writer
 	monitor *monitor
 	have    chan *Frame
-	over    chan struct{} // closed when counts and err are final
+	over    chan struct{} // closed when counts, kept and err are final
 	counts  Counts
+	kept    string
 	err     error
 }
 
@@ -109,7 +132,7 @@ func (a *answers) run() {
 				a.err = broken("an answer without a question")
 			}
 		case f.Kind == KindDone && f.Text != "":
-			a.err = f.entryError()
+			a.err, a.kept = &EntryError{Text: f.Text, Code: f.Code}, f.Path
 		case f.Kind == KindDone:
 			a.counts = Counts{Files: f.Files, Bytes: f.Bytes}
 		default:
@@ -119,6 +142,36 @@ func (a *answers) run() {
 			a.w.stop(a.err)
 		}
 		return
+	}
+}
+
+// sourceEnd is how long a source has to end once the receiver has.
+const sourceEnd = time.Second
+
+// waitFor waits for the end of the source. sending: it has not ended, but the receiver has.
+func (a *answers) waitFor(source <-chan error) (sending bool, err error) {
+	select {
+	case err = <-source:
+		return false, err
+	case <-a.over:
+	}
+	t := time.NewTimer(sourceEnd)
+	defer t.Stop()
+	select {
+	case err = <-source:
+		return false, err
+	case <-t.C:
+		return true, nil
+	}
+}
+
+// keptPart returns the part of a file that the receiver has told of.
+func (a *answers) keptPart() string {
+	select {
+	case <-a.over:
+		return a.kept
+	default:
+		return ""
 	}
 }
 

@@ -170,7 +170,7 @@ func TestUnaskedAnswersEndAPush(t *testing.T) {
 	write(t, dir+"/f", pattern(10))
 	answers := bytes.Repeat(frames(&files.Frame{Kind: files.KindHave}), 3)
 	for name, out := range map[string][]byte{"answers": answers, "nothing": nil, "data": frames(data("x"))} {
-		_, err := files.PushTo(files.Conn{In: io.Discard, Out: bytes.NewReader(out)}, files.FromPath(dir+"/f"), files.Options{}, files.Events{})
+		_, _, err := files.PushTo(files.Conn{In: io.Discard, Out: bytes.NewReader(out)}, files.FromPath(dir+"/f"), files.Options{}, files.Events{})
 		if err == nil {
 			t.Errorf("%s: no error", name)
 		}

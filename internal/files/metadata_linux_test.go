@@ -215,7 +215,7 @@ func TestFileThatChangesIsNotCopied(t *testing.T) {
 		var failed failures
 		e := failed.events()
 		e.Progress = func(files.Counts) { _, _ = f.WriteString("one more line\n") }
-		_, err = files.PushTo(g.Conn, files.FromPath(dir+"/log"), files.Options{AllowChanged: allow}, e)
+		_, _, err = files.PushTo(g.Conn, files.FromPath(dir+"/log"), files.Options{AllowChanged: allow}, e)
 		_ = f.Close()
 		if err != nil || (len(failed) == 0) != allow {
 			t.Errorf("AllowChanged %v: %v, %q", allow, err, failed)

@@ -21,7 +21,7 @@ func cutPush(t *testing.T, from, to string, n int64) {
 	t.Helper()
 	g := serve(t, files.Request{Op: files.Push, Path: to})
 	cut := &cutWriter{to: g.in, left: n}
-	_, err := files.PushTo(files.Conn{In: cut, Out: g.out}, files.FromPath(from), files.Options{}, files.Events{})
+	_, _, err := files.PushTo(files.Conn{In: cut, Out: g.out}, files.FromPath(from), files.Options{}, files.Events{})
 	if err == nil {
 		t.Fatal("the push succeeded although it was cut")
 	}
@@ -62,7 +62,7 @@ func pushCounting(t *testing.T, from, to string) uint64 {
 	g := serve(t, files.Request{Op: files.Push, Path: to})
 	counted := &countingWriter{to: g.in}
 	var failed failures
-	if _, err := files.PushTo(files.Conn{In: counted, Out: g.out}, files.FromPath(from), files.Options{}, failed.events()); err != nil || len(failed) > 0 {
+	if _, _, err := files.PushTo(files.Conn{In: counted, Out: g.out}, files.FromPath(from), files.Options{}, failed.events()); err != nil || len(failed) > 0 {
 		t.Fatalf("%v, %q", err, failed)
 	}
 	return counted.n

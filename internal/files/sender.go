@@ -41,6 +41,7 @@ type Sender struct {
 	buf    []byte
 	inodes map[[2]uint64]uint64 // numbers of files with several names
 	within []info               // with Follow: the directories that are being sent
+	depth  int                  // how many directories are being sent
 	owners owners
 	counts Counts
 }
@@ -107,6 +108,8 @@ func (s *Sender) directory(d *dir, i *info, f *Frame, path string) error {
 		s.within = append(s.within, *i)
 		defer func() { s.within = s.within[:len(s.within)-1] }()
 	}
+	s.depth++
+	defer func() { s.depth-- }()
 	s.setOwner(f, i)
 	if err := s.w.send(f); err != nil {
 		return err
@@ -165,6 +168,9 @@ func (s *Sender) entry(d *dir, name, path string) error {
 }
 
 func (s *Sender) subdirectory(d *dir, name, path string) error {
+	if s.depth == MaxDepth {
+		return s.fail(path, fmt.Errorf("more than %d directories within one another", MaxDepth))
+	}
 	sub, err := d.openDir(name, s.Options.Follow)
 	if err != nil {
 		return s.fail(path, err)
@@ -216,6 +222,9 @@ func (s *Sender) file(f *file, i *info, name, path string) error {
 	if bad == nil && !s.Options.AllowChanged {
 		bad = unchanged(f, i)
 	}
+	if bad == nil && i.size == 0 {
+		bad = empty(f)
+	}
 	end := &Frame{Kind: KindEnd, Hash: hash.Sum64(), Changed: bad != nil}
 	if bad != nil {
 		_ = s.fail(path, bad)
@@ -232,6 +241,16 @@ func unchanged(f *file, before *info) error {
 		err = errChanged
 	}
 	return err
+}
+
+var errNotEmpty = errors.New("it has content but a size of 0, as files of /proc have: read it with a command such as cat")
+
+// empty returns an error if f, whose size is 0, has content. Its size is not that of its content then.
+func empty(f *file) error {
+	if n, _ := f.Read(make([]byte, 1)); n > 0 {
+		return errNotEmpty
+	}
+	return nil
 }
 
 // begin sends the frame of a file, and returns the offset at which the data begins.

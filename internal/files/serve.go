@@ -41,7 +41,7 @@ func serve(args []string, in io.Reader, out, summary io.Writer) (status int) {
 		r:       newReader(in), w: newWriter(out),
 	}
 	err := s.run()
-	last := &Frame{Kind: KindDone, Files: s.counts.Files, Bytes: s.counts.Bytes}
+	last := &Frame{Kind: KindDone, Files: s.counts.Files, Bytes: s.counts.Bytes, Path: s.kept}
 	if err != nil {
 		s.failed++
 		last.Text, last.Code = err.Error(), codeOf(err)
@@ -65,6 +65,7 @@ type server struct {
 	r       *reader
 	w       *writer
 	counts  Counts
+	kept    string // of a push: the partial file
 	failed  int
 }
 
@@ -104,7 +105,7 @@ func (s *server) push() error {
 	rc := newReceiver(s.r, s.w, s.options)
 	rc.Report = s.report
 	err := rc.receiveInto(s.place, s.request.Path)
-	s.counts = rc.counts
+	s.counts, s.kept = rc.counts, rc.Kept
 	return err
 }
 
