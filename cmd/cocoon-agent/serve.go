@@ -149,10 +149,20 @@ func (s *serveCommand) config() (c session.Config, err error) {
 	if _, err := s.addresses(false); err != nil {
 		return c, err
 	}
-	c.Policy, err = s.policy()
+	c.Policy, err = s.bounded()
 	c.Policy.Invalid = s.invalid
 	c.FilesWorker = s.filesWorker()
 	return c, err
+}
+
+// bounded is policy, which denies files if it denies exec and --files-root does not bound them:
+// whoever writes any file can run commands.
+func (s *serveCommand) bounded() (p session.Policy, err error) {
+	p, err = s.policy()
+	if slices.Contains(p.Denied, string(wire.TypeExec)) && !slices.Contains(p.Denied, string(wire.TypeFiles)) && !s.boundsFiles() {
+		p.Denied = append(slices.Clip(p.Denied), string(wire.TypeFiles))
+	}
+	return p, err
 }
 
 // watch has the agent ended if its goroutines do not run any more, or do not take a
@@ -176,7 +186,7 @@ func (s *serveCommand) warn(log zerolog.Logger, spawner *proc.Spawner) {
 		log.Warn().Str("start", way).Err(why).Msg("no clone3 with close_range: a command whose start hangs can hold up the agent")
 	}
 	warnOfSystem(log)
-	policy, _ := s.policy()
+	policy, _ := s.bounded()
 	if policy.User != "" {
 		if _, err := spawner.Identity(policy.User); err != nil {
 			log.Warn().Err(err).Msg("--user not found: forwards, and commands without a user, will be refused")

@@ -84,6 +84,9 @@ func isForWriting(fd int) bool {
 	return err == nil && flags&unix.O_ACCMODE != unix.O_RDONLY
 }
 
+// boundsFiles reports whether the operator has said which files hosts may have.
+func (f *systemFlags) boundsFiles() bool { return f.FilesRoot != nil }
+
 // waiting does nothing: whoever waits for the agent waits until it listens.
 func (f *systemFlags) waiting() {}
 

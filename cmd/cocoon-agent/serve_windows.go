@@ -54,6 +54,9 @@ func (f *systemFlags) check(strict bool) error {
 	return nil
 }
 
+// boundsFiles: there are no files requests on Windows.
+func (f *systemFlags) boundsFiles() bool { return true }
+
 // logPath is the file to log to; empty: standard error.
 func (f *systemFlags) logPath() string {
 	if f.LogFile == "" && f.Service {
