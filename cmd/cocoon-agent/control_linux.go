@@ -157,6 +157,7 @@ func (c *control) upgrade(asked upgradeRequest, conn net.Conn) error {
 // leave returns what the next agent gets.
 func (c *control) leave(saved *session.Saved, reply net.Conn) *handedOver {
 	left := &handedOver{
+		Line:    usedLine,
 		Version: c.server.Version, Control: descriptorOf(c.listener), Reply: descriptorOf(reply),
 		Notify: c.notifier.Environ(), Session: saved,
 	}

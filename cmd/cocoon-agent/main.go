@@ -59,8 +59,11 @@ func main() {
 	if os.Getpid() == 1 {
 		os.Args = append(os.Args[:1:1], argumentsOfProcess1(os.Args[1:])...)
 	}
-	os.Exit(orBack(func() int { return run(os.Args[1:], os.Stdout, os.Stderr) }))
+	os.Exit(orBack(func() int { return run(lineBack(os.Args[1:]), os.Stdout, os.Stderr) }))
 }
+
+// usedLine is the command line with the options of the settings file.
+var usedLine []string
 
 // run is main, with everything that ends in an exit status.
 func run(args []string, stdout, stderr io.Writer) (status int) {
@@ -93,6 +96,7 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	parsed := err == nil
 	if parsed {
 		ctx.Bind(line)
+		usedLine = line.words
 		err = ctx.Run()
 	}
 	if s := answering(args, settings, err); s != nil {

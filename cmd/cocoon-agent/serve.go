@@ -39,7 +39,7 @@ type serveCommand struct {
 }
 
 // serve serves until ctx ends, which stop makes end no more. Then a signal ends commands at once.
-func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Config, log *logbook) error {
+func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Config, log *logbook) (err error) {
 	notifier, err := systemd.NewNotifier()
 	if err != nil {
 		log.Warn().Err(err).Msg("sd_notify disabled")
@@ -74,6 +74,7 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 		return err
 	}
 	defer spawner.Close()
+	defer func() { goBack(err) }() // before that: what was handed over stays open
 	if err := useCgroups(log.Logger, spawner, func(left int) {
 		log.Warn().Int("left", left).Msg("many cgroups cannot be removed: the oldest stay until the agent is restarted")
 	}); err != nil {
@@ -82,13 +83,17 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 	if err := spawner.CheckLimits(config.Ceilings.Limits()); err != nil {
 		log.Error().Err(err).Msg("--limit-memory and --limit-pids unavailable: all commands will be refused")
 	}
+	if cameBack() {
+		addresses = nil // it has those that it had
+	}
 	all, err := bind.listen(ctx, endpoints, addresses)
-	if err != nil && s.AnswerIfInvalid && s.invalid == nil && !errors.Is(err, transport.ErrInUse) && !errors.Is(err, transport.ErrNoDevice) {
+	if err != nil && !isTaking() && s.AnswerIfInvalid && s.invalid == nil && !errors.Is(err, transport.ErrInUse) && !errors.Is(err, transport.ErrNoDevice) {
 		log.Error().Err(err).Msg("cannot listen as the options say: all requests will be refused")
 		config.Policy.Invalid = err
 		all, err = bind.listen(ctx, endpoints, usualAddresses(passed))
 	}
-	if err != nil || ctx.Err() != nil {
+	if err != nil || ctx.Err() != nil && !isTaking() {
+		goBack(err)
 		closeAll(endpoints)
 		return err
 	}
@@ -108,7 +113,7 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 		live: liveEndpoints{endpoints: slices.Clone(endpoints)}, stopping: ctx,
 	}
 	defer s.openControl(&d, spawner, policy)()
-	takeState(log.Logger, server)
+	takeState(log.Logger, server, endpoints)
 	tell(server)
 	return d.run(ctx, stop)
 }

@@ -144,6 +144,8 @@ func (s *serveCommand) Run() (err error) {
 	}
 	if taking != nil {
 		defer func() { taking.reason = err }()
+	}
+	if taking != nil && taking.rest == nil {
 		if err := taking.read(); err != nil {
 			return err
 		}
@@ -228,9 +230,9 @@ func useCgroups(log zerolog.Logger, s *proc.Spawner, full func(left int)) error 
 }
 
 // takeState goes on with what the agent before has left, if there was one.
-func takeState(log zerolog.Logger, s *session.Server) {
+func takeState(log zerolog.Logger, s *session.Server, endpoints []endpoint) {
 	if taking != nil {
-		taking.settle(log, s)
+		taking.settle(log, s, endpoints)
 	}
 }
 

@@ -34,7 +34,7 @@ func fileOptions(args []string) (options []string, err error) {
 		return nil, nil
 	}
 	path, err := settingsPath(args[1:])
-	if err != nil || path == "" {
+	if err != nil || path == "" || cameBack() {
 		return nil, asLineError(err)
 	}
 	text, err := readShort(path)

@@ -34,7 +34,8 @@ const (
 
 // A handedOver is what one agent leaves to the next one.
 type handedOver struct {
-	Version   string // of the agent that leaves it
+	Line      []string // the agent's command line with the options of its settings file, should it come back
+	Version   string   // of the agent that leaves it
 	Endpoints []savedEndpoint
 	Control   int           // descriptor of the control socket; -1: none
 	Reply     int           // descriptor of the connection of whoever has asked for the upgrade; -1: none
@@ -166,6 +167,17 @@ func orBack(run func() int) (status int) {
 	return status
 }
 
+// goBack executes the program that was there before, if this one has failed before it has taken
+// over. It returns otherwise.
+func goBack(err error) {
+	if err != nil && taking != nil {
+		taking.back(err)
+	}
+}
+
+// isTaking reports whether the agent takes the place of another one.
+func isTaking() bool { return taking != nil }
+
 // back executes the program that was there before, which gets the state and takes it up again. It
 // returns if that cannot be done.
 func (t *takeover) back(reason error) {
@@ -184,12 +196,26 @@ func (t *takeover) back(reason error) {
 	fmt.Fprintln(os.Stderr, "cocoon-agent: cannot go back:", printable(err.Error()))
 }
 
+// lineBack returns the command line of an agent that goes on because the next one has failed: it has
+// the options that it had, whatever its settings file says by now.
+func lineBack(args []string) []string {
+	if !cameBack() {
+		return args
+	}
+	return taking.left.Line
+}
+
+// cameBack reports whether this agent goes on because the next one has failed.
+func cameBack() bool {
+	return taking != nil && taking.failed != "" && (taking.rest != nil || taking.read() == nil) && len(taking.left.Line) > 0
+}
+
 // endpoints returns copies of the listeners of the agent before: those that somebody else has
 // bound, and those with one of the addresses.
 func (t *takeover) endpoints(b binder, addresses []transport.Address) ([]endpoint, error) {
 	var all []endpoint
 	for _, e := range t.left.Endpoints {
-		if !e.Inherited && !slices.Contains(addresses, e.Address) {
+		if t.failed == "" && !e.Inherited && !slices.Contains(addresses, e.Address) {
 			continue
 		}
 		ln, err := inheritCopy(e.FD, b.policy)
@@ -197,7 +223,7 @@ func (t *takeover) endpoints(b binder, addresses []transport.Address) ([]endpoin
 			closeAll(all)
 			return nil, fmt.Errorf("%s of the agent before: %w", e.Address, err)
 		}
-		own(ln, !e.Inherited)
+		own(ln, false) // until there is no way back
 		all = append(all, endpoint{ln, e.Address, e.Inherited})
 	}
 	return all, nil
@@ -230,9 +256,12 @@ func (t *takeover) spawner(log zerolog.Logger, s *proc.Spawner, full func(left i
 }
 
 // settle takes over. There is no way back any more.
-func (t *takeover) settle(log zerolog.Logger, s *session.Server) {
+func (t *takeover) settle(log zerolog.Logger, s *session.Server, endpoints []endpoint) {
 	t.settled = true
 	left := &t.left
+	for _, e := range endpoints {
+		own(e.Listener, !e.inherited)
+	}
 	for _, e := range left.Endpoints {
 		_ = unix.Close(e.FD)
 	}

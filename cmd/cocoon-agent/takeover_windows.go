@@ -23,7 +23,11 @@ func useCgroups(_ zerolog.Logger, s *proc.Spawner, full func(left int)) error {
 	return s.UseCgroups(full)
 }
 
-func takeState(zerolog.Logger, *session.Server) {}
+func goBack(error) {}
+
+func isTaking() bool { return false }
+
+func takeState(zerolog.Logger, *session.Server, []endpoint) {}
 
 // openControl does nothing.
 func (s *serveCommand) openControl(*daemon, *proc.Spawner, transport.Policy) (closing func()) {
@@ -37,3 +41,7 @@ func trying() bool { return false }
 func (*systemFlags) tellOfResumes(context.Context, zerolog.Logger, *session.Config) (begin func(*session.Server)) {
 	return func(*session.Server) {}
 }
+
+func cameBack() bool { return false }
+
+func lineBack(args []string) []string { return args }

@@ -50,6 +50,12 @@ type upgradable struct {
 
 func newUpgradable(t *testing.T, env ...string) *upgradable {
 	t.Helper()
+	return newUpgradableWith(t, nil, env...)
+}
+
+// newUpgradableWith is newUpgradable with more options, in which DIR stands for its directory.
+func newUpgradableWith(t *testing.T, options []string, env ...string) *upgradable {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "agent") // a Unix socket's path is short
 	if err != nil {
 		t.Fatal(err)
@@ -57,6 +63,9 @@ func newUpgradable(t *testing.T, env ...string) *upgradable {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	u := &upgradable{target: "unix://" + dir + "/s", control: dir + "/c"}
 	cmd := program(t, "serve", "--listen", u.target, "--control", u.control, "--max-kept", "4096", "--max-execs", "8192")
+	for _, o := range options {
+		cmd.Args = append(cmd.Args, strings.ReplaceAll(o, "DIR", dir))
+	}
 	cmd.Env = append(cmd.Env, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	log := new(checks.Log)
@@ -443,6 +452,37 @@ func TestAgentBeforeGoesOnAfterFailedTakeover(t *testing.T) {
 			}
 			if got := limitOf(t, u.Process.Pid); got != limit {
 				t.Errorf("limits of the agent %+v, want %+v", got, limit)
+			}
+			u.wantWhole(t, cmd.Handle())
+		})
+	}
+}
+
+// The settings have changed since the agent was started: the next one cannot listen as they say. The
+// agent goes on with the options that it has had, though its file has others.
+func TestUpgradeWithSettingsThatCannotBeGoesBack(t *testing.T) {
+	for name, options := range map[string][]string{
+		"plain": {"--settings", "DIR/settings"}, "as service files do": {"--settings", "DIR/settings", "--answer-if-invalid"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUpgradableWith(t, options)
+			settings := filepath.Join(filepath.Dir(u.control), "settings")
+			cmd := dialed(t, u.target).Command("sh", "-c", pipesScript)
+			cmd.Outlive.Detach = true
+			if _, err := cmd.StdinPipe(); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range []string{"COCOON_AGENT_OPTIONS=--listen unix:///nonexistent/s\n", ""} {
+				if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				_, err := u.upgrade(t, self(t), false)
+				if text != "" && (err == nil || !strings.Contains(err.Error(), "goes on with the old one: listen on unix:///nonexistent/s")) || text == "" && err != nil {
+					t.Errorf("upgrade with %q: %v\n%s", text, err, u.Log)
+				}
 			}
 			u.wantWhole(t, cmd.Handle())
 		})
