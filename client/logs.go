@@ -26,7 +26,8 @@ type LogOptions struct {
 // Logs copies the output of a command that was started with Detach, and that handle names,
 // to stdout and stderr. Either may be nil. They may be equal; the order of the two
 // outputs is then lost. Logs returns nil when it has copied all, whatever the command's exit
-// status is. Other errors are those of [Client.Attach], and ctx's.
+// status is. Other errors are those of [Client.Attach], and ctx's. With a Client of a [Pool] the
+// copying survives lost connections.
 func (c *Client) Logs(ctx context.Context, handle []byte, stdout, stderr io.Writer, o LogOptions) error {
 	exec, err := c.FindExec(ctx, handle)
 	if err != nil {
@@ -64,6 +65,7 @@ func (c *Client) logsFrom(ctx context.Context, exec *Exec, from Position, stdout
 	defer stop()
 	cmd := c.Attach(ctx, exec.Handle)
 	cmd.From, cmd.WaitDelay = from, time.Second // a Writer may block
+	cmd.Outlive.Resume = c.another != nil
 	until := &untilNow{exec: exec, wrote: make(chan struct{}, 1)}
 	if one := (&serialWriter{to: stdout}); stdout != nil && sameWriter(stdout, stderr) {
 		stdout, stderr = one, one

@@ -92,10 +92,11 @@ func (c *attachCommand) Run(k *kong.Context) error {
 	if err != nil {
 		return &clientError{err: err}
 	}
-	return withCommand(k, &c.targetFlags, c.Handle, func(ctx context.Context, conn *client.Client, exec client.Exec) error {
+	return withCommand(k, &c.targetFlags, c.Handle, c.NoStdin, func(ctx context.Context, conn *client.Client, exec client.Exec) error {
 		cmd := conn.Attach(ctx, exec.Handle)
 		cmd.From, cmd.Stdout = atMost(from, &exec), os.Stdout
 		cmd.WaitDelay = time.Second // nobody may read our output
+		cmd.Outlive.Resume = c.NoStdin
 		if !c.NoStdin && exec.Input && canReadStdin() {
 			cmd.Stdin = os.Stdin
 		}
@@ -152,8 +153,9 @@ func (c *attachCommand) interact(conn *client.Client, cmd *client.Cmd) error {
 }
 
 // withCommand calls do with a connection and the command that a handle names. A signal that
-// asks this program to end ends ctx: the command goes on.
-func withCommand(k *kong.Context, target *targetFlags, handle string, do func(context.Context, *client.Client, client.Exec) error) error {
+// asks this program to end ends ctx: the command goes on. resume: so does what do has begun, over
+// another connection, if this one is lost.
+func withCommand(k *kong.Context, target *targetFlags, handle string, resume bool, do func(context.Context, *client.Client, client.Exec) error) error {
 	named, err := parseHandle(handle)
 	if err != nil {
 		return &clientError{err: err}
@@ -179,13 +181,21 @@ func withCommand(k *kong.Context, target *targetFlags, handle string, do func(co
 		case <-ctx.Done():
 		}
 	}()
-	conn, err := target.dial(ctx, url)
+	var conn connection
+	if resume {
+		conn, err = target.dialPooled(ctx, url)
+	} else {
+		conn.Client, err = target.dial(ctx, url)
+	}
 	if err == nil {
 		defer conn.Close()
 		var exec client.Exec
 		if exec, err = conn.FindExec(ctx, named); err == nil {
-			err = do(ctx, conn, exec)
+			err = do(ctx, conn.Client, exec)
 		}
+	}
+	if lost, ok := errors.AsType[*client.LostExitError](err); ok {
+		err = fmt.Errorf("the connection is lost, and the command goes on: attach again (%w)", lost.Err)
 	}
 	early, isEarly := errors.AsType[*interruptedError](context.Cause(ctx))
 	switch {
@@ -229,7 +239,7 @@ func (c *logsCommand) Run(k *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	err = withCommand(k, &c.targetFlags, c.Handle, func(ctx context.Context, conn *client.Client, exec client.Exec) error {
+	err = withCommand(k, &c.targetFlags, c.Handle, true, func(ctx context.Context, conn *client.Client, exec client.Exec) error {
 		return conn.Logs(ctx, exec.Handle, os.Stdout, os.Stderr, client.LogOptions{From: from, Follow: c.Follow, Lost: tellLost})
 	})
 	if err == nil {
@@ -276,13 +286,14 @@ func (c *waitExecCommand) Run(k *kong.Context) error {
 	if c.Timeout < 0 {
 		return &clientError{err: misuse("--timeout %v is negative", c.Timeout)}
 	}
-	return withCommand(k, &c.targetFlags, c.Handle, func(ctx context.Context, conn *client.Client, exec client.Exec) error {
+	return withCommand(k, &c.targetFlags, c.Handle, true, func(ctx context.Context, conn *client.Client, exec client.Exec) error {
 		if c.Timeout > 0 {
 			within, cancel := context.WithTimeout(ctx, c.Timeout)
 			defer cancel()
 			ctx = within
 		}
 		cmd := conn.Attach(ctx, exec.Handle)
+		cmd.Outlive.Resume = true
 		err := cmd.Run()
 		if errors.Is(err, client.ErrDetached) && errors.Is(err, context.DeadlineExceeded) {
 			return &expiredError{c.Timeout}

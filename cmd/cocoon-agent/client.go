@@ -67,11 +67,15 @@ func given(k *kong.Context, name string) bool {
 // The caller closes the Client.
 func (f *targetFlags) dial(ctx context.Context, url string) (*client.Client, error) {
 	var last error // that the agent takes no more
+	mute := 0      // how often it has closed the connection without a word
 	c, err := f.within(ctx, f.ConnectTimeout, url, client.WaitOptions{
 		AttemptTimeout: f.ConnectTimeout,
 		Retry: func(err error) bool {
-			remote, ok := errors.AsType[*client.RemoteError](err)
-			return ok && remote.Kind == client.Limit
+			if remote, ok := errors.AsType[*client.RemoteError](err); ok { // an upgrade shuts down for a moment
+				return remote.Kind == client.Limit || remote.Kind == client.ShuttingDown
+			}
+			mute++
+			return errors.Is(err, client.ErrLost) && mute <= maxMute
 		},
 		Waiting: func(err error) { last = err },
 	})
@@ -83,6 +87,32 @@ func (f *targetFlags) dial(ctx context.Context, url string) (*client.Client, err
 	default:
 		return nil, fmt.Errorf("connect to %s: no answer within %v: the VM is paused, or the server is not cocoon-agent", url, f.ConnectTimeout)
 	}
+}
+
+// maxMute is how often dial tries an agent again that closes the connection without a word: one that is
+// being upgraded may, within 0.3 s.
+const maxMute = 6
+
+// dialPooled is dial for a Client that survives lost connections.
+func (f *targetFlags) dialPooled(ctx context.Context, url string) (connection, error) {
+	conn, err := f.dial(ctx, url)
+	if err != nil {
+		return connection{}, err
+	}
+	return f.pooled(ctx, url, conn)
+}
+
+// pooled returns a Client of a pool in the place of one that is not.
+func (f *targetFlags) pooled(ctx context.Context, url string, conn *client.Client) (connection, error) {
+	if err := conn.Close(); err != nil {
+		return connection{}, err
+	}
+	pool := client.NewPool(client.PoolConfig{DialTimeout: f.ConnectTimeout, Protocol: f.protocol()})
+	conn, err := pool.Get(ctx, url)
+	if err != nil {
+		return connection{}, errors.Join(err, pool.Close())
+	}
+	return connection{conn, pool}, nil
 }
 
 // dialWaiting is dial for an agent that may not be there yet. Attempts have --connect-timeout.
@@ -299,14 +329,7 @@ func (c *clientCommand) connect(ctx context.Context, url string) (connection, er
 	if err != nil || !c.Resume {
 		return connection{Client: conn}, err
 	}
-	if err := conn.Close(); err != nil {
-		return connection{}, err
-	}
-	pool := client.NewPool(client.PoolConfig{DialTimeout: c.ConnectTimeout, Protocol: c.protocol()})
-	if conn, err = pool.Get(ctx, url); err != nil {
-		return connection{}, errors.Join(err, pool.Close())
-	}
-	return connection{conn, pool}, nil
+	return c.pooled(ctx, url, conn)
 }
 
 // lease is the library's: 0 is its own choice.
