@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -125,11 +126,15 @@ func (a *announcer) announcement() announcement {
 // writeCounter writes how many times the VM has been resumed to a file, which programs of the guest
 // may look at or watch. A reader finds the old number or the new one.
 func writeCounter(path string, resumes uint64) error {
+	text := fmt.Appendln(nil, resumes)
+	if now, err := os.ReadFile(path); err == nil && bytes.Equal(now, text) {
+		return nil // after an upgrade: nothing has been resumed
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
 	next := path + ".new"
-	if err := os.WriteFile(next, fmt.Appendln(nil, resumes), 0o644); err != nil {
+	if err := os.WriteFile(next, text, 0o644); err != nil {
 		return err
 	}
 	return errors.Join(os.Chmod(next, 0o644), os.Rename(next, path))

@@ -134,6 +134,9 @@ func (c *control) upgrade(asked upgradeRequest, conn net.Conn) error {
 	if err != nil {
 		return err
 	}
+	if err := isProgram(asked.Program); err != nil {
+		return err
+	}
 	version, err := c.try(asked.Program)
 	if err != nil {
 		return fmt.Errorf("%s cannot take over: %w", asked.Program, err)
@@ -152,6 +155,21 @@ func (c *control) upgrade(asked upgradeRequest, conn net.Conn) error {
 	left := c.leave(saved, conn)
 	left.Held = held
 	return c.execute(asked.Program, w, left)
+}
+
+// isProgram returns an error unless the kernel executes the file itself. A script could pass the trial and
+// then not become an agent, which is the one that goes back.
+func isProgram(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var magic [4]byte
+	if _, err := io.ReadFull(f, magic[:]); err != nil || string(magic[:]) != "\x7fELF" {
+		return fmt.Errorf("%s is not a program that the kernel executes (ELF)", path)
+	}
+	return nil
 }
 
 // leave returns what the next agent gets.
@@ -230,7 +248,7 @@ func (c *control) try(program string) (version string, err error) {
 	var answer trialAnswer
 	switch {
 	case ran.Status != "":
-		return "", fmt.Errorf("its trial: %s: %s", ran.Status, lastLine(ran.Stderr))
+		return "", fmt.Errorf("its trial: %s", strings.TrimSuffix(ran.Status+": "+lastLine(ran.Stderr), ": "))
 	case json.Unmarshal(ran.Stdout, &answer) != nil || answer.Version == "":
 		return "", errors.New("it does not know how to: another program, or too old; restart the agent instead")
 	}

@@ -1,16 +1,20 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/cocoonstack/cocoon-agent/internal/transport"
 )
 
 // systemCommands are those that only this operating system has.
@@ -48,7 +52,7 @@ Only "upgrade" keeps commands: "systemctl restart" ends them, and a crash of the
 their exit statuses. Exit status:
 
   0  upgraded
-  1  not upgraded: the agent goes on as before, or there is none
+  1  not upgraded: the agent goes on as before, or there is none; or no answer in time
   2  invalid command line`
 }
 
@@ -89,21 +93,35 @@ func (u *upgradeCommand) program() (string, error) {
 }
 
 func (u *upgradeCommand) ask(request upgradeRequest) (answer upgradeAnswer, err error) {
-	conn, err := net.DialTimeout("unix", u.Control, u.Timeout)
-	if err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), u.Timeout)
+	defer cancel()
+	conn, err := transport.Dial(ctx, transport.Target{Scheme: "unix", Path: u.Control})
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return answer, fmt.Errorf("no agent listens on the control socket %s (serve --control): %w", u.Control, err)
+	case err != nil:
+		return answer, fmt.Errorf("control socket %s: %w", u.Control, err)
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(u.Timeout))
 	if err := json.NewEncoder(conn).Encode(request); err != nil {
 		return answer, err
 	}
-	err = json.NewDecoder(conn).Decode(&answer)
+	err = json.NewDecoder(io.LimitReader(conn, maxAnswer)).Decode(&answer)
+	if err == nil && answer.Error == "" && (answer.From == "" || answer.To == "" || answer.Commands < 0) {
+		err = errors.New("not an answer to an upgrade")
+	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return answer, fmt.Errorf("no answer within %v: see the agent's log", u.Timeout)
+		return answer, fmt.Errorf("no answer within %v: the agent may be upgraded yet, see its log and \"info\"", u.Timeout)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return answer, errors.New("the agent has closed the connection without an answer: see its log")
 	}
+	if err != nil {
+		err = fmt.Errorf("the server of %s is not the control socket of an agent: %w", u.Control, err)
+	}
 	return answer, err
 }
+
+// maxAnswer bounds what an agent says.
+const maxAnswer = 64 << 10

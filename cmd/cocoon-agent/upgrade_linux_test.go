@@ -42,6 +42,27 @@ func failsAsAsked() (status int, asked bool) {
 	}), true
 }
 
+// misbehave is main of a program by whose name it fails in its trial.
+func misbehave(name string) (status int, bad bool) {
+	switch name {
+	case "exits":
+		fmt.Fprintln(os.Stderr, "sorry")
+		return 3, true
+	case "silent":
+		return 0, true
+	case "panics":
+		go func() { panic("at the disco") }()
+		select {}
+	case "killed":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	case "hangs":
+		<-time.After(patience)
+		return 0, true
+	}
+	return 0, false
+}
+
 // An upgradable is an agent with a control socket.
 type upgradable struct {
 	*checks.Served
@@ -379,6 +400,13 @@ func TestUpgradeToBadProgramChangesNothing(t *testing.T) {
 		}
 		return path
 	}
+	bad := func(name string) string {
+		path := filepath.Join(dir, name)
+		if err := os.Symlink(self(t), path); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
 	whole, err := os.ReadFile(self(t))
 	if err != nil {
 		t.Fatal(err)
@@ -398,16 +426,17 @@ func TestUpgradeToBadProgramChangesNothing(t *testing.T) {
 	hangUps(t, u.Process.Pid)
 	limit, open := limitOf(t, u.Process.Pid), descriptorsOf(t, u.Process.Pid)
 	for program, want := range map[string]string{
-		file("text", "no program\n"):                         "exec format error",
-		file("truncated", string(whole[:len(whole)/2])):      "cannot take over",
-		file("foreign", string(foreign)):                     "exec format error",
-		file("exits", "#!/bin/sh\necho sorry >&2; exit 3\n"): "its trial: exit status 3: sorry",
-		file("silent", "#!/bin/sh\n"):                        "it does not know how to",
-		file("panics", "#!/bin/sh\necho 'panic: at the disco' >&2; echo 'goroutine 7 [running]:' >&2; exit 2\n"): "panic: at the disco",
-		file("killed", "#!/bin/sh\nkill -9 $$\n"):     "signal KILL",
-		file("hangs", "#!/bin/sh\nexec sleep 1000\n"): "no end after 5s",
-		filepath.Join(dir, "nosuch"):                  "no such file or directory",
-		"relative":                                    "want an absolute path",
+		file("text", "no program\n"):                    "is not a program that the kernel executes",
+		file("script", "#!/bin/sh\nexit 0\n"):           "is not a program that the kernel executes",
+		file("truncated", string(whole[:len(whole)/2])): "cannot take over",
+		file("foreign", string(foreign)):                "exec format error",
+		bad("exits"):                                    "its trial: exit status 3: sorry",
+		bad("silent"):                                   "it does not know how to",
+		bad("panics"):                                   "panic: at the disco",
+		bad("killed"):                                   "its trial: signal KILL",
+		bad("hangs"):                                    "no end after 5s",
+		filepath.Join(dir, "nosuch"):                    "no such file or directory",
+		"relative":                                      "want an absolute path",
 	} {
 		if _, err := u.upgrade(t, program, false); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("upgrade to %s: %v, want %s", filepath.Base(program), err, want)

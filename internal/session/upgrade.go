@@ -254,38 +254,44 @@ func describeAll(all []*execution) string {
 
 // partAll ends all connections, and waits for that.
 func (s *Server) partAll() error {
-	for _, c := range s.connections() {
-		c.part()
+	parted := func() bool { // one that is just being greeted is the next one to part
+		all := s.connections()
+		for _, c := range all {
+			c.part()
+		}
+		return len(all) == 0
 	}
-	none := func() bool { return len(s.connections()) == 0 }
-	if s.poll(partTime, none) {
+	if s.poll(partTime, parted) {
 		return nil
 	}
 	for _, c := range s.connections() {
 		c.partNow()
 	}
-	if !s.poll(holdTime, none) {
+	if !s.poll(holdTime, parted) {
 		return fmt.Errorf("%w: %d connections do not end", ErrBusy, len(s.connections()))
 	}
 	return nil
 }
 
-// part ends the connection, and tells the host why.
+// part ends the connection, if it has been greeted, and tells the host why. It is idempotent.
 func (c *conn) part() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.greeted {
 		c.draining = true
 		c.partLocked(errUpgrade)
-		return
 	}
-	go c.turnAway(wire.ShuttingDown, errUpgrade.Error()) // ends soon: it waits for little
 }
 
-// partNow cuts the connection, with the forwards that wait for their services.
+// partNow cuts the connection, with the forwards that wait for their services. A host that has not
+// been heard is told why.
 func (c *conn) partNow() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.session.Load() == nil {
+		go c.turnAway(wire.ShuttingDown, errUpgrade.Error()) // ends soon: it waits for little
+		return
+	}
 	for _, w := range c.tasks {
 		if f, ok := w.(*forwarding); ok {
 			f.terminate(job.Shutdown, 0)
