@@ -79,9 +79,10 @@ AGENT_LOG_LEVEL. This checks the file:
 If an option is invalid, an agent with --answer-if-invalid listens all the same. It
 answers pings, and refuses everything else with an error that names the mistake. So a
 mistake locks nobody out.`},
-	{Title: "Reload and restart", Text: `The units have no reload: "systemctl reload" fails, and SIGHUP ends the agent. Settings
-and a new program take effect when the agent is started again. An upgrade of the package
-does not do that: the running agent goes on with its commands.
+	{Title: "Reload and restart", Text: `"systemctl reload cocoon-agent" upgrades the agent in place ("cocoon-agent upgrade"): the
+program and the settings of today take effect, and detached and kept commands go on. It
+fails, and changes nothing, if other commands run for 2 s more. An upgrade of the package
+does the same by itself. SIGHUP is ignored, unless standard error is a terminal.
 
 "systemctl restart cocoon-agent" ends all commands that run through the agent, those of
 "client --keep" too: SIGTERM, and SIGKILL after --shutdown-grace. Their hosts get the

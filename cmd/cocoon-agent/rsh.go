@@ -14,7 +14,7 @@ type rshCommand struct {
 
 	User string `short:"l" placeholder:"USER" help:"Run the command as USER: name, uid, name:group or uid:gid."`
 
-	Argv []string `arg:"" name:"name" help:"Name of the VM, and then the command and its arguments."`
+	Argv []string `arg:"" name:"name" help:"Name of the VM, as [USER@]NAME, and then the command and its arguments."`
 }
 
 // Help is what --help says besides the flags.
@@ -38,6 +38,12 @@ func (r *rshCommand) Run(k *kong.Context, line commandLine) error {
 	name, command := line.guest[0], line.guest[1:]
 	if len(command) == 0 {
 		return &clientError{err: misuse("no command after %q", name)}
+	}
+	if user, host, found := strings.Cut(name, "@"); found {
+		name = host
+		if r.User == "" {
+			r.User = user
+		}
 	}
 	if n, err := strconv.ParseUint(name, 10, 32); err == nil && r.CID == nil && !given(k, "target") {
 		cid := word(n)

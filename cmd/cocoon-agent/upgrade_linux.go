@@ -42,7 +42,7 @@ func (*upgradeCommand) Help() string {
 accept the agent's options and its state. Then the program takes the agent's place in the same
 process. Detached commands (client --detach, --resume) and kept ones (--keep) go on with their
 output, exit status and terminal. So do the agent's sockets: no connection is refused.
-Connections are closed, and hosts connect again. Forwards end.
+Connections are closed, and clients that resume connect again. Forwarded connections end.
 
 Commands that would end with their connection are waited for, for 2 seconds. If some still
 run, or a start hangs that cannot be ended, the agent goes on unchanged and "upgrade" fails.

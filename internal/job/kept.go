@@ -69,9 +69,16 @@ type kept struct {
 	next     io.WriterTo // takes its place; nil: none does
 	inputEnd bool        // the input has ended: there will be no more
 	watchers int
-	lease    *time.Timer // runs while there are none; nil: it does not, or there is none
+	lease    *time.Timer   // runs while there are none; nil: it does not, or there is none
+	leaseEnd time.Duration // when it is over: see [proc.Monotonic]
 
 	ticks int // age of the record; guarded by the table's mu
+}
+
+// startLeaseLocked has the job ended after d.
+func (j *Job) startLeaseLocked(d time.Duration) {
+	j.kept.leaseEnd = proc.Monotonic() + d
+	j.kept.lease = time.AfterFunc(d, j.leaseOver)
 }
 
 // Keep has the job kept as k says. It is called once, before Start. The error is

@@ -52,6 +52,7 @@ type SavedKept struct {
 	Stdout, Stderr *SavedRing    // nil: the job is not detached
 	Exit           *SavedExit    `json:",omitempty"` // nil: it has not ended
 	Ran            time.Duration `json:",omitempty"`
+	LeaseEnd       time.Duration `json:",omitempty"` // with a lease: when it is over
 	Ticks          int           `json:",omitempty"`
 }
 
@@ -130,7 +131,7 @@ func (j *Job) save(store Putter) (s *SavedJob, err error) {
 
 func (j *Job) saveKeptLocked(store Putter) *SavedKept {
 	k := j.kept
-	s := &SavedKept{Keeping: k.Keeping, Claimed: j.claimed(), Fed: k.fed, InputEnd: j.inputEndedLocked(), Ran: k.ran, Ticks: k.ticks}
+	s := &SavedKept{Keeping: k.Keeping, Claimed: j.claimed(), Fed: k.fed, InputEnd: j.inputEndedLocked(), Ran: k.ran, LeaseEnd: k.leaseEnd, Ticks: k.ticks}
 	if len(k.Key) > 0 {
 		s.Request = k.Request[:]
 	}
@@ -321,10 +322,10 @@ func (j *Job) restoreKept(s *SavedKept, store Getter) (err error) {
 	if s.Claimed {
 		j.table.claim(j, k)
 	}
-	if k.Lease > 0 && k.exit == nil {
-		k.lease = time.AfterFunc(k.Lease, j.leaseOver)
-	}
 	j.kept = k
+	if k.Lease > 0 && k.exit == nil {
+		j.startLeaseLocked(min(max(0, s.LeaseEnd-proc.Monotonic()), k.Lease))
+	}
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // A Watcher carries the outputs of a detached job to one host. Wait and Leave may be
@@ -200,7 +199,7 @@ func (w *Watcher) Leave() {
 		k := w.job.kept
 		k.watchers--
 		if k.watchers == 0 && k.Lease > 0 && w.job.Exit() == nil {
-			k.lease = time.AfterFunc(k.Lease, w.job.leaseOver)
+			w.job.startLeaseLocked(k.Lease)
 		}
 	})
 }
