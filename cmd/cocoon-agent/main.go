@@ -62,9 +62,6 @@ func main() {
 	os.Exit(orBack(func() int { return run(lineBack(os.Args[1:]), os.Stdout, os.Stderr) }))
 }
 
-// usedLine is the command line with the options of the settings file.
-var usedLine []string
-
 // run is main, with everything that ends in an exit status.
 func run(args []string, stdout, stderr io.Writer) (status int) {
 	parser, err := newParser(stdout, stderr)
@@ -96,7 +93,7 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	parsed := err == nil
 	if parsed {
 		ctx.Bind(line)
-		usedLine = line.words
+		noteLine(line.words)
 		err = ctx.Run()
 	}
 	if s := answering(args, settings, err); s != nil {

@@ -196,6 +196,11 @@ func (t *takeover) back(reason error) {
 	fmt.Fprintln(os.Stderr, "cocoon-agent: cannot go back:", printable(err.Error()))
 }
 
+// usedLine is the command line with the options of the settings file.
+var usedLine []string
+
+func noteLine(words []string) { usedLine = words }
+
 // lineBack returns the command line of an agent that goes on because the next one has failed: it has
 // the options that it had, whatever its settings file says by now.
 func lineBack(args []string) []string {
