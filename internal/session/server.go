@@ -216,9 +216,8 @@ func (s *Server) Serve(ln net.Listener) error {
 			s.admit(nc)
 		case s.isClosing():
 			return ErrClosed
-		case s.isHeld() != nil:
-			s.awaitRelease(s.isHeld())
-		case errors.Is(err, os.ErrDeadlineExceeded): // released in this moment
+		case errors.Is(err, os.ErrDeadlineExceeded): // by Hold
+			s.awaitRelease()
 		case isTemporary(err):
 			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
 			s.Log.Error().Err(err).Dur("retry_in", delay).Msg("accept failed")

@@ -167,7 +167,11 @@ func (s *Server) isHeld() <-chan struct{} {
 }
 
 // awaitRelease waits until the server is not held, or shut down.
-func (s *Server) awaitRelease(released <-chan struct{}) {
+func (s *Server) awaitRelease() {
+	released := s.isHeld()
+	if released == nil {
+		return
+	}
 	select {
 	case <-released:
 	case <-s.stopping:
