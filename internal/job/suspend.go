@@ -12,7 +12,7 @@ import (
 // it.
 type pause struct {
 	on     bool
-	parked int           // jobs whose Follow waits for the end of the pause
+	parked int           // jobs whose Follow waits for the end of this pause
 	over   chan struct{} // closed by Resume; nil: there is no pause
 	moved  chan struct{} // has a token when a job has been parked or has ended
 }
@@ -54,21 +54,22 @@ func (t *Table) Resume() {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.pause.on = false
+	t.pause.on, t.pause.parked = false, 0
 	close(t.pause.over)
 }
 
 // park waits until the pause is over.
 func (t *Table) park() {
 	t.mu.Lock()
+	if !t.pause.on {
+		t.mu.Unlock()
+		return
+	}
 	over := t.pause.over
 	t.pause.parked++
 	t.noteMovedLocked()
 	t.mu.Unlock()
 	<-over
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.pause.parked--
 }
 
 // mayEnd reports whether a job may be ended, whose output has ended: there is no pause.
