@@ -35,28 +35,30 @@ func TestAgentGoesOnAfterEachHold(t *testing.T) {
 	if err := resumed.Start(); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
+	done, ran := make(chan struct{}), make(chan struct{}, 1)
 	var busy sync.WaitGroup
-	for range 2 {
-		busy.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				c, err := pool.Get(patiently(t), a.Target)
-				if err == nil {
-					err = c.CommandContext(patiently(t), "true").Run()
-				}
-				if err != nil {
-					t.Errorf("beside a hold: %v", err)
-					return
-				}
+	busy.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
 			}
-		})
-	}
+			c, err := pool.Get(patiently(t), a.Target)
+			if err == nil {
+				err = c.CommandContext(patiently(t), "true").Run()
+			}
+			if err != nil {
+				t.Errorf("beside a hold: %v", err)
+			}
+			select {
+			case ran <- struct{}{}:
+			default:
+			}
+		}
+	})
 	for range 30 {
+		agenttest.Within(t, "a command between two holds", func() { <-ran; <-ran })
 		saved, err := a.Server().Hold(false, nothing{})
 		if err == nil && saved.Check() != nil {
 			t.Errorf("Hold returns what fails its own check: %v", saved.Check())

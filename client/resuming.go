@@ -155,7 +155,7 @@ func mayPass(err error) bool {
 	case behind, errors.Is(err, ErrForgotten), errors.Is(err, ErrAnotherAgent), errors.Is(err, ErrPoolClosed):
 		return false
 	case isRemote:
-		return remote.Kind == Limit
+		return remote.Kind == Limit || remote.Kind == ShuttingDown // for an upgrade
 	case errors.Is(err, ErrProtocol):
 		return false
 	default:

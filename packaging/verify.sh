@@ -12,7 +12,7 @@ packaging/install_test.sh
 
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-sed "s|^ExecStart=/usr/local/bin/|ExecStart=$PWD/bin/|" packaging/cocoon-agent.service >"$dir/cocoon-agent.service"
+sed -E "s,^(ExecStart|ExecReload)=/usr/local/bin/,\\1=$PWD/bin/," packaging/cocoon-agent.service >"$dir/cocoon-agent.service"
 cp packaging/cocoon-agent.socket "$dir"
 # verify NAME: checks both units, with the drop-ins copied so far.
 verify() {
