@@ -100,10 +100,11 @@ func (s *summary) Write(p []byte) (int, error) {
 
 func (*summary) Close() error { return nil }
 
-// counts are three numbers on a line. The user can have ended the process, or changed what it
+// counts are three numbers on the first line. The user can have ended the process, or changed what it
 // says: these are claims.
 func (s *summary) counts() (files, data, failed uint64, ok bool) {
-	fields := bytes.Fields(s.text.Bytes())
+	line, _, _ := bytes.Cut(s.text.Bytes(), []byte("\n"))
+	fields := bytes.Fields(line)
 	if len(fields) != 3 {
 		return 0, 0, 0, false
 	}
