@@ -72,7 +72,7 @@ func judge(t *testing.T, h *host, policy session.Policy, types [2]wire.Type, ids
 // its form, before the policy is asked.
 func malformed(verb wire.Type) bool {
 	switch verb {
-	case wire.TypeSignal, wire.TypeResize, wire.TypeForward, wire.TypeAttach, wire.TypeRelease, wire.TypeListen, wire.TypeAccept:
+	case wire.TypeSignal, wire.TypeResize, wire.TypeForward, wire.TypeAttach, wire.TypeRelease, wire.TypeListen, wire.TypeAccept, wire.TypeFiles:
 		return true
 	default:
 		return false
