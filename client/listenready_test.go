@@ -102,6 +102,6 @@ func TestListenReadyEndsWithClose(t *testing.T) {
 		t.Errorf("Wait = %v, want %v", err, net.ErrClosed)
 	}
 	if _, err := client.ListenReady("nonsense", 52); err == nil {
-		t.Error("ListenReady takes a target that is none")
+		t.Error("ListenReady takes an invalid target")
 	}
 }
