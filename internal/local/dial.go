@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -62,6 +63,29 @@ func (d Dialer) connect(ctx context.Context, e endpoint) (net.Conn, error) {
 	if d.As != nil {
 		return connectAs(ctx, e, *d.As)
 	}
-	dialer := net.Dialer{KeepAlive: -1} // the peer cannot go away unnoticed
-	return dialer.DialContext(ctx, e.network, e.address)
+	dialer := net.Dialer{KeepAlive: -1, Control: control} // the peer cannot go away unnoticed
+	nc, err := dialer.DialContext(ctx, e.network, e.address)
+	return settled(nc, err)
+}
+
+// control has a connection reset if it is given up after the service has accepted it: an end would
+// look to the service as if all had been sent.
+func control(network, _ string, raw syscall.RawConn) error {
+	if network == "unix" {
+		return nil
+	}
+	var err error
+	return errors.Join(raw.Control(func(fd uintptr) { err = resetOnClose(fd) }), err)
+}
+
+// settled takes back what control has set, of a connection that is wanted.
+func settled(nc net.Conn, err error) (net.Conn, error) {
+	tcp, ok := nc.(*net.TCPConn)
+	if err != nil || !ok {
+		return nc, err
+	}
+	if err := tcp.SetLinger(-1); err != nil {
+		return nil, errors.Join(err, tcp.Close())
+	}
+	return tcp, nil
 }

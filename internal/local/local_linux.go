@@ -35,3 +35,8 @@ func classOf(err error) error {
 
 // isReset says whether the peer has reset the connection.
 func isReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
+
+// resetOnClose has a socket's close reset its connection.
+func resetOnClose(fd uintptr) error {
+	return syscall.SetsockoptLinger(int(fd), syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
+}

@@ -15,3 +15,8 @@ func classOf(error) error { return nil }
 func isReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
 
 func connectAs(context.Context, endpoint, User) (net.Conn, error) { return nil, ErrUnsupported }
+
+// resetOnClose has a socket's close reset its connection.
+func resetOnClose(fd uintptr) error {
+	return syscall.SetsockoptLinger(int(fd), syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
+}

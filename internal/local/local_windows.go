@@ -43,3 +43,8 @@ func isReset(err error) bool { return errors.Is(err, windows.WSAECONNRESET) }
 func connectAs(context.Context, endpoint, User) (net.Conn, error) {
 	return nil, fmt.Errorf("%w: connections as another user, in Windows guests", ErrUnsupported)
 }
+
+// resetOnClose has a socket's close reset its connection.
+func resetOnClose(fd uintptr) error {
+	return syscall.SetsockoptLinger(syscall.Handle(fd), syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
+}

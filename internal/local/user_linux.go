@@ -32,7 +32,7 @@ func connectAs(ctx context.Context, e endpoint, user User) (net.Conn, error) {
 	if err := awaitConnected(ctx, file); err != nil {
 		return nil, err
 	}
-	return net.FileConn(file)
+	return settled(net.FileConn(file))
 }
 
 func sockaddr(e endpoint) (family int, address unix.Sockaddr, err error) {
@@ -79,6 +79,11 @@ func beginConnect(family int, address unix.Sockaddr) (int, error) {
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
+	}
+	if family != unix.AF_UNIX {
+		if err := resetOnClose(uintptr(fd)); err != nil { // as control does
+			return -1, errors.Join(err, unix.Close(fd))
+		}
 	}
 	if err := unix.Connect(fd, address); err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		return -1, errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
