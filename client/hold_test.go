@@ -58,7 +58,7 @@ func TestAgentGoesOnAfterEachHold(t *testing.T) {
 		}
 	})
 	for range 30 {
-		agenttest.Within(t, "a command between two holds", func() { <-ran; <-ran })
+		agenttest.Within(t, "a command between two holds", func() { <-ran; <-ran; <-ran })
 		saved, err := a.Server().Hold(false, nothing{})
 		if err == nil && saved.Check() != nil {
 			t.Errorf("Hold returns what fails its own check: %v", saved.Check())

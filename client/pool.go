@@ -81,7 +81,9 @@ func NewPool(config PoolConfig) *Pool {
 //
 // Callers that wait for the same target share an attempt, and the end of one caller's
 // ctx does not end it for the others. An attempt that fails, fails for all who wait for
-// it, unless [PoolConfig.Wait] is set: then Get waits for the next one.
+// it, unless [PoolConfig.Wait] is set, or the agent says that it goes down, which it most often
+// does for an upgrade: then Get waits for the next one; for an agent that goes down it does
+// that for DialTimeout.
 //
 // Get returns [ErrPoolClosed], [ErrPoolFull], the error of [ParseTarget], or a
 // [*DialError]. A DialError wraps ctx's error if that has ended, that of
@@ -94,12 +96,20 @@ func (p *Pool) Get(ctx context.Context, target string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
+	for begun := time.Now(); ; {
 		c, err := p.get(ctx, target)
-		if err == nil || !p.config.Wait || ctx.Err() != nil || !MayBecomeReady(err) {
+		if err == nil || ctx.Err() != nil || !p.awaits(err, begun) {
 			return c, err
 		}
 	}
+}
+
+// awaits reports whether the attempt after one that has failed with err is waited for, too.
+func (p *Pool) awaits(err error, begun time.Time) bool {
+	if remote, ok := errors.AsType[*RemoteError](err); ok && remote.Kind == ShuttingDown && time.Since(begun) < p.config.DialTimeout {
+		return true
+	}
+	return p.config.Wait && MayBecomeReady(err)
 }
 
 // get is Get, for one attempt and a target that is written as key does.

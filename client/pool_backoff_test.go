@@ -4,6 +4,7 @@ package client_test
 
 import (
 	"context"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,4 +142,41 @@ func TestPoolCountsNoConnectionThatItEvicts(t *testing.T) {
 		}
 		_ = p.Close()
 	})
+}
+
+// An agent that is being upgraded says that it goes down, and is there again at once.
+func TestPoolWaitsForAnAgentThatIsUpgraded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &fakeVM{tb: t, behave: func(_ int, g *guest) { g.serve(greeting("b", oneAgent)) }}
+		p := newPool(t, client.PoolConfig{Dial: goingDown(3, v.dial)})
+		if err := get(t, p, "vm").Command("true").Run(); err != nil {
+			t.Errorf("Run = %v, want success over the fourth connection", err)
+		}
+		_ = p.Close()
+	})
+}
+
+func TestPoolDoesNotWaitLongForAnAgentThatGoesDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, client.PoolConfig{DialTimeout: 3 * time.Second, Dial: goingDown(100, nil)})
+		begun := time.Now()
+		_, err := p.Get(t.Context(), "vm")
+		wantKind(t, err, client.ShuttingDown)
+		if d, n := time.Since(begun), p.Stats().Dials; d < 3*time.Second || d > 10*time.Second || n < 3 {
+			t.Errorf("Get = %v after %v and %d dials, want 3 s and the next attempt", err, d, n)
+		}
+		_ = p.Close()
+	})
+}
+
+// goingDown refuses the first connections, and then is dial.
+func goingDown(refused int, dial func(context.Context, string) (net.Conn, error)) func(context.Context, string) (net.Conn, error) {
+	return func(ctx context.Context, target string) (net.Conn, error) {
+		if refused--; refused < 0 {
+			return dial(ctx, target)
+		}
+		ours, theirs := net.Pipe()
+		go says("shutting_down")(theirs)
+		return ours, nil
+	}
 }
