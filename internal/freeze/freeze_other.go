@@ -1,0 +1,22 @@
+//go:build !linux
+
+package freeze
+
+import (
+	"errors"
+	"os"
+	"time"
+)
+
+const supported = false
+
+type guard struct{ ended chan struct{} }
+
+func start([]string, Request) (*Guard, error)       { return nil, errors.ErrUnsupported }
+func (*guard) freeze() ([]Step, error)              { return nil, errors.ErrUnsupported }
+func (*guard) extend(time.Duration)                 {}
+func (*guard) thaw()                                {}
+func (*guard) outcome() (End, error)                { return GuardEnd, errors.ErrUnsupported }
+func mounts() (points, special []string, err error) { return nil, nil, errors.ErrUnsupported }
+func recoverFrom([]byte, string) ([]string, error)  { return nil, errors.ErrUnsupported }
+func serve(_, _ *os.File) int                       { return 1 }

@@ -1,0 +1,286 @@
+package freeze
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pidfdNumber is the descriptor of the agent's process, in the guard.
+const pidfdNumber = 3
+
+// stuckTime is how long the guard waits for a freeze that is under way when all is to go on.
+const stuckTime = time.Second
+
+// A keeper is the guard's own side.
+type keeper struct {
+	request Request
+	out     *json.Encoder
+	groups  []*still
+	mounts  []*still
+
+	mu     sync.Mutex
+	ending End      // why all goes on; empty: it does not
+	frozen []*still // in their order
+	failed []string // what could not be thawed
+
+	over chan End      // has a reason to end
+	done chan struct{} // closed when nothing is being frozen any more
+}
+
+func serve(in, out *os.File) int {
+	k := &keeper{out: json.NewEncoder(out), over: make(chan End, 1), done: make(chan struct{})}
+	if err := k.run(in); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func (k *keeper) run(in *os.File) error {
+	// Whoever is killed while a file system is frozen leaves it so.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
+	w, err := newWatch(in)
+	if err != nil {
+		return err
+	}
+	first, err := w.first()
+	if err != nil {
+		return err
+	}
+	k.request = *first
+	if err := k.open(); err != nil {
+		return err
+	}
+	if err := w.arm(k.request.Within); err != nil {
+		return err
+	}
+	if err := writeRecord(&k.request); err != nil {
+		return err
+	}
+	go k.freeze()                                     // ends when all is frozen, or goes on
+	go func() { <-w.signals; k.tellOver(AgentEnd) }() // ends with the program
+	go func() { k.tellOver(w.wait()) }()              // ends with the program
+	why := <-k.over
+	k.thaw(why)
+	select {
+	case <-k.done:
+	case <-time.After(stuckTime):
+		k.note("a freeze does not end")
+	}
+	if err := removeRecord(k.request.Record); err != nil {
+		k.note(err.Error())
+	}
+	_ = k.out.Encode(report{End: why, Failed: strings.Join(k.failures(), "; ")})
+	<-k.done // what was being frozen is thawed by then
+	return nil
+}
+
+// tellOver says that all is to go on. The first reason counts.
+func (k *keeper) tellOver(why End) {
+	select {
+	case k.over <- why:
+	default:
+	}
+}
+
+// open opens all that is to be frozen, while that is possible.
+func (k *keeper) open() error {
+	for _, path := range k.request.Groups {
+		s, err := openGroup(path)
+		if err != nil {
+			return err
+		}
+		k.groups = append(k.groups, s)
+	}
+	for _, path := range k.request.Mounts {
+		s, err := openMount(path)
+		if err != nil {
+			return err
+		}
+		k.mounts = append(k.mounts, s)
+	}
+	return nil
+}
+
+// freeze takes the steps, unless all is to go on meanwhile.
+func (k *keeper) freeze() {
+	defer close(k.done)
+	if len(k.groups) > 0 && !k.take(StepExecs, k.groups, "") {
+		return
+	}
+	unix.Sync()
+	if !k.tell(Step{Name: StepSync, Changed: true}) {
+		return
+	}
+	if all := len(k.mounts) + len(k.request.Special); all > 0 && !k.take(StepFileSystems, k.mounts, strings.Join(k.request.Special, ", ")) {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ending == "" {
+		_ = k.out.Encode(report{Frozen: true})
+	}
+}
+
+// take freezes all, one after the other, and tells of the step. It returns whether to go on.
+func (k *keeper) take(name string, all []*still, note string) bool {
+	step := Step{Name: name, Note: note}
+	for _, s := range all {
+		if err := k.stop(s); err != nil {
+			step.Failed = fmt.Sprintf("%s: %v", s.name, err)
+			k.tell(step)
+			k.tellOver(Failure)
+			return false
+		}
+		step.Changed = true
+	}
+	return k.tell(step)
+}
+
+// stop freezes one.
+func (k *keeper) stop(s *still) error {
+	err := s.freeze()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil {
+		k.frozen = append(k.frozen, s)
+	}
+	if k.ending != "" { // meanwhile
+		k.thawLocked()
+		return cmp.Or(err, errOver)
+	}
+	return err
+}
+
+var errOver = errors.New("ended before it was frozen")
+
+// tell reports a step, and returns whether to go on.
+func (k *keeper) tell(s Step) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_ = k.out.Encode(report{Step: &s})
+	return k.ending == ""
+}
+
+func (k *keeper) thaw(why End) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ending = why
+	k.thawLocked()
+}
+
+// thawLocked thaws all, the last first. It is called with mu held.
+func (k *keeper) thawLocked() {
+	for _, s := range slices.Backward(k.frozen) {
+		if err := s.thaw(); err != nil {
+			k.failed = append(k.failed, fmt.Sprintf("%s: %v", s.name, err))
+		}
+	}
+	k.frozen = nil
+}
+
+func (k *keeper) note(failed string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.failed = append(k.failed, failed)
+}
+
+func (k *keeper) failures() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.failed
+}
+
+// A watch knows when all is to go on.
+type watch struct {
+	in      *os.File
+	timer   int
+	lines   []byte         // that have come, and are not read
+	signals chan os.Signal // has one if the guest goes down
+}
+
+func newWatch(in *os.File) (*watch, error) {
+	timer, err := unix.TimerfdCreate(unix.CLOCK_BOOTTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
+	if err != nil {
+		return nil, os.NewSyscallError("timerfd_create", err)
+	}
+	w := &watch{in: in, timer: timer, signals: make(chan os.Signal, 1)}
+	signal.Notify(w.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	return w, nil
+}
+
+// first waits for the request.
+func (w *watch) first() (*Request, error) {
+	for {
+		if o, ok := w.order(); ok && o.Request != nil {
+			return o.Request, nil
+		}
+		if !w.read() {
+			return nil, errors.New("no request has come")
+		}
+	}
+}
+
+func (w *watch) arm(within time.Duration) error {
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(max(within.Nanoseconds(), 1))}
+	return os.NewSyscallError("timerfd_settime", unix.TimerfdSettime(w.timer, 0, &spec, nil))
+}
+
+// wait returns why all is to go on.
+func (w *watch) wait() End {
+	fds := []unix.PollFd{
+		{Fd: int32(w.in.Fd()), Events: unix.POLLIN},
+		{Fd: int32(w.timer), Events: unix.POLLIN},
+		{Fd: pidfdNumber, Events: unix.POLLIN},
+	}
+	for {
+		for o, ok := w.order(); ok; o, ok = w.order() {
+			switch {
+			case o.Thaw:
+				return Told
+			case o.Within > 0:
+				_ = w.arm(o.Within)
+			}
+		}
+		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, syscall.EINTR) {
+			return AgentEnd // nothing else could be waited for
+		}
+		switch {
+		case fds[2].Revents != 0:
+			return AgentEnd
+		case fds[1].Revents != 0:
+			return TimeOut
+		case fds[0].Revents != 0 && !w.read():
+			return AgentEnd
+		}
+	}
+}
+
+// read reads what has come, and returns false at the end.
+func (w *watch) read() bool {
+	var b [4096]byte
+	n, err := syscall.Read(int(w.in.Fd()), b[:])
+	w.lines = append(w.lines, b[:max(n, 0)]...)
+	return n > 0 || errors.Is(err, syscall.EINTR)
+}
+
+// order returns the next line that has come.
+func (w *watch) order() (o order, ok bool) {
+	line, rest, ok := strings.Cut(string(w.lines), "\n")
+	if !ok {
+		return o, false
+	}
+	w.lines = []byte(rest)
+	return o, json.Unmarshal([]byte(line), &o) == nil
+}

@@ -1,0 +1,34 @@
+package freeze
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+const someMounts = `22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors=remount-ro
+23 22 0:5 / /dev rw,nosuid - devtmpfs udev rw
+24 22 0:20 / /run rw,nosuid - tmpfs tmpfs rw
+25 22 8:2 / /srv\040data rw - xfs /dev/vdb rw
+26 22 8:1 /var/lib /mnt/bind rw - ext4 /dev/vda1 rw
+27 22 8:1 /etc/hosts /etc/hosts rw - ext4 /dev/vda1 rw
+28 22 8:3 / /cdrom ro - iso9660 /dev/sr0 ro
+29 25 7:0 / /srv\040data/image rw - btrfs /dev/loop0 rw,subvol=/
+30 25 7:0 /sub /srv\040data/sub rw - btrfs /dev/loop0 rw,subvol=/sub
+31 22 0:40 / /merged rw - overlay overlay rw,lowerdir=/a,upperdir=/b
+32 22 0:41 / /share rw - virtiofs share rw
+33 22 0:42 / /sshfs rw - fuse.sshfs host: rw
+34 22 8:4 / /ro ro - ext4 /dev/vdc rw
+`
+
+func TestMountsAreFrozenFromTheInside(t *testing.T) {
+	nodev := diskless("nodev\ttmpfs\nnodev\tdevtmpfs\nnodev\toverlay\nnodev\tvirtiofs\nnodev\tfuse\n\text4\n\txfs\n\tbtrfs\n\tiso9660\n")
+	points, special := choose(parseMounts(someMounts), nodev, func(m mount) bool { return m.point != "/etc/hosts" })
+	want := []string{"/ro", "/srv data/image", "/srv data", "/"}
+	if !slices.Equal(points, want) {
+		t.Errorf("frozen are %q, want %q", points, want)
+	}
+	if said := strings.Join(special, ", "); said != "overlay at /merged cannot be frozen, virtiofs at /share cannot be frozen, fuse.sshfs at /sshfs cannot be frozen" {
+		t.Errorf("special: %s", said)
+	}
+}

@@ -1,0 +1,155 @@
+package freeze
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// groupTime is how long the processes of a control group may take to stop.
+const groupTime = 2 * time.Second
+
+// A still is what can be frozen: a control group or a file system.
+type still struct {
+	name         string
+	freeze, thaw func() error
+}
+
+func openGroup(path string) (*still, error) {
+	control, err := os.OpenFile(filepath.Join(path, "cgroup.freeze"), os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	events, err := os.Open(filepath.Join(path, "cgroup.events"))
+	if err != nil {
+		return nil, err
+	}
+	thaw := func() error {
+		_, err := unix.Pwrite(int(control.Fd()), []byte("0"), 0)
+		return err
+	}
+	return &still{name: path, thaw: thaw, freeze: func() error {
+		if _, err := unix.Pwrite(int(control.Fd()), []byte("1"), 0); err != nil {
+			return err
+		}
+		if err := awaitFrozen(int(events.Fd()), time.Now().Add(groupTime)); err != nil {
+			return errors.Join(err, thaw())
+		}
+		return nil
+	}}, nil
+}
+
+// awaitFrozen waits until all processes of a control group have stopped.
+func awaitFrozen(events int, until time.Time) error {
+	for {
+		var b [256]byte
+		n, err := unix.Pread(events, b[:], 0)
+		if err != nil {
+			return os.NewSyscallError("pread", err)
+		}
+		if bytes.Contains(b[:n], []byte("frozen 1")) {
+			return nil
+		}
+		left := time.Until(until)
+		if left <= 0 {
+			return fmt.Errorf("some processes have not stopped after %v", groupTime)
+		}
+		fds := []unix.PollFd{{Fd: int32(events), Events: unix.POLLPRI}}
+		_, _ = unix.Poll(fds, int(left.Milliseconds())+1)
+	}
+}
+
+// The requests of ioctl(2), which are the same on all architectures.
+const (
+	fiFreeze = 0xc0045877
+	fiThaw   = 0xc0045878
+)
+
+func openMount(point string) (*still, error) {
+	dir, err := os.OpenFile(point, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &still{name: point,
+		freeze: func() error {
+			err := unix.IoctlSetInt(int(dir.Fd()), fiFreeze, 0)
+			if errors.Is(err, unix.EBUSY) {
+				return errors.New("frozen already, by another program")
+			}
+			return err
+		},
+		thaw: func() error { return unix.IoctlSetInt(int(dir.Fd()), fiThaw, 0) },
+	}, nil
+}
+
+// A record is what may be frozen.
+type record struct {
+	Groups []string `json:"groups,omitempty"`
+	Mounts []string `json:"mounts,omitempty"`
+}
+
+// writeRecord writes the record before anything is frozen.
+func writeRecord(r *Request) error {
+	if r.Record == "" {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(r.Record), 0o755); err != nil {
+		return err
+	}
+	text, err := json.Marshal(record{r.Groups, r.Mounts})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(r.Record, text, 0o600)
+}
+
+func removeRecord(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func recoverFrom(text []byte, path string) (thawed []string, err error) {
+	var r record
+	if err := json.Unmarshal(text, &r); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for i := range r.Mounts {
+		point := r.Mounts[len(r.Mounts)-1-i]
+		s, e := openMount(point)
+		if e == nil {
+			e = s.thaw()
+		}
+		switch {
+		case e == nil:
+			thawed = append(thawed, point)
+		case !errors.Is(e, unix.EINVAL) && !errors.Is(e, os.ErrNotExist): // it was not frozen, or has gone
+			err = errors.Join(err, fmt.Errorf("%s: %w", point, e))
+		}
+	}
+	for _, group := range r.Groups {
+		s, e := openGroup(group)
+		if e == nil {
+			if e = s.thaw(); e == nil {
+				thawed = append(thawed, group)
+			}
+		}
+		if e != nil && !errors.Is(e, os.ErrNotExist) {
+			err = errors.Join(err, fmt.Errorf("%s: %w", group, e))
+		}
+	}
+	if err != nil {
+		return thawed, err // the record stays for the next time
+	}
+	return thawed, removeRecord(path)
+}
