@@ -15,10 +15,14 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/cocoonstack/cocoon-agent/internal/files"
+	"github.com/cocoonstack/cocoon-agent/internal/freeze"
 )
 
 // filesWorker is the first argument of the process that the agent starts for a request about files.
 const filesWorker = "files-worker"
+
+// freezeGuard is that of the process that ends a quiesce.
+const freezeGuard = "freeze-guard"
 
 // grammar is the command line.
 type grammar struct {
@@ -38,6 +42,8 @@ type grammar struct {
 	Kill    killCommand     `cmd:"" help:"Terminate or signal commands in a guest."`
 	Release releaseCommand  `cmd:"" help:"Remove the records of commands that have ended from a guest."`
 	Reseed  reseedCommand   `cmd:"" help:"Reseed random numbers and change identity, after a snapshot restore."`
+	Quiesce quiesceCommand  `cmd:"" help:"Make a guest hold still for a snapshot."`
+	Thaw    thawCommand     `cmd:"" help:"Let a guest go on after \"quiesce\"."`
 	Version versionCommand  `cmd:"" help:"Print the version, revision and protocol versions."`
 }
 
@@ -55,6 +61,9 @@ func main() {
 	}
 	if len(os.Args) > 1 && os.Args[1] == filesWorker {
 		os.Exit(files.Serve(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	if len(os.Args) > 1 && os.Args[1] == freezeGuard {
+		os.Exit(freeze.Serve(os.Stdin, os.Stdout))
 	}
 	if os.Getpid() == 1 {
 		os.Args = append(os.Args[:1:1], argumentsOfProcess1(os.Args[1:])...)

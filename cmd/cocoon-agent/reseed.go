@@ -121,24 +121,30 @@ func printSteps(out io.Writer, steps []client.ReseedStep) error {
 
 // printStepsJSON is a contract: names stay.
 func printStepsJSON(out io.Writer, steps []client.ReseedStep) error {
-	type step struct {
-		Name    string `json:"name"`
-		Changed bool   `json:"changed"`
-		Note    string `json:"note"`
-		Kind    string `json:"error_kind"`
-		Error   string `json:"error"`
-	}
-	all := make([]step, 0, len(steps))
+	return writeJSON(out, struct {
+		Steps []stepJSON `json:"steps"`
+	}{stepsJSON(steps)})
+}
+
+// A stepJSON is a contract: names stay.
+type stepJSON struct {
+	Name    string `json:"name"`
+	Changed bool   `json:"changed"`
+	Note    string `json:"note"`
+	Kind    string `json:"error_kind"`
+	Error   string `json:"error"`
+}
+
+func stepsJSON(steps []client.ReseedStep) []stepJSON {
+	all := make([]stepJSON, 0, len(steps))
 	for _, s := range steps[:min(len(steps), maxSteps)] {
-		one := step{Name: s.Name, Changed: s.Changed, Note: s.Note}
+		one := stepJSON{Name: s.Name, Changed: s.Changed, Note: s.Note}
 		if s.Err != nil {
 			one.Kind, one.Error = string(s.Err.Kind), s.Err.Message
 		}
 		all = append(all, one)
 	}
-	return writeJSON(out, struct {
-		Steps []step `json:"steps"`
-	}{all})
+	return all
 }
 
 // cutText returns the beginning of text that is long.

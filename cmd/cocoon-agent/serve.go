@@ -106,6 +106,7 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 	config.Log, config.Audit, config.Recording = log.Logger, log.audit, log.recording
 	config.Spawner, config.Admit = spawner, admit(policy)
 	config.OwnSocket = func(name string) bool { return isOwn(endpoints, name) }
+	useGuard(&config, log)
 	tell := s.tellOfResumes(ctx, log.Logger, &config)
 	server = session.NewServer(config)
 	d := daemon{

@@ -48,3 +48,6 @@ func lineBack(args []string) []string { return args }
 
 // noteLine does nothing: no other agent gets it.
 func noteLine([]string) {}
+
+// useGuard does nothing: Windows guests cannot be quiesced.
+func useGuard(*session.Config, *logbook) {}

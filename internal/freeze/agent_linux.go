@@ -97,7 +97,6 @@ func (g *guard) outcome() (End, error)       { return g.why, g.err }
 
 // follow reads what the guard reports, until it says how it has ended, or has.
 func (g *guard) follow(out io.Reader) {
-	defer close(g.ended)
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		var r report
@@ -110,20 +109,26 @@ func (g *guard) follow(out io.Reader) {
 		case r.Frozen:
 			g.tell(nil)
 		case r.End != "":
-			g.why = r.End
+			var failed error
 			if r.Failed != "" {
-				g.err = errors.New(r.Failed)
+				failed = errors.New(r.Failed)
 			}
-			g.tell(nil)
-			go g.reap() // ends with the guard, which may have a freeze to wait for
+			g.end(r.End, failed, nil)
+			g.reap() // which may have a freeze to wait for
 			return
 		}
 	}
 	g.reap()
-	g.why = GuardEnd
 	_, err := Recover(g.record)
-	g.err = errors.Join(fmt.Errorf("the guard ended before its time: %v: %s", g.cmd.ProcessState, lastLine(g.said.String())), err)
-	g.tell(g.err)
+	err = errors.Join(fmt.Errorf("the guard ended before its time: %v: %s", g.cmd.ProcessState, lastLine(g.said.String())), err)
+	g.end(GuardEnd, err, err)
+}
+
+// end notes that all goes on. frozen is what Freeze returns, if it has not.
+func (g *guard) end(why End, err, frozen error) {
+	g.why, g.err = why, err
+	close(g.ended)
+	g.tell(frozen)
 }
 
 // tell lets Freeze return, if it has not.

@@ -4,7 +4,6 @@
 package freeze
 
 import (
-	"errors"
 	"os"
 	"time"
 )
@@ -30,17 +29,8 @@ func Supported() bool { return supported }
 func Mounts() (points, special []string, err error) { return mounts() }
 
 // Recover has all go on that a record names, and removes the record. It returns what had to be
-// thawed. A record that is not there names nothing.
-func Recover(record string) (thawed []string, err error) {
-	text, err := os.ReadFile(record)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return recoverFrom(text, record)
-}
+// thawed. A record that is not there names nothing. One whose guard lives is left to it.
+func Recover(record string) (thawed []string, err error) { return recoverFrom(record) }
 
 // A Step is what has become of one kind of what was to hold still.
 type Step struct {

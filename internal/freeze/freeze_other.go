@@ -18,5 +18,5 @@ func (*guard) extend(time.Duration)                 {}
 func (*guard) thaw()                                {}
 func (*guard) outcome() (End, error)                { return GuardEnd, errors.ErrUnsupported }
 func mounts() (points, special []string, err error) { return nil, nil, errors.ErrUnsupported }
-func recoverFrom([]byte, string) ([]string, error)  { return nil, errors.ErrUnsupported }
+func recoverFrom(string) ([]string, error)          { return nil, errors.ErrUnsupported }
 func serve(_, _ *os.File) int                       { return 1 }

@@ -31,6 +31,7 @@ type keeper struct {
 
 	mu     sync.Mutex
 	ending End      // why all goes on; empty: it does not
+	under  *still   // is being frozen; nil: none is
 	frozen []*still // in their order
 	failed []string // what could not be thawed
 
@@ -65,7 +66,8 @@ func (k *keeper) run(in *os.File) error {
 	if err := w.arm(k.request.Within); err != nil {
 		return err
 	}
-	if err := writeRecord(&k.request); err != nil {
+	left := record{Groups: k.request.Groups, Mounts: k.request.Mounts}
+	if err := writeRecord(k.request.Record, &left); err != nil {
 		return err
 	}
 	go k.freeze()                                     // ends when all is frozen, or goes on
@@ -76,9 +78,9 @@ func (k *keeper) run(in *os.File) error {
 	select {
 	case <-k.done:
 	case <-time.After(stuckTime):
-		k.note("a freeze does not end")
+		k.noteStuck()
 	}
-	if err := removeRecord(k.request.Record); err != nil {
+	if err := left.remove(); err != nil {
 		k.note(err.Error())
 	}
 	_ = k.out.Encode(report{End: why, Failed: strings.Join(k.failures(), "; ")})
@@ -150,9 +152,17 @@ func (k *keeper) take(name string, all []*still, note string) bool {
 
 // stop freezes one.
 func (k *keeper) stop(s *still) error {
+	k.mu.Lock()
+	if k.ending != "" {
+		k.mu.Unlock()
+		return errOver
+	}
+	k.under = s
+	k.mu.Unlock()
 	err := s.freeze()
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.under = nil
 	if err == nil {
 		k.frozen = append(k.frozen, s)
 	}
@@ -188,6 +198,15 @@ func (k *keeper) thawLocked() {
 		}
 	}
 	k.frozen = nil
+}
+
+// noteStuck notes what is being frozen for too long. It is thawed when that ends.
+func (k *keeper) noteStuck() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.under != nil {
+		k.failed = append(k.failed, k.under.name+": the freeze does not end")
+	}
 }
 
 func (k *keeper) note(failed string) {

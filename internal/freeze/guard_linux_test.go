@@ -218,6 +218,22 @@ func TestRecordSaysWhatToThaw(t *testing.T) {
 	if _, err := g.Freeze(); err != nil {
 		t.Fatal(err)
 	}
+	if thawed, err := freeze.Recover(record); thawed != nil || err != nil {
+		t.Errorf("Recover while the guard lives = %v, %v", thawed, err)
+	}
+	other := begin(t, freeze.Request{Within: time.Minute, Record: record})
+	if _, err := other.Freeze(); err == nil || !strings.HasSuffix(err.Error(), "another agent has the guest quiesced") {
+		t.Errorf("Freeze beside another one = %v", err)
+	}
+	// As if the guard had been killed, and nobody had seen that.
+	text, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record += "2"
+	if err := os.WriteFile(record, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	thawed, err := freeze.Recover(record)
 	if fmt.Sprint(thawed) != "["+point+"]" || err != nil {
 		t.Errorf("Recover = %v, %v", thawed, err)

@@ -2,7 +2,6 @@ package freeze
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -86,70 +85,4 @@ func openMount(point string) (*still, error) {
 		},
 		thaw: func() error { return unix.IoctlSetInt(int(dir.Fd()), fiThaw, 0) },
 	}, nil
-}
-
-// A record is what may be frozen.
-type record struct {
-	Groups []string `json:"groups,omitempty"`
-	Mounts []string `json:"mounts,omitempty"`
-}
-
-// writeRecord writes the record before anything is frozen.
-func writeRecord(r *Request) error {
-	if r.Record == "" {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(r.Record), 0o755); err != nil {
-		return err
-	}
-	text, err := json.Marshal(record{r.Groups, r.Mounts})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(r.Record, text, 0o600)
-}
-
-func removeRecord(path string) error {
-	if path == "" {
-		return nil
-	}
-	if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-func recoverFrom(text []byte, path string) (thawed []string, err error) {
-	var r record
-	if err := json.Unmarshal(text, &r); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	for i := range r.Mounts {
-		point := r.Mounts[len(r.Mounts)-1-i]
-		s, e := openMount(point)
-		if e == nil {
-			e = s.thaw()
-		}
-		switch {
-		case e == nil:
-			thawed = append(thawed, point)
-		case !errors.Is(e, unix.EINVAL) && !errors.Is(e, os.ErrNotExist): // it was not frozen, or has gone
-			err = errors.Join(err, fmt.Errorf("%s: %w", point, e))
-		}
-	}
-	for _, group := range r.Groups {
-		s, e := openGroup(group)
-		if e == nil {
-			if e = s.thaw(); e == nil {
-				thawed = append(thawed, group)
-			}
-		}
-		if e != nil && !errors.Is(e, os.ErrNotExist) {
-			err = errors.Join(err, fmt.Errorf("%s: %w", group, e))
-		}
-	}
-	if err != nil {
-		return thawed, err // the record stays for the next time
-	}
-	return thawed, removeRecord(path)
 }

@@ -128,6 +128,16 @@ func (t *Table) Check() {
 	}
 }
 
+// Unread returns how many jobs have output that nobody has read.
+func (t *Table) Unread() (n int) {
+	for _, j := range t.all() {
+		if j.process.Unread() > 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // Wait waits for the end of all jobs. No job may be made meanwhile.
 func (t *Table) Wait() { t.jobs.Wait() }
 

@@ -59,6 +59,7 @@ type Queue struct {
 	lost     uint64        // records that have not been reported
 	everLost uint64        // of Audit, or in a write that failed
 	torn     bool          // the last line that was written is not whole
+	silent   bool          // by Hold: nothing is written
 	err      error         // of the latest write
 	closed   bool
 }
@@ -110,7 +111,7 @@ func (q *Queue) put(class Class, p []byte) {
 		return
 	}
 	rest := p
-	if q.direct != nil && len(q.waiting) == 0 && q.writing.IsZero() {
+	if q.direct != nil && !q.silent && len(q.waiting) == 0 && q.writing.IsZero() {
 		whole := q.beginLocked(p)
 		n, err := q.direct.write(whole)
 		n = q.wroteLocked(whole, max(n, 0)) - (len(whole) - len(p))
@@ -198,7 +199,7 @@ func (q *Queue) writeSome() bool {
 // nextLocked takes records of at most maxWrite bytes, or one, for the caller to write.
 // It is called with mu held.
 func (q *Queue) nextLocked() []record {
-	if !q.writing.IsZero() || len(q.waiting) == 0 {
+	if !q.writing.IsZero() || len(q.waiting) == 0 || q.silent {
 		return nil
 	}
 	size, n := len(q.waiting[0].line), 1
@@ -288,7 +289,7 @@ func (q *Queue) report() {
 func (q *Queue) Sync(patience time.Duration) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if mark := q.accepted; q.settled < mark {
+	if mark := q.accepted; q.settled < mark && !q.silent {
 		timer := time.NewTimer(patience)
 		defer timer.Stop()
 		if !q.awaitLocked(mark, patience, timer.C) {
@@ -344,6 +345,24 @@ func (q *Queue) Close(patience time.Duration) error {
 		<-q.ended
 	}
 	return err
+}
+
+// Hold has the Queue write nothing until Release, once what it has is written, for which it
+// waits for at most patience. Records wait as long as there is room, and nobody waits for them.
+func (q *Queue) Hold(patience time.Duration) {
+	_ = q.Sync(patience)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.silent = true
+}
+
+// Release has the Queue write again.
+func (q *Queue) Release() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.silent = false; !q.closed {
+		q.wake()
+	}
 }
 
 // end stops the writer, and says whether it is in a write.

@@ -22,6 +22,7 @@ func (*spawner) start(context.Context, Spec, launch) (*Process, error) { return 
 func (*spawner) startWay() (string, error)                             { return "", errSystem }
 func (*spawner) startsStuck() int                                      { return 0 }
 func (*spawner) cgroupsKept() int                                      { return 0 }
+func (*spawner) groups() []string                                      { return nil }
 func (*spawner) account(string) (account, error)                       { return account{}, errSystem }
 
 func (*spawner) identity(string) (account, error) { return account{}, errSystem }

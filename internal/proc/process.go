@@ -89,6 +89,14 @@ func (p *Process) outputs() (all []*Output) {
 	return all
 }
 
+// Unread returns at least how many bytes of the outputs nobody has read yet.
+func (p *Process) Unread() (n int) {
+	for _, o := range p.outputs() {
+		n += o.waiting()
+	}
+	return n
+}
+
 // Reap takes the zombie away and says how the process ended. It is called once,
 // after Wait, when the outputs have been copied. While the tree is being
 // terminated, Reap waits until that is done. A process that is stuck is reaped

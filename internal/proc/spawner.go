@@ -45,6 +45,10 @@ func (s *Spawner) StartsStuck() int { return s.startsStuck() }
 // something is in them. 0 without cgroups.
 func (s *Spawner) CgroupsKept() int { return s.cgroupsKept() }
 
+// Groups returns the directories of the control groups that processes are in, but for what could
+// not be given one. There are none without cgroups.
+func (s *Spawner) Groups() []string { return s.groups() }
+
 // Close frees what the Spawner holds. Its processes must have been reaped.
 // Cgroups in which daemons live on are left to them.
 func (s *Spawner) Close() error { return s.close() }

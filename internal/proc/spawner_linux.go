@@ -38,6 +38,13 @@ func (s *Spawner) useCgroups(full func(left int)) error {
 	return nil
 }
 
+func (s *spawner) groups() []string {
+	if s.cgroups == nil {
+		return nil
+	}
+	return s.cgroups.Directories()
+}
+
 func (s *spawner) cgroupsKept() int {
 	if s.cgroups == nil {
 		return 0

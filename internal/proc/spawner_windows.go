@@ -34,6 +34,8 @@ func (*spawner) useCgroups(func(int)) error { return nil }
 
 func (*spawner) cgroupsKept() int { return 0 }
 
+func (*spawner) groups() []string { return nil }
+
 // canLimit: a limit that this Windows does not know is refused when it is set.
 func (*spawner) canLimit() error { return nil }
 

@@ -179,6 +179,9 @@ func (s *Server) features() []string {
 	if s.FilesWorker == nil {
 		missing = append(missing, wire.FeatureFiles)
 	}
+	if s.Guard == nil {
+		missing = append(missing, wire.FeatureQuiesce)
+	}
 	return slices.DeleteFunc(wire.Features(), func(f string) bool { return slices.Contains(missing, f) })
 }
 

@@ -31,6 +31,9 @@ func (c *conn) handle(m wire.Message, cost int) error {
 		err = c.server.Policy.check(r)
 	}
 	if err == nil {
+		err = c.server.isQuiet(m)
+	}
+	if err == nil {
 		return r.do(cost)
 	}
 	c.mux.Release(cost)
@@ -85,6 +88,11 @@ func (c *conn) prepare(m wire.Message) (request, error) {
 	case *wire.Reseed:
 		err = checkReseed(m)
 		r.do = c.releasing(func() error { return c.reseed(m) })
+	case *wire.Quiesce:
+		err = checkQuiesce(m)
+		r.do = c.releasing(func() error { return c.quiesce(m) })
+	case *wire.Thaw:
+		r.do = c.releasing(func() error { return c.thaw(m) })
 	case *wire.Attach:
 		err = checkAttach(m)
 		r.do = c.releasing(func() error { return c.attach(m) })

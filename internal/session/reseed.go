@@ -47,7 +47,7 @@ func (c *conn) takeSteps(m *wire.Reseed, received time.Time, err error) {
 	}
 	clear(m.Entropy)
 	c.server.reseeds.Add(-1)
-	c.logReseed(steps, err)
+	c.logSteps("reseed", steps, err)
 	// A host that does not read is told by dispatch.
 	if err != nil {
 		_ = c.done(m.ID, err)
@@ -71,6 +71,7 @@ func (c *conn) seed(m *wire.Reseed, received time.Time) guest.Seed {
 // reseed takes the steps of one request after those of another, and wipes the
 // entropy.
 func (s *Server) reseed(seed guest.Seed) ([]guest.Step, error) {
+	s.goOn("reseed") // the VM was restored
 	s.reseeding.Lock()
 	defer s.reseeding.Unlock()
 	defer clear(seed.Entropy)
@@ -80,7 +81,6 @@ func (s *Server) reseed(seed guest.Seed) ([]guest.Step, error) {
 			steps = append(steps, *hooks)
 		}
 	}
-	failed := func(s guest.Step) bool { return s.Err != nil }
 	if err == nil && !slices.ContainsFunc(steps, failed) {
 		s.resumes.Add(1)
 		s.newAgentID()
@@ -91,7 +91,9 @@ func (s *Server) reseed(seed guest.Seed) ([]guest.Step, error) {
 	return steps, err
 }
 
-func (c *conn) logReseed(steps []guest.Step, err error) {
+func failed(s guest.Step) bool { return s.Err != nil }
+
+func (c *conn) logSteps(message string, steps []guest.Step, err error) {
 	entry := c.audit.Info().Err(err)
 	for _, s := range steps {
 		switch {
@@ -103,12 +105,17 @@ func (c *conn) logReseed(steps []guest.Step, err error) {
 			entry = entry.Str(s.Name, "unchanged")
 		}
 	}
-	entry.Msg("reseed")
+	entry.Msg(message)
 }
 
 // told makes the answer from the outcome of the steps. If any has failed, it is an
 // error, of the kind of the first that has.
 func told(id uint64, steps []guest.Step) wire.Message {
+	return toldOf(wire.Done{Head: wire.Head{ID: id}}, steps)
+}
+
+// toldOf is told with the answer if no step has failed.
+func toldOf(done wire.Done, steps []guest.Step) wire.Message {
 	var kind wire.ErrorKind
 	var failed []string
 	all := make([]wire.Step, len(steps))
@@ -124,9 +131,10 @@ func told(id uint64, steps []guest.Step) wire.Message {
 		failed = append(failed, s.Name+": "+s.Err.Error())
 	}
 	if kind == "" {
-		return &wire.Done{Head: wire.Head{ID: id}, Steps: all}
+		done.Steps = all
+		return &done
 	}
-	e := failure(id, kind, strings.ReplaceAll(strings.Join(failed, "; "), "\n", "; "))
+	e := failure(done.ID, kind, strings.ReplaceAll(strings.Join(failed, "; "), "\n", "; "))
 	e.Steps = all
 	return e
 }

@@ -77,6 +77,15 @@ type Config struct {
 	// standard input and output, and one line on its standard error. nil: there are no files.
 	FilesWorker func(*wire.Files) []string
 
+	// Guard is the command of a [freeze.Guard]. nil: there is no quiesce.
+	Guard []string
+
+	// FreezeRecord is the file that has what is frozen, for the next agent. Empty: there is none.
+	FreezeRecord string
+
+	// HoldLog has the loggers write nothing until release is called. nil: they always may.
+	HoldLog func() (release func())
+
 	DisableV1 bool // hosts that speak protocol version 1 are refused
 }
 
@@ -112,6 +121,11 @@ type Server struct {
 
 	stopping chan struct{} // closed with closing
 	moved    chan struct{} // has a token when a connection has got on
+
+	quieting  sync.Mutex                  // one quiesce is carried out at a time
+	quietings atomic.Int32                // requests to quiesce or thaw
+	quiet     atomic.Pointer[quiet]       // nil: the guest does not hold still
+	thawed    atomic.Pointer[wire.Thawed] // how the latest quiet has ended; nil: there was none
 
 	reseeding sync.Mutex    // one clone is made a machine of its own at a time
 	resumes   atomic.Uint64 // how many times that has succeeded
@@ -296,6 +310,7 @@ func (s *Server) serve(c *conn) {
 // and closes the connections. It returns when all that is done, or an error that
 // wraps ctx's soon after that has ended: what is left has then been cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
+	go s.goOn("shutdown") // what is frozen gets no signal; ends with the guard
 	s.mu.Lock()
 	if !s.closing {
 		s.closing = true

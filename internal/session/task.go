@@ -78,6 +78,8 @@ func (c *conn) begin(w worker) error {
 	switch {
 	case c.server.isHeld() != nil:
 		return errUpgrade
+	case c.server.quiet.Load() != nil:
+		return errQuiet
 	case c.draining:
 		return errShutdown
 	}

@@ -45,6 +45,10 @@ func (upgradeError) Is(target error) bool { return target == errShutdown }
 // ErrBusy says that something under way keeps the agent from being upgraded.
 var ErrBusy = errors.New("not upgraded")
 
+// errStill: a thread in a write to a file system that is frozen would keep this program from being
+// replaced.
+var errStill = fmt.Errorf("%w: the guest is quiesced: thaw it first", ErrBusy)
+
 // A Saved is a [Server] that is held, for an agent that is executed in its place.
 type Saved struct {
 	AgentID []byte
@@ -74,6 +78,9 @@ func (s *Saved) Descriptors() []int {
 
 // Preview returns what Hold would, for a trial: nothing is held, and no output is in it.
 func (s *Server) Preview() (*Saved, error) {
+	if s.quiet.Load() != nil {
+		return nil, errStill
+	}
 	spawner, err := s.Spawner.Save()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBusy, err)
@@ -96,6 +103,9 @@ func (s *Server) saved(spawner *proc.SavedSpawner, jobs *job.Saved) *Saved {
 func (s *Server) Hold(force bool, store job.Putter) (*Saved, error) {
 	if err := s.beginHold(); err != nil {
 		return nil, err
+	}
+	if s.quiet.Load() != nil {
+		return nil, errStill
 	}
 	if err := s.settle(force); err != nil {
 		return nil, err
@@ -180,11 +190,12 @@ func (s *Server) awaitRelease() {
 
 // settle waits until there is no work that would be lost, or ends it.
 func (s *Server) settle(force bool) error {
-	if s.poll(unsettledTime, func() bool { return s.obstacles() == nil && s.reseeds.Load() == 0 }) {
+	guestWide := func() int32 { return s.reseeds.Load() + s.quietings.Load() }
+	if s.poll(unsettledTime, func() bool { return s.obstacles() == nil && guestWide() == 0 }) {
 		return nil
 	}
-	if n := s.reseeds.Load(); n > 0 {
-		return fmt.Errorf("%w: %d reseed requests are being carried out", ErrBusy, n)
+	if n := guestWide(); n > 0 {
+		return fmt.Errorf("%w: %d reseed or quiesce requests are being carried out", ErrBusy, n)
 	}
 	grace := s.ShutdownGrace
 	for _, e := range s.obstacles() {

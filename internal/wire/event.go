@@ -115,8 +115,10 @@ type Done struct {
 	Head
 	Guest *Guest    // of [Info]
 	Agent *Agent    // likewise
-	Steps []Step    // of [Reseed], in the order in which they were taken
+	Steps []Step    // of [Reseed], [Quiesce] and [Thaw], in the order in which they were taken
 	Execs *ExecList // of [Execs]
+
+	Thawed *Thawed // of [Thaw]
 }
 
 func (*Done) kind() Type { return TypeDone }
@@ -127,6 +129,7 @@ func (m *Done) fields(f *fields) {
 	nested(f, "agent", &m.Agent, filled)
 	list(f, "steps", &m.Steps, maxSteps, filled)
 	nested(f, "execs", &m.Execs, filled)
+	nested(f, "thawed", &m.Thawed, filled)
 }
 
 // A Guest describes the machine of an agent. A field that the agent cannot find
@@ -233,7 +236,7 @@ type Error struct {
 	Head
 	Kind    ErrorKind
 	Message string // for people
-	Steps   []Step // of [Reseed], if the agent has tried it
+	Steps   []Step // of [Reseed] or [Quiesce], if the agent has tried it
 
 	// Reason says why the agent has ended an exec whose process had not become the
 	// command yet, since its start hung. Empty: that is not so.

@@ -130,6 +130,9 @@ func goldenRequests() []goldenMessage {
 		{name: "release", about: "release", message: &wire.Release{Head: head(32), Handle: handle()}},
 		{name: "files", about: "files: a file of the host goes to /srv", message: &wire.Files{Head: head(34), Op: "push", Path: "/srv", To: "/new", User: "app", Stdin: 3, Stdout: 5}},
 		{name: "execs", about: "execs", message: &wire.Execs{Head: head(20)}},
+		{name: "quiesce", about: "quiesce", message: &wire.Quiesce{Head: head(50), TimeoutMS: 10_000, FreezeExecs: true, FreezeFS: true}},
+		{name: "quiesce-plain", about: "quiesce that freezes nothing", message: &wire.Quiesce{Head: head(51)}},
+		{name: "thaw", about: "thaw", message: &wire.Thaw{Head: head(52)}},
 		{name: "ping", about: "ping", message: &wire.Ping{Head: head(14)}},
 		{name: "info", about: "info", message: &wire.Info{Head: head(15)}},
 		{name: "reseed-resume", about: "reseed with every field: what a clone needs, in one go", message: &wire.Reseed{
@@ -238,6 +241,13 @@ func goldenEvents() []goldenMessage {
 			{Name: "entropy", Changed: true, Message: "16 bytes"},
 			{Name: "random_seed", Message: "there is none"},
 		}}},
+		{name: "done-thawed", about: "done of a thaw: the guest has held still until then", message: &wire.Done{
+			Head: head(52), Thawed: &wire.Thawed{Held: true, MS: 250},
+			Steps: []wire.Step{{Name: "thaw", Changed: true}, {Name: "hooks", Message: "none"}},
+		}},
+		{name: "done-not-held", about: "done of a thaw that comes too late", message: &wire.Done{
+			Head: head(53), Thawed: &wire.Thawed{By: "timeout", MS: 10_000},
+		}},
 		{name: "done-execs", about: "done of execs: one with every field, and one that its host has left to run", message: &wire.Done{
 			Head: head(20), Execs: &wire.ExecList{More: 2, Running: []wire.ExecState{
 				{Handle: handle(), PID: 1234, Command: "/bin/sh", User: "dev", TTY: true, Keep: true, Connected: true, RunningMS: 90_000},

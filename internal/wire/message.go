@@ -23,6 +23,8 @@ const (
 	TypeListen  Type = "listen"
 	TypeAccept  Type = "accept"
 	TypeFiles   Type = "files"
+	TypeQuiesce Type = "quiesce"
+	TypeThaw    Type = "thaw"
 
 	TypeStarted Type = "started"
 	TypeExited  Type = "exited"
@@ -105,12 +107,15 @@ const (
 
 	// FeatureFiles is [Files].
 	FeatureFiles = "files"
+
+	// FeatureQuiesce is [Quiesce] and [Thaw].
+	FeatureQuiesce = "quiesce"
 )
 
 // Features returns all features, those that only agents of some systems have included.
 func Features() []string {
 	return []string{
-		FeatureDetach, FeatureExecs, FeatureFiles, FeatureKeys, FeatureLinger, FeatureListen, FeatureStreamClose, FeatureTTYModes, FeatureVerbatim,
+		FeatureDetach, FeatureExecs, FeatureFiles, FeatureKeys, FeatureLinger, FeatureListen, FeatureQuiesce, FeatureStreamClose, FeatureTTYModes, FeatureVerbatim,
 	}
 }
 

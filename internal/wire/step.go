@@ -1,6 +1,6 @@
 package wire
 
-// A Step is what has become of one step of a [Reseed].
+// A Step is what has become of one step of a [Reseed], a [Quiesce] or a [Thaw].
 type Step struct {
 	Name    string
 	Changed bool      // the guest is not as it was

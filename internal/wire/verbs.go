@@ -35,6 +35,8 @@ var verbs = []Verb{
 	{TypeListen, "listen", 2, FeatureListen, func() Message { return new(Listen) }},
 	{TypeAccept, "listen", 2, FeatureListen, func() Message { return new(Accept) }},
 	{TypeFiles, "files", 2, FeatureFiles, func() Message { return new(Files) }},
+	{TypeQuiesce, "quiesce", 2, FeatureQuiesce, func() Message { return new(Quiesce) }},
+	{TypeThaw, "quiesce", 2, FeatureQuiesce, func() Message { return new(Thaw) }},
 	{TypePing, "", 2, "", func() Message { return new(Ping) }},
 
 	{TypeStarted, "", 2, "", func() Message { return new(Started) }},

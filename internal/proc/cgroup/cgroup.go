@@ -45,6 +45,9 @@ func (p *Pool) Give(g *Group) { p.give(g) }
 // in them as a rule.
 func (p *Pool) Left() int { return p.countLeft() }
 
+// Directories returns the cgroups that all others are in. No process is in them itself.
+func (p *Pool) Directories() []string { return p.directories() }
+
 // Close removes all cgroups that have been given back, but leaves those in which
 // daemons live on to them.
 func (p *Pool) Close() error { return p.close() }

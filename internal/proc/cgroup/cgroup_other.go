@@ -13,6 +13,7 @@ func (*pool) take(Limits) (*Group, error) { return nil, errors.ErrUnsupported }
 func (*pool) give(*Group)                 {}
 func (*pool) countLeft() int              { return 0 }
 func (*pool) close() error                { return nil }
+func (*pool) directories() []string       { return nil }
 
 func (*pool) save() *SavedPool { return nil }
 

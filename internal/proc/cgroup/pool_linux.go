@@ -158,6 +158,14 @@ func (p *pool) countLeft() int {
 }
 
 // close leaves to daemons what they live in.
+func (p *pool) directories() []string {
+	all := []string{p.directory.path}
+	if _, err := os.Stat(p.limited.path); err == nil {
+		all = append(all, p.limited.path)
+	}
+	return all
+}
+
 func (p *pool) close() error {
 	close(p.closed)
 	<-p.stopped

@@ -1,0 +1,418 @@
+package session
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/freeze"
+	"github.com/cocoonstack/cocoon-agent/internal/guest"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
+)
+
+const (
+	defaultQuiet = 10 * time.Second // for how long the guest holds still, if the host does not say
+	maxQuietings = 8                // requests at a time, most of which wait
+	outputTime   = time.Second      // for what execs have written before they hold still
+)
+
+// A quiet is the guest's holding still, from the end of the hooks before it to that of those after it.
+//
+//	refusing work → frozen → free → over
+//	refusing work → free → over
+type quiet struct {
+	request wire.Quiesce
+	begun   time.Time
+	steps   []guest.Step // that were taken
+	release func()       // of the log; nil: it is not held
+
+	free chan struct{} // closed when all goes on
+	over chan struct{} // closed when the hooks have been run, too
+	end  guest.Step    // of thawing; set before free
+	told *wire.Thawed  // to hosts, likewise
+	last []guest.Step  // the hooks'; set before over
+
+	mu     sync.Mutex
+	guard  *freeze.Guard // nil: it has not been started
+	frozen bool          // all holds still
+	by     string        // what has ended it; empty: nothing has
+}
+
+// errQuiet answers what must wait until the guest goes on.
+var errQuiet = fmt.Errorf("%w: the guest is quiesced: thaw it, or wait until it goes on", errLimit)
+
+// isQuiet returns errQuiet for a request that is not carried out while the guest holds still.
+func (s *Server) isQuiet(m wire.Message) error {
+	if s.quiet.Load() == nil {
+		return nil
+	}
+	switch m.(type) {
+	case *wire.Ping, *wire.Info, *wire.Quiesce, *wire.Thaw, *wire.Reseed, *wire.Acked, *wire.Error:
+		return nil
+	default:
+		return errQuiet
+	}
+}
+
+func checkQuiesce(m *wire.Quiesce) error {
+	if m.TimeoutMS > wire.MaxQuiesceMS {
+		return fmt.Errorf("%w: timeout_ms %d: want at most %d", errBadRequest, m.TimeoutMS, wire.MaxQuiesceMS)
+	}
+	return nil
+}
+
+// within returns for how long the guest is to hold still.
+func within(m *wire.Quiesce) time.Duration {
+	if m.TimeoutMS == 0 {
+		return defaultQuiet
+	}
+	return time.Duration(m.TimeoutMS) * time.Millisecond
+}
+
+// quiesce runs hooks, and waits for processes and disks. Its goroutine ends by itself and is
+// waited for by conn.end, as reseed's is.
+func (c *conn) quiesce(m *wire.Quiesce) error {
+	return c.quietly(m, func(err error) wire.Message {
+		var steps []guest.Step
+		if err == nil {
+			steps, err = c.server.holdStill(m)
+		}
+		c.logSteps("quiesce", steps, err)
+		if err != nil {
+			return failure(m.ID, kindOf(err), err.Error())
+		}
+		return told(m.ID, steps)
+	})
+}
+
+// thaw waits until the guest goes on.
+func (c *conn) thaw(m *wire.Thaw) error {
+	return c.quietly(m, func(err error) wire.Message {
+		if err != nil {
+			return failure(m.ID, kindOf(err), err.Error())
+		}
+		steps, thawed := c.server.thaw()
+		c.logSteps("thaw", steps, nil)
+		return toldOf(wire.Done{Head: m.Head, Thawed: thawed}, steps)
+	})
+}
+
+// quietly has a request to quiesce or thaw recorded, and carried out on another goroutine.
+func (c *conn) quietly(m wire.Message, do func(err error) wire.Message) error {
+	verb, id := wire.About(m)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.server.isHeld() != nil:
+		return c.done(id, errUpgrade)
+	case c.draining:
+		return c.done(id, errShutdown)
+	case c.server.Guard == nil:
+		return c.done(id, fmt.Errorf("%w: %s", errUnsupported, verb))
+	}
+	if c.server.quietings.Add(1) > maxQuietings {
+		c.server.quietings.Add(-1)
+		return c.done(id, overLimit(maxQuietings, "quiesce and thaw requests"))
+	}
+	c.running.Add(1)
+	go func() {
+		recorded := c.server.recording()
+		record := c.audit.Info().Uint64("id", id)
+		if q, ok := m.(*wire.Quiesce); ok {
+			record = record.Dur("within_ms", within(q)).Bool("freeze_execs", q.FreezeExecs).Bool("freeze_fs", q.FreezeFS)
+		}
+		record.Msg(string(verb) + " requested")
+		follow := func(err error) {
+			defer c.running.Done()
+			answer := do(err)
+			c.server.quietings.Add(-1)
+			_ = c.answer(answer) // a host that does not read is told by dispatch
+		}
+		if settled, err := recorded(follow); settled {
+			follow(err)
+		}
+	}()
+	return nil
+}
+
+// holdStill takes the steps of a quiesce. If one fails, all goes on.
+func (s *Server) holdStill(m *wire.Quiesce) ([]guest.Step, error) {
+	if !s.quieting.TryLock() {
+		return nil, overLimit(1, "quiesce requests")
+	}
+	defer s.quieting.Unlock()
+	if q := s.quiet.Load(); q != nil {
+		return q.again(m)
+	}
+	q := &quiet{request: *m, free: make(chan struct{}), over: make(chan struct{})}
+	hooks := s.runHooks("quiesce")
+	if hooks != nil {
+		q.steps = append(q.steps, *hooks)
+	}
+	q.begun = time.Now()
+	if hooks == nil || hooks.Err == nil {
+		s.freeze(q)
+	}
+	if !q.holds() {
+		s.settleQuiet(q)
+	}
+	return q.steps, nil
+}
+
+// again gives a guest that holds still more time.
+func (q *quiet) again(m *wire.Quiesce) ([]guest.Step, error) {
+	if m.FreezeExecs && !q.request.FreezeExecs || m.FreezeFS && !q.request.FreezeFS {
+		return nil, fmt.Errorf("%w: the guest is quiesced, and freezes less: thaw it first", errBadRequest)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.by != "" || !q.frozen {
+		return nil, errQuiet // it is about to go on
+	}
+	q.guard.Extend(within(m))
+	steps := make([]guest.Step, len(q.steps))
+	for i, s := range q.steps {
+		steps[i] = guest.Step{Name: s.Name, Note: s.Note}
+	}
+	return steps, nil
+}
+
+// freeze has the guest hold still, unless a step fails, or thaw is called meanwhile.
+func (s *Server) freeze(q *quiet) {
+	s.quiet.Store(q)
+	if err := s.admitNothing(q); err != nil {
+		q.took(guest.Step{Name: "admission", Err: err})
+		return
+	}
+	q.took(guest.Step{Name: "admission", Changed: true})
+	r, err := s.whatToFreeze(q)
+	if err != nil {
+		return
+	}
+	if q.request.FreezeFS && s.HoldLog != nil {
+		q.release = s.HoldLog()
+	}
+	guard, err := freeze.Start(s.Guard, r)
+	if err != nil {
+		q.took(guest.Step{Name: "guard", Err: err})
+		return
+	}
+	q.guardedBy(guard)
+	steps, err := guard.Freeze()
+	for _, step := range steps {
+		q.took(stepOf(step))
+	}
+	if err != nil {
+		q.took(guest.Step{Name: "guard", Err: err})
+	}
+	if !q.isFrozen() {
+		if !slices.ContainsFunc(q.steps, failed) {
+			why, _ := guard.Outcome()
+			q.took(guest.Step{Name: "guard", Err: fmt.Errorf("thawed before all was frozen: %s", cmp.Or(q.reason(), string(why)))})
+		}
+		return
+	}
+	q.took(s.drainOutput(q))
+	go func() { // ends with the quiet
+		<-guard.Ended()
+		s.settleQuiet(q)
+	}()
+}
+
+// admitNothing waits until nothing starts.
+func (s *Server) admitNothing(q *quiet) error {
+	if s.isHeld() != nil {
+		return errUpgrade
+	}
+	starting := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for c := range s.conns {
+			if c.hasStarting() {
+				return true
+			}
+		}
+		return false
+	}
+	if !s.poll(unsettledTime, func() bool { return q.isEnding() || !starting() && s.reseeds.Load() == 0 }) {
+		return fmt.Errorf("%w: commands that start, or a reseed, have not come to an end after %v", errLimit, unsettledTime)
+	}
+	if q.isEnding() {
+		return errThawed
+	}
+	return nil
+}
+
+var errThawed = errors.New("the guest was thawed meanwhile")
+
+// hasStarting reports whether an exec is being started.
+func (c *conn) hasStarting() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.tasks {
+		if e, ok := w.(*execution); ok && e.known.Load() == nil && e.job.Starting() {
+			return true
+		}
+	}
+	return false
+}
+
+// whatToFreeze returns what the guard is to do. An error is in a step.
+func (s *Server) whatToFreeze(q *quiet) (r freeze.Request, err error) {
+	r = freeze.Request{Within: within(&q.request), Record: s.FreezeRecord}
+	if q.request.FreezeExecs {
+		if r.Groups = s.Spawner.Groups(); r.Groups == nil {
+			err = fmt.Errorf("%w: the agent has no cgroups", errUnsupported)
+			q.took(guest.Step{Name: freeze.StepExecs, Err: err})
+			return r, err
+		}
+	}
+	if q.request.FreezeFS {
+		if r.Mounts, r.Special, err = freeze.Mounts(); err != nil {
+			q.took(guest.Step{Name: freeze.StepFileSystems, Err: err})
+		}
+	}
+	return r, err
+}
+
+// drainOutput waits until what execs have written is read.
+func (s *Server) drainOutput(q *quiet) guest.Step {
+	step := guest.Step{Name: "output", Changed: true}
+	s.poll(outputTime, func() bool { return q.isEnding() || s.jobs.Unread() == 0 })
+	if n := s.jobs.Unread(); n > 0 {
+		step.Note = fmt.Sprintf("%d commands have output that was not taken in %v", n, outputTime)
+	}
+	return step
+}
+
+func stepOf(s freeze.Step) guest.Step {
+	step := guest.Step{Name: s.Name, Changed: s.Changed, Note: s.Note}
+	if s.Failed != "" {
+		step.Err = errors.New(s.Failed)
+	}
+	return step
+}
+
+// thaw has the guest go on, and returns how its holding still has ended.
+func (s *Server) thaw() ([]guest.Step, *wire.Thawed) {
+	q := s.goOn("host")
+	last := s.thawed.Load()
+	if q == nil {
+		if last == nil {
+			last = &wire.Thawed{}
+		}
+		return nil, &wire.Thawed{By: last.By, MS: last.MS}
+	}
+	<-q.over
+	return append([]guest.Step{q.end}, q.last...), q.told
+}
+
+// goOn has the guest go on, for a reason, and returns what has ended, or nil. It does not wait for
+// the hooks.
+func (s *Server) goOn(by string) *quiet {
+	q := s.quiet.Load()
+	if q != nil {
+		q.stop(by)
+		<-q.free
+	}
+	return q
+}
+
+// settleQuiet is called once all goes on, or nothing was frozen.
+func (s *Server) settleQuiet(q *quiet) {
+	q.end = q.ended()
+	if q.release != nil {
+		q.release()
+	}
+	q.told = q.outcome()
+	s.thawed.Store(q.told)
+	s.quiet.CompareAndSwap(q, nil)
+	close(q.free)
+	if hooks := s.runHooks("thaw"); hooks != nil {
+		q.last = append(q.last, *hooks)
+	}
+	s.Log.Info().Str("by", q.told.By).Bool("held", q.told.Held).Err(q.end.Err).Msg("thawed")
+	close(q.over)
+}
+
+func (q *quiet) took(s guest.Step) { q.steps = append(q.steps, s) }
+
+// holds reports whether all holds still.
+func (q *quiet) holds() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.frozen
+}
+
+// isEnding reports whether the guest is to go on.
+func (q *quiet) isEnding() bool { return q.reason() != "" }
+
+// reason is what has ended it, or empty.
+func (q *quiet) reason() string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.by
+}
+
+// stop has all go on. The first reason counts.
+func (q *quiet) stop(by string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.by == "" {
+		q.by = by
+	}
+	if q.guard != nil {
+		q.guard.Thaw()
+	}
+}
+
+// guardedBy makes g the one that freezes and thaws.
+func (q *quiet) guardedBy(g *freeze.Guard) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.guard = g
+	if q.by != "" {
+		g.Thaw()
+	}
+}
+
+// isFrozen notes, once the guard has done its work, whether all holds still.
+func (q *quiet) isFrozen() bool {
+	select {
+	case <-q.guard.Ended():
+		return false
+	default:
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.frozen = true
+	return true
+}
+
+// ended waits for the guard, if there is one, and returns the step of thawing.
+func (q *quiet) ended() guest.Step {
+	step := guest.Step{Name: "thaw", Changed: true}
+	why := freeze.Failure
+	if q.guard != nil {
+		<-q.guard.Ended()
+		why, step.Err = q.guard.Outcome()
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.by == "" || why != freeze.Told {
+		q.by = string(why)
+	}
+	return step
+}
+
+// outcome is what hosts are told of the end.
+func (q *quiet) outcome() *wire.Thawed {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return &wire.Thawed{
+		Held: q.frozen && q.by == "host" && q.end.Err == nil, By: q.by, MS: uint64(time.Since(q.begun).Milliseconds()),
+	}
+}
