@@ -2,7 +2,8 @@
 # The tests over vsock, in guests of User-Mode Linux and QEMU. See e2e/README.md.
 #
 # HYBRIDVSOCK names a directory with other programs hybridvsock and umlguest than
-# those of e2e/instruments, for the tests from host to guest.
+# those of e2e/instruments, for the tests from host to guest. E2E_LONG has quiesce tested
+# with more file systems and copies.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -53,6 +54,9 @@ fi
 "$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/limits
 "$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/systemd
 "$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/reseed
+if unless quiesce mkfs.ext4 e2fsck; then
+	"$go" test -tags e2e -count=1 -v -exec "$dir/uml" ./e2e/quiesce
+fi
 "$go" test -count=1 -v -run 'Limits|OOMKiller' -exec "$dir/uml" ./internal/proc
 "$go" test -count=1 -v -run 'ClockJumps' -exec "$dir/uml" ./cmd/cocoon-agent
 "$go" test -tags e2e -count=1 -v ./e2e/hybrid
