@@ -81,9 +81,8 @@ func NewPool(config PoolConfig) *Pool {
 //
 // Callers that wait for the same target share an attempt, and the end of one caller's
 // ctx does not end it for the others. An attempt that fails, fails for all who wait for
-// it, unless [PoolConfig.Wait] is set, or the agent says that it goes down, which it most often
-// does for an upgrade: then Get waits for the next one; for an agent that goes down it does
-// that for DialTimeout.
+// it, unless [PoolConfig.Wait] is set: then Get waits for the next one. It also does that, for
+// DialTimeout, if the agent says that it goes down: most often it is being upgraded.
 //
 // Get returns [ErrPoolClosed], [ErrPoolFull], the error of [ParseTarget], or a
 // [*DialError]. A DialError wraps ctx's error if that has ended, that of

@@ -172,7 +172,8 @@ func TestPoolDoesNotWaitLongForAnAgentThatGoesDown(t *testing.T) {
 // goingDown refuses the first connections, and then is dial.
 func goingDown(refused int, dial func(context.Context, string) (net.Conn, error)) func(context.Context, string) (net.Conn, error) {
 	return func(ctx context.Context, target string) (net.Conn, error) {
-		if refused--; refused < 0 {
+		refused--
+		if refused < 0 {
 			return dial(ctx, target)
 		}
 		ours, theirs := net.Pipe()

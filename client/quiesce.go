@@ -65,7 +65,7 @@ type Thawed struct {
 	// that was made meanwhile is to be thrown away.
 	Held bool
 
-	// By is what has ended it: "host", "timeout", "reseed", "shutdown", "failed" or "guard", or what a
+	// By is what has ended it: "host", "timeout", "reseed", "restore", "shutdown", "failed" or "guard", or what a
 	// later agent says (docs/protocol.md, section 14). Empty: the agent knows of no Quiesce.
 	By string
 

@@ -15,7 +15,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/cocoonstack/cocoon-agent/internal/files"
-	"github.com/cocoonstack/cocoon-agent/internal/freeze"
 )
 
 // filesWorker is the first argument of the process that the agent starts for a request about files.
@@ -63,7 +62,7 @@ func main() {
 		os.Exit(files.Serve(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	if len(os.Args) > 1 && os.Args[1] == freezeGuard {
-		os.Exit(freeze.Serve(os.Stdin, os.Stdout))
+		os.Exit(serveGuard())
 	}
 	if os.Getpid() == 1 {
 		os.Args = append(os.Args[:1:1], argumentsOfProcess1(os.Args[1:])...)

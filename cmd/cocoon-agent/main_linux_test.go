@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asDenied) != "" {
 		denied()
 	}
-	if len(os.Args) > 1 && os.Args[1] == filesWorker { // whatever the program is called
+	if len(os.Args) > 1 && (os.Args[1] == filesWorker || os.Args[1] == freezeGuard) { // whatever the program is called
 		main()
 	}
 	if os.Getenv(asAgent) != "" || os.Getenv(stateVariable) == trialState {

@@ -24,10 +24,10 @@ type quiesceCommand struct {
 
 // Help is what --help says besides the flags.
 func (*quiesceCommand) Help() string {
-	return `Makes the guest hold still for a snapshot: runs the programs of
-/etc/cocoon-agent/quiesce.d, refuses new commands, stops the running ones if asked
-to, writes caches to the disks, and freezes the file systems if asked to. Take the
-snapshot, and run "thaw". If a step fails, the guest goes on.
+	return `Makes the guest hold still for a snapshot. It runs the programs of
+/etc/cocoon-agent/quiesce.d, refuses new commands, and writes caches to the disks. With
+flags it stops the running commands, and freezes the file systems. Take the snapshot,
+and run "thaw". If a step fails, the guest goes on.
 
 A snapshot of memory and disks, taken while the VM is paused, needs no flags. A copy
 of the disks alone needs --freeze-fs. Repeating the command gives the guest more time.
@@ -110,7 +110,7 @@ func (e *notHeldError) Error() string {
 	case "host":
 		return "the guest was thawed before, by \"thaw\", " + after
 	case "timeout":
-		return "the guest was thawed by the timer " + after
+		return fmt.Sprintf("the guest was thawed by the timer after %v: discard this snapshot", e.how.After.Round(time.Millisecond))
 	default:
 		return fmt.Sprintf("the guest was thawed before (%s) %s", printable(by), after)
 	}

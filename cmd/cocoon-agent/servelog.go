@@ -154,12 +154,6 @@ func (b *logbook) close() {
 	}
 }
 
-// hold has nothing written to the log until release is called.
-func (b *logbook) hold() (release func()) {
-	b.queue.Hold(lastRecordTime)
-	return b.queue.Release
-}
-
 // flush does the same before the program is ended from elsewhere.
 func (b *logbook) flush() { _ = b.queue.Sync(lastRecordTime) }
 

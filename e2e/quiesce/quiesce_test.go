@@ -244,8 +244,8 @@ func TestGuardOutlivesTheAgent(t *testing.T) {
 	}
 	_ = g.agent.Process.Kill()
 	_ = g.agent.Wait()
-	// The next agent ends the commands of the last one. Its log is on the file system.
-	g.serve()
+	checks.Eventually(t, "the command goes on", func() bool { return g.grows("/data") })
+	g.serve() // its log is on the file system
 	g.thaw(false, "")
 	if err := g.CommandContext(g.patiently(), "sh", "-c", "echo x >/more").Run(); err != nil {
 		t.Error(err)
@@ -273,7 +273,7 @@ func TestTimerLooksAtNoWallClock(t *testing.T) {
 	g.thaw(false, "timeout")
 }
 
-// A restored VM is told so by a reseed, which has to write files.
+// A reseed says that the VM was restored. It has to write files.
 func TestReseedThawsFirst(t *testing.T) {
 	g := newGuest(t, "ext4", "64M")
 	g.quiesce(client.QuiesceOptions{FreezeFS: true, FreezeExecs: true, Timeout: 10 * time.Minute})

@@ -33,7 +33,7 @@ func listFor(t *testing.T, system string, args ...string) []string {
 func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 	for from, may := range map[string][]string{
 		"client":               {"internal/files", "internal/v1", "internal/mux", "internal/transport", "internal/ttymode", "internal/wire"},
-		"internal/session":     {"internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/screen", "internal/ttymode", "internal/wire"},
+		"internal/session":     {"internal/freeze", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/screen", "internal/ttymode", "internal/wire"},
 		"internal/v1":          {"internal/mux", "internal/wire"},
 		"internal/wire":        {},
 		"internal/files":       {},
@@ -54,12 +54,13 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/logqueue":    {},
 		"internal/clidoc":      {},
 		"internal/handover":    {"internal/proc/clone/nofile"},
+		"internal/freeze":      {},
 		"internal/plain":       {},
-		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/files", "internal/guest", "internal/handover", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/ports", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/sysmon", "internal/systemd", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
+		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/files", "internal/freeze", "internal/guest", "internal/handover", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/ports", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/sysmon", "internal/systemd", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
 		"internal/hangtest":    {},
 		"internal/loadtest":    {},
-		"client/agenttest":     {"client", "internal/agenttest", "internal/files", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
-		"internal/agenttest":   {"internal/files", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
+		"client/agenttest":     {"client", "internal/agenttest", "internal/files", "internal/freeze", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
+		"internal/agenttest":   {"internal/files", "internal/freeze", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
 			own, ok := strings.CutPrefix(dep, module)
@@ -108,7 +109,7 @@ func TestHostCommandsBringNoAgentAlong(t *testing.T) {
 	for _, system := range []string{"darwin"} {
 		for _, dep := range listFor(t, system, "-deps", module+"cmd/cocoon-agent") {
 			own, _ := strings.CutPrefix(dep, module)
-			if slices.Contains([]string{"internal/session", "internal/job", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/guest", "internal/logqueue", "internal/systemd", "internal/handover"}, own) {
+			if slices.Contains([]string{"internal/session", "internal/job", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/guest", "internal/logqueue", "internal/systemd", "internal/handover", "internal/freeze"}, own) {
 				t.Errorf("cmd/cocoon-agent for %s links %s", system, own)
 			}
 		}

@@ -24,8 +24,8 @@ type Request struct {
 func Supported() bool { return supported }
 
 // Mounts returns the mount points of the file systems that can be frozen and are written to, in
-// the order in which that is done: those that were mounted last come first, because they may lie in files of the
-// others. special names file systems that are written to and cannot be frozen.
+// the order in which that is done. Those that were mounted last come first: they may lie in files of
+// the others. special names file systems that are written to and cannot be frozen.
 func Mounts() (points, special []string, err error) { return mounts() }
 
 // Recover has all go on that a record names, and removes the record. It returns what had to be
@@ -54,6 +54,7 @@ type End string
 const (
 	Told     End = "host"    // Thaw was called
 	TimeOut  End = "timeout" // the time was over
+	Restored End = "restore" // the kernel says that the VM was restored
 	AgentEnd End = "agent"   // the agent has ended
 	Failure  End = "failed"  // a step failed
 	GuardEnd End = "guard"   // the guard was killed, and Recover has been called

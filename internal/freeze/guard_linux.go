@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,7 +47,7 @@ func serve(in, out *os.File) int {
 }
 
 func (k *keeper) run(in *os.File) error {
-	// Whoever is killed while a file system is frozen leaves it so.
+	// A guard that is killed leaves file systems frozen.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 	w, err := newWatch(in)
 	if err != nil {
@@ -219,87 +217,4 @@ func (k *keeper) failures() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.failed
-}
-
-// A watch knows when all is to go on.
-type watch struct {
-	in      *os.File
-	timer   int
-	lines   []byte         // that have come, and are not read
-	signals chan os.Signal // has one if the guest goes down
-}
-
-func newWatch(in *os.File) (*watch, error) {
-	timer, err := unix.TimerfdCreate(unix.CLOCK_BOOTTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
-	if err != nil {
-		return nil, os.NewSyscallError("timerfd_create", err)
-	}
-	w := &watch{in: in, timer: timer, signals: make(chan os.Signal, 1)}
-	signal.Notify(w.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	return w, nil
-}
-
-// first waits for the request.
-func (w *watch) first() (*Request, error) {
-	for {
-		if o, ok := w.order(); ok && o.Request != nil {
-			return o.Request, nil
-		}
-		if !w.read() {
-			return nil, errors.New("no request has come")
-		}
-	}
-}
-
-func (w *watch) arm(within time.Duration) error {
-	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(max(within.Nanoseconds(), 1))}
-	return os.NewSyscallError("timerfd_settime", unix.TimerfdSettime(w.timer, 0, &spec, nil))
-}
-
-// wait returns why all is to go on.
-func (w *watch) wait() End {
-	fds := []unix.PollFd{
-		{Fd: int32(w.in.Fd()), Events: unix.POLLIN},
-		{Fd: int32(w.timer), Events: unix.POLLIN},
-		{Fd: pidfdNumber, Events: unix.POLLIN},
-	}
-	for {
-		for o, ok := w.order(); ok; o, ok = w.order() {
-			switch {
-			case o.Thaw:
-				return Told
-			case o.Within > 0:
-				_ = w.arm(o.Within)
-			}
-		}
-		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, syscall.EINTR) {
-			return AgentEnd // nothing else could be waited for
-		}
-		switch {
-		case fds[2].Revents != 0:
-			return AgentEnd
-		case fds[1].Revents != 0:
-			return TimeOut
-		case fds[0].Revents != 0 && !w.read():
-			return AgentEnd
-		}
-	}
-}
-
-// read reads what has come, and returns false at the end.
-func (w *watch) read() bool {
-	var b [4096]byte
-	n, err := syscall.Read(int(w.in.Fd()), b[:])
-	w.lines = append(w.lines, b[:max(n, 0)]...)
-	return n > 0 || errors.Is(err, syscall.EINTR)
-}
-
-// order returns the next line that has come.
-func (w *watch) order() (o order, ok bool) {
-	line, rest, ok := strings.Cut(string(w.lines), "\n")
-	if !ok {
-		return o, false
-	}
-	w.lines = []byte(rest)
-	return o, json.Unmarshal([]byte(line), &o) == nil
 }

@@ -52,7 +52,7 @@ func runAgent(request string) {
 	if err == nil {
 		_, err = g.Freeze()
 	}
-	fmt.Println("frozen", err)
+	fmt.Fprintln(os.Stdout, "frozen", err)
 	select {}
 }
 

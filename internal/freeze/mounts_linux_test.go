@@ -32,3 +32,12 @@ func TestMountsAreFrozenFromTheInside(t *testing.T) {
 		t.Errorf("special: %s", said)
 	}
 }
+
+func TestNewGenerationIsTheKernelsEvent(t *testing.T) {
+	const event = "change@/devices/platform/vmgenid\x00ACTION=change\x00SUBSYSTEM=platform\x00"
+	for text, want := range map[string]bool{event + "NEW_VMGENID=1\x00SEQNUM=7\x00": true, event + "SEQNUM=7\x00": false, event + "SYNTH_ARG_NEW_VMGENID=1\x00": false} {
+		if got := isNewGeneration([]byte(text)); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}

@@ -75,7 +75,8 @@ func openMount(point string) (*still, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &still{name: point,
+	return &still{
+		name: point,
 		freeze: func() error {
 			err := unix.IoctlSetInt(int(dir.Fd()), fiFreeze, 0)
 			if errors.Is(err, unix.EBUSY) {

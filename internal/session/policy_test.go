@@ -28,6 +28,8 @@ func requests() map[wire.Type]wire.Message {
 		wire.TypeReseed:  &wire.Reseed{Head: head, Entropy: make([]byte, 1)},
 		wire.TypeForward: &wire.Forward{Head: head, Network: "tcp", Address: "localhost:1", Stream: 3},
 		wire.TypeExecs:   &wire.Execs{Head: head},
+		wire.TypeQuiesce: &wire.Quiesce{Head: head},
+		wire.TypeThaw:    &wire.Thaw{Head: head},
 		wire.TypeListen:  &wire.Listen{Head: head, Network: "tcp", Address: "localhost:0"},
 		wire.TypeAccept:  &wire.Accept{Head: head, Listener: 7, Stream: 3},
 		wire.TypeAttach:  &wire.Attach{Head: head, Handle: make([]byte, 16)},

@@ -15,7 +15,7 @@ import (
 
 const (
 	defaultQuiet = 10 * time.Second // for how long the guest holds still, if the host does not say
-	maxQuietings = 8                // requests at a time, most of which wait
+	maxQuietings = 8                // requests at a time
 	outputTime   = time.Second      // for what execs have written before they hold still
 )
 
@@ -298,7 +298,7 @@ func stepOf(s freeze.Step) guest.Step {
 
 // thaw has the guest go on, and returns how its holding still has ended.
 func (s *Server) thaw() ([]guest.Step, *wire.Thawed) {
-	q := s.goOn("host")
+	q := s.goOn("host", nil)
 	last := s.thawed.Load()
 	if q == nil {
 		if last == nil {
@@ -311,12 +311,16 @@ func (s *Server) thaw() ([]guest.Step, *wire.Thawed) {
 }
 
 // goOn has the guest go on, for a reason, and returns what has ended, or nil. It does not wait for
-// the hooks.
-func (s *Server) goOn(by string) *quiet {
+// the hooks, and for the rest until the time is over.
+func (s *Server) goOn(by string, patience <-chan time.Time) *quiet {
 	q := s.quiet.Load()
-	if q != nil {
-		q.stop(by)
-		<-q.free
+	if q == nil {
+		return nil
+	}
+	q.stop(by)
+	select {
+	case <-q.free:
+	case <-patience: // a file system may hang
 	}
 	return q
 }
@@ -329,12 +333,12 @@ func (s *Server) settleQuiet(q *quiet) {
 	}
 	q.told = q.outcome()
 	s.thawed.Store(q.told)
+	s.Log.Info().Str("by", q.told.By).Bool("held", q.told.Held).Err(q.end.Err).Msg("thawed")
 	s.quiet.CompareAndSwap(q, nil)
 	close(q.free)
 	if hooks := s.runHooks("thaw"); hooks != nil {
 		q.last = append(q.last, *hooks)
 	}
-	s.Log.Info().Str("by", q.told.By).Bool("held", q.told.Held).Err(q.end.Err).Msg("thawed")
 	close(q.over)
 }
 

@@ -71,7 +71,7 @@ func (c *conn) seed(m *wire.Reseed, received time.Time) guest.Seed {
 // reseed takes the steps of one request after those of another, and wipes the
 // entropy.
 func (s *Server) reseed(seed guest.Seed) ([]guest.Step, error) {
-	s.goOn("reseed") // the VM was restored
+	s.goOn("reseed", nil) // the VM was restored
 	s.reseeding.Lock()
 	defer s.reseeding.Unlock()
 	defer clear(seed.Entropy)

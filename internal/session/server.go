@@ -34,6 +34,9 @@ import (
 // output and the exit of a process that has ended.
 var reportTime = 2 * time.Second
 
+// thawTime is how long a shutdown waits for a guest that holds still to go on.
+const thawTime = 2 * time.Second
+
 // cutTime is how long connections may take to end that have been cut.
 const cutTime = 10 * time.Second
 
@@ -310,7 +313,7 @@ func (s *Server) serve(c *conn) {
 // and closes the connections. It returns when all that is done, or an error that
 // wraps ctx's soon after that has ended: what is left has then been cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
-	go s.goOn("shutdown") // what is frozen gets no signal; ends with the guard
+	s.goOn("shutdown", time.After(thawTime)) // what is frozen gets no signal
 	s.mu.Lock()
 	if !s.closing {
 		s.closing = true

@@ -56,11 +56,11 @@ _cocoon_agent() {
 		"serve --settings") compopt -o default 2>/dev/null ;;
 		"serve --allow")
 			word=${cur%"${cur##*,}"}
-			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs attach listen files" -- "${cur##*,}")
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs attach listen files quiesce" -- "${cur##*,}")
 			;;
 		"serve --deny")
 			word=${cur%"${cur##*,}"}
-			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs attach listen files" -- "${cur##*,}")
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "exec signal resize kill info reseed forward execs attach listen files quiesce" -- "${cur##*,}")
 			;;
 		"serve --audit")
 			word=${cur%"${cur##*,}"}
@@ -136,10 +136,18 @@ _cocoon_agent() {
 			word=${cur%"${cur##*,}"}
 			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
 			;;
+		"quiesce --protocol")
+			word=${cur%"${cur##*,}"}
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
+			;;
+		"thaw --protocol")
+			word=${cur%"${cur##*,}"}
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
+			;;
 		"upgrade --binary") compopt -o default 2>/dev/null ;;
 		esac
 	elif [ -z "$command" ]; then
-		mapfile -t COMPREPLY < <(compgen -W "serve client exec wait ping cp info ps execs forward proxy rsh attach logs wait-exec kill release reseed version upgrade --help" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "serve client exec wait ping cp info ps execs forward proxy rsh attach logs wait-exec kill release reseed quiesce thaw version upgrade --help" -- "$cur")
 	elif [[ $cur == -* ]]; then
 		case $command in
 		serve) mapfile -t COMPREPLY < <(compgen -W "--help --port= --listen= --init --ready-fd= --control= --announce= --resume-counter= --files-root= --shutdown-grace= --allow-cid= --disable-v1 --log-level= --log-format= --settings= --check --answer-if-invalid --max-connections= --max-execs= --max-connection-execs= --max-forwards= --max-connection-forwards= --max-kept= --max-ring-memory= --max-records= --max-streams= --max-connection-streams= --max-message= --max-input-memory= --max-connection-input-memory= --limit-memory= --limit-pids= --limit-time= --allow= --deny= --forward= --allow-listen= --user= --log-args --audit=" -- "$cur") ;;
@@ -158,6 +166,8 @@ _cocoon_agent() {
 		kill) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --force -f --signal= -s --timeout= -W" -- "$cur") ;;
 		release) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W" -- "$cur") ;;
 		reseed) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --resume --machine-id --clock --clock-back --hostname= --ssh-keys --timeout= -W --json" -- "$cur") ;;
+		quiesce) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= --freeze-execs --freeze-fs --wait= -W --json" -- "$cur") ;;
+		thaw) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --wait= -W --json" -- "$cur") ;;
 		version) mapfile -t COMPREPLY < <(compgen -W "--help --json" -- "$cur") ;;
 		upgrade) mapfile -t COMPREPLY < <(compgen -W "--help --binary= --force --control= --timeout= -W --json" -- "$cur") ;;
 		esac
@@ -188,6 +198,8 @@ _cocoon_agent_takes_value() {
 	"kill --target" | "kill --cid" | "kill --port" | "kill --connect-timeout" | "kill --protocol" | "kill --signal" | "kill -s" | "kill --timeout" | "kill -W") return 0 ;;
 	"release --target" | "release --cid" | "release --port" | "release --connect-timeout" | "release --protocol" | "release --timeout" | "release -W") return 0 ;;
 	"reseed --target" | "reseed --cid" | "reseed --port" | "reseed --connect-timeout" | "reseed --protocol" | "reseed --hostname" | "reseed --timeout" | "reseed -W") return 0 ;;
+	"quiesce --target" | "quiesce --cid" | "quiesce --port" | "quiesce --connect-timeout" | "quiesce --protocol" | "quiesce --timeout" | "quiesce --wait" | "quiesce -W") return 0 ;;
+	"thaw --target" | "thaw --cid" | "thaw --port" | "thaw --connect-timeout" | "thaw --protocol" | "thaw --wait" | "thaw -W") return 0 ;;
 	"upgrade --binary" | "upgrade --control" | "upgrade --timeout" | "upgrade -W") return 0 ;;
 	esac
 	return 1

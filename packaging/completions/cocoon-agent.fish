@@ -361,6 +361,36 @@ function __cocoon_agent
                 set skip yes
             case 'reseed -W'
                 set skip yes
+            case 'quiesce --target'
+                set skip yes
+            case 'quiesce --cid'
+                set skip yes
+            case 'quiesce --port'
+                set skip yes
+            case 'quiesce --connect-timeout'
+                set skip yes
+            case 'quiesce --protocol'
+                set skip yes
+            case 'quiesce --timeout'
+                set skip yes
+            case 'quiesce --wait'
+                set skip yes
+            case 'quiesce -W'
+                set skip yes
+            case 'thaw --target'
+                set skip yes
+            case 'thaw --cid'
+                set skip yes
+            case 'thaw --port'
+                set skip yes
+            case 'thaw --connect-timeout'
+                set skip yes
+            case 'thaw --protocol'
+                set skip yes
+            case 'thaw --wait'
+                set skip yes
+            case 'thaw -W'
+                set skip yes
             case 'upgrade --binary'
                 set skip yes
             case 'upgrade --control'
@@ -394,6 +424,8 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a wait-exec -d 'Wait
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a kill -d 'Terminate or signal commands in a guest'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a release -d 'Remove the records of commands that have ended from a guest'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a reseed -d 'Reseed random numbers and change identity, after a snapshot restore'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a quiesce -d 'Make a guest hold still for a snapshot'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a thaw -d 'Let a guest go on after "quiesce"'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a version -d 'Print the version, revision and protocol versions'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = none' -a upgrade -d 'Replace the running agent by this program, in the guest'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l port -x -d 'Listen on this vsock port, on every CID of the guest'
@@ -428,8 +460,8 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l max-connection-in
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l limit-memory -x -d 'Memory limit of each command, even if the host requests more or none (client --memory)'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l limit-pids -x -d 'Maximum number of processes and threads of each command (client --pids)'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l limit-time -x -d 'Terminate each command after TIME (client --timeout)'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l allow -x -a '(__fish_append , exec signal resize kill info reseed forward execs attach listen files)' -d 'Allow only these requests: exec, signal, resize, kill, info, reseed, forward, execs, attach, listen, files'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l deny -x -a '(__fish_append , exec signal resize kill info reseed forward execs attach listen files)' -d 'Deny these requests and allow all others'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l allow -x -a '(__fish_append , exec signal resize kill info reseed forward execs attach listen files quiesce)' -d 'Allow only these requests: exec, signal, resize, kill, info, reseed, forward, execs, attach, listen, files, quiesce'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l deny -x -a '(__fish_append , exec signal resize kill info reseed forward execs attach listen files quiesce)' -d 'Deny these requests and allow all others'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l forward -x -d 'Allow forwards only to these addresses in the guest: tcp:PORT, tcp:LOW-HIGH, tcp:*, unix:/PATH, unix:@NAME (with * and ? as in file names), or none'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l allow-listen -x -d 'Allow hosts to listen in the guest, on these ports of the loopback interface: tcp:PORT, tcp:LOW-HIGH or tcp:*, which includes any free port'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = serve' -l user -x -d 'Run commands as USER if the host requests no user: name, uid, name:group or uid:gid'
@@ -581,6 +613,23 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l hostname -x -d '
 complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l ssh-keys -d 'Generate new SSH host keys, if sshd is installed'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l timeout -s W -x -d 'Time limit for the answer'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l json -d 'Print one JSON object'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = quiesce' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = quiesce' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = quiesce' -l port -x -d 'Vsock port of the agent, with --cid'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = quiesce' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = quiesce' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = quiesce' -l timeout -x -d 'The guest goes on by itself after this time, at most 10m'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = quiesce' -l freeze-execs -d 'Stop all commands that were started through the agent'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = quiesce' -l freeze-fs -d 'Freeze all writable file systems, for a copy of the disks without the memory'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = quiesce' -l wait -s W -x -d 'Time limit for the answer'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = quiesce' -l json -d 'Print one JSON object'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = thaw' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = thaw' -l cid -x -d 'Vsock CID of the guest: --cid N --port P is short for --target vsock://N:P'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = thaw' -l port -x -d 'Vsock port of the agent, with --cid'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = thaw' -l connect-timeout -x -d 'Time limit for the connection and the agent\'s first message'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = thaw' -l protocol -x -a 'auto 1 2' -d 'Protocol version: 1, 2 or auto'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = thaw' -l wait -s W -x -d 'Time limit for the answer'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = thaw' -l json -d 'Print one JSON object'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = version' -l json -d 'Print one JSON object'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = upgrade' -l binary -r -F -d 'Upgrade the agent to FILE'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = upgrade' -l force -d 'End commands that would end with their connection, instead of failing'
