@@ -38,10 +38,12 @@ type Step struct {
 	Changed bool   `json:"changed,omitempty"`
 	Note    string `json:"note,omitempty"`
 	Failed  string `json:"failed,omitempty"` // why it has not been frozen; empty: it was
+	Denied  bool   `json:"denied,omitempty"` // that is for lack of permission
 }
 
 // The names of steps, in their order.
 const (
+	StepGuard       = "guard" // only if it has failed
 	StepExecs       = "execs"
 	StepSync        = "sync"
 	StepFileSystems = "file_systems"

@@ -26,6 +26,7 @@ type keeper struct {
 	out     *json.Encoder
 	groups  []*still
 	mounts  []*still
+	left    record // of what is frozen
 
 	mu     sync.Mutex
 	ending End      // why all goes on; empty: it does not
@@ -39,20 +40,23 @@ type keeper struct {
 
 func serve(in, out *os.File) int {
 	k := &keeper{out: json.NewEncoder(out), over: make(chan End, 1), done: make(chan struct{})}
-	if err := k.run(in); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
-
-func (k *keeper) run(in *os.File) error {
 	// A guard that is killed leaves file systems frozen.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)
 	w, err := newWatch(in)
-	if err != nil {
-		return err
+	if err == nil {
+		err = k.prepare(w)
 	}
+	if err != nil {
+		k.tell(failed(StepGuard, err))
+		_ = k.out.Encode(report{End: Failure})
+		return 1
+	}
+	k.hold(w)
+	return 0
+}
+
+// prepare reads the request, and opens all that it names while that is possible.
+func (k *keeper) prepare(w *watch) error {
 	first, err := w.first()
 	if err != nil {
 		return err
@@ -64,10 +68,12 @@ func (k *keeper) run(in *os.File) error {
 	if err := w.arm(k.request.Within); err != nil {
 		return err
 	}
-	left := record{Groups: k.request.Groups, Mounts: k.request.Mounts}
-	if err := writeRecord(k.request.Record, &left); err != nil {
-		return err
-	}
+	k.left = record{Groups: k.request.Groups, Mounts: k.request.Mounts}
+	return writeRecord(k.request.Record, &k.left)
+}
+
+// hold freezes all, and thaws it in the end.
+func (k *keeper) hold(w *watch) {
 	go k.freeze()                                     // ends when all is frozen, or goes on
 	go func() { <-w.signals; k.tellOver(AgentEnd) }() // ends with the program
 	go func() { k.tellOver(w.wait()) }()              // ends with the program
@@ -75,15 +81,25 @@ func (k *keeper) run(in *os.File) error {
 	k.thaw(why)
 	select {
 	case <-k.done:
+		k.finish(why)
 	case <-time.After(stuckTime):
 		k.noteStuck()
+		k.report(why)
+		<-k.done // what was being frozen is thawed by then
+		_ = k.left.remove()
 	}
-	if err := left.remove(); err != nil {
+}
+
+func (k *keeper) finish(why End) {
+	if err := k.left.remove(); err != nil {
 		k.note(err.Error())
 	}
+	k.report(why)
+}
+
+// report says that all goes on.
+func (k *keeper) report(why End) {
 	_ = k.out.Encode(report{End: why, Failed: strings.Join(k.failures(), "; ")})
-	<-k.done // what was being frozen is thawed by then
-	return nil
 }
 
 // tellOver says that all is to go on. The first reason counts.
@@ -135,17 +151,19 @@ func (k *keeper) freeze() {
 
 // take freezes all, one after the other, and tells of the step. It returns whether to go on.
 func (k *keeper) take(name string, all []*still, note string) bool {
-	step := Step{Name: name, Note: note}
 	for _, s := range all {
 		if err := k.stop(s); err != nil {
-			step.Failed = fmt.Sprintf("%s: %v", s.name, err)
-			k.tell(step)
+			k.tell(failed(name, fmt.Errorf("%s: %w", s.name, err)))
 			k.tellOver(Failure)
 			return false
 		}
-		step.Changed = true
 	}
-	return k.tell(step)
+	return k.tell(Step{Name: name, Note: note, Changed: len(all) > 0})
+}
+
+// failed is a step that has failed.
+func failed(name string, err error) Step {
+	return Step{Name: name, Failed: err.Error(), Denied: errors.Is(err, os.ErrPermission)}
 }
 
 // stop freezes one.

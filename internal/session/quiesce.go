@@ -197,7 +197,7 @@ func (s *Server) freeze(q *quiet) {
 	}
 	guard, err := freeze.Start(s.Guard, r)
 	if err != nil {
-		q.took(guest.Step{Name: "guard", Err: err})
+		q.took(guest.Step{Name: freeze.StepGuard, Err: err})
 		return
 	}
 	q.guardedBy(guard)
@@ -206,12 +206,12 @@ func (s *Server) freeze(q *quiet) {
 		q.took(stepOf(step))
 	}
 	if err != nil {
-		q.took(guest.Step{Name: "guard", Err: err})
+		q.took(guest.Step{Name: freeze.StepGuard, Err: err})
 	}
 	if !q.isFrozen() {
 		if !slices.ContainsFunc(q.steps, failed) {
 			why, _ := guard.Outcome()
-			q.took(guest.Step{Name: "guard", Err: fmt.Errorf("thawed before all was frozen: %s", cmp.Or(q.reason(), string(why)))})
+			q.took(guest.Step{Name: freeze.StepGuard, Err: fmt.Errorf("thawed before all was frozen: %s", cmp.Or(q.reason(), string(why)))})
 		}
 		return
 	}
@@ -290,7 +290,10 @@ func (s *Server) drainOutput(q *quiet) guest.Step {
 
 func stepOf(s freeze.Step) guest.Step {
 	step := guest.Step{Name: s.Name, Changed: s.Changed, Note: s.Note}
-	if s.Failed != "" {
+	switch {
+	case s.Denied:
+		step.Err = fmt.Errorf("%w: %s", guest.ErrNotPermitted, s.Failed)
+	case s.Failed != "":
 		step.Err = errors.New(s.Failed)
 	}
 	return step
