@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -277,10 +279,12 @@ func startLimit(t *testing.T) string {
 	return strings.TrimSpace(string(out))
 }
 
+// The connection is cut at random bytes, too.
 func TestUpgradeLosesNoOutput(t *testing.T) {
 	u := newUpgradable(t)
-	lines, upgrades := upgradeSize(100_000, 1_000_000), upgradeSize(3, 10)
-	pool := client.NewPool(client.PoolConfig{})
+	lines, upgrades, cuts := upgradeSize(100_000, 1_000_000), upgradeSize(3, 10), upgradeSize(20, 200)
+	link := &cutter{left: cuts}
+	pool := client.NewPool(client.PoolConfig{Dial: link.dial, MinBackoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond})
 	defer pool.Close()
 	c, err := pool.Get(t.Context(), u.target)
 	if err != nil {
@@ -308,6 +312,46 @@ func TestUpgradeLosesNoOutput(t *testing.T) {
 		t.Errorf("%v, %d bytes of output, want exit status 7 and %d bytes", exit, at.Len(), len(numbers(lines)))
 	}
 	close(at.reached)
+	if link.left > 0 {
+		t.Errorf("%d cuts of %d have not happened", link.left, cuts)
+	}
+}
+
+// A cutter makes connections. The first ones end after some bytes.
+type cutter struct {
+	mu   sync.Mutex
+	left int // how many will
+}
+
+func (c *cutter) dial(ctx context.Context, target string) (net.Conn, error) {
+	to, err := client.ParseTarget(target)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := to.Dial(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil || c.left == 0 {
+		return nc, err
+	}
+	c.left--
+	return &cutConn{Conn: nc, left: 1 + rand.IntN(30_000)}, nil
+}
+
+// A cutConn is lost once it has carried so many bytes to the host.
+type cutConn struct {
+	net.Conn
+	left int
+}
+
+func (c *cutConn) Read(p []byte) (int, error) {
+	if c.left == 0 {
+		_ = c.Close()
+		return 0, io.EOF
+	}
+	n, err := c.Conn.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
 }
 
 // numbers is the output of seq(1).
