@@ -28,6 +28,11 @@ type ReseedOptions struct {
 
 	// Now is the time that the guest's clock is set to. nil: this host's clock.
 	Now func() time.Time
+
+	// Network is the clone's. nil: leave the one that it woke with. If the agent is too old
+	// for it, or no agent for Linux, the error is a [*RemoteError] of kind [Unsupported],
+	// and the agent has tried no step.
+	Network *Network
 }
 
 // A ReseedReport is what has become of each step, in the order in which they
@@ -37,7 +42,7 @@ type ReseedReport struct {
 }
 
 // A ReseedStep is one of entropy, random_seed, machine_id, dbus_id, clock,
-// hostname and ssh_keys, or of a later agent's (docs/protocol.md, section 3).
+// hostname and ssh_keys, one of a [Network], or of a later agent's (docs/protocol.md, section 3).
 type ReseedStep struct {
 	Name    string
 	Changed bool         // the guest is not as it was
@@ -51,7 +56,7 @@ type ReseedError struct {
 	Report ReseedReport
 }
 
-// Bounds of [ReseedError.Error]. There are seven steps.
+// Bounds of [ReseedError.Error]. There are fewer than twenty steps.
 const (
 	maxFailedSteps = 64
 	maxStepText    = 256 // bytes of each step's
@@ -100,6 +105,16 @@ func (e *ReseedError) Unwrap() []error {
 func (c *Client) ReseedWith(ctx context.Context, o ReseedOptions) (*ReseedReport, error) {
 	m := wire.Reseed{
 		Entropy: o.Entropy, MachineID: o.MachineID, Hostname: o.Hostname, SSHKeys: o.SSHKeys, ClockBack: o.ClockBack,
+	}
+	if o.Network != nil {
+		if err := c.needs(ctx, wire.FeatureReseedNetwork); err != nil {
+			return nil, err
+		}
+		network, err := o.Network.message()
+		if err != nil {
+			return nil, err
+		}
+		m.Network = network
 	}
 	if m.Entropy == nil {
 		m.Entropy = make([]byte, 32)
@@ -155,6 +170,7 @@ func (c *Client) reseed(ctx context.Context, m *wire.Reseed, now func() uint64) 
 // for (docs/protocol.md, section 3). For an agent of version 1 steps has only those
 // that version 1 has.
 func checkSteps(m *wire.Reseed, steps []wire.Step, p Protocol) error {
+	changesInterfaces := m.Network != nil && len(m.Network.Interfaces) > 0
 	for _, want := range []struct {
 		name  string
 		asked bool
@@ -166,6 +182,14 @@ func checkSteps(m *wire.Reseed, steps []wire.Step, p Protocol) error {
 		{"clock", m.ClockNS != 0},
 		{"hostname", m.Hostname != ""},
 		{"ssh_keys", m.SSHKeys},
+		{"interfaces", changesInterfaces},
+		{"addresses", changesInterfaces},
+		{"mac", changesInterfaces},
+		{"routes", changesInterfaces},
+		{"neighbours", changesInterfaces},
+		{"manager", changesInterfaces},
+		{"dns", m.Network != nil && m.Network.DNS != nil},
+		{"hosts", m.Network != nil && len(m.Network.Hosts) > 0},
 	} {
 		taken := func(s wire.Step) bool { return s.Name == want.name }
 		if want.asked && !slices.ContainsFunc(steps, taken) {

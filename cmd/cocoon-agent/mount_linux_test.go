@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,11 +20,19 @@ import (
 // been run before.
 func agentAfter(t *testing.T, script string) (string, *exec.Cmd) {
 	t.Helper()
+	return agentAfterIn(t, script, "--mount")
+}
+
+// agentAfterIn is agentAfter in namespaces of the kinds that unshare(1) calls so. $0 of the script is a
+// directory of the test's.
+func agentAfterIn(t *testing.T, script string, kinds ...string) (string, *exec.Cmd) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can change mounts, in a mount namespace")
 	}
 	return agentBy(t, func(cmd *exec.Cmd) *exec.Cmd {
-		changed := exec.Command("unshare", append([]string{"--mount", "sh", "-ec", script + `; exec "$@"`, "sh"}, cmd.Args...)...)
+		args := slices.Concat(kinds, []string{"sh", "-ec", script + `; exec "$@"`, t.TempDir()}, cmd.Args)
+		changed := exec.Command("unshare", args...)
 		changed.Env = cmd.Env
 		return changed
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"text/tabwriter"
 	"time"
 
@@ -22,6 +23,7 @@ type reseedCommand struct {
 	ClockBack bool          `help:"Set the guest's clock to the host's, even backwards."`
 	Hostname  string        `placeholder:"NAME" help:"Set the guest's hostname."`
 	SSHKeys   bool          `name:"ssh-keys" help:"Generate new SSH host keys, if sshd is installed."`
+	File      string        `name:"resume-file" placeholder:"FILE" help:"Give the guest the network that a JSON document describes; - is standard input."`
 	Timeout   time.Duration `short:"W" default:"2m" help:"Time limit for the answer."`
 	JSON      bool          `name:"json" help:"Print one JSON object."`
 }
@@ -36,13 +38,18 @@ they have already read.
 
 Each step is reported in one line. In JSON each has "name", "changed", "note",
 "error_kind" and "error"; the last two are empty if it succeeded. If a step fails, the others still run. An agent
-that supports only protocol version 1 accepts only --machine-id. Exit status:
+that supports only protocol version 1 accepts only --machine-id.
+
+--resume-file names a JSON document with the clone's interfaces, by MAC, and their
+addresses and routes, resolvers and hosts. An unknown field in it is an error, and so
+is an agent that knows no networks. docs/guests.md describes the fields. Exit status:
 
   0  all steps succeeded
   1  a step failed, or the agent did not answer
   2  invalid command line
 
   cocoon-agent reseed --cid 3 --resume --hostname web-17
+  cocoon-agent reseed --cid 3 --resume --resume-file clone.json
   cocoon-agent reseed --target hvsock:///run/vm/v.sock --clock`
 }
 
@@ -53,6 +60,10 @@ func (r *reseedCommand) Run(k *kong.Context) error {
 	}
 	if r.Hostname == "" && given(k, "hostname") {
 		return misuse("--hostname is empty: want a name")
+	}
+	network, err := readNetwork(r.File)
+	if err != nil {
+		return misuse("--resume-file: %v", err)
 	}
 	url, err := r.url(k)
 	if err != nil {
@@ -67,7 +78,7 @@ func (r *reseedCommand) Run(k *kong.Context) error {
 	defer cancel()
 	report, err := c.ReseedWith(ctx, client.ReseedOptions{
 		MachineID: r.MachineID || r.Resume, Hostname: r.Hostname, SSHKeys: r.SSHKeys || r.Resume,
-		Clock: r.Clock || r.Resume, ClockBack: r.ClockBack,
+		Clock: r.Clock || r.Resume, ClockBack: r.ClockBack, Network: network,
 	})
 	if report != nil {
 		printed := printSteps
@@ -91,7 +102,31 @@ func (r *reseedCommand) Run(k *kong.Context) error {
 	}
 }
 
-// Bounds of what a guest can have printed. There are seven steps.
+// readNetwork reads the document in a file, in standard input (-), or none.
+func readNetwork(path string) (*client.Network, error) {
+	if path == "" {
+		return nil, nil
+	}
+	file := os.Stdin
+	if path != "-" {
+		var err error
+		if file, err = os.Open(path); err != nil {
+			return nil, err
+		}
+		defer file.Close()
+	}
+	text, err := io.ReadAll(io.LimitReader(file, client.MaxNetworkDocument+1))
+	if err != nil {
+		return nil, err
+	}
+	network, err := client.ParseNetwork(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return network, nil
+}
+
+// Bounds of what a guest can have printed. There are fewer than twenty steps.
 const (
 	maxSteps    = 64
 	maxStepText = 256 // characters of each

@@ -33,7 +33,7 @@ func listFor(t *testing.T, system string, args ...string) []string {
 func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 	for from, may := range map[string][]string{
 		"client":               {"internal/files", "internal/v1", "internal/mux", "internal/transport", "internal/ttymode", "internal/wire"},
-		"internal/session":     {"internal/freeze", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/screen", "internal/ttymode", "internal/wire"},
+		"internal/session":     {"internal/freeze", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/netid", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/screen", "internal/ttymode", "internal/wire"},
 		"internal/v1":          {"internal/mux", "internal/wire"},
 		"internal/wire":        {},
 		"internal/files":       {},
@@ -46,7 +46,8 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/local":       {"internal/lane"},
 		"internal/lane":        {},
 		"internal/ports":       {"client", "internal/files", "internal/v1", "internal/lane", "internal/local", "internal/mux", "internal/transport", "internal/ttymode", "internal/wire"},
-		"internal/guest":       {},
+		"internal/guest":       {"internal/netid"},
+		"internal/netid":       {},
 		"internal/screen":      {},
 		"internal/sysmon":      {},
 		"internal/systemd":     {},
@@ -56,11 +57,11 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 		"internal/handover":    {"internal/proc/clone/nofile"},
 		"internal/freeze":      {},
 		"internal/plain":       {},
-		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/files", "internal/freeze", "internal/guest", "internal/handover", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/ports", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/sysmon", "internal/systemd", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
+		"cmd/cocoon-agent":     {"client", "internal/deadman", "internal/files", "internal/freeze", "internal/guest", "internal/handover", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/logqueue", "internal/mux", "internal/netid", "internal/ports", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/sysmon", "internal/systemd", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
 		"internal/hangtest":    {},
 		"internal/loadtest":    {},
-		"client/agenttest":     {"client", "internal/agenttest", "internal/files", "internal/freeze", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
-		"internal/agenttest":   {"internal/files", "internal/freeze", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
+		"client/agenttest":     {"client", "internal/agenttest", "internal/files", "internal/freeze", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/netid", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
+		"internal/agenttest":   {"internal/files", "internal/freeze", "internal/guest", "internal/job", "internal/lane", "internal/v1", "internal/local", "internal/mux", "internal/netid", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/session", "internal/transport", "internal/screen", "internal/ttymode", "internal/wire"},
 	} {
 		for _, dep := range list(t, "-deps", module+from) {
 			own, ok := strings.CutPrefix(dep, module)
@@ -73,16 +74,18 @@ func TestPackagesReachOnlyWhatTheirLayerMay(t *testing.T) {
 
 func TestEachDependencyHasOneOwner(t *testing.T) {
 	for dep, owner := range map[string]string{
-		"github.com/hashicorp/yamux":        "nobody",
-		"github.com/cespare/xxhash/v2":      "internal/files",
-		"github.com/vmihailenco/msgpack/v5": "internal/wire",
-		"github.com/mdlayher/vsock":         "internal/transport",
-		"github.com/mdlayher/socket":        "internal/transport",
-		"github.com/creack/pty":             "e2e/checks",
-		"github.com/alecthomas/kong":        "cmd/cocoon-agent",
-		"golang.org/x/term":                 "cmd/cocoon-agent",
-		module + "internal/proc/cgroup":     "internal/proc",
-		module + "internal/proc/clone":      "internal/proc",
+		"github.com/hashicorp/yamux":         "nobody",
+		"github.com/cespare/xxhash/v2":       "internal/files",
+		"github.com/vmihailenco/msgpack/v5":  "internal/wire",
+		"github.com/mdlayher/vsock":          "internal/transport",
+		"github.com/mdlayher/socket":         "internal/transport",
+		"github.com/mdlayher/netlink":        "internal/netid",
+		"github.com/jsimonetti/rtnetlink/v2": "internal/netid",
+		"github.com/creack/pty":              "e2e/checks",
+		"github.com/alecthomas/kong":         "cmd/cocoon-agent",
+		"golang.org/x/term":                  "cmd/cocoon-agent",
+		module + "internal/proc/cgroup":      "internal/proc",
+		module + "internal/proc/clone":       "internal/proc",
 	} {
 		for _, line := range list(t, "-f", `{{.ImportPath}}={{join .Imports ","}}`, module+"...") {
 			from, imports, _ := strings.Cut(line, "=")
@@ -109,7 +112,7 @@ func TestHostCommandsBringNoAgentAlong(t *testing.T) {
 	for _, system := range []string{"darwin"} {
 		for _, dep := range listFor(t, system, "-deps", module+"cmd/cocoon-agent") {
 			own, _ := strings.CutPrefix(dep, module)
-			if slices.Contains([]string{"internal/session", "internal/job", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/guest", "internal/logqueue", "internal/systemd", "internal/handover", "internal/freeze"}, own) {
+			if slices.Contains([]string{"internal/session", "internal/job", "internal/proc", "internal/proc/cgroup", "internal/proc/clone", "internal/proc/clone/nofile", "internal/guest", "internal/netid", "internal/logqueue", "internal/systemd", "internal/handover", "internal/freeze"}, own) {
 				t.Errorf("cmd/cocoon-agent for %s links %s", system, own)
 			}
 		}

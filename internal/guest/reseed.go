@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/cocoonstack/cocoon-agent/internal/netid"
 )
 
 // Errors of [Reseed] and its steps, which class the failure for the caller.
@@ -46,6 +48,8 @@ type Seed struct {
 	Clock     time.Time
 	Received  time.Time
 	ClockBack bool // set it though that means back
+
+	Network *netid.Network // nil: leave it. Of Linux alone
 }
 
 // A Step is what has become of one step of [Reseed].

@@ -169,12 +169,15 @@ func (c *conn) hello() error {
 	})
 }
 
-// features returns those of this agent: Windows' terminals have no modes, and other systems have
-// no command lines.
+// features returns those of this agent: Windows' terminals have no modes, other systems have no
+// command lines, and Linux alone gets a network.
 func (s *Server) features() []string {
 	missing := []string{wire.FeatureVerbatim}
 	if runtime.GOOS == "windows" {
 		missing[0] = wire.FeatureTTYModes
+	}
+	if runtime.GOOS != "linux" {
+		missing = append(missing, wire.FeatureReseedNetwork)
 	}
 	if s.FilesWorker == nil {
 		missing = append(missing, wire.FeatureFiles)

@@ -7,6 +7,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/job"
 	"github.com/cocoonstack/cocoon-agent/internal/local"
 	"github.com/cocoonstack/cocoon-agent/internal/mux"
+	"github.com/cocoonstack/cocoon-agent/internal/netid"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
@@ -35,6 +36,7 @@ func kindOf(err error) wire.ErrorKind {
 		{guest.ErrNotPermitted, wire.PermissionDenied},
 		{guest.ErrResources, wire.Limit},
 		{guest.ErrUnsupported, wire.Unsupported},
+		{netid.ErrNotFound, wire.NotFound},
 		{local.ErrInvalid, wire.BadRequest},
 		{local.ErrBroken, wire.NotFound},
 		{local.ErrNotFound, wire.NotFound},

@@ -5,6 +5,9 @@ package session
 import (
 	"time"
 	"weak"
+
+	"github.com/cocoonstack/cocoon-agent/internal/netid"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 // WaitingAnswers returns how many answers wait for hosts to read them.
@@ -37,3 +40,6 @@ func SetReportTime(d time.Duration) (restore func()) {
 	reportTime = d
 	return func() { reportTime = usual }
 }
+
+// CheckNetwork reads the network of a reseed.
+func CheckNetwork(m *wire.Network) (*netid.Network, error) { return checkNetwork(m) }

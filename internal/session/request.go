@@ -7,6 +7,7 @@ import (
 
 	"github.com/cocoonstack/cocoon-agent/internal/job"
 	"github.com/cocoonstack/cocoon-agent/internal/local"
+	"github.com/cocoonstack/cocoon-agent/internal/netid"
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 	"github.com/cocoonstack/cocoon-agent/internal/ttymode"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -86,8 +87,9 @@ func (c *conn) prepare(m wire.Message) (request, error) {
 		err = checkKill(m)
 		r.do = c.releasing(func() error { return c.kill(m) })
 	case *wire.Reseed:
-		err = checkReseed(m)
-		r.do = c.releasing(func() error { return c.reseed(m) })
+		var network *netid.Network
+		network, err = checkReseed(m)
+		r.do = c.releasing(func() error { return c.reseed(m, network) })
 	case *wire.Quiesce:
 		err = checkQuiesce(m)
 		r.do = c.releasing(func() error { return c.quiesce(m) })
@@ -238,11 +240,11 @@ func checkNamed(verb string, exec uint64, handle []byte) error {
 	return checkHandle(handle)
 }
 
-func checkReseed(m *wire.Reseed) error {
+func checkReseed(m *wire.Reseed) (*netid.Network, error) {
 	if m.ClockNS > math.MaxInt64 {
-		return fmt.Errorf("%w: clock_ns %d: want at most %d", errBadRequest, m.ClockNS, math.MaxInt64)
+		return nil, fmt.Errorf("%w: clock_ns %d: want at most %d", errBadRequest, m.ClockNS, math.MaxInt64)
 	}
-	return nil
+	return checkNetwork(m.Network)
 }
 
 // reject answers a request that is not carried out, and leaves a record of an

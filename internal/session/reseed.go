@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/guest"
+	"github.com/cocoonstack/cocoon-agent/internal/netid"
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 // reseed writes files and may make keys, which takes a while. Its goroutine ends
 // by itself and is waited for by conn.end.
-func (c *conn) reseed(m *wire.Reseed) error {
+func (c *conn) reseed(m *wire.Reseed, network *netid.Network) error {
 	received := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -29,8 +30,8 @@ func (c *conn) reseed(m *wire.Reseed) error {
 	go func() {
 		recorded := c.server.recording()
 		c.audit.Info().Uint64("id", m.ID).Bool("machine_id", m.MachineID).Bool("clock", m.ClockNS != 0).
-			Str("hostname", clip(m.Hostname)).Bool("ssh_keys", m.SSHKeys).Msg("reseed requested")
-		follow := func(err error) { c.takeSteps(m, received, err) }
+			Str("hostname", clip(m.Hostname)).Bool("ssh_keys", m.SSHKeys).Bool("network", network != nil).Msg("reseed requested")
+		follow := func(err error) { c.takeSteps(m, c.seed(m, network, received), err) }
 		if settled, err := recorded(follow); settled {
 			follow(err)
 		}
@@ -39,11 +40,11 @@ func (c *conn) reseed(m *wire.Reseed) error {
 }
 
 // takeSteps carries out a reseed that has its record, or answers with an error.
-func (c *conn) takeSteps(m *wire.Reseed, received time.Time, err error) {
+func (c *conn) takeSteps(m *wire.Reseed, seed guest.Seed, err error) {
 	defer c.running.Done()
 	var steps []guest.Step
 	if err == nil {
-		steps, err = c.server.reseed(c.seed(m, received))
+		steps, err = c.server.reseed(seed)
 	}
 	clear(m.Entropy)
 	c.server.reseeds.Add(-1)
@@ -57,10 +58,10 @@ func (c *conn) takeSteps(m *wire.Reseed, received time.Time, err error) {
 }
 
 // seed returns what m asks for. Version 1 has no least length of entropy.
-func (c *conn) seed(m *wire.Reseed, received time.Time) guest.Seed {
+func (c *conn) seed(m *wire.Reseed, network *netid.Network, received time.Time) guest.Seed {
 	seed := guest.Seed{
 		Entropy: m.Entropy, AnyLength: c.old != nil, MachineID: m.MachineID, Hostname: m.Hostname, SSHKeys: m.SSHKeys,
-		Received: received, ClockBack: m.ClockBack,
+		Received: received, ClockBack: m.ClockBack, Network: network,
 	}
 	if m.ClockNS != 0 {
 		seed.Clock = time.Unix(0, int64(m.ClockNS))

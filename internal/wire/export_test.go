@@ -15,7 +15,7 @@ func AllKeys() []string {
 	for _, v := range verbs {
 		keys = append(keys, keysOf(v.make())...)
 	}
-	for _, r := range []record{&TTY{}, &Limits{}, &Guest{}, &Agent{}, &ExecList{}, &ExecState{}, &Step{}} {
+	for _, r := range []record{&TTY{}, &Limits{}, &Guest{}, &Agent{}, &ExecList{}, &ExecState{}, &Step{}, &Network{}, &Interface{}, &Route{}, &DNS{}, &HostEntry{}} {
 		keys = append(keys, keysOf(r)...)
 	}
 	return keys

@@ -142,6 +142,23 @@ func goldenRequests() []goldenMessage {
 		{name: "reseed", about: "reseed: 16 bytes of entropy, as bin, and a new machine-id", message: &wire.Reseed{
 			Head: head(16), Entropy: handle(), MachineID: true,
 		}},
+		{name: "reseed-network", about: "reseed with a network of its own for a clone", message: &wire.Reseed{
+			Head: head(17), Entropy: handle(), Network: &wire.Network{
+				Interfaces: []wire.Interface{
+					{
+						MAC: "52:54:00:00:00:02", OldMAC: "52:54:00:00:00:01", Addresses: []string{"10.0.0.2/24", "2001:db8::2/64"},
+						Routes: []wire.Route{
+							{To: "default", Via: "10.0.0.254", Metric: 100},
+							{To: "192.0.2.0/24", Via: "10.9.0.1", OnLink: true},
+						},
+					},
+					{MAC: "52:54:00:00:00:03", OldMAC: "52:54:00:00:00:01", Replaced: true},
+				},
+				DNS:    &wire.DNS{Servers: []string{"10.0.0.53"}, Search: []string{"example.org"}},
+				Hosts:  []wire.HostEntry{{Address: "10.0.0.2", Names: []string{"web-17", "web"}}},
+				WaitMS: new(uint64),
+			},
+		}},
 		{name: "forward", about: "forward to a port of the guest's loopback interface", message: &wire.Forward{
 			Head: head(18), Network: "tcp", Address: "localhost:80", Stream: 9,
 		}},

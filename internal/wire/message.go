@@ -110,12 +110,16 @@ const (
 
 	// FeatureQuiesce is [Quiesce] and [Thaw].
 	FeatureQuiesce = "quiesce"
+
+	// FeatureReseedNetwork is Network of [Reseed].
+	FeatureReseedNetwork = "reseed-network"
 )
 
 // Features returns all features, those that only agents of some systems have included.
 func Features() []string {
 	return []string{
-		FeatureDetach, FeatureExecs, FeatureFiles, FeatureKeys, FeatureLinger, FeatureListen, FeatureQuiesce, FeatureStreamClose, FeatureTTYModes, FeatureVerbatim,
+		FeatureDetach, FeatureExecs, FeatureFiles, FeatureKeys, FeatureLinger, FeatureListen, FeatureQuiesce,
+		FeatureReseedNetwork, FeatureStreamClose, FeatureTTYModes, FeatureVerbatim,
 	}
 }
 

@@ -93,6 +93,8 @@ type Reseed struct {
 	ClockBack bool   // set the clock though that means back
 	Hostname  string // empty: leave it
 	SSHKeys   bool   // make new host keys for sshd
+
+	Network *Network // nil: leave it
 }
 
 func (*Reseed) kind() Type { return TypeReseed }
@@ -105,4 +107,5 @@ func (m *Reseed) fields(f *fields) {
 	flag(f, "clock_back", &m.ClockBack)
 	text(f, "hostname", &m.Hostname, filled)
 	flag(f, "ssh_keys", &m.SSHKeys)
+	nested(f, "network", &m.Network, filled)
 }
