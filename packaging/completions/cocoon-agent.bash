@@ -136,6 +136,7 @@ _cocoon_agent() {
 			word=${cur%"${cur##*,}"}
 			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
 			;;
+		"reseed --resume-file") compopt -o default 2>/dev/null ;;
 		"quiesce --protocol")
 			word=${cur%"${cur##*,}"}
 			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
@@ -165,7 +166,7 @@ _cocoon_agent() {
 		wait-exec) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --release" -- "$cur") ;;
 		kill) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --force -f --signal= -s --timeout= -W" -- "$cur") ;;
 		release) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W" -- "$cur") ;;
-		reseed) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --resume --machine-id --clock --clock-back --hostname= --ssh-keys --timeout= -W --json" -- "$cur") ;;
+		reseed) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --resume --machine-id --clock --clock-back --hostname= --ssh-keys --resume-file= --timeout= -W --json" -- "$cur") ;;
 		quiesce) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= --freeze-execs --freeze-fs --wait= -W --json" -- "$cur") ;;
 		thaw) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --wait= -W --json" -- "$cur") ;;
 		version) mapfile -t COMPREPLY < <(compgen -W "--help --json" -- "$cur") ;;
@@ -197,7 +198,7 @@ _cocoon_agent_takes_value() {
 	"wait-exec --target" | "wait-exec --cid" | "wait-exec --port" | "wait-exec --connect-timeout" | "wait-exec --protocol" | "wait-exec --timeout" | "wait-exec -W") return 0 ;;
 	"kill --target" | "kill --cid" | "kill --port" | "kill --connect-timeout" | "kill --protocol" | "kill --signal" | "kill -s" | "kill --timeout" | "kill -W") return 0 ;;
 	"release --target" | "release --cid" | "release --port" | "release --connect-timeout" | "release --protocol" | "release --timeout" | "release -W") return 0 ;;
-	"reseed --target" | "reseed --cid" | "reseed --port" | "reseed --connect-timeout" | "reseed --protocol" | "reseed --hostname" | "reseed --timeout" | "reseed -W") return 0 ;;
+	"reseed --target" | "reseed --cid" | "reseed --port" | "reseed --connect-timeout" | "reseed --protocol" | "reseed --hostname" | "reseed --resume-file" | "reseed --timeout" | "reseed -W") return 0 ;;
 	"quiesce --target" | "quiesce --cid" | "quiesce --port" | "quiesce --connect-timeout" | "quiesce --protocol" | "quiesce --timeout" | "quiesce --wait" | "quiesce -W") return 0 ;;
 	"thaw --target" | "thaw --cid" | "thaw --port" | "thaw --connect-timeout" | "thaw --protocol" | "thaw --wait" | "thaw -W") return 0 ;;
 	"upgrade --binary" | "upgrade --control" | "upgrade --timeout" | "upgrade -W") return 0 ;;

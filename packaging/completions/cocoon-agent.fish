@@ -357,6 +357,8 @@ function __cocoon_agent
                 set skip yes
             case 'reseed --hostname'
                 set skip yes
+            case 'reseed --resume-file'
+                set skip yes
             case 'reseed --timeout'
                 set skip yes
             case 'reseed -W'
@@ -611,6 +613,7 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l clock -d 'Set th
 complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l clock-back -d 'Set the guest\'s clock to the host\'s, even backwards'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l hostname -x -d 'Set the guest\'s hostname'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l ssh-keys -d 'Generate new SSH host keys, if sshd is installed'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l resume-file -r -F -d 'Give the guest the network that a JSON document describes; - is standard input'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l timeout -s W -x -d 'Time limit for the answer'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = reseed' -l json -d 'Print one JSON object'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = quiesce' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'
