@@ -11,6 +11,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -128,10 +129,10 @@ func snapshot(t *testing.T) (state string, command int) {
 }
 
 // bootMonitored boots a guest in QEMU that can be hibernated.
-func bootMonitored(t *testing.T) (made *vm, qemu *exec.Cmd, m *monitor) {
+func bootMonitored(t *testing.T, flags ...string) (made *vm, qemu *exec.Cmd, m *monitor) {
 	t.Helper()
 	made = boot(t, "correct", func(t *testing.T, dir, vhost, console string) {
-		qemu = bootQEMU(t, "amd64", dir, console, append(onVhost(vhost), monitorIn(dir)...)...)
+		qemu = bootQEMU(t, "amd64", dir, console, slices.Concat(onVhost(vhost), monitorIn(dir), flags)...)
 		m = openMonitor(t, dir)
 		m.attach()
 	})
@@ -209,8 +210,16 @@ func (p *pacer) Write(b []byte) (int, error) {
 // restore wakes a guest from a snapshot.
 func restore(t *testing.T, state string) *vm {
 	t.Helper()
+	vm, _ := restoreWith(t, state)
+	return vm
+}
+
+// restoreWith is restore, of a guest that bootMonitored has booted with the same flags.
+func restoreWith(t *testing.T, state string, flags ...string) (*vm, *monitor) {
+	t.Helper()
 	vm, vhost := newVM(t, "correct")
-	bootQEMU(t, "amd64", vm.dir, vm.console(), append(append(onVhost(vhost), monitorIn(vm.dir)...), "-incoming", "exec:cat "+state)...)
+	flags = append(flags, "-incoming", "exec:cat "+state)
+	bootQEMU(t, "amd64", vm.dir, vm.console(), slices.Concat(onVhost(vhost), monitorIn(vm.dir), flags)...)
 	m := openMonitor(t, vm.dir)
 	checks.Eventually(t, "the guest's state is there", func() bool { return m.do("query-status", nil).Status == "paused" })
 	m.do("cont", nil)
@@ -223,5 +232,5 @@ func restore(t *testing.T, state string) *vm {
 		defer c.Close()
 		return c.Ping(t.Context()) == nil
 	})
-	return vm
+	return vm, m
 }
