@@ -26,10 +26,12 @@ type fileCall struct {
 // removes meanwhile what is not complete.
 const abortTime = 5 * time.Second
 
-// start has the agent start a process for r.
-func (f *FS) start(ctx context.Context, r files.Request) (*fileCall, error) {
-	if err := f.client.needs(ctx, wire.FeatureFiles); err != nil {
-		return nil, err
+// start has the agent start a process for r. The agent must have the features.
+func (f *FS) start(ctx context.Context, r files.Request, features ...string) (*fileCall, error) {
+	for _, feature := range features {
+		if err := f.client.needs(ctx, feature); err != nil {
+			return nil, err
+		}
 	}
 	running, kill := context.WithCancel(context.WithoutCancel(ctx))
 	c := &fileCall{ctx: ctx, kill: kill, pull: r.Op != files.Push}

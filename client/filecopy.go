@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/files"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 // CopyOptions say how [FS.Push] and [FS.Pull] copy. The zero value copies permissions and
@@ -25,7 +26,15 @@ type CopyOptions struct {
 	Follow          bool // copy what symbolic links lead to
 	AllowChanged    bool // copy a file that changes while it is read: as many bytes as it had at the beginning
 	Sync            bool // write to disk before the end
-	SkipUnsupported bool // do not fail for sockets, fifos and devices, which are never copied
+	SkipUnsupported bool // do not fail for what is not copied for its kind: sockets, fifos and devices, as a rule
+
+	XAttrs   bool // keep extended attributes of users (user.*) and ACLs, by number
+	Security bool // keep extended attributes of the kernel (security.*), such as file capabilities: needs root
+	Special  bool // copy fifos, and devices into the guest
+
+	// SHA256 is called with the SHA-256 of each regular file once it has been sent, or received. Both
+	// sides compute and compare it. Further names of a file have none. nil: only the faster hash is used.
+	SHA256 func(path string, sum [32]byte)
 
 	// Failed is called for each entry that is not copied. nil: it is not. Others are copied.
 	Failed func(*CopyError)
@@ -38,7 +47,16 @@ func (o *CopyOptions) wire() files.Options {
 	return files.Options{
 		Several: o.Several, Parents: o.Parents, PreserveMode: o.PreserveMode, Owner: o.Owner, Numeric: o.Numeric,
 		Follow: o.Follow, AllowChanged: o.AllowChanged, Sync: o.Sync,
+		XAttrs: o.XAttrs, Security: o.Security, Special: o.Special, SHA256: o.SHA256 != nil,
 	}
+}
+
+// features returns those that the agent must have.
+func (o *CopyOptions) features() []string {
+	if o.XAttrs || o.Security || o.Special || o.SHA256 != nil {
+		return []string{wire.FeatureFiles, wire.FeatureFilesOptions}
+	}
+	return []string{wire.FeatureFiles}
 }
 
 // CopyCounts are what has been copied.
@@ -47,6 +65,9 @@ type CopyCounts struct {
 	Bytes   uint64 // of files, without holes
 	Failed  uint64 // entries that were not copied
 	Skipped uint64 // sockets, fifos and devices
+
+	// Expected is what Bytes will be at the end, in calls of [CopyOptions.Progress] for one file. 0: it is not known.
+	Expected uint64
 }
 
 // A CopyError is what has kept one entry from being copied, or the guest's refusal of a request
@@ -123,7 +144,7 @@ type copyCall struct {
 }
 
 func (c *copyCall) events() files.Events {
-	return files.Events{Failed: c.failed, Progress: c.progress}
+	return files.Events{Failed: c.failed, Progress: c.progress, Summed: c.options.SHA256}
 }
 
 func (c *copyCall) failed(e *files.EntryError) {
@@ -144,7 +165,7 @@ func (c *copyCall) failed(e *files.EntryError) {
 func (c *copyCall) progress(n files.Counts) {
 	if c.options.Progress != nil {
 		now := c.counts
-		now.Files, now.Bytes = n.Files, n.Bytes
+		now.Files, now.Bytes, now.Expected = n.Files, n.Bytes, n.Expected
 		c.options.Progress(now)
 	}
 }
@@ -175,7 +196,7 @@ func (f *FS) push(ctx context.Context, from files.Source, remote string, o *Copy
 	if o == nil {
 		o = new(CopyOptions)
 	}
-	call, err := f.start(ctx, files.Request{Op: files.Push, Path: remote})
+	call, err := f.start(ctx, files.Request{Op: files.Push, Path: remote}, o.features()...)
 	if err != nil {
 		return CopyCounts{}, err
 	}
@@ -201,7 +222,7 @@ func (f *FS) pull(
 	if o == nil {
 		o = new(CopyOptions)
 	}
-	call, err := f.start(ctx, files.Request{Op: files.Pull, Path: remote})
+	call, err := f.start(ctx, files.Request{Op: files.Pull, Path: remote}, o.features()...)
 	if err != nil {
 		return CopyCounts{}, err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/files"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 // An FS is the file system of a guest, with the rights of one user. [Client.FS] makes one. It is an
@@ -151,7 +152,7 @@ func (f *FS) Rename(ctx context.Context, path, newPath string) error {
 
 // change carries out what copies nothing.
 func (f *FS) change(ctx context.Context, r files.Request, o files.Options, mode uint64, each func(*files.Frame) error) error {
-	call, err := f.start(ctx, r)
+	call, err := f.start(ctx, r, wire.FeatureFiles)
 	if err != nil {
 		return err
 	}

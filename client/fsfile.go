@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cocoonstack/cocoon-agent/internal/files"
+	"github.com/cocoonstack/cocoon-agent/internal/wire"
 )
 
 // Open opens a file for reading, or a directory for listing. The caller closes it. A file is
@@ -39,7 +40,7 @@ func reopened(op string, err error) error {
 // ctx ends a Read. After the last byte Read compares the hash of all of them, and fails if the
 // file has changed its length meanwhile.
 func (f *FS) OpenFile(ctx context.Context, path string) (fs.File, error) {
-	call, err := f.start(ctx, files.Request{Op: files.Pull, Path: path})
+	call, err := f.start(ctx, files.Request{Op: files.Pull, Path: path}, wire.FeatureFiles)
 	if err != nil {
 		return nil, err
 	}

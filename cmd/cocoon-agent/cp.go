@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,10 +24,14 @@ type cpCommand struct {
 	Follow          bool   `name:"dereference" short:"L" help:"Copy the files that symbolic links lead to. Default: copy the links."`
 	Owner           bool   `help:"Keep owners and groups: by name if the other side has the name, else by number. Default: the user that writes."`
 	Numeric         bool   `help:"Keep owners and groups by number."`
+	XAttrs          bool   `name:"xattrs" help:"Keep extended attributes of users (user.*) and ACLs. ACLs name users by number."`
+	Security        bool   `help:"Keep the kernel's extended attributes (security.*): file capabilities and labels. Setting them needs root."`
+	Special         bool   `help:"Copy fifos, and devices into the guest. Default: skip them."`
+	Checksum        string `placeholder:"KIND" enum:",sha256" default:"" help:"sha256: check files by their SHA-256, too, and print it as sha256sum(1) does."`
 	Preserve        string `placeholder:"WHAT" enum:",mode" default:"" help:"mode: keep the set-user-ID, set-group-ID and sticky bits of files."`
 	Parents         bool   `help:"Make the missing parent directories of DST."`
 	AllowChanged    bool   `help:"Copy files that change while they are read, such as logs, up to the size at the beginning."`
-	SkipUnsupported bool   `help:"Exit with 0 if nothing failed but sockets, fifos and devices, which are never copied."`
+	SkipUnsupported bool   `help:"Exit with 0 if nothing failed but what cannot be copied for its kind, such as sockets, fifos and devices."`
 	Sync            bool   `help:"Write everything to disk before the end."`
 	JSON            bool   `name:"json" help:"Print JSON lines: progress once a second, failed, error, and one done at the end."`
 
@@ -60,8 +66,8 @@ func (c *cpCommand) Run(k *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.JSON && operands.to.tar {
-		return misuse("--json and - as DST are mutually exclusive: both need standard output")
+	if (c.JSON || c.Checksum != "") && operands.to.tar {
+		return misuse("--json and --checksum exclude - as DST: all need standard output")
 	}
 	url, err := c.url(k)
 	if err != nil {
@@ -90,11 +96,16 @@ func (c *cpCommand) Run(k *kong.Context) error {
 }
 
 func (c *cpCommand) options(r *copyReport) *client.CopyOptions {
-	return &client.CopyOptions{
+	o := &client.CopyOptions{
 		Parents: c.Parents, PreserveMode: c.Preserve == "mode", Owner: c.Owner, Numeric: c.Numeric,
 		Follow: c.Follow, AllowChanged: c.AllowChanged, Sync: c.Sync, SkipUnsupported: c.SkipUnsupported,
+		XAttrs: c.XAttrs, Security: c.Security, Special: c.Special,
 		Failed: r.failed, Progress: r.progress,
 	}
+	if c.Checksum != "" {
+		o.SHA256 = r.summed
+	}
+	return o
 }
 
 // copyOne copies one source.
@@ -172,8 +183,38 @@ func (r *copyReport) progress(c client.CopyCounts) {
 			Bytes uint64 `json:"bytes"`
 		}{"progress", files, data})
 	case r.meter != nil:
-		r.meter.draw(files, data)
+		r.meter.draw(files, data, c.Expected-min(c.Bytes, c.Expected))
 	}
+}
+
+// summed prints the checksum of one file.
+func (r *copyReport) summed(path string, sum [32]byte) {
+	if r.json {
+		_ = writeJSON(r.out, struct {
+			Event  string `json:"event"`
+			Path   string `json:"path"`
+			SHA256 string `json:"sha256"`
+		}{"file", path, hex.EncodeToString(sum[:])})
+		return
+	}
+	if r.meter != nil {
+		r.meter.clear()
+	}
+	line := checksumLine(path, sum)
+	if isTerminal(r.out) {
+		line = printable(line)
+	}
+	fmt.Fprintln(r.out, line)
+}
+
+// checksumLine is a line of sha256sum(1), which begins with a backslash if the path has one or a line break.
+func checksumLine(path string, sum [32]byte) string {
+	escaped := strings.NewReplacer("\\", "\\\\", "\n", "\\n", "\r", "\\r").Replace(path)
+	mark := ""
+	if escaped != path {
+		mark = "\\"
+	}
+	return fmt.Sprintf("%s%x  %s", mark, sum, escaped)
 }
 
 // copied takes the result for one source.

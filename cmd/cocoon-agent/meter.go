@@ -34,10 +34,10 @@ type sample struct {
 
 // newMeter returns a meter on out, or nil if that is not a terminal.
 func newMeter(out io.Writer) *meter {
-	file, ok := out.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) || os.Getenv("TERM") == "dumb" {
+	if !isTerminal(out) || os.Getenv("TERM") == "dumb" {
 		return nil
 	}
+	file := out.(*os.File)
 	width := func() int {
 		w, _, err := term.GetSize(int(file.Fd()))
 		if err != nil || w <= 0 {
@@ -48,8 +48,14 @@ func newMeter(out io.Writer) *meter {
 	return &meter{out: out, width: width, now: time.Now, begun: time.Now()}
 }
 
-// draw shows the counts, if the last time was long enough ago.
-func (m *meter) draw(files, bytes uint64) {
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
+// draw shows the counts, if the last time was long enough ago. left is how many bytes are still to be copied; 0: it
+// is not known.
+func (m *meter) draw(files, bytes, left uint64) {
 	now := m.now()
 	if now.Sub(m.begun) < meterDelay || now.Sub(m.drawn) < meterPeriod {
 		return
@@ -57,6 +63,9 @@ func (m *meter) draw(files, bytes uint64) {
 	m.drawn, m.shown = now, true
 	rate := m.rate(now, bytes)
 	line := fmt.Sprintf("%s, %s, %s/s", plural(files, "file", "files"), amount(bytes), amount(rate))
+	if left > 0 && rate > 0 {
+		line += fmt.Sprintf(", %s left", time.Duration(1+left/rate)*time.Second)
+	}
 	line = line[:min(len(line), max(m.width()-1, 0))]
 	fmt.Fprintf(m.out, "\r%s\x1b[K", line)
 }

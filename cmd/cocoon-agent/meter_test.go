@@ -16,7 +16,7 @@ func TestMeterDrawsLateAndNotOften(t *testing.T) {
 	m := &meter{out: &out, width: func() int { return 20 }, now: func() time.Time { return now }, begun: now}
 	for range 49 {
 		now = now.Add(10 * time.Millisecond)
-		m.draw(1, 1<<20)
+		m.draw(1, 1<<20, 0)
 	}
 	m.clear()
 	if out.Len() > 0 {
@@ -24,7 +24,7 @@ func TestMeterDrawsLateAndNotOften(t *testing.T) {
 	}
 	for range 100 {
 		now = now.Add(10 * time.Millisecond)
-		m.draw(12345, 5<<30)
+		m.draw(12345, 5<<30, 0)
 	}
 	m.clear()
 	lines := strings.Split(out.String(), "\r")
@@ -34,6 +34,26 @@ func TestMeterDrawsLateAndNotOften(t *testing.T) {
 	for _, line := range lines {
 		if text := strings.TrimSuffix(line, "\x1b[K"); len(text) > 19 {
 			t.Errorf("a line of %d columns on 20: %q", len(text), text)
+		}
+	}
+}
+
+func TestMeterTellsTheTimeLeft(t *testing.T) {
+	var out bytes.Buffer
+	now := time.Unix(1000, 0)
+	m := &meter{out: &out, width: func() int { return 80 }, now: func() time.Time { return now }, begun: now}
+	now = now.Add(time.Second)
+	m.draw(1, 10<<20, 650<<20)
+	if want := "\r1 file, 10.0 MiB, 10.0 MiB/s, 1m6s left\x1b[K"; out.String() != want {
+		t.Errorf("draw drew %q, want %q", out.String(), want)
+	}
+}
+
+func TestChecksumLinesAreThoseOfSha256sum(t *testing.T) {
+	for path, want := range map[string]string{"a b": "  a b", "a\\b\n": "  a\\\\b\\n"} {
+		got := checksumLine(path, [32]byte{})
+		if !strings.HasSuffix(got, strings.Repeat("0", 64)+want) || strings.HasPrefix(got, "\\") != strings.Contains(path, "\\") {
+			t.Errorf("checksumLine(%q) = %q", path, got)
 		}
 	}
 }

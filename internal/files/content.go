@@ -3,8 +3,6 @@ package files
 import (
 	"errors"
 	"io/fs"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 // A sink takes the content of a file.
@@ -17,16 +15,17 @@ type sink interface {
 type content struct {
 	frame *Frame
 	to    sink // nil: it is not wanted
-	hash  *xxhash.Digest
+	hash  *digest
 	got   uint64 // up to this offset
 	bytes uint64 // without holes
 	bad   error  // of the sink, or of the hash
 	whole bool   // the sender has sent all of it, unchanged
+	sum   string // its SHA-256, if it was asked for
 }
 
-func newContent(f *Frame, to sink) *content { return &content{frame: f, to: to, hash: xxhash.New()} }
-
-var errHash = errors.New("the content arrived damaged: its hash is another one")
+func (rc *Receiver) content(f *Frame, to sink) *content {
+	return &content{frame: f, to: to, hash: newDigest(&rc.Options)}
+}
 
 // receive takes what comes, up to the end of the file. The error ends the transfer; that of the
 // sink is in c.
@@ -39,7 +38,7 @@ func (c *content) receive(rc *Receiver) error {
 		case f == nil:
 			err = c.data(rc)
 		case f.Kind == KindHole:
-			err = c.hole(f.Size)
+			err = c.hole(rc, f.Size)
 		case f.Kind == KindError:
 			rc.Report(f.entryError())
 		case f.Kind == KindEnd:
@@ -63,7 +62,7 @@ func (c *content) data(rc *Receiver) error {
 		if err := c.grow(uint64(n)); err != nil {
 			return err
 		}
-		_, _ = c.hash.Write(rc.buf[:n])
+		c.hash.write(rc.buf[:n])
 		if c.to != nil && c.bad == nil {
 			c.bad = c.to.write(rc.buf[:n])
 		}
@@ -84,11 +83,12 @@ func (c *content) grow(n uint64) error {
 	return nil
 }
 
-func (c *content) hole(size uint64) error {
+func (c *content) hole(rc *Receiver, size uint64) error {
 	if err := c.grow(size); err != nil {
 		return err
 	}
-	addHole(c.hash, size)
+	c.hash.hole(size)
+	rc.counts.hole(size)
 	if c.to != nil && c.bad == nil {
 		c.bad = c.to.skip(int64(size))
 	}
@@ -101,9 +101,10 @@ func (c *content) end(f *Frame) error {
 		return nil
 	case c.got != c.frame.Size:
 		return broken("a file has %d bytes, and %d were announced", c.got, c.frame.Size)
-	case c.hash.Sum64() != f.Hash && c.bad == nil:
-		c.bad = errHash
+	case c.bad == nil:
+		c.bad = c.hash.check(f)
 	}
+	c.sum = f.SHA256
 	c.whole = c.bad == nil
 	return nil
 }
@@ -129,7 +130,7 @@ func (rc *Receiver) file(f *Frame) error {
 
 // drain reads over the content of a file.
 func (rc *Receiver) drain(f *Frame) error {
-	c := newContent(f, nil)
+	c := rc.content(f, nil)
 	if f.Ask {
 		if _, err := rc.agree(nil, c); err != nil {
 			return err
@@ -156,7 +157,7 @@ func (p *piece) skip(size int64) error {
 // small makes a file once all of its content is there.
 func (rc *Receiver) small(s *spot, f *Frame) error {
 	rc.piece.data = rc.piece.data[:0]
-	c := newContent(f, &rc.piece)
+	c := rc.content(f, &rc.piece)
 	if f.Ask {
 		return broken("a question about a file of %d bytes", f.Size)
 	}
@@ -174,7 +175,15 @@ func (rc *Receiver) small(s *spot, f *Frame) error {
 	if errors.Is(err, fs.ErrExist) {
 		err = rc.replace(s, func(temp *spot) error { return rc.makeSmall(temp, f) })
 	}
-	return rc.made(s.final, err)
+	return rc.madeFile(s.final, c, err)
+}
+
+// madeFile is made for a file with content.
+func (rc *Receiver) madeFile(name string, c *content, err error) error {
+	if err == nil && rc.Summed != nil && c.sum != "" {
+		rc.Summed(rc.path(name), c.sum)
+	}
+	return rc.made(name, err)
 }
 
 // made counts a file, or reports that it could not be made.
@@ -197,7 +206,7 @@ func (rc *Receiver) makeSmall(s *spot, f *Frame) error {
 	}
 	defer file.close()
 	if err = file.write(rc.piece.data); err == nil {
-		err = rc.finishEntry(file, f)
+		err = rc.finishEntry(file, f, s.final)
 	}
 	if err == nil && f.Inode != 0 {
 		err = rc.rememberFile(file, s, f)
@@ -240,12 +249,15 @@ func (rc *Receiver) large(s *spot, f *Frame) error {
 		return rc.drain(f)
 	}
 	defer p.file.close()
-	c := newContent(f, nil)
+	c := rc.content(f, nil)
 	to := &disk{file: p.file}
 	if f.Ask {
 		to.offset, err = rc.agree(p, c)
 	}
 	c.to = to
+	if len(rc.levels) == 0 {
+		rc.counts.expect(f.Size - c.got)
+	}
 	if err == nil {
 		err = c.receive(rc)
 	}
@@ -261,7 +273,7 @@ func (rc *Receiver) large(s *spot, f *Frame) error {
 		rc.counts.Bytes -= c.bytes
 		return rc.fail(s.final, c.bad)
 	}
-	return rc.made(s.final, nil)
+	return rc.madeFile(s.final, c, nil)
 }
 
 // complete gives a whole file its metadata and its name.
@@ -269,7 +281,7 @@ func (rc *Receiver) complete(s *spot, p *partial, f *Frame) error {
 	if err := p.file.truncate(int64(f.Size)); err != nil {
 		return err
 	}
-	if err := rc.finishEntry(p.file, f); err != nil {
+	if err := rc.finishEntry(p.file, f, s.final); err != nil {
 		return err
 	}
 	if f.Inode != 0 {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 )
 
 // An Op is what the guest's side is to do.
@@ -42,6 +43,10 @@ type Options struct {
 	Sync         bool // write to disk before the end
 	Recursive    bool // remove a directory with its content
 	Replace      bool // write over the file that Path names, whatever the source is called
+	SHA256       bool // check files by their SHA-256, too
+	XAttrs       bool // keep extended attributes of users, and ACLs
+	Security     bool // keep extended attributes of the kernel: file capabilities and labels
+	Special      bool // copy fifos, and devices into the guest
 }
 
 func (o *Options) fields(c *codec) {
@@ -55,6 +60,18 @@ func (o *Options) fields(c *codec) {
 	flag(c, '8', &o.Sync)
 	flag(c, '9', &o.Recursive)
 	flag(c, '0', &o.Replace)
+	flag(c, 'V', &o.SHA256)
+	flag(c, 'a', &o.XAttrs)
+	flag(c, 'A', &o.Security)
+	flag(c, 'v', &o.Special)
+}
+
+// supported returns an error if this system cannot carry the options out.
+func (o *Options) supported() error {
+	if (o.XAttrs || o.Security || o.Special) && runtime.GOOS != "linux" {
+		return fmt.Errorf("%w: only Linux hosts keep extended attributes, ACLs and special files", errors.ErrUnsupported)
+	}
+	return nil
 }
 
 // An EntryError is what has kept one entry from being copied. Others have been.
@@ -134,4 +151,13 @@ const maxPath = 64 << 10
 type Counts struct {
 	Files uint64 // regular files, links to them and symbolic links
 	Bytes uint64 // of regular files; holes do not count
+
+	// Expected is Bytes as it will be at the end, if one file is copied. 0: it is not known.
+	Expected uint64
 }
+
+// expect notes how many bytes will have been copied after a file with as many more.
+func (c *Counts) expect(more uint64) { c.Expected = c.Bytes + more }
+
+// hole notes that some of the bytes that are expected do not count.
+func (c *Counts) hole(size uint64) { c.Expected -= min(size, c.Expected) }

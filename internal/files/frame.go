@@ -18,6 +18,7 @@ const (
 	KindFile    Kind = 'F' // a regular file: KindData, KindHole and KindEnd follow
 	KindSymlink Kind = 'L'
 	KindLink    Kind = 'K' // one more name of a file that was sent
+	KindSpecial Kind = 'N' // a fifo or a device
 	KindData    Kind = 'B' // bytes of a file
 	KindHole    Kind = 'H' // zeros of a file that take no room
 	KindEnd     Kind = 'E' // the end of a file
@@ -51,7 +52,7 @@ type Frame struct {
 	Kind Kind
 
 	Name   string // one component
-	Type   Kind   // of a KindEntry: KindDir, KindFile, KindSymlink, or 0 for others
+	Type   Kind   // of a KindEntry: KindDir, KindFile, KindSymlink, or 0 for others; of a KindSpecial: p, c or b
 	Mode   uint64 // permissions, and the bits for set-user-id (0o4000), set-group-id and sticky
 	Size   uint64
 	Sec    int64 // of the modification time
@@ -61,6 +62,9 @@ type Frame struct {
 	User   string // with owners: the name of UID, if it has one
 	Group  string
 	Target string // of a symbolic link
+	Attrs  string // extended attributes, if they were asked for
+	Major  uint64 // of a device
+	Minor  uint64
 	Inode  uint64 // of a file with several names: its number in this transfer, from 1
 
 	Content bool // of the first directory: its content goes into the destination
@@ -69,6 +73,7 @@ type Frame struct {
 	Skipped bool // of a KindError: the entry is of a kind that is not copied
 
 	Hash    uint64
+	SHA256  string // of a KindEnd, if it was asked for: 32 bytes
 	Changed bool   // of a KindEnd: the content is not whole, and is not to be kept
 	Hashes  string // of a KindHave: 8 bytes for each block that the receiver has
 	Offset  uint64
@@ -108,12 +113,16 @@ func (f *Frame) fields(c *codec) {
 	text(c, 'U', &f.User)
 	text(c, 'G', &f.Group)
 	text(c, 'l', &f.Target)
+	text(c, 'X', &f.Attrs)
+	number(c, 'M', &f.Major)
+	number(c, 'N', &f.Minor)
 	number(c, 'i', &f.Inode)
 	flag(c, 'x', &f.Content)
 	flag(c, 'w', &f.Keep)
 	flag(c, 'q', &f.Ask)
 	flag(c, 'S', &f.Skipped)
 	number(c, 'h', &f.Hash)
+	text(c, 'H', &f.SHA256)
 	flag(c, 'c', &f.Changed)
 	text(c, 'b', &f.Hashes)
 	number(c, 'o', &f.Offset)
@@ -126,7 +135,7 @@ func (f *Frame) fields(c *codec) {
 }
 
 // namedKinds are the kinds that have a name.
-const namedKinds = string(KindDir) + string(KindFile) + string(KindSymlink) + string(KindLink) + string(KindEntry)
+const namedKinds = string(KindDir) + string(KindFile) + string(KindSymlink) + string(KindLink) + string(KindSpecial) + string(KindEntry)
 
 // check returns an error if f breaks a rule that needs no knowledge of other frames.
 func (f *Frame) check() error {
@@ -147,7 +156,10 @@ func (f *Frame) check() error {
 	case len(f.Hashes)%8 != 0:
 		return broken("%d bytes of hashes", len(f.Hashes))
 	}
-	return nil
+	if _, err := unpackAttrs(f.Attrs); err != nil {
+		return err
+	}
+	return f.checkSpecial()
 }
 
 // checkName returns an error if name is not that of an entry of a directory.

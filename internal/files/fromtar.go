@@ -74,6 +74,7 @@ func (u *untar) entry(h *tar.Header, r io.Reader) error {
 	if u.s.Options.Owner || u.s.Options.Numeric {
 		f.UID, f.GID, f.User, f.Group = uint64(h.Uid), uint64(h.Gid), h.Uname, h.Gname
 	}
+	f.Attrs = u.attrs(h)
 	switch h.Typeflag {
 	case tar.TypeDir:
 		f.Kind = KindDir
@@ -83,7 +84,7 @@ func (u *untar) entry(h *tar.Header, r io.Reader) error {
 		f.Kind, f.Size = KindFile, uint64(h.Size)
 		f.Inode = uint64(len(u.inodes)) + 1
 		u.inodes[strings.Join(names, "/")] = f.Inode
-		return u.s.reader(f, r)
+		return u.s.reader(f, strings.Join(names, "/"), r)
 	case tar.TypeSymlink:
 		f.Kind, f.Target = KindSymlink, h.Linkname
 		return u.s.w.send(f)
@@ -92,8 +93,22 @@ func (u *untar) entry(h *tar.Header, r io.Reader) error {
 	case tar.TypeXGlobalHeader:
 		return nil
 	}
-	u.s.Report(&EntryError{Path: h.Name, Text: "a fifo or a device, which is not copied", Code: CodeUnsupported, Skipped: true})
-	return nil
+	return u.special(f, h)
+}
+
+// special sends a fifo or a device. Other entries are of a sort that is not known.
+func (u *untar) special(f *Frame, h *tar.Header) error {
+	f.Kind, f.Type = KindSpecial, map[byte]Kind{tar.TypeFifo: typeFifo, tar.TypeChar: typeCharacter, tar.TypeBlock: typeBlock}[h.Typeflag]
+	if !u.s.Options.Special || f.Type == 0 {
+		u.s.Report(&EntryError{Path: h.Name, Text: "a fifo or a device, which is not copied", Code: CodeUnsupported, Skipped: true})
+		return nil
+	}
+	f.Major, f.Minor = uint64(h.Devmajor), uint64(h.Devminor)
+	if err := f.checkSpecial(); err != nil {
+		return u.s.fail(h.Name, err)
+	}
+	u.s.counts.Files++
+	return u.s.w.send(f)
 }
 
 func (u *untar) link(f *Frame, h *tar.Header) error {

@@ -16,6 +16,9 @@ func FuzzDecodeFrame(f *testing.F) {
 		{Kind: files.KindOptions, Mode: 0o755, Options: files.Options{Several: true, Replace: true}},
 		{Kind: files.KindEntry, Name: "n", Type: files.KindDir, Sec: -1, Nsec: 999999999, UID: 1, GID: 1 << 31},
 		{Kind: files.KindHave, Hashes: "12345678"},
+		{Kind: files.KindDir, Name: "d", Attrs: "\x06user.a\x01b\x06user.b\x00"},
+		{Kind: files.KindSpecial, Name: "n", Type: 'b', Major: 1, Minor: 1 << 19},
+		{Kind: files.KindEnd, Hash: 1, SHA256: "12345678901234567890123456789012"},
 		{Kind: files.KindError, Path: "p\xff", Text: "e", Code: 3, Skipped: true},
 	} {
 		b := files.AppendFrame(frame)
@@ -41,9 +44,13 @@ func FuzzReceive(f *testing.F) {
 		}
 	}
 	f.Add(frames(top, file("f", 3), data("abc"), end, up, done))
+	attributes, fifo := *top, files.Frame{Kind: files.KindSpecial, Name: "n", Type: 'p'}
+	attributes.Attrs = "\x06user.a\x01b"
+	f.Add(frames(&attributes, &fifo, up, done))
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		dir := t.TempDir()
-		_, _, _ = files.PullTo(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, "top", dir+"/dst", files.Options{}, files.Events{})
+		o := files.Options{XAttrs: len(stream)%2 == 0, Special: len(stream)%3 == 0, SHA256: len(stream)%5 == 0}
+		_, _, _ = files.PullTo(files.Conn{In: io.Discard, Out: bytes.NewReader(stream)}, "top", dir+"/dst", o, files.Events{})
 		all, err := os.ReadDir(dir)
 		if err != nil || len(all) > 1 {
 			t.Errorf("there is more than the destination: %v, %v", all, err)

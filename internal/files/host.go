@@ -2,6 +2,7 @@ package files
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"sync"
@@ -17,6 +18,7 @@ type Conn struct {
 // Events are called while a copy goes on, one call at a time. nil: it is not called.
 type Events struct {
 	Failed   func(*EntryError)
+	Summed   func(path string, sum [sha256.Size]byte) // with [Options.SHA256], for each file
 	Progress func(Counts)
 }
 
@@ -42,6 +44,14 @@ func (m *monitor) progress(c Counts) {
 	}
 }
 
+func (m *monitor) summed(path, sum string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.events.Summed != nil && len(sum) == sha256.Size {
+		m.events.Summed(path, [sha256.Size]byte([]byte(sum)))
+	}
+}
+
 // mute ends the calls.
 func (m *monitor) mute() {
 	m.mu.Lock()
@@ -54,7 +64,12 @@ type Source func(s *Sender) error
 
 // FromPath is the file or directory of this machine at path.
 func FromPath(path string) Source {
-	return func(s *Sender) error { return s.sendPath(&place{}, path) }
+	return func(s *Sender) error {
+		if err := s.Options.supported(); err != nil {
+			return err
+		}
+		return s.sendPath(&place{}, path)
+	}
 }
 
 // FromReader is a file with the name, mode and time, and as many bytes as r has. There must be size of them.
@@ -64,7 +79,7 @@ func FromReader(name string, r io.Reader, size int64, mode uint64, modified time
 			Kind: KindFile, Name: name, Size: uint64(size), Mode: mode,
 			Sec: modified.Unix(), Nsec: uint64(modified.Nanosecond()),
 		}
-		return s.reader(f, r)
+		return s.reader(f, name, r)
 	}
 }
 
@@ -80,7 +95,7 @@ func PushTo(c Conn, from Source, o Options, e Events) (counts Counts, kept strin
 	a := &answers{r: newReader(c.Out), w: w, monitor: m, have: make(chan *Frame, 1), over: make(chan struct{})}
 	go a.run() // ends with the process
 	s := newSender(w, o)
-	s.Report, s.Progress, s.answer = m.failed, m.progress, a.next
+	s.Report, s.Progress, s.Summed, s.answer = m.failed, m.progress, m.summed, a.next
 	sent := make(chan error, 1)
 	go func() { sent <- from(s) }() // ends with the source, or with a write once the process has ended
 	sending, err := a.waitFor(sent)
@@ -221,11 +236,14 @@ func (a *answers) result(sent Counts, err error) (Counts, error) {
 func PullTo(c Conn, from, path string, o Options, e Events) (counts Counts, kept string, err error) {
 	m := &monitor{events: e}
 	w := newWriter(c.In)
+	if err := o.supported(); err != nil {
+		return Counts{}, "", err
+	}
 	if err := w.tell(&Frame{Kind: KindOptions, Options: o}); err != nil {
 		return Counts{}, "", err
 	}
 	rc := newReceiver(newReader(c.Out), w, o)
-	rc.Report, rc.Progress, rc.source = m.failed, m.progress, sourceAt(from)
+	rc.Report, rc.Progress, rc.Summed, rc.source = m.failed, m.progress, m.summed, sourceAt(from)
 	err = rc.receiveInto(&place{}, path)
 	return rc.counts, rc.Kept, err
 }

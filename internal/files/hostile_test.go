@@ -60,6 +60,10 @@ func hostile() map[string][]byte {
 		"long data":                  {'B', 0x7f, 0xff, 0xff, 0xff},
 		"a field that ends early":    {'F', 0, 0, 0, 2, 'n', 9},
 		"owners":                     frames(&files.Frame{Kind: files.KindDir, Name: "top", UID: 1 << 32}),
+		"attributes that end early":  frames(&files.Frame{Kind: files.KindDir, Name: "top", Attrs: "\x09user.a"}),
+		"an attribute without name":  frames(&files.Frame{Kind: files.KindDir, Name: "top", Attrs: "\x00\x00"}),
+		"a special file of no type":  frames(top, &files.Frame{Kind: files.KindSpecial, Name: "n", Type: 'x'}),
+		"a device of large numbers":  frames(top, &files.Frame{Kind: files.KindSpecial, Name: "n", Type: 'c', Major: 1 << 12}),
 		"depth":                      bytes.Repeat(frames(top), files.MaxDepth+1),
 	}
 	for _, name := range []string{"", ".", "..", "a/b", "../x", "/etc", "a\x00b", strings.Repeat("n", 256)} {

@@ -135,6 +135,9 @@ func infoOf(st *unix.Stat_t) *info {
 	default:
 		i.otherType = "a device"
 	}
+	if i.typ == 0 {
+		i.setSpecial(st)
+	}
 	return i
 }
 

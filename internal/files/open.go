@@ -1,9 +1,8 @@
 package files
 
 import (
+	"cmp"
 	"io"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 // A Content reads one file that a process sends which carries out a [Pull].
@@ -11,7 +10,7 @@ type Content struct {
 	Frame *Frame // what the file is
 
 	r     *reader
-	hash  *xxhash.Digest
+	hash  *digest
 	got   uint64
 	zeros uint64 // of a hole, that have not been read
 	err   error
@@ -35,7 +34,7 @@ func OpenFrom(c Conn) (*Content, error) {
 	case f == nil || f.Kind != KindFile:
 		return nil, broken("no file")
 	}
-	content := &Content{Frame: f, r: r, hash: xxhash.New()}
+	content := &Content{Frame: f, r: r, hash: newDigest(&Options{})}
 	if !f.Ask {
 		return content, nil
 	}
@@ -59,7 +58,7 @@ func (c *Content) Read(p []byte) (int, error) {
 		}
 		n, err := c.r.read(p)
 		if n > 0 {
-			_, _ = c.hash.Write(p[:n])
+			c.hash.write(p[:n])
 			c.err = c.count(uint64(n))
 			return n, c.err
 		}
@@ -88,7 +87,7 @@ func (c *Content) next() error {
 	case f == nil:
 		return nil
 	case f.Kind == KindHole:
-		addHole(c.hash, f.Size)
+		c.hash.hole(f.Size)
 		c.zeros = f.Size
 		return c.count(f.Size)
 	case f.Kind == KindError:
@@ -99,8 +98,6 @@ func (c *Content) next() error {
 		return errChanged
 	case c.got != c.Frame.Size:
 		return broken("a file has %d bytes, and %d were announced", c.got, c.Frame.Size)
-	case f.Hash != c.hash.Sum64():
-		return errHash
 	}
-	return io.EOF
+	return cmp.Or(c.hash.check(f), io.EOF)
 }

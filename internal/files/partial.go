@@ -85,12 +85,17 @@ func (rc *Receiver) agree(p *partial, c *content) (int64, error) {
 		return 0, broken("offset %d, of %d blocks", f.Offset, len(hashes)/8)
 	}
 	c.got = f.Offset
-	_, _ = c.hash.Write(hashes[:f.Offset/blockSize*8])
 	if p == nil {
 		return 0, nil
 	}
 	if err := p.file.truncate(int64(f.Offset)); err != nil {
 		c.bad = err
+	}
+	if err := p.file.seek(0); err != nil {
+		return 0, err
+	}
+	if err := c.hash.blocks(hashes[:f.Offset/blockSize*8], p.file); err != nil {
+		return 0, err
 	}
 	return int64(f.Offset), p.file.seek(int64(f.Offset))
 }

@@ -17,21 +17,25 @@ type Receiver struct {
 	// Progress is called now and then with what has been received. nil: it is not.
 	Progress func(Counts)
 
+	// Summed is called with the SHA-256 of each file that was made, if it was asked for. nil: it is not.
+	Summed func(path, sum string)
+
 	// Kept is the path, below the destination, of a partial file that is left for the next attempt.
 	Kept string
 
-	r      *reader
-	w      *writer
-	target *target
-	levels []*level // the directories that are open, from the destination down
-	failed int      // how many directories deep in one that could not be made
-	inodes map[uint64]*inode
-	known  int     // names in inodes
-	source *source // nil: the first entries may have any name
-	owners owners
-	piece  piece
-	buf    []byte
-	counts Counts
+	r       *reader
+	w       *writer
+	target  *target
+	levels  []*level // the directories that are open, from the destination down
+	devices bool     // devices may be made
+	failed  int      // how many directories deep in one that could not be made
+	inodes  map[uint64]*inode
+	known   int     // names in inodes
+	source  *source // nil: the first entries may have any name
+	owners  owners
+	piece   piece
+	buf     []byte
+	counts  Counts
 }
 
 // A level is a directory that is being filled.
@@ -108,7 +112,10 @@ func (rc *Receiver) take(f *Frame) error {
 		return rc.leave()
 	case KindFile:
 		return rc.file(f)
-	case KindSymlink, KindLink:
+	case KindSymlink, KindLink, KindSpecial:
+		if f.Kind == KindSpecial && !rc.Options.Special {
+			return broken("a special file, which nobody has asked for")
+		}
 		if rc.failed > 0 {
 			return nil
 		}
@@ -129,7 +136,8 @@ type spot struct {
 	fresh bool   // nothing else has been there
 	way   way
 
-	linked bool // it is one more name of a file
+	linked  bool // it is one more name of a file
+	special Kind // the type of a special file
 }
 
 // spot returns the place of the entry of f.
@@ -232,44 +240,7 @@ func (rc *Receiver) leave() error {
 	if l.frame == nil {
 		return nil
 	}
-	return rc.fail(l.name, rc.finishEntry(l.dir, l.frame))
-}
-
-// A node is an open file or directory.
-type node interface {
-	setOwner(uid, gid int) error
-	setMode(mode uint64) error
-	setTime(sec int64, ns uint64) error
-}
-
-// finishEntry gives an entry its metadata. The order matters: a new owner takes set-user-id away.
-func (rc *Receiver) finishEntry(n node, f *Frame) error {
-	if rc.owned() {
-		if err := n.setOwner(rc.owners.ids(f, rc.Options.Numeric)); err != nil {
-			return fmt.Errorf("set the owner: %w", err)
-		}
-	}
-	if err := n.setMode(rc.mode(f)); err != nil {
-		return fmt.Errorf("set the mode: %w", err)
-	}
-	if err := n.setTime(f.Sec, f.Nsec); err != nil {
-		return fmt.Errorf("set the time: %w", err)
-	}
-	return nil
-}
-
-func (rc *Receiver) owned() bool { return rc.Options.Owner || rc.Options.Numeric }
-
-// mode is the mode that the entry of f gets. A directory keeps the sticky bit.
-func (rc *Receiver) mode(f *Frame) uint64 {
-	switch {
-	case rc.Options.PreserveMode:
-		return f.Mode
-	case f.Kind == KindDir:
-		return f.Mode & 0o1777
-	default:
-		return f.Mode & 0o777
-	}
+	return rc.fail(l.name, rc.finishEntry(l.dir, l.frame, l.name))
 }
 
 // fail reports that an entry of the directory that is open was not made, or not as it should
@@ -295,13 +266,16 @@ func (rc *Receiver) names() []string {
 	return names
 }
 
-// link makes a symbolic link, or one more name of a file.
+// link makes a symbolic link, one more name of a file, or a special file.
 func (rc *Receiver) link(f *Frame) error {
 	s, err := rc.spot(f)
 	if err == nil {
 		create := rc.symlink
 		if f.Kind == KindLink {
 			create = rc.hardLink
+		}
+		if f.Kind == KindSpecial {
+			create, s.special = rc.special, f.Type
 		}
 		if err = create(s, f); errors.Is(err, fs.ErrExist) {
 			err = rc.replace(s, func(temp *spot) error { return create(temp, f) })
@@ -326,10 +300,10 @@ func (rc *Receiver) symlink(s *spot, f *Frame) error {
 	return s.dir.setLinkTime(s.name, f.Sec, f.Nsec)
 }
 
-// take gives what has a temporary name the name of the spot. It replaces a file or a link, and
-// nothing else.
+// take gives what has a temporary name the name of the spot. It replaces a file, a link, or a special file
+// of the same type, and nothing else.
 func (s *spot) take(temp string) error {
-	if i, err := s.dir.lstat(s.name, false); err == nil && i.typ == 0 {
+	if i, err := s.dir.lstat(s.name, false); err == nil && i.typ == 0 && (s.special == 0 || i.special != s.special) {
 		return fmt.Errorf("%s is there, which is not replaced", i.otherType)
 	}
 	return s.dir.rename(temp, s.dir, s.name)

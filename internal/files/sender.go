@@ -1,6 +1,7 @@
 package files
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ type Sender struct {
 
 	// Progress is called now and then with what has been sent. nil: it is not.
 	Progress func(Counts)
+
+	// Summed is called with the SHA-256 of each file that is sent, if it was asked for. nil: it is not.
+	Summed func(path, sum string)
 
 	// answer returns the receiver's next KindHave.
 	answer func() (*Frame, error)
@@ -111,6 +115,9 @@ func (s *Sender) directory(d *dir, i *info, f *Frame, path string) error {
 	s.depth++
 	defer func() { s.depth-- }()
 	s.setOwner(f, i)
+	if err := s.readAttrs(f, d); err != nil {
+		_ = s.fail(path, err)
+	}
 	if err := s.w.send(f); err != nil {
 		return err
 	}
@@ -162,8 +169,7 @@ func (s *Sender) entry(d *dir, name, path string) error {
 		s.counts.Files++
 		return s.w.send(f)
 	default:
-		s.Report(&EntryError{Path: path, Text: i.reason(false), Code: CodeUnsupported, Skipped: true})
-		return nil
+		return s.special(i, name, path)
 	}
 }
 
@@ -205,16 +211,22 @@ func (s *Sender) openFile(d *dir, i *info, name, path string) error {
 func (s *Sender) file(f *file, i *info, name, path string) error {
 	head := i.frame(KindFile, name)
 	s.setOwner(head, i)
+	if err := s.readAttrs(head, f); err != nil {
+		return s.fail(path, err)
+	}
 	if key := [2]uint64{i.dev, i.ino}; i.nlink > 1 && !s.Options.Follow {
 		s.inodes[key] = uint64(len(s.inodes)) + 1
 		head.Inode = s.inodes[key]
 	}
-	hash := xxhash.New()
+	hash := newDigest(&s.Options)
 	offset, err := s.begin(f, head, hash)
 	if err != nil {
 		return err
 	}
 	s.counts.Files++
+	if s.depth == 0 {
+		s.counts.expect(head.Size - uint64(offset))
+	}
 	bad, err := s.content(f, i, offset, hash)
 	if err != nil {
 		return err
@@ -225,14 +237,13 @@ func (s *Sender) file(f *file, i *info, name, path string) error {
 	if bad == nil && i.size == 0 {
 		bad = empty(f)
 	}
-	end := &Frame{Kind: KindEnd, Hash: hash.Sum64(), Changed: bad != nil}
 	if bad != nil {
 		_ = s.fail(path, bad)
 	}
 	if s.Progress != nil {
 		s.Progress(s.counts)
 	}
-	return s.w.send(end)
+	return s.end(path, hash.end(bad != nil))
 }
 
 func unchanged(f *file, before *info) error {
@@ -254,7 +265,7 @@ func empty(f *file) error {
 }
 
 // begin sends the frame of a file, and returns the offset at which the data begins.
-func (s *Sender) begin(f *file, head *Frame, hash *xxhash.Digest) (int64, error) {
+func (s *Sender) begin(f *file, head *Frame, hash *digest) (int64, error) {
 	if head.Size < askSize || s.answer == nil {
 		return 0, s.w.send(head)
 	}
@@ -273,7 +284,7 @@ func (s *Sender) begin(f *file, head *Frame, hash *xxhash.Digest) (int64, error)
 
 // equalBlocks returns how many blocks at the beginning of f have these hashes, and adds
 // those to hash.
-func (s *Sender) equalBlocks(f *file, hashes string, size int64, hash *xxhash.Digest) (blocks int64) {
+func (s *Sender) equalBlocks(f *file, hashes string, size int64, hash *digest) (blocks int64) {
 	if len(hashes) == 0 {
 		return 0
 	}
@@ -282,14 +293,14 @@ func (s *Sender) equalBlocks(f *file, hashes string, size int64, hash *xxhash.Di
 		if _, err := io.ReadFull(f, block); err != nil || xxhash.Sum64(block) != binary.BigEndian.Uint64([]byte(hashes[:8])) {
 			break
 		}
-		_, _ = hash.WriteString(hashes[:8])
+		_ = hash.blocks([]byte(hashes[:8]), bytes.NewReader(block)) // which has as many bytes
 		blocks++
 	}
 	return blocks
 }
 
 // content sends the bytes of f from offset on. bad is why they cannot be read.
-func (s *Sender) content(f *file, i *info, offset int64, hash *xxhash.Digest) (bad, err error) {
+func (s *Sender) content(f *file, i *info, offset int64, hash *digest) (bad, err error) {
 	if i.size <= smallFile && offset == 0 {
 		return s.piece(f, offset, i.size, hash)
 	}
@@ -311,20 +322,14 @@ func (s *Sender) content(f *file, i *info, offset int64, hash *xxhash.Digest) (b
 	return nil, nil
 }
 
-func (s *Sender) hole(size int64, hash *xxhash.Digest) error {
-	addHole(hash, uint64(size))
+func (s *Sender) hole(size int64, hash *digest) error {
+	hash.hole(uint64(size))
+	s.counts.hole(uint64(size))
 	return s.w.send(&Frame{Kind: KindHole, Size: uint64(size)})
 }
 
-// addHole adds a hole to a hash.
-func addHole(hash *xxhash.Digest, size uint64) {
-	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], size)
-	_, _ = hash.Write(n[:])
-}
-
 // piece sends the bytes of f from one offset to another. f has been read up to the first.
-func (s *Sender) piece(f *file, from, to int64, hash *xxhash.Digest) (bad, err error) {
+func (s *Sender) piece(f *file, from, to int64, hash *digest) (bad, err error) {
 	for from < to {
 		n, bad := f.Read(s.buf[headSize:min(int64(len(s.buf)), headSize+to-from)])
 		if errors.Is(bad, io.EOF) {
@@ -334,7 +339,7 @@ func (s *Sender) piece(f *file, from, to int64, hash *xxhash.Digest) (bad, err e
 			return bad, nil
 		}
 		data := s.buf[:headSize+n]
-		_, _ = hash.Write(data[headSize:])
+		hash.write(data[headSize:])
 		if err := s.w.data(data); err != nil {
 			return nil, err
 		}
@@ -353,16 +358,17 @@ func (s *Sender) fail(path string, err error) error {
 	return nil
 }
 
-func (s *Sender) setOwner(f *Frame, i *info) {
-	if s.Options.Owner || s.Options.Numeric {
-		f.UID, f.GID = i.uid, i.gid
-		f.User, f.Group = s.owners.user(i.uid), s.owners.group(i.gid)
+// end ends a file.
+func (s *Sender) end(path string, f *Frame) error {
+	if s.Summed != nil && f.SHA256 != "" {
+		s.Summed(path, f.SHA256)
 	}
+	return s.w.send(f)
 }
 
 // reader sends a file whose content r has.
-func (s *Sender) reader(head *Frame, r io.Reader) error {
-	hash := xxhash.New()
+func (s *Sender) reader(head *Frame, path string, r io.Reader) error {
+	hash := newDigest(&s.Options)
 	if err := s.w.send(head); err != nil {
 		return err
 	}
@@ -372,7 +378,7 @@ func (s *Sender) reader(head *Frame, r io.Reader) error {
 		var n int
 		n, bad = r.Read(s.buf[headSize:min(uint64(len(s.buf)), headSize+left)])
 		if n > 0 {
-			_, _ = hash.Write(s.buf[headSize : headSize+n])
+			hash.write(s.buf[headSize : headSize+n])
 			if err := s.w.data(s.buf[:headSize+n]); err != nil {
 				return err
 			}
@@ -386,7 +392,7 @@ func (s *Sender) reader(head *Frame, r io.Reader) error {
 		}
 	}
 	if bad != nil {
-		_ = s.fail(head.Name, unexpected(bad))
+		_ = s.fail(path, unexpected(bad))
 	}
-	return s.w.send(&Frame{Kind: KindEnd, Hash: hash.Sum64(), Changed: bad != nil})
+	return s.end(path, hash.end(bad != nil))
 }

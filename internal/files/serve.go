@@ -103,7 +103,7 @@ func (s *server) run() error {
 
 func (s *server) push() error {
 	rc := newReceiver(s.r, s.w, s.options)
-	rc.Report = s.report
+	rc.Report, rc.devices = s.report, true
 	err := rc.receiveInto(s.place, s.request.Path)
 	s.counts, s.kept = rc.counts, rc.Kept
 	return err

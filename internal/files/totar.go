@@ -16,7 +16,7 @@ func PullTar(c Conn, from string, out io.Writer, o Options, e Events) (Counts, e
 		return Counts{}, err
 	}
 	rc := newReceiver(newReader(c.Out), w, o)
-	rc.Report, rc.Progress, rc.source = m.failed, m.progress, sourceAt(from)
+	rc.Report, rc.Progress, rc.Summed, rc.source = m.failed, m.progress, m.summed, sourceAt(from)
 	t := &archive{rc: rc, tar: tar.NewWriter(out), inodes: make(map[uint64]string)}
 	err := t.run()
 	if err == nil {
@@ -76,6 +76,12 @@ func (t *archive) take(f *Frame) error {
 		return t.file(f, h)
 	case KindSymlink:
 		h.Typeflag, h.Linkname = tar.TypeSymlink, f.Target
+	case KindSpecial:
+		if !t.rc.Options.Special {
+			return broken("a special file, which nobody has asked for")
+		}
+		h.Typeflag = map[Kind]byte{typeFifo: tar.TypeFifo, typeCharacter: tar.TypeChar, typeBlock: tar.TypeBlock}[f.Type]
+		h.Devmajor, h.Devminor = int64(f.Major), int64(f.Minor)
 	case KindLink:
 		known, ok := t.inodes[f.Inode]
 		if !ok {
@@ -92,6 +98,9 @@ func (t *archive) take(f *Frame) error {
 func (t *archive) header(f *Frame) *tar.Header {
 	h := &tar.Header{
 		Format: tar.FormatPAX, Name: t.path(f.Name), Mode: int64(t.rc.mode(f)), ModTime: time.Unix(f.Sec, int64(f.Nsec)),
+	}
+	if f.Attrs != "" {
+		h.PAXRecords = t.attrs(f)
 	}
 	if t.rc.owned() {
 		h.Uid, h.Gid, h.Uname, h.Gname = int(f.UID), int(f.GID), f.User, f.Group
@@ -123,7 +132,7 @@ func (t *archive) file(f *Frame, h *tar.Header) error {
 		return err
 	}
 	to := &tarSink{w: t.tar}
-	c := newContent(f, to)
+	c := t.rc.content(f, to)
 	if f.Ask {
 		if _, err := t.rc.agree(nil, c); err != nil {
 			return err
@@ -145,7 +154,7 @@ func (t *archive) file(f *Frame, h *tar.Header) error {
 		}
 		return t.rc.fail(h.Name, c.bad)
 	}
-	return t.rc.made(h.Name, nil)
+	return t.rc.madeFile(h.Name, c, nil)
 }
 
 // A tarSink writes the content of a file to a tar stream, holes as zeros.

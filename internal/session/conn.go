@@ -180,7 +180,7 @@ func (s *Server) features() []string {
 		missing = append(missing, wire.FeatureReseedNetwork)
 	}
 	if s.FilesWorker == nil {
-		missing = append(missing, wire.FeatureFiles)
+		missing = append(missing, wire.FeatureFiles, wire.FeatureFilesOptions)
 	}
 	if s.Guard == nil {
 		missing = append(missing, wire.FeatureQuiesce)

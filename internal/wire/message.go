@@ -108,6 +108,9 @@ const (
 	// FeatureFiles is [Files].
 	FeatureFiles = "files"
 
+	// FeatureFilesOptions is the options a, A, v and V of [Files]: attributes, special files and SHA-256.
+	FeatureFilesOptions = "files-options"
+
 	// FeatureQuiesce is [Quiesce] and [Thaw].
 	FeatureQuiesce = "quiesce"
 
@@ -118,7 +121,7 @@ const (
 // Features returns all features, those that only agents of some systems have included.
 func Features() []string {
 	return []string{
-		FeatureDetach, FeatureExecs, FeatureFiles, FeatureKeys, FeatureLinger, FeatureListen, FeatureQuiesce,
+		FeatureDetach, FeatureExecs, FeatureFiles, FeatureFilesOptions, FeatureKeys, FeatureLinger, FeatureListen, FeatureQuiesce,
 		FeatureReseedNetwork, FeatureStreamClose, FeatureTTYModes, FeatureVerbatim,
 	}
 }

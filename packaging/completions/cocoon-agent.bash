@@ -84,6 +84,10 @@ _cocoon_agent() {
 			word=${cur%"${cur##*,}"}
 			mapfile -t COMPREPLY < <(compgen -P "$word" -W "auto 1 2" -- "${cur##*,}")
 			;;
+		"cp --checksum")
+			word=${cur%"${cur##*,}"}
+			mapfile -t COMPREPLY < <(compgen -P "$word" -W " sha256" -- "${cur##*,}")
+			;;
 		"cp --preserve")
 			word=${cur%"${cur##*,}"}
 			mapfile -t COMPREPLY < <(compgen -P "$word" -W " mode" -- "${cur##*,}")
@@ -155,7 +159,7 @@ _cocoon_agent() {
 		client | exec) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --memory= --pids= --cpu= --status-fd= --status-file= --rows= --cols= --resize-fd= --env= -e --env-file= --dir= --no-stdin -n --tty -t --stdin -i --escape= --user= -u --verbatim --clear-env --timeout= --linger= --wait= --keep --detach -d --resume --lease= --ring=" -- "$cur") ;;
 		wait) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --announced=" -- "$cur") ;;
 		ping) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --count= -c --interval= -i --timeout= -W --json" -- "$cur") ;;
-		cp) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --user= -u --dereference -L --owner --numeric --preserve= --parents --allow-changed --skip-unsupported --sync --json" -- "$cur") ;;
+		cp) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --user= -u --dereference -L --owner --numeric --xattrs --security --special --checksum= --preserve= --parents --allow-changed --skip-unsupported --sync --json" -- "$cur") ;;
 		info) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --json" -- "$cur") ;;
 		ps | execs) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --timeout= -W --json" -- "$cur") ;;
 		forward) mapfile -t COMPREPLY < <(compgen -W "--help --target= --cid= --port= --connect-timeout= --protocol= --local= -L --remote= -R --json" -- "$cur") ;;
@@ -187,7 +191,7 @@ _cocoon_agent_takes_value() {
 	"client --target" | "exec --target" | "client --cid" | "exec --cid" | "client --port" | "exec --port" | "client --connect-timeout" | "exec --connect-timeout" | "client --protocol" | "exec --protocol" | "client --memory" | "exec --memory" | "client --pids" | "exec --pids" | "client --cpu" | "exec --cpu" | "client --status-fd" | "exec --status-fd" | "client --status-file" | "exec --status-file" | "client --rows" | "exec --rows" | "client --cols" | "exec --cols" | "client --resize-fd" | "exec --resize-fd" | "client --env" | "client -e" | "exec --env" | "exec -e" | "client --env-file" | "exec --env-file" | "client --dir" | "exec --dir" | "client --escape" | "exec --escape" | "client --user" | "client -u" | "exec --user" | "exec -u" | "client --timeout" | "exec --timeout" | "client --linger" | "exec --linger" | "client --wait" | "exec --wait" | "client --lease" | "exec --lease" | "client --ring" | "exec --ring") return 0 ;;
 	"wait --target" | "wait --cid" | "wait --port" | "wait --connect-timeout" | "wait --protocol" | "wait --timeout" | "wait -W" | "wait --announced") return 0 ;;
 	"ping --target" | "ping --cid" | "ping --port" | "ping --connect-timeout" | "ping --protocol" | "ping --count" | "ping -c" | "ping --interval" | "ping -i" | "ping --timeout" | "ping -W") return 0 ;;
-	"cp --target" | "cp --cid" | "cp --port" | "cp --connect-timeout" | "cp --protocol" | "cp --user" | "cp -u" | "cp --preserve") return 0 ;;
+	"cp --target" | "cp --cid" | "cp --port" | "cp --connect-timeout" | "cp --protocol" | "cp --user" | "cp -u" | "cp --checksum" | "cp --preserve") return 0 ;;
 	"info --target" | "info --cid" | "info --port" | "info --connect-timeout" | "info --protocol" | "info --timeout" | "info -W") return 0 ;;
 	"ps --target" | "execs --target" | "ps --cid" | "execs --cid" | "ps --port" | "execs --port" | "ps --connect-timeout" | "execs --connect-timeout" | "ps --protocol" | "execs --protocol" | "ps --timeout" | "ps -W" | "execs --timeout" | "execs -W") return 0 ;;
 	"forward --target" | "forward --cid" | "forward --port" | "forward --connect-timeout" | "forward --protocol" | "forward --local" | "forward -L" | "forward --remote" | "forward -R") return 0 ;;

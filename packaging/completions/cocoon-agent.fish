@@ -199,6 +199,8 @@ function __cocoon_agent
                 set skip yes
             case 'cp -u'
                 set skip yes
+            case 'cp --checksum'
+                set skip yes
             case 'cp --preserve'
                 set skip yes
             case 'info --target'
@@ -526,10 +528,14 @@ complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l user -s u -x -d 'Rea
 complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l dereference -s L -d 'Copy the files that symbolic links lead to'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l owner -d 'Keep owners and groups: by name if the other side has the name, else by number'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l numeric -d 'Keep owners and groups by number'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l xattrs -d 'Keep extended attributes of users (user.*) and ACLs'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l security -d 'Keep the kernel\'s extended attributes (security.*): file capabilities and labels'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l special -d 'Copy fifos, and devices into the guest'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l checksum -x -a ' sha256' -d 'sha256: check files by their SHA-256, too, and print it as sha256sum(1) does'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l preserve -x -a ' mode' -d 'mode: keep the set-user-ID, set-group-ID and sticky bits of files'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l parents -d 'Make the missing parent directories of DST'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l allow-changed -d 'Copy files that change while they are read, such as logs, up to the size at the beginning'
-complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l skip-unsupported -d 'Exit with 0 if nothing failed but sockets, fifos and devices, which are never copied'
+complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l skip-unsupported -d 'Exit with 0 if nothing failed but what cannot be copied for its kind, such as sockets, fifos and devices'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l sync -d 'Write everything to disk before the end'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = cp' -l json -d 'Print JSON lines: progress once a second, failed, error, and one done at the end'
 complete -c cocoon-agent -n 'test (__cocoon_agent) = info' -l target -x -d 'Agent to connect to: vsock://CID:PORT, hvsock:///PATH:PORT (Firecracker, Cloud Hypervisor) or unix:///PATH'

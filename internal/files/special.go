@@ -1,0 +1,63 @@
+package files
+
+import "errors"
+
+// Types of a KindSpecial, and of an entry of a list.
+const (
+	typeFifo      Kind = 'p'
+	typeCharacter Kind = 'c'
+	typeBlock     Kind = 'b'
+)
+
+// special sends a fifo or a device, which is not opened. Sockets belong to their programs, and are not sent.
+func (s *Sender) special(i *info, name, path string) error {
+	if !s.Options.Special || i.special == 0 {
+		s.Report(&EntryError{Path: path, Text: i.reason(false), Code: CodeUnsupported, Skipped: true})
+		return nil
+	}
+	f := i.frame(KindSpecial, name)
+	f.Type, f.Major, f.Minor = i.special, i.major, i.minor
+	s.setOwner(f, i)
+	s.counts.Files++
+	return s.w.send(f)
+}
+
+var errDeviceOnHost = errors.New("a device, which is not made on the host")
+
+// special makes a fifo, and in the guest a device.
+func (rc *Receiver) special(s *spot, f *Frame) error {
+	if f.Type != typeFifo && !rc.devices {
+		return &EntryError{Path: rc.path(s.final), Text: errDeviceOnHost.Error(), Code: CodeUnsupported, Skipped: true}
+	}
+	if err := s.dir.mknod(s.name, f.Type, f.Major, f.Minor); err != nil {
+		return err
+	}
+	n, err := s.dir.openNode(s.name, f.Type)
+	if err == nil {
+		err = rc.finishEntry(n, f, s.final)
+		n.close()
+	}
+	if err != nil {
+		_ = s.dir.unlink(s.name)
+	}
+	return err
+}
+
+// checkSpecial returns an error if f is neither a fifo nor a device.
+func (f *Frame) checkSpecial() error {
+	switch {
+	case f.Kind != KindSpecial:
+		return nil
+	case f.Type != typeFifo && f.Type != typeCharacter && f.Type != typeBlock:
+		return broken("special file of type %q", f.Type)
+	case f.Major > maxMajor || f.Minor > maxMinor:
+		return broken("device %d:%d", f.Major, f.Minor)
+	}
+	return nil
+}
+
+// The largest numbers of devices of Linux.
+const (
+	maxMajor = 1<<12 - 1
+	maxMinor = 1<<20 - 1
+)
