@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -86,9 +85,6 @@ func attrTree(t *testing.T, root string) {
 	setAttr(t, root+"/d", "user.dir", "of a directory")
 	setAttr(t, root+"/d", "system.posix_acl_default", shared)
 }
-
-// then is a time to the nanosecond.
-var then = time.Unix(1234567890, 123456789)
 
 var attrPaths = []string{"/d", "/d/small", "/d/large", "/d/plain"}
 

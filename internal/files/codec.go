@@ -162,14 +162,12 @@ func (w *writer) data(buf []byte) error {
 
 // reader reads frames.
 type reader struct {
-	r    *bufio.Reader
+	r    *input
 	body []byte
 	left int // of a KindData that has not been read to its end
 }
 
-const readSize = 64 << 10
-
-func newReader(r io.Reader) *reader { return &reader{r: bufio.NewReaderSize(r, readSize)} }
+func newReader(r io.Reader) *reader { return &reader{r: newInput(r)} }
 
 // next returns the next frame. Of a KindData it returns nil: what read returns follows. io.EOF
 // means that the peer has gone between two frames.
@@ -184,8 +182,10 @@ func (r *reader) next() (*Frame, error) {
 			return nil, broken("%d bytes of data: want at most %d", size, MaxData)
 		}
 		r.left = int(size)
+		r.r.bulk = r.left == MaxData
 		return nil, nil
 	}
+	r.r.bulk = false
 	if size > maxBody {
 		return nil, broken("frame of %d bytes: want at most %d", size, maxBody)
 	}
@@ -218,7 +218,7 @@ func grow(b []byte, size int) []byte {
 
 // unexpected is the error of a stream that ends within a frame.
 func unexpected(err error) error {
-	if err == io.EOF { //nolint:errorlint // of bufio, which wraps none
+	if err == io.EOF { //nolint:errorlint // of io, which wraps none
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/files"
 )
@@ -65,6 +66,9 @@ func pull(t *testing.T, from, to string, o files.Options) (failures, error) {
 	g.close()
 	return f, err
 }
+
+// then is a time to the nanosecond.
+var then = time.Unix(1234567890, 123456789)
 
 // ways are both directions of a copy.
 var ways = map[string]func(t *testing.T, from, to string, o files.Options) (failures, error){"push": push, "pull": pull}

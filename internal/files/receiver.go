@@ -53,7 +53,7 @@ type inode struct {
 }
 
 func newReceiver(r *reader, w *writer, o Options) *Receiver {
-	return &Receiver{Options: o, r: r, w: w, inodes: make(map[uint64]*inode), owners: newOwners(), buf: make([]byte, MaxData)}
+	return &Receiver{Options: o, r: r, w: w, inodes: make(map[uint64]*inode), owners: newOwners(), buf: newBuffer(0, MaxData)}
 }
 
 // receiveInto makes at a path what comes, up to KindDone.

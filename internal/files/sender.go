@@ -52,7 +52,7 @@ type Sender struct {
 
 // newSender returns a Sender that writes to w.
 func newSender(w *writer, o Options) *Sender {
-	return &Sender{Options: o, w: w, buf: make([]byte, headSize+MaxData), inodes: make(map[[2]uint64]uint64), owners: newOwners()}
+	return &Sender{Options: o, w: w, buf: newBuffer(headSize, MaxData), inodes: make(map[[2]uint64]uint64), owners: newOwners()}
 }
 
 // sendPath sends what a path leads to. The error is that of the other side, or of the path itself.
