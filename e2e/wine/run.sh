@@ -39,7 +39,7 @@ check 255 'vsock:// needs Linux' client --target vsock://3 -- true
 check 2 '--user' serve --user somebody
 check 4 'not installed' service status
 
-GOOS=windows "$go" test -p 1 -count=1 -exec "$PWD/e2e/wine/exec" ./internal/wire ./internal/mux ./internal/v1 ./internal/transport ./internal/proc ./internal/job ./internal/session ./internal/local ./internal/guest ./internal/ttymode ./client ./cmd/cocoon-agent
+GOOS=windows "$go" test -p 1 -count=1 -exec "$PWD/e2e/wine/exec" ./internal/wire ./internal/mux ./internal/v1 ./internal/transport ./internal/proc ./internal/job ./internal/session ./internal/local ./internal/files ./internal/guest ./internal/ttymode ./client ./cmd/cocoon-agent
 
 e2e/wine/msi.sh
 

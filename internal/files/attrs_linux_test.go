@@ -141,11 +141,7 @@ func TestCapabilitiesNeedToBeAskedFor(t *testing.T) {
 
 // TestXAttrsThatFindNoRoom copies to a file system with few attributes, ramfs, which has none of users.
 func TestXAttrsThatFindNoRoom(t *testing.T) {
-	dir, to := t.TempDir(), t.TempDir()
-	if err := unix.Mount("ramfs", to, "ramfs", 0, ""); err != nil {
-		t.Skipf("mounting a ramfs: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(to, unix.MNT_DETACH) })
+	dir, to := t.TempDir(), mount(t, "ramfs", "")
 	write(t, dir+"/src/plain", []byte("plain"))
 	write(t, dir+"/src/acl", []byte("acl"))
 	setAttr(t, dir+"/src/plain", "user.text", "value")
@@ -217,7 +213,7 @@ func TestSpecialFilesAreCopiedIfAsked(t *testing.T) {
 				t.Errorf("the fifo is %v, %v", i, err)
 			}
 			i, err = os.Lstat(dir + "/dst/null")
-			if way == "push" && (err != nil || i.Mode()&os.ModeCharDevice == 0) || way == "pull" && err == nil {
+			if way == "push" && os.Geteuid() == 0 && (err != nil || i.Mode()&os.ModeCharDevice == 0) || way == "pull" && err == nil {
 				t.Errorf("the device is %v, %v", i, err)
 			}
 			wantNoParts(t, dir+"/dst")
@@ -235,7 +231,7 @@ func TestTarKeepsXAttrs(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.close()
-	if tar, err := exec.LookPath("tar"); err == nil {
+	if tar, err := exec.LookPath("tar"); err == nil && os.Geteuid() == 0 { // tar sets attributes after the mode
 		c := exec.Command(tar, "-C", t.TempDir(), "--xattrs", "-x")
 		c.Stdin = bytes.NewReader(stream.Bytes())
 		if out, err := c.CombinedOutput(); err != nil {

@@ -6,27 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cocoonstack/cocoon-agent/internal/files"
 )
-
-// mount makes a small file system.
-func mount(t *testing.T, options string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		t.Skipf("mounting a tmpfs: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-	return dir
-}
 
 func TestFullDiskKeepsNoParts(t *testing.T) {
 	for way, do := range ways {
 		for options, length := range map[string]int{"size=1m": 300 << 10, "size=512k,nr_inodes=6": 10} {
 			t.Run(way+" "+options, func(t *testing.T) {
-				dir, full := t.TempDir(), mount(t, options)
+				dir, full := t.TempDir(), mount(t, "tmpfs", options)
 				for n := range 6 {
 					write(t, fmt.Sprintf("%s/src/f%d", dir, n), pattern(length))
 				}
@@ -53,7 +40,7 @@ func TestFullDiskKeepsNoParts(t *testing.T) {
 }
 
 func TestFullDiskEndsAQuestion(t *testing.T) {
-	dir, full := t.TempDir(), mount(t, "size=1m")
+	dir, full := t.TempDir(), mount(t, "tmpfs", "size=1m")
 	write(t, dir+"/src", pattern(size))
 	failed, err := push(t, dir+"/src", full, files.Options{})
 	if err != nil || len(failed) != 1 {

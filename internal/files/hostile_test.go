@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -64,7 +65,9 @@ func hostile() map[string][]byte {
 		"an attribute without name":  frames(&files.Frame{Kind: files.KindDir, Name: "top", Attrs: "\x00\x00"}),
 		"a special file of no type":  frames(top, &files.Frame{Kind: files.KindSpecial, Name: "n", Type: 'x'}),
 		"a device of large numbers":  frames(top, &files.Frame{Kind: files.KindSpecial, Name: "n", Type: 'c', Major: 1 << 12}),
-		"depth":                      bytes.Repeat(frames(top), files.MaxDepth+1),
+	}
+	if runtime.GOOS != "windows" { // Wine looks each directory up from the root: that takes minutes
+		all["depth"] = bytes.Repeat(frames(top), files.MaxDepth+1)
 	}
 	for _, name := range []string{"", ".", "..", "a/b", "../x", "/etc", "a\x00b", strings.Repeat("n", 256)} {
 		all["file "+name] = frames(top, file(name, 0), end, up, done)

@@ -3,6 +3,7 @@ package files_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/cocoonstack/cocoon-agent/internal/files"
@@ -53,6 +54,23 @@ func TestWayToIsThatOfCp(t *testing.T) {
 	}
 }
 
+// makeLinks makes symbolic links, from names to targets.
+func makeLinks(t *testing.T, links map[string]string) {
+	t.Helper()
+	for name, target := range links {
+		err := os.Symlink(target, name)
+		if _, there := os.Stat(target); err == nil && there == nil {
+			_, err = os.Stat(name)
+		}
+		if err != nil && runtime.GOOS == "windows" {
+			t.Skipf("Windows makes links only with a privilege, and Wine's lead nowhere: %v", err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestCopyGoesWhereCpPutsIt(t *testing.T) {
 	for way, do := range ways {
 		for _, test := range []struct {
@@ -90,10 +108,9 @@ func TestCopyGoesWhereCpPutsIt(t *testing.T) {
 				write(t, "src/f", []byte("source"))
 				write(t, "file", []byte("old"))
 				write(t, "dst/g", nil)
-				for name, target := range map[string]string{"link": "file", "linkdir": "dst", "dangling": "nowhere"} {
-					if err := os.Symlink(target, name); err != nil {
-						t.Fatal(err)
-					}
+				links := map[string]string{"link": "file", "linkdir": "dst", "dangling": "nowhere"}
+				if links[test.from]+links[test.to] != "" {
+					makeLinks(t, links)
 				}
 				failed, err := do(t, test.from, test.to, test.o)
 				switch {
