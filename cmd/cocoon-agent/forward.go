@@ -69,7 +69,7 @@ func (c *forwardCommand) Run(k *kong.Context) error {
 	if _, err := agent.get(ctx); err != nil {
 		return err
 	}
-	f := ports.Forwarder{Open: agent.open, Listen: agent.listen, End: agent.close, Failed: reportFailed}
+	f := ports.Forwarder{Open: agent.open, Listen: agent.listen, End: agent.close, Failed: reportFailed, Waiting: reportWaiting}
 	listeners, err := bind(ctx, &f, specs)
 	if err != nil {
 		return err
@@ -154,6 +154,10 @@ func (c *forwardCommand) print(out io.Writer, listeners []*ports.Listener) error
 
 func reportFailed(l *ports.Listener, err error) {
 	fmt.Fprintf(os.Stderr, "cocoon-agent: %s: connection refused: %s\n", printable(l.Address()), printable(err.Error()))
+}
+
+func reportWaiting(l *ports.Listener, err error) {
+	fmt.Fprintf(os.Stderr, "cocoon-agent: %s: trying again to listen in the guest: %s\n", printable(l.Spec.Guest.String()), printable(err.Error()))
 }
 
 // A guestPool keeps the connection to one agent for as long as the program runs.

@@ -160,6 +160,44 @@ func TestForwardListensAgainInTheGuest(t *testing.T) {
 	}
 }
 
+func TestForwardWaitsForATakenPort(t *testing.T) {
+	allow := []string{"--allow-listen", "tcp:*"}
+	target, serving := agentBy(t, func(cmd *exec.Cmd) *exec.Cmd { cmd.Args = append(cmd.Args, allow...); return cmd })
+	s := newService(t)
+	addresses, _, said := startForward(t, target, "-R127.0.0.1:0:"+s.ln.Addr().String())
+	_ = serving.Process.Kill()
+	_ = serving.Wait()
+	thief, err := net.Listen("tcp", addresses[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer thief.Close()
+	next := program(t, append([]string{"serve", "--listen", target}, allow...)...)
+	log, err := next.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, next)
+	if err := listens(log); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"reconnected to ", addresses[0] + ": trying again to listen in the guest: "} {
+		if line, err := said.ReadString('\n'); !strings.Contains(line, want) || err != nil {
+			t.Errorf("standard error has %q, %v, want %q", line, err, want)
+		}
+	}
+	_ = thief.Close()
+	eventually(t, "the guest listens again", func() bool {
+		nc, err := net.Dial("tcp", addresses[0])
+		if err == nil {
+			_ = nc.Close()
+			_ = s.accept().Close()
+		}
+		return err == nil
+	})
+	speak(t, "tcp", addresses[0], s)
+}
+
 // The client has read all that came before it goes, so its end is a clean one.
 func TestForwardEndsAnEndlessService(t *testing.T) {
 	target, _ := agent(t)

@@ -28,6 +28,10 @@ type Forwarder struct {
 	// It is called by several goroutines.
 	Failed func(*Listener, error)
 
+	// Waiting is told that a listener in the guest has been lost and cannot be made again yet, since its
+	// port is taken, for example. It is called once for each loss, by several goroutines.
+	Waiting func(*Listener, error)
+
 	relays sync.WaitGroup
 }
 

@@ -1,6 +1,7 @@
 package ports
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,20 +17,11 @@ import (
 // guest listens at BIND, on its loopback interface, and the service is the host's or one that
 // the host can reach.
 func ParseRemote(text string) (Spec, error) {
-	words, service := cutWords(text)
-	var bind, port string
-	switch len(words) {
-	case 1:
-		port = words[0]
-	case 2:
-		bind, port = words[0], words[1]
-	default:
+	bind, port, service, ok := cutTCP(text)
+	if !ok {
 		return Spec{}, fmt.Errorf("%q: want [BIND:]PORT:HOST:PORT or [BIND:]PORT:/HOST.SOCK", text)
 	}
-	if bind == "" {
-		bind = "localhost"
-	}
-	s := Spec{Host: Endpoint{"tcp", service}, Guest: Endpoint{"tcp", bind + ":" + port}, Reverse: true}
+	s := Spec{Host: Endpoint{"tcp", service}, Guest: Endpoint{"tcp", cmp.Or(bind, "localhost") + ":" + port}, Reverse: true}
 	if _, err := local.ParseListen("tcp", s.Guest.Address); err != nil {
 		return Spec{}, fmt.Errorf("%q: guest's side: %w", text, err)
 	}
@@ -87,6 +79,7 @@ const (
 
 // again listens once more in a guest that has lost its listener, with another agent.
 func (f *Forwarder) again(ctx context.Context, l *Listener) error {
+	told := false
 	for pause := firstListenPause; ; pause = min(2*pause, lastListenPause) {
 		err := f.listen(ctx, l)
 		remote, refused := errors.AsType[*client.RemoteError](err)
@@ -97,6 +90,9 @@ func (f *Forwarder) again(ctx context.Context, l *Listener) error {
 			return ctx.Err()
 		case refused && remote.Kind != client.Limit && remote.Kind != client.ShuttingDown:
 			return err
+		case refused && remote.Kind == client.Limit && !told:
+			told = true
+			f.Waiting(l, err)
 		}
 		select {
 		case <-time.After(pause):

@@ -79,14 +79,8 @@ func cutHost(text string) (e Endpoint, rest string, err error) {
 		}
 		return Endpoint{"unix", text[:n] + path}, rest, nil
 	}
-	words, rest := cutWords(text)
-	var bind, port string
-	switch len(words) {
-	case 1:
-		port = words[0]
-	case 2:
-		bind, port = words[0], words[1]
-	default:
+	bind, port, rest, ok := cutTCP(text)
+	if !ok {
 		return e, "", errShape
 	}
 	if bind, err = parseBind(bind); err != nil {
@@ -104,6 +98,19 @@ func volume(text string) int {
 		return 2
 	}
 	return 0
+}
+
+// cutTCP reads [BIND:]PORT and returns what follows it.
+func cutTCP(text string) (bind, port, rest string, ok bool) {
+	words, rest := cutWords(text)
+	switch len(words) {
+	case 1:
+		return "", words[0], rest, true
+	case 2:
+		return words[0], words[1], rest, true
+	default:
+		return "", "", "", false
+	}
 }
 
 // cutWords returns what comes before the guest's end: a path, or the last two words.
