@@ -7,6 +7,7 @@
 //	peer v1 URL            protocol version 1
 //	peer rpc URL           net/rpc and os/exec
 //	peer copy URL          plain copies between a pipe and the socket
+//	peer put URL           what comes goes to the file that its first line names
 //	peer echo URL          what comes, goes back
 //	peer produce N CHUNK   write N bytes, CHUNK at a time; 0: without end
 //	peer consume N         read N bytes; fewer are a failure
@@ -37,7 +38,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 2 {
-		return errors.New("usage: peer v1|rpc|copy|echo URL, peer produce N CHUNK, peer consume N")
+		return errors.New("usage: peer v1|rpc|copy|put|echo URL, peer produce N CHUNK, peer consume N")
 	}
 	switch args[0] {
 	case "v1":
@@ -46,6 +47,8 @@ func run(args []string) error {
 		return serve(args[1], naive.Serve)
 	case "copy":
 		return serve(args[1], plain.Serve)
+	case "put":
+		return serve(args[1], plain.ServeFiles)
 	case "echo":
 		return serve(args[1], serveEcho)
 	case "produce":

@@ -24,6 +24,7 @@ var ErrNoSSH = errors.New("no OpenSSH: bench/openssh.sh DIRECTORY unpacks it for
 type SSH struct {
 	server, master *Process
 	shared         []string // arguments of a client of the master
+	copier         []string // arguments of an scp over the master
 	made           string   // a directory that has been made for sshd
 }
 
@@ -58,7 +59,7 @@ func (l *Lab) StartSSH(ctx context.Context) (*SSH, error) {
 	}
 	err = s.server.await(ctx, func() bool { return answers(port) })
 	if err == nil {
-		err = s.connect(ctx, l, programs.ssh, dir, port)
+		err = s.connect(ctx, l, programs, dir, port)
 	}
 	if err != nil {
 		s.Stop()
@@ -69,8 +70,8 @@ func (l *Lab) StartSSH(ctx context.Context) (*SSH, error) {
 
 // An openSSH are programs of OpenSSH.
 type openSSH struct {
-	sshd, ssh, keygen string
-	libraries         string // a directory, of sshd's libraries that may not be installed; empty: none
+	sshd, ssh, scp, keygen string
+	libraries              string // a directory, of sshd's libraries that may not be installed; empty: none
 }
 
 func (l *Lab) findSSH() (p openSSH, err error) {
@@ -80,7 +81,7 @@ func (l *Lab) findSSH() (p openSSH, err error) {
 			return p, errors.Join(ErrNoSSH, err)
 		}
 		in := func(name string) string { return filepath.Join(l.OpenSSH, "usr", name) }
-		return openSSH{in("sbin/sshd"), in("bin/ssh"), in("bin/ssh-keygen"), libraries[0]}, nil
+		return openSSH{in("sbin/sshd"), in("bin/ssh"), in("bin/scp"), in("bin/ssh-keygen"), libraries[0]}, nil
 	}
 	p.sshd, err = exec.LookPath("sshd")
 	if err != nil {
@@ -89,7 +90,7 @@ func (l *Lab) findSSH() (p openSSH, err error) {
 	for _, other := range []struct {
 		name string
 		path *string
-	}{{"ssh", &p.ssh}, {"ssh-keygen", &p.keygen}} {
+	}{{"ssh", &p.ssh}, {"scp", &p.scp}, {"ssh-keygen", &p.keygen}} {
 		if err == nil {
 			*other.path, err = exec.LookPath(other.name)
 		}
@@ -164,6 +165,7 @@ UseDNS no
 LogLevel ERROR
 MaxSessions 1000
 MaxStartups 1000
+Subsystem sftp internal-sftp
 SetEnv HOME=%s
 `, port, filepath.Join(dir, "host"), filepath.Join(dir, "user.pub"), home)
 	path := filepath.Join(dir, "sshd_config")
@@ -180,14 +182,14 @@ func separationDirectory() string {
 	return path
 }
 
-func (s *SSH) connect(ctx context.Context, l *Lab, ssh, dir, port string) error {
+func (s *SSH) connect(ctx context.Context, l *Lab, programs openSSH, dir, port string) error {
 	me, err := user.Current()
 	if err != nil {
 		return err
 	}
 	control := filepath.Join(dir, "master")
 	options := []string{
-		ssh, "-F", "none", "-p", port, "-l", me.Username, "-i", filepath.Join(dir, "user"),
+		programs.ssh, "-F", "none", "-p", port, "-l", me.Username, "-i", filepath.Join(dir, "user"),
 		"-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no",
 		"-o", "UserKnownHostsFile=" + filepath.Join(dir, "known"),
 		"-o", "LogLevel=ERROR", "-o", "Compression=no", "-o", "BatchMode=yes", "-S", control,
@@ -197,6 +199,7 @@ func (s *SSH) connect(ctx context.Context, l *Lab, ssh, dir, port string) error 
 		return err
 	}
 	s.shared = slices.Concat(options, []string{"127.0.0.1"})
+	s.copier = []string{programs.scp, "-S", programs.ssh, "-F", "none", "-o", "ControlPath=" + control, "-o", "User=" + me.Username, "-q", "-r"}
 	return s.master.await(ctx, func() bool {
 		_, err := os.Stat(control)
 		return err == nil
@@ -210,6 +213,15 @@ func (s *SSH) Run(ctx context.Context, c Command) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, &stderr
 	return said(cmd.Run(), &stderr)
+}
+
+// Copy copies a file or a directory by scp, which uses the master connection.
+func (s *SSH) Copy(ctx context.Context, from, to string) error {
+	argv := slices.Concat(s.copier, []string{from, "127.0.0.1:" + to})
+	if out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("scp: %w: %s", err, out)
+	}
+	return nil
 }
 
 // Stop ends both ends.

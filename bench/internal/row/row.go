@@ -50,6 +50,7 @@ var All = []Row{
 	{"stdout", (*Bench).stdout},
 	{"stdin", (*Bench).stdin},
 	{"mux", (*Bench).mux},
+	{"files", (*Bench).files},
 	{"ping", (*Bench).ping},
 	{"idle", (*Bench).idle},
 	{"sleepers", (*Bench).sleepers},

@@ -21,6 +21,7 @@ type Size struct {
 	Throughput measure.Plan
 	Bytes      int64 // of a sample, of those that are fast; the others carry an eighth
 	Chunks     []int // of the chart
+	Tree       int   // files in a tree; 0: none is copied
 
 	Ping      measure.Plan
 	Idle      []int // how many execs sleep
@@ -38,9 +39,9 @@ var (
 		Rate: measure.Plan{Warm: 1, Rounds: 7, Samples: 3}, RateBatch: 1024,
 		RateCurve: []int{1, 4, 16, 64, 256}, CurveSteps: 3,
 		Throughput: measure.Plan{Warm: 1, Rounds: 7, Samples: 1}, Bytes: 512 << 20,
-		Chunks: []int{1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10},
-		Ping:   measure.Plan{Warm: 20, Rounds: 5, Samples: 600},
-		Idle:   []int{0, 250, 500, 1000, 1500, 2000}, IdleRuns: 3,
+		Chunks: []int{1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10}, Tree: 20000,
+		Ping: measure.Plan{Warm: 20, Rounds: 5, Samples: 600},
+		Idle: []int{0, 250, 500, 1000, 1500, 2000}, IdleRuns: 3,
 		Starts: 50, Soak: 10000, WriteRuns: 200,
 	}
 
@@ -50,9 +51,9 @@ var (
 		Rate: measure.Plan{Warm: 1, Rounds: 5, Samples: 1}, RateBatch: 512,
 		RateCurve: []int{1, 16, 64}, CurveSteps: 1,
 		Throughput: measure.Plan{Warm: 1, Rounds: 3, Samples: 1}, Bytes: 256 << 20,
-		Chunks: []int{4 << 10, 64 << 10, 256 << 10},
-		Ping:   measure.Plan{Warm: 10, Rounds: 3, Samples: 200},
-		Idle:   []int{0, 1000, 2000}, IdleRuns: 1,
+		Chunks: []int{4 << 10, 64 << 10, 256 << 10}, Tree: 5000,
+		Ping: measure.Plan{Warm: 10, Rounds: 3, Samples: 200},
+		Idle: []int{0, 1000, 2000}, IdleRuns: 1,
 		Starts: 15, Soak: 2000, WriteRuns: 50,
 	}
 
@@ -73,9 +74,9 @@ var (
 		Rate: measure.Plan{Rounds: 2, Samples: 1}, RateBatch: 64,
 		RateCurve: []int{1, 8}, CurveSteps: 1,
 		Throughput: measure.Plan{Rounds: 2, Samples: 1}, Bytes: 8 << 20,
-		Chunks: []int{4 << 10, 64 << 10},
-		Ping:   measure.Plan{Rounds: 2, Samples: 20},
-		Idle:   []int{0, 50, 100}, IdleRuns: 1,
+		Chunks: []int{4 << 10, 64 << 10}, Tree: 200,
+		Ping: measure.Plan{Rounds: 2, Samples: 20},
+		Idle: []int{0, 50, 100}, IdleRuns: 1,
 		Starts: 3, Soak: 100, WriteRuns: 5,
 	}
 )
