@@ -21,7 +21,7 @@ func raceTime(t *testing.T) time.Duration {
 		}
 		return d
 	}
-	return time.Second
+	return 2 * time.Second
 }
 
 // swap exchanges two names until the end of the test, or until stop is called.
@@ -76,6 +76,9 @@ func TestSwappedDirectoriesLeadNowhere(t *testing.T) {
 	if err := os.Link(dir+"/src/d/small", dir+"/src/d/sub/second"); err != nil {
 		t.Fatal(err)
 	}
+	if err := unix.Mkfifo(dir+"/src/d/fifo", 0o600); err != nil {
+		t.Fatal(err)
+	}
 	stop := swap(t, dir+"/in/d", dir+"/in/l")
 
 	escaped := false // the control: paths are resolved each time
@@ -94,7 +97,7 @@ func TestSwappedDirectoriesLeadNowhere(t *testing.T) {
 
 	copies := 0
 	for begun := time.Now(); time.Since(begun) < raceTime(t); copies++ {
-		_, _ = push(t, dir+"/src/.", dir+"/in", files.Options{}) // many fail: d is a link
+		_, _ = push(t, dir+"/src/.", dir+"/in", files.Options{Special: true, XAttrs: true}) // many fail: d is a link
 		if !isEmpty(t, outside) {
 			t.Fatalf("copy %d got out", copies)
 		}

@@ -32,7 +32,7 @@ func (rc *Receiver) special(s *spot, f *Frame) error {
 	if err := s.dir.mknod(s.name, f.Type, f.Major, f.Minor); err != nil {
 		return err
 	}
-	n, err := s.dir.openNode(s.name, f.Type)
+	n, err := s.dir.openNode(s.name, f)
 	if err == nil {
 		err = rc.finishEntry(n, f, s.final)
 		n.close()

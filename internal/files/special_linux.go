@@ -27,13 +27,16 @@ func (d *dir) mknod(name string, typ Kind, major, minor uint64) error {
 // A nodeFile is a fifo or a device that is not open for reading or writing (O_PATH).
 type nodeFile struct{ fd int }
 
-func (d *dir) openNode(name string, typ Kind) (*nodeFile, error) {
+// openNode opens what mknod has made for f, and not what somebody has put in its place.
+func (d *dir) openNode(name string, f *Frame) (*nodeFile, error) {
 	fd, err := openat(d.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	n := &nodeFile{fd: fd}
-	if i, err := (&dir{fd: fd}).stat(); err != nil || i.special != typ {
+	i, err := (&dir{fd: fd}).stat()
+	isDevice := f.Type != typeFifo
+	if err != nil || i.special != f.Type || i.nlink != 1 || isDevice && (i.major != f.Major || i.minor != f.Minor) {
 		n.close()
 		return nil, errReplaced
 	}

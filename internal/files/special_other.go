@@ -8,7 +8,7 @@ func (*dir) mknod(string, Kind, uint64, uint64) error { return errors.ErrUnsuppo
 
 type nodeFile struct{}
 
-func (*dir) openNode(string, Kind) (*nodeFile, error) { return nil, errors.ErrUnsupported }
+func (*dir) openNode(string, *Frame) (*nodeFile, error) { return nil, errors.ErrUnsupported }
 
 func (*nodeFile) close()                      {}
 func (*nodeFile) setMode(uint64) error        { return errors.ErrUnsupported }
