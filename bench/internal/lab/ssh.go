@@ -25,6 +25,7 @@ type SSH struct {
 	server, master *Process
 	shared         []string // arguments of a client of the master
 	copier         []string // arguments of an scp over the master
+	alone          []string // arguments of a client with a connection of its own
 	made           string   // a directory that has been made for sshd
 }
 
@@ -192,8 +193,10 @@ func (s *SSH) connect(ctx context.Context, l *Lab, programs openSSH, dir, port s
 		programs.ssh, "-F", "none", "-p", port, "-l", me.Username, "-i", filepath.Join(dir, "user"),
 		"-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no",
 		"-o", "UserKnownHostsFile=" + filepath.Join(dir, "known"),
-		"-o", "LogLevel=ERROR", "-o", "Compression=no", "-o", "BatchMode=yes", "-S", control,
+		"-o", "LogLevel=ERROR", "-o", "Compression=no", "-o", "BatchMode=yes",
 	}
+	s.alone = slices.Clone(options)
+	options = append(options, "-S", control)
 	s.master, err = l.start(slices.Concat(options, []string{"-M", "-N", "127.0.0.1"}))
 	if err != nil {
 		return err

@@ -51,6 +51,7 @@ var All = []Row{
 	{"stdin", (*Bench).stdin},
 	{"mux", (*Bench).mux},
 	{"files", (*Bench).files},
+	{"ports", (*Bench).ports},
 	{"ping", (*Bench).ping},
 	{"idle", (*Bench).idle},
 	{"sleepers", (*Bench).sleepers},
