@@ -4,6 +4,10 @@ package client_test
 
 import (
 	"crypto/sha256"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -45,5 +49,26 @@ func TestCopyOptionsNeedANewAgent(t *testing.T) {
 	go func() { _ = c.Ping(t.Context()) }() // ends with the connection
 	if m, ok := g.receive().(*wire.Ping); !ok {
 		t.Errorf("the guest got %+v first, want the ping", m)
+	}
+}
+
+func TestLstatTellsTheTypeOfEachFile(t *testing.T) {
+	f, dir := guestFiles(t), t.TempDir()
+	write(t, dir+"/file", "", 0o600)
+	ln, err := net.Listen("unix", dir+"/socket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if err := errors.Join(unix.Mkfifo(dir+"/fifo", 0o600), os.Symlink("file", dir+"/link")); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]fs.FileMode{
+		dir: fs.ModeDir, dir + "/file": 0, dir + "/link": fs.ModeSymlink, dir + "/fifo": fs.ModeNamedPipe,
+		dir + "/socket": fs.ModeSocket, "/dev/null": fs.ModeDevice | fs.ModeCharDevice,
+	} {
+		if i, err := f.Lstat(t.Context(), path); err != nil || i.Mode().Type() != want {
+			t.Errorf("Lstat(%q) = %v, %v; want the type %v", path, i, err, want)
+		}
 	}
 }

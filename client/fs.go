@@ -185,15 +185,7 @@ func infoOf(f *files.Frame) *fileInfo {
 	if f.Kind != files.KindEntry {
 		kind = f.Kind
 	}
-	switch kind {
-	case files.KindDir:
-		i.mode |= fs.ModeDir
-	case files.KindSymlink:
-		i.mode |= fs.ModeSymlink
-	case files.KindFile:
-	default:
-		i.mode |= fs.ModeIrregular
-	}
+	i.mode |= kind.FileMode()
 	return i
 }
 

@@ -212,6 +212,12 @@ func TestSpecialFilesAreCopiedIfAsked(t *testing.T) {
 			if err != nil || i.Mode() != os.ModeNamedPipe|0o642 || !i.ModTime().Equal(then) {
 				t.Errorf("the fifo is %v, %v", i, err)
 			}
+			if failed, err := do(t, dir+"/src/fifo", dir+"/named", files.Options{Special: true}); err != nil || len(failed) > 0 {
+				t.Errorf("a fifo as the source: %v, %q", err, failed)
+			}
+			if i, err := os.Lstat(dir + "/named"); err != nil || i.Mode().Type() != os.ModeNamedPipe {
+				t.Errorf("a fifo as the source became %v, %v", i, err)
+			}
 			i, err = os.Lstat(dir + "/dst/null")
 			if way == "push" && os.Geteuid() == 0 && (err != nil || i.Mode()&os.ModeCharDevice == 0) || way == "pull" && err == nil {
 				t.Errorf("the device is %v, %v", i, err)

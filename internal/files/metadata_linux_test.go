@@ -203,6 +203,25 @@ func TestOwnersAreKeptIfAsked(t *testing.T) {
 	}
 }
 
+func TestFileThatShrinksIsNotCopied(t *testing.T) {
+	dir := t.TempDir()
+	for _, allow := range []bool{false, true} { // the size at the beginning cannot be copied either way
+		write(t, dir+"/log", pattern(files.AskSize))
+		g := serve(t, files.Request{Op: files.Push, Path: dir + "/copy"})
+		var failed failures
+		e := failed.events()
+		e.Progress = func(files.Counts) { _ = os.Truncate(dir+"/log", files.SmallFile) }
+		_, _, err := files.PushTo(g.Conn, files.FromPath(dir+"/log"), files.Options{AllowChanged: allow}, e)
+		if err != nil || len(failed) != 1 || !strings.Contains(failed[0], "changed while it was read") {
+			t.Errorf("AllowChanged %v: %v, %q; want one file that changed", allow, err, failed)
+		}
+		if _, err := os.Stat(dir + "/copy"); err == nil {
+			t.Errorf("AllowChanged %v: there is a copy", allow)
+		}
+		wantNoParts(t, dir)
+	}
+}
+
 func TestFileThatChangesIsNotCopied(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/log", pattern(files.AskSize))

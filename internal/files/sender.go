@@ -70,6 +70,8 @@ func (s *Sender) sendPath(p *place, path string) error {
 		return fmt.Errorf("%s: %w", path, err)
 	case i.typ == KindDir:
 		return s.sendTop(p, path, base)
+	case i.special != 0 && i.special != typeSocket && s.Options.Special && !slash:
+		return s.special(i, base, base)
 	case i.typ != KindFile || slash || base == "":
 		return fmt.Errorf("%s: %s", path, i.reason(slash))
 	}

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -165,7 +166,7 @@ func (i *info) entry(name string) *Frame {
 		name = "root"
 	}
 	f := i.frame(KindEntry, name)
-	f.Type, f.UID, f.GID = i.typ, i.uid, i.gid
+	f.Type, f.UID, f.GID = cmp.Or(i.typ, i.special), i.uid, i.gid
 	if i.typ != KindDir {
 		f.Size = uint64(i.size)
 	}

@@ -1,17 +1,33 @@
 package files
 
-import "errors"
+import (
+	"errors"
+	"io/fs"
+)
 
-// Types of a KindSpecial, and of an entry of a list.
+// Types of a KindSpecial, and of an entry of a list, which may be a socket, too.
 const (
 	typeFifo      Kind = 'p'
 	typeCharacter Kind = 'c'
 	typeBlock     Kind = 'b'
+	typeSocket    Kind = 's'
 )
+
+// FileMode returns the type of an entry, as io/fs has it.
+func (k Kind) FileMode() fs.FileMode {
+	mode, ok := map[Kind]fs.FileMode{
+		KindFile: 0, KindDir: fs.ModeDir, KindSymlink: fs.ModeSymlink, typeFifo: fs.ModeNamedPipe, typeSocket: fs.ModeSocket,
+		typeCharacter: fs.ModeDevice | fs.ModeCharDevice, typeBlock: fs.ModeDevice,
+	}[k]
+	if !ok {
+		return fs.ModeIrregular
+	}
+	return mode
+}
 
 // special sends a fifo or a device, which is not opened. Sockets belong to their programs, and are not sent.
 func (s *Sender) special(i *info, name, path string) error {
-	if !s.Options.Special || i.special == 0 {
+	if !s.Options.Special || i.special == 0 || i.special == typeSocket {
 		s.Report(&EntryError{Path: path, Text: i.reason(false), Code: CodeUnsupported, Skipped: true})
 		return nil
 	}

@@ -15,6 +15,8 @@ func (i *info) setSpecial(st *unix.Stat_t) {
 		i.special = typeCharacter
 	case unix.S_IFBLK:
 		i.special = typeBlock
+	case unix.S_IFSOCK:
+		i.special = typeSocket
 	}
 	i.major, i.minor = uint64(unix.Major(st.Rdev)), uint64(unix.Minor(st.Rdev))
 }
