@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -86,7 +87,11 @@ func (c *cpCommand) Run(k *kong.Context) error {
 	for _, from := range operands.from {
 		o := c.options(r)
 		o.Several = len(operands.from) > 1
+		if r.meter != nil && !from.guest && !from.tar && !c.Follow {
+			r.scan = startScan(ctx, from.path)
+		}
 		counts, err := copyOne(ctx, fs, from, operands.to, o)
+		r.scan.end()
 		r.copied(from, counts, err)
 		if ctx.Err() != nil || errors.Is(err, client.ErrLost) {
 			break
@@ -127,6 +132,7 @@ type copyReport struct {
 	out, errs io.Writer
 	json      bool
 	meter     *meter
+	scan      *scan // of the source, if it is the host's and there is a meter
 	now       func() time.Time
 	told      time.Time // when the last line of progress was printed
 
@@ -183,7 +189,8 @@ func (r *copyReport) progress(c client.CopyCounts) {
 			Bytes uint64 `json:"bytes"`
 		}{"progress", files, data})
 	case r.meter != nil:
-		r.meter.draw(files, data, c.Expected-min(c.Bytes, c.Expected))
+		expected := cmp.Or(c.Expected, r.scan.expected())
+		r.meter.draw(files, data, expected-min(c.Bytes, expected))
 	}
 }
 
