@@ -74,23 +74,24 @@ type Thawed struct {
 }
 
 // Thaw lets a guest go on that holds still, and waits for its hooks. It may be called at any time,
-// and more than once. If the error is a [*QuiesceError], hooks have failed, or something is still frozen.
+// and more than once. If the error is a [*QuiesceError], hooks have failed, or something is still frozen;
+// the result is there, too.
 func (c *Client) Thaw(ctx context.Context) (*Thawed, error) {
 	if err := c.needs(ctx, wire.FeatureQuiesce); err != nil {
 		return nil, err
 	}
 	done, err := c.request(ctx, func(h wire.Head) wire.Message { return &wire.Thaw{Head: h} })
 	steps, err := quiesceSteps(done, err)
-	if err != nil {
+	switch {
+	case done == nil:
 		return nil, err
-	}
-	if done.Thawed == nil {
+	case done.Thawed == nil:
 		return nil, fmt.Errorf("%w: the answer to thaw does not say how it has ended", ErrProtocol)
 	}
 	return &Thawed{
 		Held: done.Thawed.Held, By: printable(done.Thawed.By, maxStepName), Steps: steps,
 		After: time.Duration(min(done.Thawed.MS, 1<<40)) * time.Millisecond,
-	}, nil
+	}, err
 }
 
 // quiesceSteps returns the steps of an answer. Some may have failed, whatever the answer is called.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -16,22 +17,38 @@ const freezeRecord = "/run/cocoon-agent/frozen"
 func serveGuard() (status int) { return freeze.Serve(os.Stdin, os.Stdout) }
 
 // useGuard has config's server quiesce the guest by this program, which is found whatever has become of
-// its file. It thaws what an agent before has left frozen.
-func useGuard(config *session.Config, book *logbook) {
+// its file. It thaws what an agent before has left frozen, and returns what runs that one's hooks, once
+// there is a server.
+func useGuard(config *session.Config, book *logbook) (finish func(*session.Server)) {
 	config.Guard = []string{"/proc/self/exe", freezeGuard}
 	config.FreezeRecord = freezeRecord
 	config.HoldLog = book.hold
-	thawLeft(book.Logger)
+	found := thawLeft(book.Logger)
+	return func(s *session.Server) {
+		go func() { // ends with the guard of the agent before
+			for found.Guarded {
+				<-time.After(guardPoll)
+				found = thawLeft(book.Logger)
+			}
+			if found.Hooks {
+				s.FinishQuiesce()
+			}
+		}()
+	}
 }
 
-func thawLeft(log zerolog.Logger) {
-	thawed, err := freeze.Recover(freezeRecord)
-	if thawed != nil {
-		log.Warn().Strs("thawed", thawed).Msg("an agent before has left file systems or commands frozen")
+// guardPoll is how often an agent looks whether the guard of another one has ended.
+const guardPoll = time.Second
+
+func thawLeft(log zerolog.Logger) freeze.Recovered {
+	found, err := freeze.Recover(freezeRecord)
+	if found.Thawed != nil {
+		log.Warn().Strs("thawed", found.Thawed).Msg("an agent before has left file systems or commands frozen")
 	}
 	if err != nil {
 		log.Error().Err(err).Msg("cannot thaw what an agent before may have left frozen")
 	}
+	return found
 }
 
 // hold has nothing written to the log until release is called.

@@ -73,8 +73,8 @@ func (*thawCommand) Help() string {
 /etc/cocoon-agent/thaw.d in it. Exit status:
 
   0  the guest has held still until now
-  1  it had gone on before: discard the snapshot. Or a step failed, or the agent
-     did not answer
+  1  it had gone on before: discard the snapshot. Or a hook failed, which the line of
+     that step tells, or the agent did not answer
   2  invalid command line`
 }
 
@@ -82,17 +82,26 @@ func (*thawCommand) Help() string {
 func (t *thawCommand) Run(k *kong.Context) error {
 	var thawed *client.Thawed
 	err := askGuest(k, &t.targetFlags, t.Wait, "the guest may still hold still", func(ctx context.Context, c *client.Client) (err error) {
-		if thawed, err = c.Thaw(ctx); err == nil && !thawed.Held {
-			err = &notHeldError{thawed}
+		thawed, err = c.Thaw(ctx)
+		switch {
+		case thawed == nil:
+			return err
+		case thawed.Held && err != nil:
+			return fmt.Errorf("%w: but the guest has held still until now", err)
+		case thawed.Held:
+			return nil
+		case err != nil:
+			return fmt.Errorf("%w; %w", &notHeldError{thawed}, err)
+		default:
+			return &notHeldError{thawed}
 		}
-		return err
 	})
-	switch failed, ok := errors.AsType[*client.QuiesceError](err); {
-	case ok:
-		return errors.Join(printAll(k.Stdout, t.JSON, failed.Steps), err)
-	case thawed != nil && t.JSON:
+	switch {
+	case thawed == nil:
+		return err
+	case t.JSON:
 		return errors.Join(printThawedJSON(k.Stdout, thawed), err)
-	case thawed != nil && len(thawed.Steps) > 0:
+	case len(thawed.Steps) > 0:
 		return errors.Join(printSteps(k.Stdout, thawed.Steps), err)
 	default:
 		return err

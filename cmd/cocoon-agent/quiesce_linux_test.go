@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -229,4 +230,32 @@ func TestQuiesceBesideCommands(t *testing.T) {
 	}
 	u.ask(t, "thaw")
 	u.wants(t, 0, "hello\n", "", "client", "echo", "hello")
+}
+
+// Signals and kills of commands that run pass: nobody would send them again.
+func TestSignalsPassWhileQuiesced(t *testing.T) {
+	u := newUpgradable(t)
+	c := dialed(t, u.target)
+	ctx, cancel := context.WithCancel(t.Context())
+	var commands []*client.Cmd
+	for range 2 {
+		cmd := c.CommandContext(ctx, "sleep", "1000")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		commands = append(commands, cmd)
+	}
+	u.wants(t, 0, "", "", "quiesce", "--timeout", "10m")
+	if err := commands[0].Signal(syscall.SIGUSR1); err != nil {
+		t.Error(err)
+	}
+	if exit, ok := errors.AsType[*client.ExitError](commands[0].Wait()); !ok || exit.Signal() != "USR1" {
+		t.Errorf("the command ended with %v, want USR1", exit)
+	}
+	cancel()
+	err := within(t, "the end of a command whose context has ended", commands[1].Wait)
+	if exit, ok := errors.AsType[*client.ExitError](err); !ok || exit.Signal() != "TERM" {
+		t.Errorf("Wait = %v, want the exit of a command that was ended", err)
+	}
+	u.wants(t, 0, "", "", "thaw")
 }

@@ -106,7 +106,7 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 	config.Log, config.Audit, config.Recording = log.Logger, log.audit, log.recording
 	config.Spawner, config.Admit = spawner, admit(policy)
 	config.OwnSocket = func(name string) bool { return isOwn(endpoints, name) }
-	useGuard(&config, log)
+	finish := useGuard(&config, log)
 	tell := s.tellOfResumes(ctx, log.Logger, &config)
 	server = session.NewServer(config)
 	d := daemon{
@@ -116,6 +116,7 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 	defer s.openControl(&d, spawner, policy)()
 	takeState(log.Logger, server, endpoints)
 	tell(server)
+	finish(server)
 	return d.run(ctx, stop)
 }
 

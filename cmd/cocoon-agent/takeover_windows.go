@@ -50,4 +50,6 @@ func lineBack(args []string) []string { return args }
 func noteLine([]string) {}
 
 // useGuard does nothing: Windows guests cannot be quiesced.
-func useGuard(*session.Config, *logbook) {}
+func useGuard(*session.Config, *logbook) (finish func(*session.Server)) {
+	return func(*session.Server) {}
+}

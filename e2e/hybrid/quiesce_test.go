@@ -11,23 +11,23 @@ import (
 )
 
 // counts reports whether a command that makes a file longer all the time does.
-func (v *vm) counts(t *testing.T) bool {
+func (vm *vm) counts(t *testing.T) bool {
 	t.Helper()
-	got := v.Client(t, nil, "sh", "-c", "a=$(wc -c </tmp/count); sleep 1; test $a -ne $(wc -c </tmp/count)")
+	got := vm.Client(t, nil, "sh", "-c", "a=$(wc -c </tmp/count); sleep 1; test $a -ne $(wc -c </tmp/count)")
 	return got.Status == 0
 }
 
 // quiesce stops all commands.
-func (v *vm) quiesce(t *testing.T, within time.Duration) {
+func (vm *vm) quiesce(t *testing.T, within time.Duration) {
 	t.Helper()
-	if steps, err := v.Dial(t).Quiesce(t.Context(), client.QuiesceOptions{FreezeExecs: true, Timeout: within}); err != nil {
+	if steps, err := vm.Dial(t).Quiesce(t.Context(), client.QuiesceOptions{FreezeExecs: true, Timeout: within}); err != nil {
 		t.Fatalf("Quiesce = %v, %+v", err, steps)
 	}
 }
 
-func (v *vm) thaw(t *testing.T, held bool, by string) {
+func (vm *vm) thaw(t *testing.T, held bool, by string) {
 	t.Helper()
-	thawed, err := v.Dial(t).Thaw(t.Context())
+	thawed, err := vm.Dial(t).Thaw(t.Context())
 	if err != nil || thawed.Held != held || thawed.By != by {
 		t.Errorf("Thaw = %+v, %v, want held: %v, by %q", thawed, err, held, by)
 	}

@@ -43,10 +43,19 @@ type guest struct {
 	t           *testing.T
 	root, image string
 	agent       *exec.Cmd
+	copied      bool // the agent has a copy of the mount namespace
 }
 
 // newGuest makes a disk with a file system of a kind, and starts an agent on it.
 func newGuest(t *testing.T, kind, size string) *guest {
+	t.Helper()
+	g := newDisk(t, kind, size)
+	g.serve()
+	return g
+}
+
+// newDisk is newGuest without the agent.
+func newDisk(t *testing.T, kind, size string) *guest {
 	t.Helper()
 	if _, err := exec.LookPath("mkfs." + kind); err != nil {
 		t.Fatal(err)
@@ -64,7 +73,6 @@ func newGuest(t *testing.T, kind, size string) *guest {
 	t.Cleanup(func() { // the guest's own processes have ended by then
 		_ = exec.Command("umount", "-R", "-l", g.root).Run()
 	})
-	g.serve()
 	return g
 }
 
@@ -77,7 +85,11 @@ func (g *guest) serve() {
 	}
 	defer log.Close()
 	_ = os.Remove(g.root + "/run/s")
-	g.agent = exec.Command("chroot", g.root, "/agent", "serve", "--listen", "unix:///run/s")
+	argv := []string{"chroot", g.root, "/agent", "serve", "--listen", "unix:///run/s"}
+	if g.copied {
+		argv = append([]string{"unshare", "-m", "--propagation", "unchanged"}, argv...)
+	}
+	g.agent = exec.Command(argv[0], argv[1:]...)
 	g.agent.Stderr = log
 	if err := g.agent.Start(); err != nil {
 		g.t.Fatal(err)
@@ -372,6 +384,99 @@ func (l *lines) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.n
+}
+
+// Some file systems have no freeze, some cannot be reached, and there may be any number, with any names.
+func TestFileSystemsThatAreNotFrozen(t *testing.T) {
+	g := newDisk(t, "ext4", "64M")
+	sh(t, `cd `+g.root+` && mkdir old hidden many upper
+		truncate -s 4M old.image && mkfs.minix old.image >/dev/null && mount -o loop old.image old
+		truncate -s 8M hidden.image && mkfs.ext4 -q hidden.image && mount -o loop hidden.image hidden && mount -t tmpfs tmpfs hidden`)
+	long := "/many"
+	for range 14 {
+		long += "/" + strings.Repeat("<", 250)
+	}
+	for range 12 {
+		dir := g.root + long
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mount("overlay", dir, "overlay", 0, "lowerdir="+g.root+"/etc:"+g.root+"/upper"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.serve()
+	steps := g.quiesce(client.QuiesceOptions{FreezeFS: true})
+	note := noteOf(steps, "file_systems")
+	for _, want := range []string{"/old cannot be frozen", "ext4 at /hidden is hidden by another mount, and not frozen"} {
+		if !strings.Contains(note, want) {
+			t.Errorf("file_systems: %q, want %q", note, want)
+		}
+	}
+	g.thaw(true, "host")
+}
+
+// A copy of a mount namespace lists the mounts by their paths.
+func TestDiskInAFileIsFrozenFirst(t *testing.T) {
+	g := newDisk(t, "ext4", "128M")
+	sh(t, `cd `+g.root+` && mkdir a srv
+		truncate -s 8M a.image && mkfs.ext4 -q a.image && mount -o loop a.image a && mkdir a/inner
+		truncate -s 32M srv.image && mkfs.ext4 -q srv.image && mount -o loop srv.image srv
+		truncate -s 8M srv/inner.image && mkfs.ext4 -q srv/inner.image && mount -o loop srv/inner.image a/inner`)
+	g.copied = true
+	g.serve()
+	g.quiesce(client.QuiesceOptions{FreezeFS: true})
+	g.thaw(true, "host")
+}
+
+// A host may give up while hooks run, and a VM may be restored then.
+func TestThawDuringHooks(t *testing.T) {
+	g := newGuest(t, "ext4", "64M")
+	sh(t, `cd `+g.root+`/etc && mkdir -p cocoon-agent/quiesce.d && cd cocoon-agent
+		printf '#!/bin/sh\ntouch /begun; while test -e /begun; do sleep 0.1; done\n' >quiesce.d/1 && chmod 755 quiesce.d/1`)
+	done := make(chan error, 1)
+	go func() {
+		_, err := g.Quiesce(g.patiently(), client.QuiesceOptions{FreezeFS: true})
+		done <- err
+	}()
+	checks.Eventually(t, "the hook", func() bool { _, err := os.Stat(g.root + "/begun"); return err == nil })
+	thawed := make(chan error, 1)
+	go func() {
+		_, err := g.Thaw(g.patiently())
+		thawed <- err
+	}()
+	checks.Eventually(t, "the thaw", func() bool { return strings.Contains(g.log(), "thaw requested") })
+	sh(t, "rm "+g.root+"/begun")
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "thawed meanwhile") {
+		t.Errorf("Quiesce = %v, want that it was thawed meanwhile", err)
+	}
+	if err := <-thawed; err != nil {
+		t.Error(err)
+	}
+	if err := g.CommandContext(g.patiently(), "true").Run(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The next agent runs the hooks of one that was killed.
+func TestHooksOfAnAgentThatWasKilled(t *testing.T) {
+	g := newGuest(t, "ext4", "64M")
+	sh(t, `cd `+g.root+`/etc && mkdir -p cocoon-agent/thaw.d && cd cocoon-agent
+		printf '#!/bin/sh\necho $COCOON_PHASE >>/phases\n' >thaw.d/1 && chmod 755 thaw.d/1`)
+	g.quiesce(client.QuiesceOptions{FreezeFS: true, Timeout: 10 * time.Minute})
+	_ = g.agent.Process.Kill()
+	_ = g.agent.Wait()
+	checks.Eventually(t, "the guard thaws", func() bool { return syscall.Access(g.root+"/phases", 0) != nil && g.canWrite() })
+	g.serve()
+	checks.Eventually(t, "the hook", func() bool {
+		text, _ := os.ReadFile(g.root + "/phases")
+		return string(text) == "thaw\n"
+	})
+}
+
+// canWrite reports whether a file can be made at once.
+func (g *guest) canWrite() bool {
+	return exec.Command("timeout", "-s", "KILL", "1", "touch", g.root+"/probe").Run() == nil
 }
 
 // The guest is switched off at the end of the tests, while its disk is frozen.

@@ -18,7 +18,7 @@ import (
 // modules are loaded in this order. vsock_loopback makes CID 1 the guest itself.
 var modules = []string{
 	"net/vmw_vsock/vsock", "net/vmw_vsock/vmw_vsock_virtio_transport_common", "net/vmw_vsock/vsock_loopback",
-	"fs/fuse/fuse", "fs/overlayfs/overlay", "drivers/block/loop",
+	"fs/fuse/fuse", "fs/overlayfs/overlay", "fs/minix/minix", "drivers/block/loop",
 }
 
 // initMain is process 1 of the guest. It ends by switching the guest off.

@@ -1,7 +1,6 @@
 package freeze
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -43,6 +42,7 @@ type guard struct {
 	steps  []Step
 	frozen chan error    // has one: nil, or that the guard has ended
 	ended  chan struct{} // closed after why and err are set
+	gone   chan struct{} // closed when the process has ended
 	why    End
 	err    error
 
@@ -56,7 +56,7 @@ func start(argv []string, r Request) (*Guard, error) {
 	}
 	pidfd := os.NewFile(uintptr(self), "pidfd")
 	defer pidfd.Close()
-	g := &Guard{guard{record: r.Record, frozen: make(chan error, 1), ended: make(chan struct{})}}
+	g := &Guard{guard{record: r.Record, frozen: make(chan error, 1), ended: make(chan struct{}), gone: make(chan struct{})}}
 	g.cmd = exec.Command(argv[0], argv[1:]...)
 	g.cmd.Dir, g.cmd.Env = "/", []string{}
 	g.cmd.ExtraFiles = []*os.File{pidfd} // 3
@@ -97,10 +97,11 @@ func (g *guard) outcome() (End, error)       { return g.why, g.err }
 
 // follow reads what the guard reports, until it says how it has ended, or has.
 func (g *guard) follow(out io.Reader) {
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
+	defer close(g.gone)
+	reports := json.NewDecoder(out)
+	for {
 		var r report
-		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+		if err := reports.Decode(&r); err != nil {
 			break
 		}
 		switch {

@@ -13,24 +13,28 @@ const MaxTime = 10 * time.Minute
 
 // A Request says what is to hold still.
 type Request struct {
-	Within  time.Duration // after which it all goes on
-	Groups  []string      // directories of control groups, whose processes stop
-	Mounts  []string      // mount points of file systems, in the order in which they are frozen
-	Special []string      // what is said of others, which are not
-	Record  string        // a file that has what is frozen, for [Recover]; empty: there is none
+	Within      time.Duration // after which it all goes on
+	Groups      []string      // directories of control groups, whose processes stop
+	FileSystems bool          // all that are written to and can be frozen are frozen
+	Mounts      []string      // those at these mount points alone, in this order
+	Special     []string      // is said of others than Mounts, which are not frozen
+	Record      string        // a file that has what is frozen, for [Recover]; empty: there is none
+	Hooks       bool          // the agent has something to run when all goes on
 }
 
 // Supported reports whether this system has what a guard needs.
 func Supported() bool { return supported }
 
-// Mounts returns the mount points of the file systems that can be frozen and are written to, in
-// the order in which that is done. Those that were mounted last come first: they may lie in files of
-// the others. special names file systems that are written to and cannot be frozen.
-func Mounts() (points, special []string, err error) { return mounts() }
+// A Recovered is what [Recover] has found.
+type Recovered struct {
+	Thawed  []string // what had to be thawed
+	Hooks   bool     // there is something to run, which an agent before has not
+	Guarded bool     // a guard lives, and sees to all of it
+}
 
-// Recover has all go on that a record names, and removes the record. It returns what had to be
-// thawed. A record that is not there names nothing. One whose guard lives is left to it.
-func Recover(record string) (thawed []string, err error) { return recoverFrom(record) }
+// Recover has all go on that a record names, and removes the record. A record that is not there
+// names nothing. One whose guard lives is left to it.
+func Recover(record string) (Recovered, error) { return recoverFrom(record) }
 
 // A Step is what has become of one kind of what was to hold still.
 type Step struct {
@@ -76,7 +80,7 @@ func Start(argv []string, r Request) (*Guard, error) { return start(argv, r) }
 // guard has ended. It is called once.
 func (g *Guard) Freeze() ([]Step, error) { return g.freeze() }
 
-// Extend gives the guest as much time as if it had begun to hold still now.
+// Extend gives the guest so much time from now on, unless it has more.
 func (g *Guard) Extend(within time.Duration) { g.extend(within) }
 
 // Thaw has all go on, without waiting: Ended is closed when it does.
@@ -84,6 +88,10 @@ func (g *Guard) Thaw() { g.thaw() }
 
 // Ended is closed when all goes on.
 func (g *Guard) Ended() <-chan struct{} { return g.ended }
+
+// Gone is closed when the process has ended, which may be much later: the kernel may not have
+// finished a freeze.
+func (g *Guard) Gone() <-chan struct{} { return g.gone }
 
 // Outcome says why all goes on, and what could not be thawed. It is called after Ended.
 func (g *Guard) Outcome() (End, error) { return g.outcome() }

@@ -10,13 +10,12 @@ import (
 
 const supported = false
 
-type guard struct{ ended chan struct{} }
+type guard struct{ ended, gone chan struct{} }
 
-func start([]string, Request) (*Guard, error)       { return nil, errors.ErrUnsupported }
-func (*guard) freeze() ([]Step, error)              { return nil, errors.ErrUnsupported }
-func (*guard) extend(time.Duration)                 {}
-func (*guard) thaw()                                {}
-func (*guard) outcome() (End, error)                { return GuardEnd, errors.ErrUnsupported }
-func mounts() (points, special []string, err error) { return nil, nil, errors.ErrUnsupported }
-func recoverFrom(string) ([]string, error)          { return nil, errors.ErrUnsupported }
-func serve(_, _ *os.File) int                       { return 1 }
+func start([]string, Request) (*Guard, error) { return nil, errors.ErrUnsupported }
+func (*guard) freeze() ([]Step, error)        { return nil, errors.ErrUnsupported }
+func (*guard) extend(time.Duration)           {}
+func (*guard) thaw()                          {}
+func (*guard) outcome() (End, error)          { return GuardEnd, errors.ErrUnsupported }
+func recoverFrom(string) (Recovered, error)   { return Recovered{}, errors.ErrUnsupported }
+func serve(_, _ *os.File) int                 { return 1 }

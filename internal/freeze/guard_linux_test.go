@@ -166,8 +166,20 @@ func TestGuardCanBeGivenMoreTime(t *testing.T) {
 	if _, err := g.Freeze(); err != nil {
 		t.Fatal(err)
 	}
-	g.Extend(time.Millisecond) // from now on
-	wantEnd(t, g, freeze.TimeOut)
+	g.Extend(time.Millisecond) // less than it has
+	wantFrozen(t, point)
+	g.Thaw()
+	wantEnd(t, g, freeze.Told)
+	g = begin(t, freeze.Request{Within: time.Second, Mounts: []string{point}})
+	if _, err := g.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	g.Extend(10 * time.Minute)
+	select {
+	case <-g.Ended():
+		t.Error("it ended at the first time")
+	case <-time.After(1200 * time.Millisecond):
+	}
 }
 
 func TestGuardThawsIfOneCannotBeFrozen(t *testing.T) {
@@ -218,10 +230,10 @@ func TestRecordSaysWhatToThaw(t *testing.T) {
 	if _, err := g.Freeze(); err != nil {
 		t.Fatal(err)
 	}
-	if thawed, err := freeze.Recover(record); thawed != nil || err != nil {
-		t.Errorf("Recover while the guard lives = %v, %v", thawed, err)
+	if r, err := freeze.Recover(record); r.Thawed != nil || !r.Guarded || err != nil {
+		t.Errorf("Recover while the guard lives = %+v, %v", r, err)
 	}
-	other := begin(t, freeze.Request{Within: time.Minute, Record: record})
+	other := begin(t, freeze.Request{Within: time.Minute, Record: record, Mounts: []string{disk(t)}})
 	if steps, err := other.Freeze(); err != nil || len(steps) != 1 || steps[0].Failed != "another agent has the guest quiesced" {
 		t.Errorf("Freeze beside another one = %+v, %v", steps, err)
 	}
@@ -234,12 +246,12 @@ func TestRecordSaysWhatToThaw(t *testing.T) {
 	if err := os.WriteFile(record, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	thawed, err := freeze.Recover(record)
-	if fmt.Sprint(thawed) != "["+point+"]" || err != nil {
-		t.Errorf("Recover = %v, %v", thawed, err)
+	r, err := freeze.Recover(record)
+	if fmt.Sprint(r.Thawed) != "["+point+"]" || err != nil {
+		t.Errorf("Recover = %+v, %v", r, err)
 	}
-	if thawed, err = freeze.Recover(record); thawed != nil || err != nil {
-		t.Errorf("the second Recover = %v, %v", thawed, err)
+	if r, err = freeze.Recover(record); r.Thawed != nil || err != nil {
+		t.Errorf("the second Recover = %+v, %v", r, err)
 	}
 }
 
@@ -256,5 +268,53 @@ func TestGuardThatIsKilledLeavesNothingFrozen(t *testing.T) {
 	agenttest.Within(t, "the write's end", func() { <-w; <-g.Ended() })
 	if why, err := g.Outcome(); why != freeze.GuardEnd || err == nil {
 		t.Errorf("ended by %q, %v", why, err)
+	}
+}
+
+// An agent that ends while the guard reports to it does not end the guard.
+func TestGuardSurvivesAnAgentThatDoesNotRead(t *testing.T) {
+	point, record := disk(t), filepath.Join(t.TempDir(), "frozen")
+	agent := exec.Command("sleep", "1000")
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.PidfdOpen(agent.Process.Pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pidfd := os.NewFile(uintptr(fd), "pidfd")
+	defer pidfd.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.Close()
+	guard := exec.Command("/proc/self/exe", guardWord)
+	guard.ExtraFiles, guard.Stdout = []*os.File{pidfd}, w
+	orders, err := guard.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := guard.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	request, _ := json.Marshal(map[string]any{"request": freeze.Request{Within: time.Minute, Mounts: []string{point}, Record: record, Hooks: true}})
+	if _, err := orders.Write(append(request, '\n')); err != nil {
+		t.Fatal(err)
+	}
+	agenttest.Eventually(t, "the freeze", func() bool {
+		frozen, _ := os.ReadFile(record)
+		return len(frozen) > 0
+	})
+	_ = agent.Process.Kill()
+	_ = agent.Wait()
+	agenttest.Within(t, "the guard's end", func() { _ = guard.Wait() })
+	if !guard.ProcessState.Success() || thaw(point) {
+		t.Errorf("the guard ended with %v, and left the file system frozen", guard.ProcessState)
+	}
+	found, err := freeze.Recover(record)
+	if err != nil || !found.Hooks || found.Thawed != nil {
+		t.Errorf("Recover = %+v, %v, want hooks alone", found, err)
 	}
 }

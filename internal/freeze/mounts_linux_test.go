@@ -21,15 +21,36 @@ const someMounts = `22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,errors
 34 22 8:4 / /ro ro - ext4 /dev/vdc rw
 `
 
+var nodev = diskless("nodev\ttmpfs\nnodev\tdevtmpfs\nnodev\toverlay\nnodev\tvirtiofs\nnodev\tfuse\n\text4\n\txfs\n\tbtrfs\n\tiso9660\n")
+
 func TestMountsAreFrozenFromTheInside(t *testing.T) {
-	nodev := diskless("nodev\ttmpfs\nnodev\tdevtmpfs\nnodev\toverlay\nnodev\tvirtiofs\nnodev\tfuse\n\text4\n\txfs\n\tbtrfs\n\tiso9660\n")
-	points, special := choose(parseMounts(someMounts), nodev, func(m mount) bool { return m.point != "/etc/hosts" })
-	want := []string{"/ro", "/srv data/image", "/srv data", "/"}
+	points, special := choose(parseMounts(someMounts), nodev, func(m mount) reached {
+		switch m.point {
+		case "/ro":
+			return unreachable
+		case "/etc/hosts":
+			return aFile
+		default:
+			return aDirectory
+		}
+	}, func(mount) []string { return nil })
+	want := []point{{"/srv data/image", "7:0"}, {"/srv data", "8:2"}, {"/", "8:1"}}
 	if !slices.Equal(points, want) {
 		t.Errorf("frozen are %q, want %q", points, want)
 	}
-	if said := strings.Join(special, ", "); said != "overlay at /merged cannot be frozen, virtiofs at /share cannot be frozen, fuse.sshfs at /sshfs cannot be frozen" {
+	if said := strings.Join(special, ", "); said != "overlay at /merged cannot be frozen, virtiofs at /share cannot be frozen, fuse.sshfs at /sshfs cannot be frozen, "+
+		"ext4 at /ro is hidden by another mount, and not frozen" {
 		t.Errorf("special: %s", said)
+	}
+}
+
+// The order of the mounts says nothing in a mount namespace that is a copy.
+func TestMountsInFilesAreFrozenFirst(t *testing.T) {
+	on := map[string][]string{"8:1": {"7:0"}, "8:2": {"8:1", "8:3"}}
+	points, _ := choose(parseMounts(someMounts), nodev, func(mount) reached { return aDirectory }, func(m mount) []string { return on[m.device] })
+	want := []point{{"/srv data", "8:2"}, {"/", "8:1"}, {"/ro", "8:4"}, {"/srv data/image", "7:0"}}
+	if !slices.Equal(points, want) {
+		t.Errorf("frozen are %q, want %q", points, want)
 	}
 }
 

@@ -70,8 +70,11 @@ const (
 	fiThaw   = 0xc0045878
 )
 
+var errThawed = errors.New("another program has thawed it")
+
+// openMount opens a mount point, which may be a file.
 func openMount(point string) (*still, error) {
-	dir, err := os.OpenFile(point, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	dir, err := os.OpenFile(point, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -84,6 +87,12 @@ func openMount(point string) (*still, error) {
 			}
 			return err
 		},
-		thaw: func() error { return unix.IoctlSetInt(int(dir.Fd()), fiThaw, 0) },
+		thaw: func() error {
+			err := unix.IoctlSetInt(int(dir.Fd()), fiThaw, 0)
+			if errors.Is(err, unix.EINVAL) {
+				return errThawed
+			}
+			return err
+		},
 	}, nil
 }

@@ -49,6 +49,13 @@ func (w *watch) arm(within time.Duration) error {
 	return os.NewSyscallError("timerfd_settime", unix.TimerfdSettime(w.timer, 0, &spec, nil))
 }
 
+// left returns how much time is left.
+func (w *watch) left() time.Duration {
+	var now unix.ItimerSpec
+	_ = unix.TimerfdGettime(w.timer, &now) // it fails for no timer of ours
+	return time.Duration(now.Value.Nano())
+}
+
 // wait returns why all is to go on.
 func (w *watch) wait() End {
 	fds := []unix.PollFd{
@@ -62,7 +69,7 @@ func (w *watch) wait() End {
 			switch {
 			case o.Thaw:
 				return Told
-			case o.Within > 0:
+			case o.Within > w.left():
 				_ = w.arm(o.Within)
 			}
 		}

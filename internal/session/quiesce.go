@@ -2,10 +2,12 @@ package session
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/freeze"
@@ -15,25 +17,26 @@ import (
 
 const (
 	defaultQuiet = 10 * time.Second // for how long the guest holds still, if the host does not say
-	maxQuietings = 8                // requests at a time
+	maxQuietings = 8                // requests of a kind at a time
 	outputTime   = time.Second      // for what execs have written before they hold still
 )
 
-// A quiet is the guest's holding still, from the end of the hooks before it to that of those after it.
+// A quiet is the guest's holding still, from the hooks before it to those after it.
 //
-//	refusing work → frozen → free → over
-//	refusing work → free → over
+//	hooks → refusing work → frozen → free → over
+//	hooks → refusing work → free → over
 type quiet struct {
 	request wire.Quiesce
 	begun   time.Time
 	steps   []guest.Step // that were taken
 	release func()       // of the log; nil: it is not held
 
-	free chan struct{} // closed when all goes on
-	over chan struct{} // closed when the hooks have been run, too
-	end  guest.Step    // of thawing; set before free
-	told *wire.Thawed  // to hosts, likewise
-	last []guest.Step  // the hooks'; set before over
+	refusing atomic.Bool   // work
+	free     chan struct{} // closed when all goes on
+	over     chan struct{} // closed when the hooks have been run, too
+	end      guest.Step    // of thawing; set before free
+	told     *wire.Thawed  // to hosts, likewise
+	last     []guest.Step  // the hooks'; set before over
 
 	mu     sync.Mutex
 	guard  *freeze.Guard // nil: it has not been started
@@ -44,13 +47,21 @@ type quiet struct {
 // errQuiet answers what must wait until the guest goes on.
 var errQuiet = fmt.Errorf("%w: the guest is quiesced: thaw it, or wait until it goes on", errLimit)
 
-// isQuiet returns errQuiet for a request that is not carried out while the guest holds still.
+// refusesWork reports whether nothing may begin.
+func (s *Server) refusesWork() bool {
+	q := s.quiet.Load()
+	return q != nil && q.refusing.Load()
+}
+
+// isQuiet returns errQuiet for a request that is not carried out while the guest holds still. Those about
+// commands that run are: nobody would send them again.
 func (s *Server) isQuiet(m wire.Message) error {
-	if s.quiet.Load() == nil {
+	if !s.refusesWork() {
 		return nil
 	}
 	switch m.(type) {
-	case *wire.Ping, *wire.Info, *wire.Quiesce, *wire.Thaw, *wire.Reseed, *wire.Acked, *wire.Error:
+	case *wire.Ping, *wire.Info, *wire.Quiesce, *wire.Thaw, *wire.Reseed, *wire.Error,
+		*wire.Signal, *wire.Resize, *wire.Kill, *wire.Acked, *wire.Leave, *wire.Release:
 		return nil
 	default:
 		return errQuiet
@@ -75,7 +86,7 @@ func within(m *wire.Quiesce) time.Duration {
 // quiesce runs hooks, and waits for processes and disks. Its goroutine ends by itself and is
 // waited for by conn.end, as reseed's is.
 func (c *conn) quiesce(m *wire.Quiesce) error {
-	return c.quietly(m, func(err error) wire.Message {
+	return c.quietly(m, &c.server.quiesces, func(err error) wire.Message {
 		var steps []guest.Step
 		if err == nil {
 			steps, err = c.server.holdStill(m)
@@ -88,20 +99,19 @@ func (c *conn) quiesce(m *wire.Quiesce) error {
 	})
 }
 
-// thaw waits until the guest goes on.
+// thaw waits until the guest goes on. It needs no record: a full log must not keep a guest frozen. Its
+// answer says whether the guest has held still, also if hooks have failed.
 func (c *conn) thaw(m *wire.Thaw) error {
-	return c.quietly(m, func(err error) wire.Message {
-		if err != nil {
-			return failure(m.ID, kindOf(err), err.Error())
-		}
+	return c.quietly(m, &c.server.thaws, func(error) wire.Message {
 		steps, thawed := c.server.thaw()
 		c.logSteps("thaw", steps, nil)
-		return toldOf(wire.Done{Head: m.Head, Thawed: thawed}, steps)
+		all, _, _ := outcomes(steps)
+		return &wire.Done{Head: m.Head, Thawed: thawed, Steps: all}
 	})
 }
 
 // quietly has a request to quiesce or thaw recorded, and carried out on another goroutine.
-func (c *conn) quietly(m wire.Message, do func(err error) wire.Message) error {
+func (c *conn) quietly(m wire.Message, count *atomic.Int32, do func(err error) wire.Message) error {
 	verb, id := wire.About(m)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,22 +123,18 @@ func (c *conn) quietly(m wire.Message, do func(err error) wire.Message) error {
 	case c.server.Guard == nil:
 		return c.done(id, fmt.Errorf("%w: %s", errUnsupported, verb))
 	}
-	if c.server.quietings.Add(1) > maxQuietings {
-		c.server.quietings.Add(-1)
-		return c.done(id, overLimit(maxQuietings, "quiesce and thaw requests"))
+	if count.Add(1) > maxQuietings {
+		count.Add(-1)
+		return c.done(id, overLimit(maxQuietings, string(verb)+" requests"))
 	}
 	c.running.Add(1)
 	go func() {
 		recorded := c.server.recording()
-		record := c.audit.Info().Uint64("id", id)
-		if q, ok := m.(*wire.Quiesce); ok {
-			record = record.Dur("within_ms", within(q)).Bool("freeze_execs", q.FreezeExecs).Bool("freeze_fs", q.FreezeFS)
-		}
-		record.Msg(string(verb) + " requested")
+		c.recordQuietly(m)
 		follow := func(err error) {
 			defer c.running.Done()
 			answer := do(err)
-			c.server.quietings.Add(-1)
+			count.Add(-1)
 			_ = c.answer(answer) // a host that does not read is told by dispatch
 		}
 		if settled, err := recorded(follow); settled {
@@ -138,19 +144,40 @@ func (c *conn) quietly(m wire.Message, do func(err error) wire.Message) error {
 	return nil
 }
 
+// recordQuietly leaves a record of a request, or counts it.
+func (c *conn) recordQuietly(m wire.Message) {
+	verb, id := wire.About(m)
+	if !c.server.records.count(c.kindOfRecord(verb, nil)) {
+		return
+	}
+	record := c.audit.Info().Uint64("id", id)
+	if q, ok := m.(*wire.Quiesce); ok {
+		record = record.Dur("within_ms", within(q)).Bool("freeze_execs", q.FreezeExecs).Bool("freeze_fs", q.FreezeFS)
+	}
+	record.Msg(string(verb) + " requested")
+}
+
+var errOtherQuiesce = fmt.Errorf("%w: another quiesce is under way", errLimit)
+
 // holdStill takes the steps of a quiesce. If one fails, all goes on.
 func (s *Server) holdStill(m *wire.Quiesce) ([]guest.Step, error) {
 	if !s.quieting.TryLock() {
-		return nil, overLimit(1, "quiesce requests")
+		return nil, errOtherQuiesce
 	}
 	defer s.quieting.Unlock()
 	if q := s.quiet.Load(); q != nil {
 		return q.again(m)
 	}
+	if last := s.latest; last != nil {
+		<-last.over // the hooks after it come before those of the next
+	}
 	q := &quiet{request: *m, free: make(chan struct{}), over: make(chan struct{})}
+	s.latest = q
+	s.settling.Add(1)
+	s.quiet.Store(q)
 	hooks := s.runHooks("quiesce")
 	if hooks != nil {
-		q.steps = append(q.steps, *hooks)
+		q.took(*hooks)
 	}
 	q.begun = time.Now()
 	if hooks == nil || hooks.Err == nil {
@@ -182,17 +209,20 @@ func (q *quiet) again(m *wire.Quiesce) ([]guest.Step, error) {
 
 // freeze has the guest hold still, unless a step fails, or thaw is called meanwhile.
 func (s *Server) freeze(q *quiet) {
-	s.quiet.Store(q)
+	q.refusing.Store(true)
 	if err := s.admitNothing(q); err != nil {
 		q.took(guest.Step{Name: "admission", Err: err})
 		return
 	}
 	q.took(guest.Step{Name: "admission", Changed: true})
-	r, err := s.whatToFreeze(q)
-	if err != nil {
-		return
+	r := freeze.Request{Within: within(&q.request), FileSystems: q.request.FreezeFS, Record: s.FreezeRecord, Hooks: s.Hooks != ""}
+	if q.request.FreezeExecs {
+		if r.Groups = s.Spawner.Groups(); r.Groups == nil {
+			q.took(guest.Step{Name: freeze.StepExecs, Err: fmt.Errorf("%w: the agent has no cgroups", errUnsupported)})
+			return
+		}
 	}
-	if q.request.FreezeFS && s.HoldLog != nil {
+	if r.FileSystems && s.HoldLog != nil {
 		q.release = s.HoldLog()
 	}
 	guard, err := freeze.Start(s.Guard, r)
@@ -200,7 +230,24 @@ func (s *Server) freeze(q *quiet) {
 		q.took(guest.Step{Name: freeze.StepGuard, Err: err})
 		return
 	}
+	s.guards.Add(1)
+	go func() { // ends with the guard
+		<-guard.Gone()
+		s.guards.Add(-1)
+	}()
 	q.guardedBy(guard)
+	s.followGuard(q, guard)
+	if !q.holds() {
+		return
+	}
+	go func() { // ends with the quiet
+		<-guard.Ended()
+		s.settleQuiet(q)
+	}()
+}
+
+// followGuard waits until all holds still, or does not.
+func (s *Server) followGuard(q *quiet, guard *freeze.Guard) {
 	steps, err := guard.Freeze()
 	for _, step := range steps {
 		q.took(stepOf(step))
@@ -208,25 +255,18 @@ func (s *Server) freeze(q *quiet) {
 	if err != nil {
 		q.took(guest.Step{Name: freeze.StepGuard, Err: err})
 	}
-	if !q.isFrozen() {
-		if !slices.ContainsFunc(q.steps, failed) {
-			why, _ := guard.Outcome()
-			q.took(guest.Step{Name: freeze.StepGuard, Err: fmt.Errorf("thawed before all was frozen: %s", cmp.Or(q.reason(), string(why)))})
-		}
+	if err == nil && !slices.ContainsFunc(q.steps, failed) {
+		q.took(s.drainOutput(q))
+	}
+	if q.isFrozen() || slices.ContainsFunc(q.steps, failed) {
 		return
 	}
-	q.took(s.drainOutput(q))
-	go func() { // ends with the quiet
-		<-guard.Ended()
-		s.settleQuiet(q)
-	}()
+	why, _ := guard.Outcome()
+	q.took(guest.Step{Name: freeze.StepGuard, Err: fmt.Errorf("the guest had to go on before it held still: %s", cmp.Or(q.reason(), string(why)))})
 }
 
 // admitNothing waits until nothing starts.
 func (s *Server) admitNothing(q *quiet) error {
-	if s.isHeld() != nil {
-		return errUpgrade
-	}
 	starting := func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -237,13 +277,19 @@ func (s *Server) admitNothing(q *quiet) error {
 		}
 		return false
 	}
-	if !s.poll(unsettledTime, func() bool { return q.isEnding() || !starting() && s.reseeds.Load() == 0 }) {
-		return fmt.Errorf("%w: commands that start, or a reseed, have not come to an end after %v", errLimit, unsettledTime)
-	}
-	if q.isEnding() {
+	done := s.poll(unsettledTime, func() bool { return q.isEnding() || !starting() && s.reseeds.Load() == 0 })
+	switch {
+	case s.isHeld() != nil:
+		return errUpgrade
+	case s.isClosing():
+		return errShutdown
+	case q.isEnding():
 		return errThawed
+	case !done:
+		return fmt.Errorf("%w: commands that start, or a reseed, have not come to an end after %v", errLimit, unsettledTime)
+	default:
+		return nil
 	}
-	return nil
 }
 
 var errThawed = errors.New("the guest was thawed meanwhile")
@@ -258,24 +304,6 @@ func (c *conn) hasStarting() bool {
 		}
 	}
 	return false
-}
-
-// whatToFreeze returns what the guard is to do. An error is in a step.
-func (s *Server) whatToFreeze(q *quiet) (r freeze.Request, err error) {
-	r = freeze.Request{Within: within(&q.request), Record: s.FreezeRecord}
-	if q.request.FreezeExecs {
-		if r.Groups = s.Spawner.Groups(); r.Groups == nil {
-			err = fmt.Errorf("%w: the agent has no cgroups", errUnsupported)
-			q.took(guest.Step{Name: freeze.StepExecs, Err: err})
-			return r, err
-		}
-	}
-	if q.request.FreezeFS {
-		if r.Mounts, r.Special, err = freeze.Mounts(); err != nil {
-			q.took(guest.Step{Name: freeze.StepFileSystems, Err: err})
-		}
-	}
-	return r, err
 }
 
 // drainOutput waits until what execs have written is read.
@@ -330,6 +358,7 @@ func (s *Server) goOn(by string, patience <-chan time.Time) *quiet {
 
 // settleQuiet is called once all goes on, or nothing was frozen.
 func (s *Server) settleQuiet(q *quiet) {
+	defer s.settling.Add(-1)
 	q.end = q.ended()
 	if q.release != nil {
 		q.release()
@@ -339,10 +368,23 @@ func (s *Server) settleQuiet(q *quiet) {
 	s.Log.Info().Str("by", q.told.By).Bool("held", q.told.Held).Err(q.end.Err).Msg("thawed")
 	s.quiet.CompareAndSwap(q, nil)
 	close(q.free)
-	if hooks := s.runHooks("thaw"); hooks != nil {
-		q.last = append(q.last, *hooks)
-	}
+	q.last = s.thawHooks()
 	close(q.over)
+}
+
+// thawHooks runs the hooks that follow a quiesce.
+func (s *Server) thawHooks() []guest.Step {
+	if hooks := s.runHooks("thaw"); hooks != nil {
+		return []guest.Step{*hooks}
+	}
+	return nil
+}
+
+// FinishQuiesce runs the hooks that follow a quiesce for an agent that has ended meanwhile.
+func (s *Server) FinishQuiesce() {
+	for _, step := range s.thawHooks() {
+		s.Log.Warn().Str("hooks", step.Note).Err(step.Err).Msg("an agent before has ended during a quiesce: its hooks were run")
+	}
 }
 
 func (q *quiet) took(s guest.Step) { q.steps = append(q.steps, s) }
@@ -421,5 +463,16 @@ func (q *quiet) outcome() *wire.Thawed {
 	defer q.mu.Unlock()
 	return &wire.Thawed{
 		Held: q.frozen && q.by == "host" && q.end.Err == nil, By: q.by, MS: uint64(time.Since(q.begun).Milliseconds()),
+	}
+}
+
+// awaitSettled waits for the hooks that follow a quiesce, until ctx ends.
+func (s *Server) awaitSettled(ctx context.Context) {
+	for s.settling.Load() > 0 {
+		select {
+		case <-time.After(holdPoll):
+		case <-ctx.Done():
+			return
+		}
 	}
 }

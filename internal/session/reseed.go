@@ -31,7 +31,12 @@ func (c *conn) reseed(m *wire.Reseed, network *netid.Network) error {
 		recorded := c.server.recording()
 		c.audit.Info().Uint64("id", m.ID).Bool("machine_id", m.MachineID).Bool("clock", m.ClockNS != 0).
 			Str("hostname", clip(m.Hostname)).Bool("ssh_keys", m.SSHKeys).Bool("network", network != nil).Msg("reseed requested")
-		follow := func(err error) { c.takeSteps(m, c.seed(m, network, received), err) }
+		follow := func(err error) {
+			if c.server.refusesWork() {
+				err = nil // the log is held: see thaw
+			}
+			c.takeSteps(m, c.seed(m, network, received), err)
+		}
 		if settled, err := recorded(follow); settled {
 			follow(err)
 		}
@@ -112,14 +117,19 @@ func (c *conn) logSteps(message string, steps []guest.Step, err error) {
 // told makes the answer from the outcome of the steps. If any has failed, it is an
 // error, of the kind of the first that has.
 func told(id uint64, steps []guest.Step) wire.Message {
-	return toldOf(wire.Done{Head: wire.Head{ID: id}}, steps)
+	all, kind, failed := outcomes(steps)
+	if kind == "" {
+		return &wire.Done{Head: wire.Head{ID: id}, Steps: all}
+	}
+	e := failure(id, kind, strings.ReplaceAll(strings.Join(failed, "; "), "\n", "; "))
+	e.Steps = all
+	return e
 }
 
-// toldOf is told with the answer if no step has failed.
-func toldOf(done wire.Done, steps []guest.Step) wire.Message {
-	var kind wire.ErrorKind
-	var failed []string
-	all := make([]wire.Step, len(steps))
+// outcomes returns the steps as hosts get them, the kind of the first that has failed, and what is
+// said of each that has.
+func outcomes(steps []guest.Step) (all []wire.Step, kind wire.ErrorKind, failed []string) {
+	all = make([]wire.Step, len(steps))
 	for i, s := range steps {
 		all[i] = wire.Step{Name: s.Name, Changed: s.Changed, Message: s.Note}
 		if s.Err == nil {
@@ -131,11 +141,5 @@ func toldOf(done wire.Done, steps []guest.Step) wire.Message {
 		}
 		failed = append(failed, s.Name+": "+s.Err.Error())
 	}
-	if kind == "" {
-		done.Steps = all
-		return &done
-	}
-	e := failure(done.ID, kind, strings.ReplaceAll(strings.Join(failed, "; "), "\n", "; "))
-	e.Steps = all
-	return e
+	return all, kind, failed
 }

@@ -125,10 +125,14 @@ type Server struct {
 	stopping chan struct{} // closed with closing
 	moved    chan struct{} // has a token when a connection has got on
 
-	quieting  sync.Mutex                  // one quiesce is carried out at a time
-	quietings atomic.Int32                // requests to quiesce or thaw
-	quiet     atomic.Pointer[quiet]       // nil: the guest does not hold still
-	thawed    atomic.Pointer[wire.Thawed] // how the latest quiet has ended; nil: there was none
+	quieting sync.Mutex                  // one quiesce is carried out at a time
+	latest   *quiet                      // guarded by quieting; nil: there was none
+	quiesces atomic.Int32                // requests
+	thaws    atomic.Int32                // requests
+	quiet    atomic.Pointer[quiet]       // nil: the guest does not hold still, and is not about to
+	thawed   atomic.Pointer[wire.Thawed] // how the latest quiet has ended; nil: none has
+	settling atomic.Int32                // quiets whose hooks after them have not ended
+	guards   atomic.Int32                // processes
 
 	reseeding sync.Mutex    // one clone is made a machine of its own at a time
 	resumes   atomic.Uint64 // how many times that has succeeded
@@ -334,6 +338,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	go func() { // ends when the connections and the jobs have
 		s.serving.Wait()
 		s.jobs.Wait()
+		s.awaitSettled(ctx)
 		close(done)
 	}()
 	select {

@@ -78,7 +78,7 @@ func (c *conn) begin(w worker) error {
 	switch {
 	case c.server.isHeld() != nil:
 		return errUpgrade
-	case c.server.quiet.Load() != nil:
+	case c.server.refusesWork():
 		return errQuiet
 	case c.draining:
 		return errShutdown

@@ -190,12 +190,14 @@ func (s *Server) awaitRelease() {
 
 // settle waits until there is no work that would be lost, or ends it.
 func (s *Server) settle(force bool) error {
-	guestWide := func() int32 { return s.reseeds.Load() + s.quietings.Load() }
+	guestWide := func() int32 {
+		return s.reseeds.Load() + s.quiesces.Load() + s.thaws.Load() + s.settling.Load() + s.guards.Load()
+	}
 	if s.poll(unsettledTime, func() bool { return s.obstacles() == nil && guestWide() == 0 }) {
 		return nil
 	}
 	if n := guestWide(); n > 0 {
-		return fmt.Errorf("%w: %d reseed or quiesce requests are being carried out", ErrBusy, n)
+		return fmt.Errorf("%w: %d reseed or quiesce requests are being carried out, or a freeze has not ended", ErrBusy, n)
 	}
 	grace := s.ShutdownGrace
 	for _, e := range s.obstacles() {
