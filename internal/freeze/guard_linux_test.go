@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -317,4 +318,38 @@ func TestGuardSurvivesAnAgentThatDoesNotRead(t *testing.T) {
 	if err != nil || !found.Hooks || found.Thawed != nil {
 		t.Errorf("Recover = %+v, %v, want hooks alone", found, err)
 	}
+}
+
+// The mount point that the guard has frozen may be covered when the guard is killed.
+func TestRecoverFindsAnotherMount(t *testing.T) {
+	point, other, record := disk(t), t.TempDir(), filepath.Join(t.TempDir(), "frozen")
+	g := begin(t, freeze.Request{Within: time.Minute, Mounts: []string{point}, Record: record})
+	if _, err := g.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	uncover := cover(t, "tmpfs", point, 0)
+	if err := syscall.Kill(g.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	agenttest.Within(t, "the guard's end", func() { <-g.Ended() })
+	if _, err := g.Outcome(); err == nil || !strings.Contains(err.Error(), "no path leads to it") {
+		t.Errorf("Outcome = %v", err)
+	}
+	uncover()
+	cover(t, point, other, unix.MS_BIND)
+	cover(t, "tmpfs", point, 0)
+	if found, err := freeze.Recover(record); err != nil || len(found.Thawed) != 1 {
+		t.Errorf("Recover = %+v, %v, want the file system thawed by its other mount", found, err)
+	}
+}
+
+// cover mounts something over a directory until the end of the test.
+func cover(t *testing.T, what, point string, flags uintptr) (uncover func()) {
+	t.Helper()
+	if err := unix.Mount(what, point, "tmpfs", flags, ""); err != nil {
+		t.Fatal(err)
+	}
+	uncover = sync.OnceFunc(func() { _ = unix.Unmount(point, unix.MNT_DETACH) })
+	t.Cleanup(uncover)
+	return uncover
 }
