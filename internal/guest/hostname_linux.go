@@ -42,7 +42,7 @@ func writeHostname(root, name string) (wrote bool, note string, err error) {
 	if errors.Is(err, unix.EROFS) {
 		return false, "for this boot: /etc/hostname could not be written: read-only file system", nil
 	}
-	renewed, hostsErr := renewHosts(root+"/etc/hosts", name)
+	renewed, hostsErr := renewHosts(followed(root, "/etc/hosts"), name)
 	if errors.Is(hostsErr, unix.EROFS) {
 		note, hostsErr = "/etc/hosts could not be written: read-only file system", nil
 	}
@@ -84,9 +84,5 @@ func renewHosts(path, name string) (renewed bool, err error) {
 		}
 		kept.WriteString("127.0.1.1\t" + names + "\t" + hostsMark + "\n")
 	}
-	if kept.String() == string(text) {
-		return false, nil
-	}
-	err = replaceFile(path, kept.String(), 0o644)
-	return err == nil, err
+	return renewFile(path, kept.String())
 }

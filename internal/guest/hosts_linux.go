@@ -5,8 +5,6 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cocoonstack/cocoon-agent/internal/netid"
 )
 
@@ -19,15 +17,12 @@ const (
 // setHosts has hosts(5) name hosts, in a block of its own. Other lines stay. A file that is missing
 // is made.
 func setHosts(root string, hosts []netid.Host) (changed bool, note string, err error) {
-	path := root + "/etc/hosts"
+	path := followed(root, "/etc/hosts")
 	before, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return false, "", err
 	}
 	changed, err = renewFile(path, withoutBlock(string(before))+block(hosts))
-	if errors.Is(err, unix.EROFS) {
-		return false, "/etc/hosts could not be written: read-only file system", nil
-	}
 	return changed, "", err
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -13,8 +12,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/cocoonstack/cocoon-agent/internal/netid"
 )
@@ -27,6 +24,7 @@ type manager struct {
 	root     string
 	networkd bool
 	others   []string
+	hasDNS   bool // a file of systemd-networkd has the resolvers
 }
 
 // managerOf finds the network managers that run.
@@ -69,13 +67,10 @@ func (m *manager) configure(n *netid.Network) (changed bool, note string, err er
 		return false, strings.Join(append(notes, "systemd-networkd does not run: no file written"), "; "), nil
 	}
 	var errs []error
-	for k, i := range n.Interfaces {
-		wrote, err := m.writeNetworkFile(&i, m.dnsOf(n, k))
+	for _, i := range n.Interfaces {
+		wrote, err := m.writeNetworkFile(&i, n.DNS)
 		changed = changed || wrote
 		errs = append(errs, err)
-	}
-	if errors.Is(errors.Join(errs...), unix.EROFS) {
-		return changed, "for this boot: /etc/systemd/network could not be written: read-only file system", nil
 	}
 	if changed {
 		notes = append(notes, m.reload())
@@ -83,41 +78,74 @@ func (m *manager) configure(n *netid.Network) (changed bool, note string, err er
 	return changed, strings.Join(notes, "; "), errors.Join(errs...)
 }
 
-// dnsOf returns the resolvers for the file of interface k: the first that has a file gets them.
-func (m *manager) dnsOf(n *netid.Network, k int) *netid.DNS {
-	first := slices.IndexFunc(n.Interfaces, func(i netid.Interface) bool { return len(i.Addresses) > 0 })
-	if n.DNS == nil || k != first {
-		return nil
-	}
-	return n.DNS
-}
-
-// writeNetworkFile writes the systemd.network(5) of an interface, and removes the one that it had
-// in the snapshot. If the addresses stay, so does the text of that, but for the MAC.
+// writeNetworkFile writes the systemd.network(5) of an interface, and removes the one that it had in the
+// snapshot. Settings that the network does not have stay as in that. The first file has the resolvers.
 func (m *manager) writeNetworkFile(i *netid.Interface, dns *netid.DNS) (changed bool, err error) {
 	directory := m.root + "/etc/systemd/network"
-	if err := os.MkdirAll(directory, 0o755); err != nil {
-		return false, err
-	}
-	path, text := networkPath(directory, i.MAC), networkFile(i, dns)
+	path := networkPath(directory, i.MAC)
 	old := path
 	if i.OldMAC != nil {
 		old = networkPath(directory, i.OldMAC)
 	}
-	if len(i.Addresses) == 0 {
-		before, err := os.ReadFile(old)
-		if err != nil { // it has no file, as a rule
-			return false, ignoreMissing(err)
-		}
-		text = strings.ReplaceAll(string(before), i.OldMAC.String(), i.MAC.String())
+	before, err := os.ReadFile(old)
+	if errors.Is(err, os.ErrNotExist) && old != path { // the second time
+		old = path
+		before, err = os.ReadFile(old)
 	}
-	changed, err = renewFile(path, text)
-	if err == nil && old != path {
+	missing := errors.Is(err, os.ErrNotExist)
+	switch {
+	case missing && len(i.Addresses) == 0:
+		return false, nil // it has no file, as a rule
+	case err != nil && !missing:
+		return false, err
+	}
+	text, err := m.networkFile(i, dns, string(before))
+	if err != nil {
+		return false, err
+	}
+	if err := os.MkdirAll(directory, 0o755); err != nil {
+		return false, err
+	}
+	if changed, err = renewFile(path, text); err != nil {
+		return false, err
+	}
+	m.hasDNS = m.hasDNS || dns != nil
+	if old != path {
 		gone := os.Remove(old)
 		changed = changed || gone == nil
 		err = ignoreMissing(gone)
 	}
 	return changed, err
+}
+
+// networkFile returns the text of the file of an interface. before is that of the file in the snapshot, or empty: then the
+// routes that the network does not have are those of the kernel.
+func (m *manager) networkFile(i *netid.Interface, dns *netid.DNS, before string) (string, error) {
+	routes := i.Routes
+	f := parseNetworkFile(before)
+	if before == "" {
+		f = newNetworkFile(i.MAC)
+	}
+	if before == "" && len(routes) == 0 {
+		var err error
+		if routes, err = netid.RoutesOf(i.MAC); err != nil {
+			return "", err
+		}
+	}
+	f.renameMAC(i.OldMAC, i.MAC)
+	if len(i.Addresses) > 0 {
+		f.setAddresses(i.Addresses)
+	}
+	if dns != nil {
+		f.setDNS("[Network]", dns, !m.hasDNS)
+	}
+	if len(routes) > 0 {
+		f.setRoutes(routes)
+	}
+	if len(i.Addresses) > 0 || len(routes) > 0 || dns != nil {
+		f.sign()
+	}
+	return f.String(), nil
 }
 
 // ignoreMissing returns err, unless it is that a file does not exist.
@@ -131,32 +159,6 @@ func ignoreMissing(err error) error {
 // networkPath returns the path of the file of an interface, as cocoon names it.
 func networkPath(directory string, mac net.HardwareAddr) string {
 	return fmt.Sprintf("%s/10-%x.network", directory, []byte(mac))
-}
-
-func networkFile(i *netid.Interface, dns *netid.DNS) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "# Written by cocoon-agent at each reseed.\n[Match]\nMACAddress=%s\n\n[Network]\n", i.MAC)
-	for _, a := range i.Addresses {
-		fmt.Fprintf(&b, "Address=%s\n", a)
-	}
-	if dns != nil {
-		b.WriteString(resolveLines(dns))
-	}
-	for _, r := range i.Routes {
-		fmt.Fprintf(&b, "\n[Route]\nDestination=%s\n", r.To)
-		if r.Via.IsValid() {
-			fmt.Fprintf(&b, "Gateway=%s\n", r.Via)
-		} else if r.To.Addr().Is4() {
-			b.WriteString("Scope=link\n")
-		}
-		if r.Metric != 0 {
-			fmt.Fprintf(&b, "Metric=%d\n", r.Metric)
-		}
-		if r.OnLink {
-			b.WriteString("GatewayOnLink=yes\n")
-		}
-	}
-	return b.String()
 }
 
 // reload has systemd-networkd read its files, and returns how that went. It then configures interfaces
@@ -188,20 +190,4 @@ func run(program string, args ...string) error {
 	default:
 		return fmt.Errorf("%s %s: %w: %s", filepath.Base(program), args[0], err, bytes.TrimSpace(out))
 	}
-}
-
-// renewFile gives a file a text, if it has another one. A file that is there keeps its mode.
-func renewFile(path, text string) (changed bool, err error) {
-	mode := fs.FileMode(0o644)
-	before, err := os.ReadFile(path)
-	switch info, statErr := os.Stat(path); {
-	case err == nil && string(before) == text:
-		return false, nil
-	case err != nil && !errors.Is(err, os.ErrNotExist):
-		return false, err
-	case statErr == nil:
-		mode = info.Mode().Perm()
-	}
-	err = replaceFile(path, text, mode)
-	return err == nil, err
 }

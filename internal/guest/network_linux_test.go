@@ -106,7 +106,7 @@ func TestNetworkdKeepsItsAddressesForTheNewMAC(t *testing.T) {
 		"etc/systemd/network/10-525400000001.network": "[Match]\nMACAddress=52:54:00:00:00:01\n[Network]\nDHCP=yes\n",
 	})
 	n := cloneNetwork()
-	n.Interfaces[0].Addresses = nil
+	n.Interfaces[0].Addresses, n.Interfaces[0].Routes, n.DNS = nil, nil, nil
 	note := twice(t, func() (bool, string, error) { return managerOf(root).configure(n) })
 	if want := "systemd-networkd reads the files when it is restarted: no networkctl, or no D-Bus"; note != want {
 		t.Errorf("note %q, want %q", note, want)
@@ -193,7 +193,11 @@ func TestResolvedGetsAFileOfItsOwn(t *testing.T) {
 
 func TestResolvedHearsFromNetworkd(t *testing.T) {
 	root := resolved(t, map[string]string{networkd: "systemd-network\n", "run/systemd/netif/state": ""})
-	changed, note, err := managerOf(root).setDNS(cloneNetwork())
+	m := managerOf(root)
+	if changed, _, err := m.configure(cloneNetwork()); !changed || err != nil {
+		t.Errorf("configure = %t, %v, want a file", changed, err)
+	}
+	changed, note, err := m.setDNS(cloneNetwork())
 	if changed || !strings.Contains(note, "set by the file of systemd-networkd") || err != nil {
 		t.Errorf("setDNS = %t, %q, %v, want a note", changed, note, err)
 	}

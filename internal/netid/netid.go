@@ -75,5 +75,8 @@ type Outcome struct {
 // A second time it changes nothing. It is for Linux alone; elsewhere each step fails.
 func Apply(n *Network, sys string, received time.Time) []Outcome { return apply(n, sys, received) }
 
+// RoutesOf returns the routes over the interface with a MAC that somebody has set. It returns none if there is no such interface.
+func RoutesOf(mac net.HardwareAddr) ([]Route, error) { return routesByMAC(mac) }
+
 // steps are those of Apply, in their order for each interface.
 var steps = []string{"interfaces", "addresses", "mac", "routes", "neighbours"}

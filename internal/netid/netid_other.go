@@ -4,6 +4,7 @@ package netid
 
 import (
 	"errors"
+	"net"
 	"time"
 )
 
@@ -14,3 +15,5 @@ func apply(*Network, string, time.Time) []Outcome {
 	}
 	return all
 }
+
+func routesByMAC(net.HardwareAddr) ([]Route, error) { return nil, errors.ErrUnsupported }

@@ -3,6 +3,7 @@ package netid
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -25,6 +26,31 @@ func (id *identity) routesOf(l *link) ([]rtnetlink.RouteMessage, error) {
 		set := m.Protocol != unix.RTPROT_KERNEL && m.Protocol != unix.RTPROT_RA && m.Protocol != unix.RTPROT_REDIRECT
 		return m.Attributes.OutIface != l.index || m.Table != unix.RT_TABLE_MAIN || m.Type != unix.RTN_UNICAST || !set
 	}), nil
+}
+
+func routesByMAC(mac net.HardwareAddr) ([]Route, error) {
+	conn, err := rtnetlink.Dial(nil)
+	if err != nil {
+		return nil, cause(err)
+	}
+	defer conn.Close()
+	id := identity{report: newReport(), conn: conn}
+	links, err := conn.Link.List()
+	if err != nil {
+		return nil, cause(err)
+	}
+	l := byMAC(links, mac)
+	if l == nil {
+		return nil, nil
+	}
+	has, err := id.routesOf(l)
+	var all []Route
+	for _, m := range has {
+		if r, _ := routeOf(&m); m.Attributes.Via == nil && len(m.Attributes.Multipath) == 0 {
+			all = append(all, r)
+		}
+	}
+	return all, err
 }
 
 // eachHop returns routes with one hop each. IPv6 routes to one destination that differ in the gateway alone

@@ -1,0 +1,254 @@
+package guest
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cocoonstack/cocoon-agent/internal/netid"
+)
+
+const (
+	oldNetworkFile   = "etc/systemd/network/10-525400000001.network"
+	movedNetworkFile = "etc/systemd/network/10-525400000002.network"
+)
+
+// fullNetworkFile has a setting of each kind.
+const fullNetworkFile = `# the image's
+[Match]
+MACAddress=aa:bb:cc:dd:ee:ff 52-54-00-00-00-01
+[Link]
+MTUBytes=1400
+[Network]
+IPv6AcceptRA=no
+Address=10.0.0.1/24
+Gateway=10.0.0.253
+DNS=10.0.0.50
+Domains=old.example
+
+[Address]
+Address=10.0.0.9/24
+
+[Route]
+Destination=192.0.2.0/24
+Gateway=10.0.0.252
+
+[Route]
+Gateway=10.0.0.251
+Table=100
+`
+
+func withNetworkd(t *testing.T, file string) string {
+	t.Helper()
+	return tree(t, map[string]string{networkd: "systemd-network\n", "run/systemd/netif/state": "", oldNetworkFile: file})
+}
+
+func TestNetworkFileKeepsWhatIsNotGiven(t *testing.T) {
+	head := "# the image's\n[Match]\nMACAddress=aa:bb:cc:dd:ee:ff 52:54:00:00:00:02\n[Link]\nMTUBytes=1400\n[Network]\nIPv6AcceptRA=no\n"
+	addresses := "Address=10.0.0.2/24\n"
+	old := "Address=10.0.0.1/24\n"
+	dns := "DNS=10.0.0.50\n"
+	domains := "Domains=old.example\n"
+	oldAddress := "\n[Address]\nAddress=10.0.0.9/24\n"
+	oldRoute := "\n[Route]\nDestination=192.0.2.0/24\nGateway=10.0.0.252\n"
+	table := "\n[Route]\nGateway=10.0.0.251\nTable=100\n"
+	route := "\n[Route]\nDestination=0.0.0.0/0\nGateway=10.0.0.254\n"
+	one := []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}
+	for name, test := range map[string]struct {
+		addresses []netip.Prefix
+		routes    []netid.Route
+		dns       *netid.DNS
+		want      string
+	}{
+		"nothing":   {want: head + old + "Gateway=10.0.0.253\n" + dns + domains + oldAddress + oldRoute + table},
+		"addresses": {addresses: one, want: networkFileHead + "\n" + head + "Gateway=10.0.0.253\n" + dns + domains + addresses + oldRoute + table},
+		"routes": {
+			routes: []netid.Route{{To: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.0.0.254")}},
+			want:   networkFileHead + "\n" + head + old + dns + domains + oldAddress + table + route,
+		},
+		"domains": {
+			dns:  &netid.DNS{Search: []string{"new.example"}},
+			want: networkFileHead + "\n" + head + old + "Gateway=10.0.0.253\n" + dns + "Domains=new.example\n" + oldAddress + oldRoute + table,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := withNetworkd(t, fullNetworkFile)
+			n := cloneNetwork()
+			n.Interfaces[0].Addresses, n.Interfaces[0].Routes, n.DNS = test.addresses, test.routes, test.dns
+			twice(t, func() (bool, string, error) { return managerOf(root).configure(n) })
+			wantFile(t, filepath.Join(root, movedNetworkFile), test.want, 0o644)
+		})
+	}
+}
+
+func TestNetworkFileHasEachMACSpelling(t *testing.T) {
+	for _, old := range []string{"52:54:00:00:AB:01", "52-54-00-00-ab-01", "5254.0000.ab01", "52:54:00:00:ab:01"} {
+		f := parseNetworkFile("[Match]\nMACAddress = " + old + "\n[Link]\n# 52:54:00:00:ab:01\n")
+		f.renameMAC(net.HardwareAddr{0x52, 0x54, 0, 0, 0xab, 1}, net.HardwareAddr{0x52, 0x54, 0, 0, 0, 2})
+		if want := "[Match]\nMACAddress=52:54:00:00:00:02\n[Link]\n# 52:54:00:00:ab:01\n"; f.String() != want {
+			t.Errorf("renameMAC of %s: %q, want %q", old, f, want)
+		}
+	}
+}
+
+// Without old_mac the file is of this MAC already.
+func TestNetworkFileWithoutOldMACStays(t *testing.T) {
+	root := withNetworkd(t, fullNetworkFile)
+	n := cloneNetwork()
+	n.DNS = nil
+	n.Interfaces[0] = netid.Interface{MAC: n.Interfaces[0].OldMAC}
+	for range 2 {
+		if changed, _, err := managerOf(root).configure(n); changed || err != nil {
+			t.Errorf("configure = %t, %v, want no change", changed, err)
+		}
+	}
+	wantFile(t, filepath.Join(root, oldNetworkFile), fullNetworkFile, 0o755)
+}
+
+func TestResolvConfKeepsTheListNotGiven(t *testing.T) {
+	const before = "search old\nnameserver 1.1.1.1\n"
+	for want, dns := range map[string]*netid.DNS{
+		"nameserver 1.1.1.1\nsearch new\n":   {Search: []string{"new"}},
+		"search old\nnameserver 10.0.0.53\n": {Servers: []netip.Addr{netip.MustParseAddr("10.0.0.53")}},
+	} {
+		root := tree(t, map[string]string{"etc/resolv.conf": before})
+		twice(t, func() (bool, string, error) { return managerOf(root).setDNS(&netid.Network{DNS: dns}) })
+		wantFile(t, root+"/etc/resolv.conf", want, 0o755)
+	}
+}
+
+func TestResolvedFileKeepsTheListNotGiven(t *testing.T) {
+	root := resolved(t, map[string]string{})
+	n := cloneNetwork()
+	for _, dns := range []*netid.DNS{n.DNS, {Search: []string{"new"}}} {
+		if changed, _, err := managerOf(root).setDNS(&netid.Network{DNS: dns}); !changed || err != nil {
+			t.Errorf("setDNS = %t, %v, want a change", changed, err)
+		}
+	}
+	wantFile(t, root+resolvedFile, networkFileHead+"\n[Resolve]\nDNS=10.0.0.53\nDNS=::1\nDomains=new\n", 0o644)
+}
+
+// With networkd the file of an earlier run would add its servers to the new ones.
+func TestResolvedFileGivesWayToNetworkd(t *testing.T) {
+	root := resolved(t, map[string]string{
+		networkd: "systemd-network\n", "run/systemd/netif/state": "", resolvedFile: "[Resolve]\nDNS=1.1.1.1\nDomains=old\n",
+	})
+	n := cloneNetwork()
+	m := managerOf(root)
+	if _, _, err := m.configure(n); err != nil {
+		t.Fatal(err)
+	}
+	twice(t, func() (bool, string, error) { return m.setDNS(n) })
+	if _, err := os.Stat(root + resolvedFile); !os.IsNotExist(err) {
+		t.Errorf("the file of resolved: %v, want none", err)
+	}
+}
+
+func TestResolvConfIsFollowedToResolveds(t *testing.T) {
+	root := tree(t, map[string]string{"etc/hosts": ""})
+	for link, to := range map[string]string{"/etc/resolv.conf": "/etc/other.conf", "/etc/other.conf": "/run/systemd/resolve/resolv.conf"} {
+		if err := os.Symlink(to, root+link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	twice(t, func() (bool, string, error) { return managerOf(root).setDNS(cloneNetwork()) })
+	if _, err := os.Stat(root + resolvedFile); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestResolvConfInNoDirectoryIsNamed(t *testing.T) {
+	root := tree(t, map[string]string{"etc/hosts": ""})
+	if err := os.Symlink("../run/none/resolv.conf", root+"/etc/resolv.conf"); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := managerOf(root).setDNS(cloneNetwork())
+	if want := "write " + root + "/run/none/resolv.conf: no such file or directory"; err == nil || err.Error() != want {
+		t.Errorf("setDNS: %v, want %s", err, want)
+	}
+}
+
+func TestHostsStaysALinkWithItsOwner(t *testing.T) {
+	root := tree(t, map[string]string{"srv/hosts": "127.0.0.1 localhost\n", "etc/passwd": ""})
+	if os.Geteuid() == 0 {
+		if err := os.Chown(root+"/srv/hosts", 12, 34); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := ownerOf(t, root+"/srv/hosts")
+	if err := os.Symlink("../srv/hosts", root+"/etc/hosts"); err != nil {
+		t.Fatal(err)
+	}
+	twice(t, func() (bool, string, error) { return setHosts(root, cloneNetwork().Hosts) })
+	if link, err := os.Readlink(root + "/etc/hosts"); link != "../srv/hosts" {
+		t.Errorf("the link: %q, %v", link, err)
+	}
+	wantFile(t, root+"/srv/hosts", "127.0.0.1 localhost\n"+block(cloneNetwork().Hosts), 0o755)
+	if after := ownerOf(t, root+"/srv/hosts"); after != before {
+		t.Errorf("owner %v, want %v", after, before)
+	}
+}
+
+// ownerOf returns the user and the group of a file.
+func ownerOf(t *testing.T, path string) [2]uint32 {
+	t.Helper()
+	var s unix.Stat_t
+	if err := unix.Stat(path, &s); err != nil {
+		t.Fatal(err)
+	}
+	return [2]uint32{s.Uid, s.Gid}
+}
+
+// readOnly calls do on a thread to which a directory is on a read-only file system.
+func readOnly(t *testing.T, directory string, do func()) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	done := make(chan error)
+	go func() { // its thread, and the mount namespace, end with it
+		runtime.LockOSThread()
+		err := errors.Join(
+			unix.Unshare(unix.CLONE_NEWNS|unix.CLONE_FS),
+			unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
+			unix.Mount(directory, directory, "", unix.MS_BIND, ""),
+			unix.Mount("", directory, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""),
+		)
+		if err == nil {
+			do()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReadOnlyNetworkFilesFailTheirSteps(t *testing.T) {
+	root := resolved(t, map[string]string{networkd: "systemd-network\n", "run/systemd/netif/state": "", "etc/systemd/network/x": ""})
+	plain := tree(t, map[string]string{"etc/resolv.conf": ""})
+	n := cloneNetwork()
+	readOnly(t, root, func() {
+		m := managerOf(root)
+		for step, do := range map[string]func() (bool, string, error){
+			"manager": func() (bool, string, error) { return m.configure(n) },
+			"dns":     func() (bool, string, error) { return m.setDNS(n) },
+			"hosts":   func() (bool, string, error) { return setHosts(root, n.Hosts) },
+		} {
+			if changed, note, err := do(); changed || !errors.Is(classed(err), ErrNotPermitted) {
+				t.Errorf("%s = %t, %q, %v, want %v", step, changed, note, err, ErrNotPermitted)
+			}
+		}
+	})
+	readOnly(t, plain, func() {
+		if changed, note, err := managerOf(plain).setDNS(n); changed || !errors.Is(classed(err), ErrNotPermitted) {
+			t.Errorf("setDNS = %t, %q, %v, want %v", changed, note, err, ErrNotPermitted)
+		}
+	})
+}
