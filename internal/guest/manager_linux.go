@@ -127,9 +127,12 @@ func (m *manager) networkFile(i *netid.Interface, dns *netid.DNS, before string)
 		f = newNetworkFile(i.MAC)
 	}
 	if before == "" && len(routes) == 0 {
-		var err error
-		if routes, err = netid.RoutesOf(i.MAC); err != nil {
+		l, err := netid.LinkOf(i.MAC)
+		if err != nil {
 			return "", err
+		}
+		if l != nil {
+			routes = l.Routes
 		}
 	}
 	f.renameMAC(i.OldMAC, i.MAC)

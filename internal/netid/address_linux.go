@@ -41,18 +41,41 @@ func (id *identity) addAddresses(i *Interface, l *link) {
 	has, err := id.addressesOf(l)
 	id.fail("addresses", err)
 	for _, p := range i.Addresses {
-		there := slices.ContainsFunc(has, func(m rtnetlink.AddressMessage) bool {
-			return prefixOf(&m) == p && flagsOf(&m)&unix.IFA_F_PERMANENT != 0
-		})
-		if there {
+		same := slices.DeleteFunc(slices.Clone(has), func(m rtnetlink.AddressMessage) bool { return prefixOf(&m) != p })
+		if slices.ContainsFunc(same, isUsable) {
 			continue
 		}
+		id.dropUnusable(l, same)
 		if err := id.addAddress(l, p, unix.RT_SCOPE_UNIVERSE); err != nil {
 			id.fail("addresses", fmt.Errorf("%s: add %s: %w", l.name, p, err))
 			continue
 		}
 		l.renewed = true
 		id.changed["addresses"] = true
+	}
+}
+
+// isUsable reports whether an address is as addAddress adds it.
+func isUsable(m rtnetlink.AddressMessage) bool {
+	const bad = unix.IFA_F_DEPRECATED | unix.IFA_F_DADFAILED | unix.IFA_F_TENTATIVE
+	return flagsOf(&m)&unix.IFA_F_PERMANENT != 0 && flagsOf(&m)&bad == 0 && !hasPeer(&m)
+}
+
+// hasPeer reports whether an address is of a point-to-point link.
+func hasPeer(m *rtnetlink.AddressMessage) bool {
+	a := m.Attributes
+	return a.Local != nil && !a.Local.Equal(a.Address)
+}
+
+// dropUnusable deletes those addresses that cannot be made usable. A lifetime can be changed.
+func (id *identity) dropUnusable(l *link, all []rtnetlink.AddressMessage) {
+	for _, m := range all {
+		if flagsOf(&m)&(unix.IFA_F_DADFAILED|unix.IFA_F_TENTATIVE) == 0 && !hasPeer(&m) {
+			continue
+		}
+		if err := id.deleteAddress(&m); err != nil {
+			id.fail("addresses", fmt.Errorf("%s: delete %s: %w", l.name, prefixOf(&m), err))
+		}
 	}
 }
 

@@ -1,9 +1,7 @@
 package netid
 
 import (
-	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,53 +62,26 @@ func either(i *Interface) string {
 
 // present configures those of the interfaces that are there, and returns the others.
 func (id *identity) present(wanted []int) (missing []int) {
-	links, err := id.conn.Link.List()
+	links, err := linksOf(id.conn)
 	if err != nil {
-		id.fail("interfaces", cause(err))
+		id.fail("interfaces", err)
 		return nil
 	}
 	for _, n := range wanted {
 		i := &id.all[n]
-		l := byMAC(links, i.MAC)
-		old := byMAC(links, i.OldMAC)
+		l, err := id.choose(links, i)
 		switch {
-		case old != nil && i.Replaced && l == nil:
-			id.strip(old) // at once: another VM has them
-		case old != nil && i.Replaced:
-			id.retire(old)
-		case old != nil && l != nil && old.index != l.index:
-			id.note("interfaces", fmt.Sprintf("%s has %s and is left as it is: it is not said to be replaced", old.name, old.mac))
+		case err != nil:
+			id.fail("interfaces", err)
 		case l == nil:
-			l = old
-		}
-		if l == nil {
 			missing = append(missing, n)
-			continue
+		default:
+			id.note("interfaces", fmt.Sprintf("%s has %s", l.name, l.mac))
+			l.ports = portsOf(links, l, i.OldMAC)
+			id.configure(i, l)
 		}
-		id.note("interfaces", fmt.Sprintf("%s has %s", l.name, l.mac))
-		id.configure(i, l)
 	}
 	return missing
-}
-
-// byMAC returns the Ethernet interface with a MAC, or nil. Bridges, VLANs and the like
-// take over the MAC of a device: the device comes first.
-func byMAC(links []rtnetlink.LinkMessage, mac net.HardwareAddr) *link {
-	var found *link
-	for _, m := range links {
-		a := m.Attributes
-		if len(mac) == 0 || a == nil || m.Type != unix.ARPHRD_ETHER || !bytes.Equal(a.Address, mac) {
-			continue
-		}
-		device := a.Info == nil || a.Info.Kind == ""
-		if found == nil || device {
-			found = &link{index: m.Index, name: a.Name, mac: a.Address, up: m.Flags&unix.IFF_UP != 0}
-		}
-		if device {
-			break
-		}
-	}
-	return found
 }
 
 // raise brings an interface up, as a new one is not.
@@ -134,10 +105,11 @@ func (id *identity) setFlags(l *link, flags uint32) error {
 // rescan removes what the VMM has replaced and the guest still has, and has the kernel
 // look for new PCI devices.
 func (id *identity) rescan(missing []int) {
-	links, err := id.conn.Link.List()
-	id.fail("interfaces", cause(err))
+	links, err := linksOf(id.conn)
+	id.fail("interfaces", err)
 	for _, n := range missing {
-		if old := byMAC(links, id.all[n].OldMAC); old != nil { // Replaced, or it were not missing
+		old := byMAC(links, id.all[n].OldMAC) // Replaced, or it were not missing
+		if old != nil && old.isDevice() && old.master == 0 {
 			id.retire(old)
 		}
 	}
@@ -146,7 +118,7 @@ func (id *identity) rescan(missing []int) {
 		return
 	}
 	if err := os.WriteFile(path, []byte("1"), 0); err != nil {
-		id.fail("interfaces", err)
+		id.note("interfaces", fmt.Sprintf("PCI not rescanned: %v", err))
 		return
 	}
 	id.note("interfaces", "PCI rescanned")

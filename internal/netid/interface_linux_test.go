@@ -56,13 +56,14 @@ func TestReplacedDeviceIsRemovedAndPCIRescanned(t *testing.T) {
 	}
 }
 
-func TestInterfaceThatIsLeftIsNamed(t *testing.T) {
+func TestInterfaceThatIsLeftIsAnError(t *testing.T) {
 	l := newLAN(t)
 	l.one.plug("eth1", l.peer, "eth1")
 	l.one.sh("ip link set eth1 address 52:54:00:00:00:02")
 	r := l.one.apply(netid.Network{Interfaces: []netid.Interface{cloneInterface("2")}}, t.TempDir())
-	if o := outcome(t, r, "interfaces"); !strings.Contains(o.Note, "eth0 has 52:54:00:00:00:01 and is left as it is") {
-		t.Errorf("step interfaces: %+v, want a note about eth0", o)
+	o := outcome(t, r, "interfaces")
+	if o.Err == nil || !strings.Contains(o.Err.Error(), "eth0 still has 52:54:00:00:00:01 and is left as it is: say replaced") {
+		t.Errorf("step interfaces: %+v, want an error about eth0", o)
 	}
 }
 

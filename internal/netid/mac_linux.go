@@ -8,17 +8,35 @@ import (
 	"net/netip"
 
 	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
+
+// setMACWhileDown sets the MAC of an interface that is down: some drivers refuse it later. setMAC
+// reports a failure.
+func (id *identity) setMACWhileDown(i *Interface, l *link) {
+	if l.up || !l.renewed || id.setAddress(l, i.MAC) != nil {
+		return
+	}
+	l.mac = i.MAC
+	id.changed["mac"] = true
+}
+
+func (id *identity) setAddress(l *link, mac net.HardwareAddr) error {
+	return cause(id.conn.Link.Set(&rtnetlink.LinkMessage{Index: l.index, Attributes: &rtnetlink.LinkAttributes{Address: mac}}))
+}
 
 // setMAC gives the interface its MAC while it is up: it would lose its IPv6 addresses and its
 // routes otherwise. If the MAC stays and an address is new, the same one is set again. Either
 // has the kernel tell neighbours of all addresses.
 func (id *identity) setMAC(i *Interface, l *link) {
+	id.setPorts(i, l)
 	differs := !bytes.Equal(l.mac, i.MAC)
 	if differs || l.renewed {
-		m := rtnetlink.LinkMessage{Index: l.index, Attributes: &rtnetlink.LinkAttributes{Address: i.MAC}}
-		err := cause(id.conn.Link.Set(&m))
+		err := id.setAddress(l, i.MAC)
+		if differs && errors.Is(err, unix.EBUSY) {
+			err = id.setMACDown(i, l)
+		}
 		switch {
 		case err != nil && differs:
 			id.fail("mac", fmt.Errorf("%s: set %s: %w", l.name, i.MAC, err))
@@ -31,6 +49,52 @@ func (id *identity) setMAC(i *Interface, l *link) {
 	if err := id.renewLinkLocal(i, l); err != nil {
 		id.fail("mac", fmt.Errorf("%s: IPv6 link-local address: %w", l.name, err))
 	}
+}
+
+// setPorts gives the ports of a bridge its MAC if they have its old one.
+func (id *identity) setPorts(i *Interface, l *link) {
+	for _, port := range l.ports {
+		if err := id.setAddress(&port, i.MAC); err != nil {
+			id.fail("mac", fmt.Errorf("%s, a port of %s: set %s: %w", port.name, l.name, i.MAC, err))
+			continue
+		}
+		id.changed["mac"] = true
+		id.note("mac", fmt.Sprintf("%s, a port of %s, has %s", port.name, l.name, i.MAC))
+	}
+}
+
+// setMACDown takes the interface down, sets its MAC, and brings it up again: its driver refuses that while
+// it is up. The addresses and routes that it loses are added again.
+func (id *identity) setMACDown(i *Interface, l *link) error {
+	routes := id.allRoutesOf(l)
+	addresses, err := id.addressesOf(l)
+	if err != nil {
+		return err
+	}
+	if err := id.setFlags(l, 0); err != nil {
+		return err
+	}
+	setErr := id.setAddress(l, i.MAC)
+	if err := id.setFlags(l, unix.IFF_UP); err != nil {
+		return fmt.Errorf("bring it up again: %w", err)
+	}
+	id.note("mac", l.name+" was down for a moment, as its driver wants")
+	for _, m := range addresses {
+		p := prefixOf(&m)
+		if p.Addr().Is4() || p.Addr().IsLinkLocalUnicast() || flagsOf(&m)&unix.IFA_F_PERMANENT == 0 {
+			continue // IPv4 addresses stay, and the others are renewed
+		}
+		if err := id.addAddress(l, p, m.Scope); err != nil {
+			id.fail("addresses", fmt.Errorf("%s: add %s again: %w", l.name, p, err))
+		}
+	}
+	for _, m := range routes {
+		if err := ignoring(id.createRoute(m, netlink.Excl), unix.EEXIST); err != nil {
+			r, _ := routeOf(&m)
+			id.fail("routes", fmt.Errorf("%s: add %s again: %w", l.name, r, err))
+		}
+	}
+	return setErr
 }
 
 // renewLinkLocal deletes the IPv6 addresses that the kernel has made from another MAC, which
@@ -79,7 +143,12 @@ func (id *identity) makeLinkLocal(l *link, wanted netip.Addr, gone bool) error {
 	case mode != "0":
 		err = id.addAddress(l, netip.PrefixFrom(wanted, 64), unix.RT_SCOPE_LINK)
 	default:
-		err = errors.Join(writeSysctl("ipv6", l, "addr_gen_mode", "1"), writeSysctl("ipv6", l, "addr_gen_mode", "0"))
+		err = writeSysctl("ipv6", l, "addr_gen_mode", "1")
+		if err == nil {
+			err = writeSysctl("ipv6", l, "addr_gen_mode", "0")
+		} else { // /proc/sys may be read-only
+			err = id.addAddress(l, netip.PrefixFrom(wanted, 64), unix.RT_SCOPE_LINK)
+		}
 	}
 	if err != nil {
 		return err

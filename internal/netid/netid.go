@@ -75,8 +75,16 @@ type Outcome struct {
 // A second time it changes nothing. It is for Linux alone; elsewhere each step fails.
 func Apply(n *Network, sys string, received time.Time) []Outcome { return apply(n, sys, received) }
 
-// RoutesOf returns the routes over the interface with a MAC that somebody has set. It returns none if there is no such interface.
-func RoutesOf(mac net.HardwareAddr) ([]Route, error) { return routesByMAC(mac) }
+// A Link is an interface of the guest.
+type Link struct {
+	Name   string
+	Index  int
+	Master bool    // a bridge, bond or the like, with ports that may have its MAC
+	Routes []Route // that somebody has set
+}
+
+// LinkOf returns the interface that a Network means by a MAC, or nil if there is none.
+func LinkOf(mac net.HardwareAddr) (*Link, error) { return linkByMAC(mac) }
 
 // steps are those of Apply, in their order for each interface.
 var steps = []string{"interfaces", "addresses", "mac", "routes", "neighbours"}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/jsimonetti/rtnetlink/v2"
@@ -34,32 +33,33 @@ func apply(n *Network, sys string, received time.Time) []Outcome {
 	return id.outcomes()
 }
 
-// A link is an interface that was found.
-type link struct {
-	index   uint32
-	name    string
-	mac     net.HardwareAddr
-	up      bool
-	renewed bool // something has changed that neighbours know, or know of them
-}
-
 // configure carries out all steps for one interface that was found.
 //
 // The new addresses and routes come before the old ones go, so that there is no moment without
 // a default route, even if the old one goes with its source address. The MAC comes after the
 // addresses: its change is what tells neighbours of them.
+//
+// Addresses and routes are added a second time: the kernel deletes new addresses with the first one
+// of their subnet if it could not be told otherwise, and routes with the last address.
 func (id *identity) configure(i *Interface, l *link) {
 	l.renewed = !bytes.Equal(l.mac, i.MAC)
+	id.setMACWhileDown(i, l)
 	id.raise(l)
 	restore := id.announcing(l)
 	defer restore()
+	routes := id.allRoutesOf(l)
 	id.addAddresses(i, l)
 	id.addRoutes(i, l)
+	id.freeRoutes(i, l)
 	id.dropAddresses(i, l)
-	before := id.neighboursOf(l)
+	id.addAddresses(i, l)
+	id.addRoutes(i, l)
+	id.restoreRoutes(i, l, routes)
+	found, permanent := id.neighboursOf(l)
 	id.setMAC(i, l)
 	id.dropRoutes(i, l)
-	id.flushNeighbours(l, before)
+	id.flushNeighbours(l, found)
+	id.restoreNeighbours(l, permanent)
 }
 
 // cause is an error of netlink without the name of the operation.

@@ -16,4 +16,4 @@ func apply(*Network, string, time.Time) []Outcome {
 	return all
 }
 
-func routesByMAC(net.HardwareAddr) ([]Route, error) { return nil, errors.ErrUnsupported }
+func linkByMAC(net.HardwareAddr) (*Link, error) { return nil, errors.ErrUnsupported }

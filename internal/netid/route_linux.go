@@ -3,7 +3,6 @@ package netid
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -15,42 +14,21 @@ import (
 // defaultMetric6 is the metric of an IPv6 route that is given none.
 const defaultMetric6 = 1024
 
-// routesOf returns the routes over an interface that somebody has set: not those of the kernel
-// for its addresses, nor those of IPv6 routers' announcements.
+// routesOf returns the routes of the table main over an interface that somebody has set: not those of the
+// kernel for its addresses, nor those of IPv6 routers' announcements.
 func (id *identity) routesOf(l *link) ([]rtnetlink.RouteMessage, error) {
 	all, err := id.conn.Route.List()
 	if err != nil {
 		return nil, fmt.Errorf("routes of %s: %w", l.name, cause(err))
 	}
 	return slices.DeleteFunc(eachHop(all), func(m rtnetlink.RouteMessage) bool {
-		set := m.Protocol != unix.RTPROT_KERNEL && m.Protocol != unix.RTPROT_RA && m.Protocol != unix.RTPROT_REDIRECT
-		return m.Attributes.OutIface != l.index || m.Table != unix.RT_TABLE_MAIN || m.Type != unix.RTN_UNICAST || !set
+		return m.Attributes.OutIface != l.index || m.Table != unix.RT_TABLE_MAIN || m.Type != unix.RTN_UNICAST || !isSet(&m)
 	}), nil
 }
 
-func routesByMAC(mac net.HardwareAddr) ([]Route, error) {
-	conn, err := rtnetlink.Dial(nil)
-	if err != nil {
-		return nil, cause(err)
-	}
-	defer conn.Close()
-	id := identity{report: newReport(), conn: conn}
-	links, err := conn.Link.List()
-	if err != nil {
-		return nil, cause(err)
-	}
-	l := byMAC(links, mac)
-	if l == nil {
-		return nil, nil
-	}
-	has, err := id.routesOf(l)
-	var all []Route
-	for _, m := range has {
-		if r, _ := routeOf(&m); m.Attributes.Via == nil && len(m.Attributes.Multipath) == 0 {
-			all = append(all, r)
-		}
-	}
-	return all, err
+// isSet reports whether somebody has set a route: not the kernel, nor an IPv6 router.
+func isSet(m *rtnetlink.RouteMessage) bool {
+	return m.Protocol != unix.RTPROT_KERNEL && m.Protocol != unix.RTPROT_RA && m.Protocol != unix.RTPROT_REDIRECT
 }
 
 // eachHop returns routes with one hop each. IPv6 routes to one destination that differ in the gateway alone
@@ -140,8 +118,11 @@ func (id *identity) addRoutes(i *Interface, l *link) {
 			continue
 		}
 		_, err := id.conn.Execute(r.message(l), unix.RTM_NEWROUTE, netlink.Request|netlink.Acknowledge|netlink.Create)
-		if err := ignoring(cause(err), unix.EEXIST); err != nil {
-			id.fail("routes", fmt.Errorf("%s: add %s: %w", l.name, r, err))
+		if errors.Is(err, unix.EEXIST) { // a router's announcement, or the kernel's for an address
+			continue
+		}
+		if err != nil {
+			id.fail("routes", fmt.Errorf("%s: add %s: %w", l.name, r, cause(err)))
 			continue
 		}
 		l.renewed = true

@@ -86,7 +86,7 @@ func parseInterface(m *wire.Interface, field string) (*netid.Interface, error) {
 		return nil, malformed(field+".mac", "", "a MAC, or one in old_mac")
 	case i.Replaced && (i.MAC == nil || i.OldMAC == nil):
 		return nil, malformed(field+".replaced", true, "both mac and old_mac with it")
-	case i.Replaced && m.MAC == m.OldMAC:
+	case i.Replaced && slices.Equal(i.MAC, i.OldMAC):
 		return nil, malformed(field+".replaced", true, "another mac than old_mac with it")
 	case i.MAC == nil:
 		i.MAC, i.OldMAC = i.OldMAC, nil

@@ -32,18 +32,19 @@ func routed(to, via string, onLink bool) *wire.Network {
 func malformedNetworks() map[string]*wire.Network {
 	two := func(a, b wire.Interface) *wire.Network { return &wire.Network{Interfaces: []wire.Interface{a, b}} }
 	return map[string]*wire.Network{
-		`interfaces: 17: want at most 16`:                {Interfaces: make([]wire.Interface, 17)},
-		`wait_ms: 60001: want at most 60000`:             {WaitMS: new(uint64(60_001))},
-		`interfaces[0].mac: "": want a MAC, or one in`:   {Interfaces: make([]wire.Interface, 1)},
-		`interfaces[0].mac: "52:54": want six bytes`:     one(func(i *wire.Interface) { i.MAC = "52:54" }),
-		`interfaces[0].mac: "01:00:5e:00:00:01": want`:   one(func(i *wire.Interface) { i.MAC = "01:00:5e:00:00:01" }),
-		`interfaces[0].mac: "02:00:5e:10:00:00:00:01": `: one(func(i *wire.Interface) { i.MAC = "02:00:5e:10:00:00:00:01" }),
-		`interfaces[0].old_mac: "00:00:00:00:00:00": `:   one(func(i *wire.Interface) { i.OldMAC = "00:00:00:00:00:00" }),
-		`interfaces[0].replaced: true: want both mac`:    one(func(i *wire.Interface) { i.Replaced = true }),
-		`interfaces[0].replaced: true: want another mac`: one(func(i *wire.Interface) { i.Replaced, i.OldMAC = true, i.MAC }),
-		`interfaces[1].mac: "` + ownMAC:                  two(wire.Interface{MAC: ownMAC}, wire.Interface{OldMAC: ownMAC}),
-		`interfaces[0].old_mac: "` + ownMAC:              two(wire.Interface{MAC: "52:54:00:00:00:03", OldMAC: ownMAC}, wire.Interface{MAC: ownMAC}),
-		`interfaces[0].addresses: 65: want at most 64`:   one(func(i *wire.Interface) { i.Addresses = make([]string, 65) }),
+		`interfaces: 17: want at most 16`:                     {Interfaces: make([]wire.Interface, 17)},
+		`wait_ms: 60001: want at most 60000`:                  {WaitMS: new(uint64(60_001))},
+		`interfaces[0].mac: "": want a MAC, or one in`:        {Interfaces: make([]wire.Interface, 1)},
+		`interfaces[0].mac: "52:54": want six bytes`:          one(func(i *wire.Interface) { i.MAC = "52:54" }),
+		`interfaces[0].mac: "01:00:5e:00:00:01": want`:        one(func(i *wire.Interface) { i.MAC = "01:00:5e:00:00:01" }),
+		`interfaces[0].mac: "02:00:5e:10:00:00:00:01": `:      one(func(i *wire.Interface) { i.MAC = "02:00:5e:10:00:00:00:01" }),
+		`interfaces[0].old_mac: "00:00:00:00:00:00": `:        one(func(i *wire.Interface) { i.OldMAC = "00:00:00:00:00:00" }),
+		`interfaces[0].replaced: true: want both mac`:         one(func(i *wire.Interface) { i.Replaced = true }),
+		`interfaces[0].replaced: true: want another mac`:      one(func(i *wire.Interface) { i.Replaced, i.OldMAC = true, i.MAC }),
+		`interfaces[0].replaced: true: want another mac than`: one(func(i *wire.Interface) { i.Replaced, i.OldMAC = true, "5254.0000.0002" }),
+		`interfaces[1].mac: "` + ownMAC:                       two(wire.Interface{MAC: ownMAC}, wire.Interface{OldMAC: ownMAC}),
+		`interfaces[0].old_mac: "` + ownMAC:                   two(wire.Interface{MAC: "52:54:00:00:00:03", OldMAC: ownMAC}, wire.Interface{MAC: ownMAC}),
+		`interfaces[0].addresses: 65: want at most 64`:        one(func(i *wire.Interface) { i.Addresses = make([]string, 65) }),
 		`interfaces[0].addresses[1]: "10.0.0.2": want`: one(func(i *wire.Interface) {
 			i.Addresses = []string{"10.0.0.3/24", "10.0.0.2"}
 		}),
