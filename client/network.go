@@ -2,12 +2,9 @@ package client
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/internal/wire"
@@ -67,32 +64,29 @@ func ParseNetwork(document []byte) (*Network, error) {
 	if len(document) > MaxNetworkDocument {
 		return nil, fmt.Errorf("client: a network of more than %d bytes", MaxNetworkDocument)
 	}
-	var d struct {
-		Network
-		WaitMS *uint64 `json:"wait_ms"`
+	if len(bytes.TrimSpace(document)) == 0 {
+		return nil, errors.New("client: network: empty: want one JSON object")
 	}
-	decoder := json.NewDecoder(bytes.NewReader(document))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(&d)
-	if err == nil {
-		if _, more := decoder.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("more follows the object")
-		}
-	}
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
-		field := strings.TrimPrefix(wrong.Field, "Network.") // which is embedded
-		err = fmt.Errorf("%s: a %s: want %s", field, wrong.Value, wrong.Type)
-	}
-	if err != nil {
+	var d networkDocument
+	if err := decodeStrictly(document, &d); err != nil {
 		return nil, fmt.Errorf("client: network: %w", err)
 	}
+	n := &Network{Interfaces: d.Interfaces, DNS: d.DNS, Hosts: d.Hosts}
 	if d.WaitMS != nil {
-		d.Wait = time.Duration(min(*d.WaitMS, uint64(math.MaxInt64/time.Millisecond))) * time.Millisecond
-		if d.Wait == 0 {
-			d.Wait = -1
+		n.Wait = time.Duration(min(*d.WaitMS, uint64(math.MaxInt64/time.Millisecond))) * time.Millisecond
+		if n.Wait == 0 {
+			n.Wait = -1
 		}
 	}
-	return &d.Network, nil
+	return n, nil
+}
+
+// A networkDocument is a [Network] in JSON.
+type networkDocument struct {
+	Interfaces []NetworkInterface `json:"interfaces"`
+	DNS        *NetworkDNS        `json:"dns"`
+	Hosts      []NetworkHost      `json:"hosts"`
+	WaitMS     *uint64            `json:"wait_ms"`
 }
 
 // message returns the network as the protocol has it. Longer lists an agent may not even read.

@@ -123,13 +123,21 @@ func TestNetworkWithTooManyPartsIsNotSent(t *testing.T) {
 
 func TestParseNetworkNamesWhatIsWrong(t *testing.T) {
 	for document, want := range map[string]string{
-		"":                        "EOF",
-		"[]":                      "cannot unmarshal array",
-		`{"interface": []}`:       `unknown field "interface"`,
-		`{"dns": {"server": []}}`: `unknown field "server"`,
-		`{"interfaces": [{"routes": [{"metric": -1}]}]}`: "interfaces.routes.metric: a number -1: want uint32",
-		`{"wait_ms": "5s"}`: "wait_ms: a string: want uint64",
-		`{} {}`:             "more follows the object",
+		"":                                  "network: empty: want one JSON object",
+		" \n":                               "network: empty: want one JSON object",
+		"[]":                                "network: an array: want an object",
+		"null":                              "network: null: want an object",
+		"7":                                 "network: a number: want an object",
+		`{"dns": {`:                         "network: the JSON object has no end",
+		`{"interface": []}`:                 `unknown field "interface"`,
+		`{"dns": {"server": []}}`:           `unknown field "dns.server"`,
+		`{"interfaces": [{}, {"MAC": ""}]}`: `unknown field "interfaces[1].MAC"`,
+		`{"interfaces": [{"routes": [{}, {"metric": -1}]}]}`: "interfaces[0].routes[1].metric: -1: want a whole number from 0 to 4294967295",
+		`{"wait_ms": 1.5}`:                  "wait_ms: 1.5: want a whole number from 0 to 18446744073709551615",
+		`{"wait_ms": "5s"}`:                 "wait_ms: a string: want a whole number",
+		`{"dns": {"servers": [["a"]]}}`:     "dns.servers[0]: an array: want a string",
+		`{"interfaces": [{"replaced": 1}]}`: "interfaces[0].replaced: a number: want true or false",
+		`{} {}`:                             "more follows the object",
 		`{"hosts": [` + strings.Repeat(" ", client.MaxNetworkDocument) + `]}`: "a network of more than 262144 bytes",
 	} {
 		if n, err := client.ParseNetwork([]byte(document)); n != nil || err == nil || !strings.Contains(err.Error(), want) {

@@ -61,6 +61,17 @@ func (c *clone) reseed(document string) (out string, err error) {
 	return string(text), err
 }
 
+func TestResumeFileThatSaysNothingIsMisuse(t *testing.T) {
+	for document, file := range map[string]string{"": "", "null": "-", " ": "-"} {
+		cmd := program(t, "reseed", "--target", "unix:///nonexistent/agent.sock", "--resume-file", file)
+		cmd.Stdin = strings.NewReader(document)
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "--resume-file") || !strings.Contains(string(out), ": want ") {
+			t.Errorf("--resume-file %q with %q: %v, %s, want status 2", file, document, err, out)
+		}
+	}
+}
+
 const cloneDocument = `{
 	"interfaces": [{
 		"mac": "52:54:00:00:00:02", "old_mac": "52:54:00:00:00:01",

@@ -42,7 +42,8 @@ that supports only protocol version 1 accepts only --machine-id.
 
 --resume-file names a JSON document with the clone's interfaces, by MAC, and their
 addresses and routes, resolvers and hosts. An unknown field in it is an error, and so
-is an agent that knows no networks. docs/guests.md describes the fields. Exit status:
+is an agent that knows no networks. A pipe or standard input is read to its end before
+--timeout begins. docs/guests.md describes the fields. Exit status:
 
   0  all steps succeeded
   1  a step failed, or the agent did not answer
@@ -60,6 +61,9 @@ func (r *reseedCommand) Run(k *kong.Context) error {
 	}
 	if r.Hostname == "" && given(k, "hostname") {
 		return misuse("--hostname is empty: want a name")
+	}
+	if r.File == "" && given(k, "resume-file") {
+		return misuse("--resume-file is empty: want a file, or -")
 	}
 	network, err := readNetwork(r.File)
 	if err != nil {
