@@ -228,3 +228,27 @@ func TestReseedUnderNetworkd(t *testing.T) {
 		t.Errorf("a second reseed changes something: %v:\n%s", err, out)
 	}
 }
+
+// Without routes and resolvers the file of the snapshot goes on, and so does the default route.
+func TestNetworkdKeepsRoutesThatAreNotGiven(t *testing.T) {
+	c := cloned(t)
+	c.networkd()
+	out, err := c.reseed(`{"interfaces": [{"mac": "52:54:00:00:00:02", "old_mac": "52:54:00:00:00:01", "addresses": ["10.0.0.2/24"]}]}`)
+	if err != nil {
+		t.Fatalf("reseed: %v:\n%s", err, out)
+	}
+	c.configuredBy("10-525400000002.network")
+	if out := c.in("ip route; ip addr show eth0"); !strings.Contains(out, "default via 10.0.0.254 ") || !strings.Contains(out, "inet 10.0.0.2/24") {
+		t.Errorf("routes and addresses: %s", out)
+	}
+}
+
+func TestReseedTellsOfANetworkFileThatComesFirst(t *testing.T) {
+	c := cloned(t)
+	c.networkd()
+	c.in(`printf '[Match]\nName=eth0\n[Network]\nIPv6AcceptRA=no\nAddress=10.0.0.1/24\n' >/etc/systemd/network/05-eth0.network`)
+	out, err := c.reseed(cloneDocument)
+	if err == nil || !regexp.MustCompile(`(?m)^manager +failed: systemd-networkd configures eth0 by /etc/systemd/network/05-eth0.network, `).MatchString(out) {
+		t.Errorf("reseed: %v:\n%s", err, out)
+	}
+}

@@ -16,6 +16,9 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/netid"
 )
 
+// stateTime is how long systemd-networkd may take to write down which file it uses.
+const stateTime = time.Second
+
 // managerTime is how long one program that tells a service of a change may take.
 const managerTime = 5 * time.Second
 
@@ -25,11 +28,13 @@ type manager struct {
 	networkd bool
 	others   []string
 	hasDNS   bool // a file of systemd-networkd has the resolvers
+
+	linkOf func(net.HardwareAddr) (*netid.Link, error) // netid.LinkOf, but in tests
 }
 
 // managerOf finds the network managers that run.
 func managerOf(root string) *manager {
-	m := manager{root: root}
+	m := manager{root: root, linkOf: netid.LinkOf}
 	names, _ := filepath.Glob(root + "/proc/[0-9]*/comm")
 	for _, path := range names {
 		text, _ := os.ReadFile(path)
@@ -68,20 +73,42 @@ func (m *manager) configure(n *netid.Network) (changed bool, note string, err er
 	}
 	var errs []error
 	for _, i := range n.Interfaces {
-		wrote, err := m.writeNetworkFile(&i, n.DNS)
+		wrote, note, err := m.writeNetworkFile(&i, n.DNS)
 		changed = changed || wrote
 		errs = append(errs, err)
+		if note != "" {
+			notes = append(notes, note)
+		}
 	}
 	if changed {
 		notes = append(notes, m.reload())
 	}
-	return changed, strings.Join(notes, "; "), errors.Join(errs...)
+	for _, i := range n.Interfaces {
+		errs = append(errs, m.checkFile(&i))
+	}
+	return changed, strings.Join(notes, "; "), inOneLine(errs)
 }
+
+// inOneLine joins errors. Some may be nil.
+func inOneLine(errs []error) (joined error) {
+	for _, err := range errs {
+		switch {
+		case joined == nil:
+			joined = err
+		case err != nil:
+			joined = fmt.Errorf("%w; %w", joined, err)
+		}
+	}
+	return joined
+}
+
+// networkFiles is the directory of the files of systemd-networkd.
+const networkFiles = "/etc/systemd/network"
 
 // writeNetworkFile writes the systemd.network(5) of an interface, and removes the one that it had in the
 // snapshot. Settings that the network does not have stay as in that. The first file has the resolvers.
-func (m *manager) writeNetworkFile(i *netid.Interface, dns *netid.DNS) (changed bool, err error) {
-	directory := m.root + "/etc/systemd/network"
+func (m *manager) writeNetworkFile(i *netid.Interface, dns *netid.DNS) (changed bool, note string, err error) {
+	directory := m.root + networkFiles
 	path := networkPath(directory, i.MAC)
 	old := path
 	if i.OldMAC != nil {
@@ -92,22 +119,25 @@ func (m *manager) writeNetworkFile(i *netid.Interface, dns *netid.DNS) (changed 
 		old = path
 		before, err = os.ReadFile(old)
 	}
-	missing := errors.Is(err, os.ErrNotExist)
-	switch {
-	case missing && len(i.Addresses) == 0:
-		return false, nil // it has no file, as a rule
-	case err != nil && !missing:
-		return false, err
+	if ignoreMissing(err) != nil {
+		return false, "", err
 	}
-	text, err := m.networkFile(i, dns, string(before))
-	if err != nil {
-		return false, err
+	l, linkErr := m.linkOf(i.MAC)
+	if linkErr != nil || l == nil { // a step before has failed
+		l = &netid.Link{}
+	}
+	if l.Master { // the MAC is that of a port, too, which gets no addresses
+		note = l.Name + " has ports: its addresses in files of systemd-networkd stay"
+		i, dns = &netid.Interface{MAC: i.MAC, OldMAC: i.OldMAC}, nil
+	}
+	if err != nil && len(i.Addresses) == 0 {
+		return false, note, nil // it has no file, as a rule
 	}
 	if err := os.MkdirAll(directory, 0o755); err != nil {
-		return false, err
+		return false, note, err
 	}
-	if changed, err = renewFile(path, text); err != nil {
-		return false, err
+	if changed, err = renewFile(path, m.networkFile(i, dns, string(before), l.Routes)); err != nil {
+		return false, note, err
 	}
 	m.hasDNS = m.hasDNS || dns != nil
 	if old != path {
@@ -115,25 +145,19 @@ func (m *manager) writeNetworkFile(i *netid.Interface, dns *netid.DNS) (changed 
 		changed = changed || gone == nil
 		err = ignoreMissing(gone)
 	}
-	return changed, err
+	return changed, note, err
 }
 
 // networkFile returns the text of the file of an interface. before is that of the file in the snapshot, or empty: then the
 // routes that the network does not have are those of the kernel.
-func (m *manager) networkFile(i *netid.Interface, dns *netid.DNS, before string) (string, error) {
+func (m *manager) networkFile(i *netid.Interface, dns *netid.DNS, before string, kernel []netid.Route) string {
 	routes := i.Routes
 	f := parseNetworkFile(before)
 	if before == "" {
 		f = newNetworkFile(i.MAC)
 	}
 	if before == "" && len(routes) == 0 {
-		l, err := netid.LinkOf(i.MAC)
-		if err != nil {
-			return "", err
-		}
-		if l != nil {
-			routes = l.Routes
-		}
+		routes = kernel
 	}
 	f.renameMAC(i.OldMAC, i.MAC)
 	if len(i.Addresses) > 0 {
@@ -148,7 +172,7 @@ func (m *manager) networkFile(i *netid.Interface, dns *netid.DNS, before string)
 	if len(i.Addresses) > 0 || len(routes) > 0 || dns != nil {
 		f.sign()
 	}
-	return f.String(), nil
+	return f.String()
 }
 
 // ignoreMissing returns err, unless it is that a file does not exist.
@@ -176,6 +200,42 @@ func (m *manager) reload() (note string) {
 		return fmt.Sprintf("systemd-networkd reads the files when it is restarted: %v", err)
 	}
 	return "systemd-networkd reloaded"
+}
+
+// checkFile fails if systemd-networkd configures an interface by another file than the agent's. It has told
+// that in /run soon after it has read its files.
+func (m *manager) checkFile(i *netid.Interface) error {
+	own := networkPath(networkFiles, i.MAC)
+	l, err := m.linkOf(i.MAC)
+	if _, missing := os.Stat(m.root + own); missing != nil || err != nil || l == nil || l.Master {
+		return nil // there is nothing to check
+	}
+	state := fmt.Sprintf("%s/run/systemd/netif/links/%d", m.root, l.Index)
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for deadline := time.Now().Add(stateTime); ; <-poll.C {
+		text, err := os.ReadFile(state)
+		used := valueOf(string(text), "NETWORK_FILE")
+		switch _, statErr := os.Stat(m.root + used); {
+		case err != nil || used == own:
+			return ignoreMissing(err)
+		case time.Now().Before(deadline):
+		case used == "" || statErr != nil: // it has not read the files
+			return nil
+		default:
+			return fmt.Errorf("systemd-networkd configures %s by %s, which comes before %s: remove or rename it", l.Name, used, own)
+		}
+	}
+}
+
+// valueOf returns the value of a line NAME=VALUE.
+func valueOf(text, name string) string {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, name+"="); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
 }
 
 // run runs a program that tells a service of a change.

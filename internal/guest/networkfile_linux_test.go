@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -109,6 +110,58 @@ func TestNetworkFileWithoutOldMACStays(t *testing.T) {
 		}
 	}
 	wantFile(t, filepath.Join(root, oldNetworkFile), fullNetworkFile, 0o755)
+}
+
+// linked is a manager to which the interface of cloneNetwork is l.
+func linked(root string, l netid.Link) *manager {
+	m := managerOf(root)
+	m.linkOf = func(net.HardwareAddr) (*netid.Link, error) { return &l, nil }
+	return m
+}
+
+func TestNewNetworkFileHasTheKernelsRoutes(t *testing.T) {
+	root := tree(t, map[string]string{networkd: "systemd-network\n", "run/systemd/netif/state": ""})
+	n := cloneNetwork()
+	routes := n.Interfaces[0].Routes[:1]
+	n.Interfaces[0].Addresses, n.Interfaces[0].Routes, n.DNS = n.Interfaces[0].Addresses[:1], nil, nil
+	twice(t, func() (bool, string, error) {
+		return linked(root, netid.Link{Name: "eth0", Index: 2, Routes: routes}).configure(n)
+	})
+	wantFile(t, filepath.Join(root, movedNetworkFile), networkFileHead+"\n[Match]\nMACAddress=52:54:00:00:00:02\n\n[Network]\nAddress=10.0.0.2/24\n"+
+		"\n[Route]\nDestination=0.0.0.0/0\nGateway=10.0.0.254\nMetric=100\n", 0o644)
+}
+
+// The MAC of a bridge is that of a port: a file with addresses would be for both.
+func TestNetworkFileOfAPortGetsNoAddresses(t *testing.T) {
+	root := withNetworkd(t, "[Match]\nMACAddress=52:54:00:00:00:01\n[Network]\nBridge=br0\n")
+	note := twice(t, func() (bool, string, error) {
+		return linked(root, netid.Link{Name: "br0", Master: true}).configure(cloneNetwork())
+	})
+	if !strings.Contains(note, "br0 has ports: its addresses in files of systemd-networkd stay") {
+		t.Errorf("note %q", note)
+	}
+	wantFile(t, filepath.Join(root, movedNetworkFile), "[Match]\nMACAddress=52:54:00:00:00:02\n[Network]\nBridge=br0\n", 0o644)
+}
+
+func TestNetworkFileThatComesFirstIsAnError(t *testing.T) {
+	root := withNetworkd(t, "")
+	const first = "/etc/systemd/network/05-eth0.network"
+	for path, text := range map[string]string{first: "[Match]\nName=eth0\n", "/run/systemd/netif/links/2": "ADMIN_STATE=configured\nNETWORK_FILE=" + first + "\n"} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(root+path), 0o755), os.WriteFile(root+path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, note, err := linked(root, netid.Link{Name: "eth0", Index: 2}).configure(cloneNetwork())
+	want := "systemd-networkd configures eth0 by " + first + ", which comes before /" + movedNetworkFile + ": remove or rename it"
+	if err == nil || err.Error() != want {
+		t.Errorf("configure: %q, %v, want %s", note, err, want)
+	}
+	if err := os.WriteFile(root+"/run/systemd/netif/links/2", []byte("NETWORK_FILE=/"+movedNetworkFile+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := linked(root, netid.Link{Name: "eth0", Index: 2}).configure(cloneNetwork()); err != nil {
+		t.Errorf("configure: %v", err)
+	}
 }
 
 func TestResolvConfKeepsTheListNotGiven(t *testing.T) {
