@@ -45,8 +45,8 @@ type NetworkRoute struct {
 
 // A NetworkDNS names resolvers.
 type NetworkDNS struct {
-	Servers []string `json:"servers"` // addresses
-	Search  []string `json:"search"`  // domains
+	Servers []string `json:"servers"` // addresses; empty: leave them
+	Search  []string `json:"search"`  // domains; empty: leave them
 }
 
 // A NetworkHost is a line of hosts(5).

@@ -57,8 +57,14 @@ func (id *identity) addAddresses(i *Interface, l *link) {
 
 // isUsable reports whether an address is as addAddress adds it.
 func isUsable(m rtnetlink.AddressMessage) bool {
-	const bad = unix.IFA_F_DEPRECATED | unix.IFA_F_DADFAILED | unix.IFA_F_TENTATIVE
-	return flagsOf(&m)&unix.IFA_F_PERMANENT != 0 && flagsOf(&m)&bad == 0 && !hasPeer(&m)
+	const bad = unix.IFA_F_DEPRECATED | unix.IFA_F_DADFAILED
+	return flagsOf(&m)&unix.IFA_F_PERMANENT != 0 && flagsOf(&m)&bad == 0 && !isTentative(&m) && !hasPeer(&m)
+}
+
+// isTentative reports whether duplicates of an address are looked for. For a moment old kernels have that flag
+// in one without a search, too.
+func isTentative(m *rtnetlink.AddressMessage) bool {
+	return flagsOf(m)&(unix.IFA_F_TENTATIVE|unix.IFA_F_NODAD) == unix.IFA_F_TENTATIVE
 }
 
 // hasPeer reports whether an address is of a point-to-point link.
@@ -70,7 +76,7 @@ func hasPeer(m *rtnetlink.AddressMessage) bool {
 // dropUnusable deletes those addresses that cannot be made usable. A lifetime can be changed.
 func (id *identity) dropUnusable(l *link, all []rtnetlink.AddressMessage) {
 	for _, m := range all {
-		if flagsOf(&m)&(unix.IFA_F_DADFAILED|unix.IFA_F_TENTATIVE) == 0 && !hasPeer(&m) {
+		if flagsOf(&m)&unix.IFA_F_DADFAILED == 0 && !isTentative(&m) && !hasPeer(&m) {
 			continue
 		}
 		if err := id.deleteAddress(&m); err != nil {

@@ -44,22 +44,38 @@ func linksOf(conn *rtnetlink.Conn) ([]link, error) {
 }
 
 // byMAC returns the interface with a MAC, or nil. Bridges, VLANs and the like take over the MAC of
-// a device: the device comes first.
+// a device: the device comes first. Of two devices, one may be a port of the other, as the fast path of
+// Hyper-V's and virtio's is.
 func byMAC(links []link, mac net.HardwareAddr) *link {
 	var found *link
 	for _, l := range links {
 		if len(mac) == 0 || !bytes.Equal(l.mac, mac) {
 			continue
 		}
-		if found == nil || !found.isDevice() && l.isDevice() {
+		if found == nil || l.rank() > found.rank() {
 			found = &l
 		}
 	}
 	return found
 }
 
+// rank orders interfaces with one MAC.
+func (l *link) rank() int {
+	switch {
+	case !l.isDevice():
+		return 0
+	case l.master != 0:
+		return 1
+	default:
+		return 2
+	}
+}
+
 // isDevice reports whether an interface is one that a VMM can replace, or half of a container's cable.
 func (l *link) isDevice() bool { return l.kind == "" || l.kind == "veth" }
+
+// hasPorts reports whether an interface is of a kind that has the addresses of its ports.
+func (l *link) hasPorts() bool { return l.kind == "bridge" || l.kind == "bond" || l.kind == "team" }
 
 // byIndex returns the interface with an index, or nil.
 func byIndex(links []link, index uint32) *link {
@@ -83,7 +99,7 @@ func topOf(links []link, l *link) (*link, error) {
 			return nil, fmt.Errorf("%s is a port of interface %d, which is not an Ethernet one: want the MAC of another interface", l.name, l.master)
 		case m.kind == "vrf": // its interfaces have addresses of their own
 			return l, nil
-		case m.kind != "bridge" && m.kind != "bond" && m.kind != "team":
+		case m.kind != "" && !m.hasPorts():
 			return nil, fmt.Errorf("%s is a port of %s, a device of kind %q: want the MAC of another interface", l.name, m.name, m.kind)
 		}
 		l = m
@@ -188,7 +204,7 @@ func linkByMAC(mac net.HardwareAddr) (*Link, error) {
 	}
 	id := identity{report: newReport(), conn: conn}
 	has, err := id.routesOf(top)
-	one := Link{Name: top.name, Index: int(top.index), Master: !top.isDevice()}
+	one := Link{Name: top.name, Index: int(top.index), Master: top.hasPorts()}
 	for _, m := range has {
 		if r, _ := routeOf(&m); m.Attributes.Via == nil && len(m.Attributes.Multipath) == 0 {
 			one.Routes = append(one.Routes, r)

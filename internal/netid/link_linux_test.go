@@ -26,6 +26,7 @@ func TestBridgeOfAPortGetsTheAddresses(t *testing.T) {
 	wantAll(t, r, true, "addresses", "mac", "routes")
 	l.one.wantText("ip addr show br0", "10.0.0.1/", "52:54:00:00:00:02", "inet 10.0.0.2/24", "inet6 2001:db8::2/64", "fe80::5054:ff:fe00:2/64")
 	l.one.wantText("ip addr show eth0", "inet 10", "52:54:00:00:00:02")
+	l.one.wantText("ip -6 addr show eth0", snapshotLink+"/", "fe80::5054:ff:fe00:2/64")
 	l.one.wantText("ip route", "", "default via 10.0.0.254 dev br0")
 	wantAll(t, l.one.apply(one(cloneInterface("2")), t.TempDir()), false, "interfaces", "addresses", "mac", "routes", "neighbours")
 }

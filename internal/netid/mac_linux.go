@@ -60,6 +60,9 @@ func (id *identity) setPorts(i *Interface, l *link) {
 		}
 		id.changed["mac"] = true
 		id.note("mac", fmt.Sprintf("%s, a port of %s, has %s", port.name, l.name, i.MAC))
+		if err := id.renewLinkLocal(i, &port); err != nil {
+			id.fail("mac", fmt.Errorf("%s: IPv6 link-local address: %w", port.name, err))
+		}
 	}
 }
 

@@ -50,8 +50,8 @@ func (r Route) String() string {
 
 // DNS names resolvers.
 type DNS struct {
-	Servers []netip.Addr
-	Search  []string
+	Servers []netip.Addr // empty: leave them
+	Search  []string     // empty: leave them
 }
 
 // A Host is a line of hosts(5).

@@ -28,8 +28,8 @@ type Route struct {
 
 // DNS names resolvers.
 type DNS struct {
-	Servers []string // addresses
-	Search  []string // domains
+	Servers []string // addresses; empty: leave them
+	Search  []string // domains; empty: leave them
 }
 
 // HostEntry is a line of /etc/hosts.
