@@ -61,3 +61,17 @@ func TestHostnameOfTheNextBoot(t *testing.T) {
 		t.Errorf("without /etc: %v", err)
 	}
 }
+
+func TestHostnameKeepsTheLinkOfHosts(t *testing.T) {
+	root := tree(t, map[string]string{"srv/hosts": "127.0.0.1 localhost\n", "etc/hostname": "web\n"})
+	if err := os.Symlink("../srv/hosts", root+"/etc/hosts"); err != nil {
+		t.Fatal(err)
+	}
+	if wrote, note, err := writeHostname(root, "web"); !wrote || note != "" || err != nil {
+		t.Errorf("writeHostname = %t, %q, %v", wrote, note, err)
+	}
+	if link, err := os.Readlink(root + "/etc/hosts"); link != "../srv/hosts" {
+		t.Errorf("the link: %q, %v", link, err)
+	}
+	wantFile(t, root+"/srv/hosts", "127.0.0.1 localhost\n127.0.1.1\tweb\t# cocoon-agent\n", 0o755)
+}

@@ -136,7 +136,7 @@ func (m *manager) writeNetworkFile(i *netid.Interface, dns *netid.DNS) (changed 
 	if err := os.MkdirAll(directory, 0o755); err != nil {
 		return false, note, err
 	}
-	if changed, err = renewFile(path, m.networkFile(i, dns, string(before), l.Routes)); err != nil {
+	if changed, err = renewFile(path, m.networkFile(i, dns, string(before), l)); err != nil {
 		return false, note, err
 	}
 	m.hasDNS = m.hasDNS || dns != nil
@@ -149,15 +149,15 @@ func (m *manager) writeNetworkFile(i *netid.Interface, dns *netid.DNS) (changed 
 }
 
 // networkFile returns the text of the file of an interface. before is that of the file in the snapshot, or empty: then the
-// routes that the network does not have are those of the kernel.
-func (m *manager) networkFile(i *netid.Interface, dns *netid.DNS, before string, kernel []netid.Route) string {
+// routes and resolvers that the network does not have are those of the interface now.
+func (m *manager) networkFile(i *netid.Interface, dns *netid.DNS, before string, l *netid.Link) string {
 	routes := i.Routes
 	f := parseNetworkFile(before)
 	if before == "" {
 		f = newNetworkFile(i.MAC)
 	}
 	if before == "" && len(routes) == 0 {
-		routes = kernel
+		routes = l.Routes
 	}
 	f.renameMAC(i.OldMAC, i.MAC)
 	if len(i.Addresses) > 0 {
@@ -165,6 +165,9 @@ func (m *manager) networkFile(i *netid.Interface, dns *netid.DNS, before string,
 	}
 	if dns != nil {
 		f.setDNS("[Network]", dns, !m.hasDNS)
+	}
+	if before == "" {
+		f.add("[Network]", m.resolversOf(l, dns)...)
 	}
 	if len(routes) > 0 {
 		f.setRoutes(routes)
@@ -210,11 +213,10 @@ func (m *manager) checkFile(i *netid.Interface) error {
 	if _, missing := os.Stat(m.root + own); missing != nil || err != nil || l == nil || l.Master {
 		return nil // there is nothing to check
 	}
-	state := fmt.Sprintf("%s/run/systemd/netif/links/%d", m.root, l.Index)
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
 	for deadline := time.Now().Add(stateTime); ; <-poll.C {
-		text, err := os.ReadFile(state)
+		text, err := os.ReadFile(m.statePath(l))
 		used := valueOf(string(text), "NETWORK_FILE")
 		switch _, statErr := os.Stat(m.root + used); {
 		case err != nil || used == own:
@@ -226,6 +228,25 @@ func (m *manager) checkFile(i *netid.Interface) error {
 			return fmt.Errorf("systemd-networkd configures %s by %s, which comes before %s: remove or rename it", l.Name, used, own)
 		}
 	}
+}
+
+// resolversOf returns the lines of the resolvers that systemd-networkd has for an interface, but for the lists that
+// dns has.
+func (m *manager) resolversOf(l *netid.Link, dns *netid.DNS) (lines []string) {
+	text, _ := os.ReadFile(m.statePath(l)) // there is none if networkd does not know the interface
+	servers, domains := valueOf(string(text), "DNS"), valueOf(string(text), "DOMAINS")
+	if servers != "" && (dns == nil || len(dns.Servers) == 0) {
+		lines = append(lines, "DNS="+servers)
+	}
+	if domains != "" && (dns == nil || len(dns.Search) == 0) {
+		lines = append(lines, "Domains="+domains)
+	}
+	return lines
+}
+
+// statePath returns the file in which systemd-networkd tells of an interface.
+func (m *manager) statePath(l *netid.Link) string {
+	return fmt.Sprintf("%s/run/systemd/netif/links/%d", m.root, l.Index)
 }
 
 // valueOf returns the value of a line NAME=VALUE.

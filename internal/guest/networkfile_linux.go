@@ -71,19 +71,29 @@ func (f networkFile) hasSettings() bool {
 	})
 }
 
-// drop removes settings from the sections with a name. A setting goes on behind a line that ends with a backslash.
-func (f networkFile) drop(name string, keys ...string) {
-	for n := range f {
-		if f[n].name != name {
+// replace puts lines in the place of a setting of the sections with a name, or at the end of the first one. A setting
+// goes on behind a line that ends with a backslash.
+func (f *networkFile) replace(name, key string, lines ...string) {
+	for n := range *f {
+		s := &(*f)[n]
+		if s.name != name {
 			continue
 		}
+		var kept []string
 		within := false
-		f[n].lines = slices.DeleteFunc(f[n].lines, func(line string) bool {
-			gone := within || slices.Contains(keys, keyOf(line))
+		for _, line := range s.lines {
+			gone := within || keyOf(line) == key
 			within = gone && strings.HasSuffix(line, `\`)
-			return gone
-		})
+			if gone {
+				kept = append(kept, lines...)
+				lines = nil
+				continue
+			}
+			kept = append(kept, line)
+		}
+		s.lines = kept
 	}
+	f.add(name, lines...)
 }
 
 // add adds lines to the first section with a name, which is made if it is missing.
@@ -144,16 +154,17 @@ func (f networkFile) renameMAC(old, mac net.HardwareAddr) {
 
 // setAddresses has the file give the interface these addresses and no other fixed ones.
 func (f *networkFile) setAddresses(all []netip.Prefix) {
-	f.drop("[Network]", "Address")
 	*f = slices.DeleteFunc(*f, func(s section) bool { return s.name == "[Address]" })
+	var lines []string
 	for _, a := range all {
-		f.add("[Network]", "Address="+a.String())
+		lines = append(lines, "Address="+a.String())
 	}
+	f.replace("[Network]", "Address", lines...)
 }
 
 // setRoutes replaces the routes of the file. Those of other tables and types stay.
 func (f *networkFile) setRoutes(all []netid.Route) {
-	f.drop("[Network]", "Gateway")
+	f.replace("[Network]", "Gateway")
 	*f = slices.DeleteFunc(*f, func(s section) bool {
 		special := slices.ContainsFunc(s.lines, func(line string) bool { return keyOf(line) == "Table" || keyOf(line) == "Type" })
 		return s.name == "[Route]" && !special
@@ -181,24 +192,17 @@ func routeLines(r netid.Route) []string {
 
 // setDNS replaces the lists of a section that dns has. With write they get those of dns.
 func (f *networkFile) setDNS(name string, dns *netid.DNS, write bool) {
-	if len(dns.Servers) > 0 {
-		f.drop(name, "DNS")
-	}
-	if len(dns.Search) > 0 {
-		f.drop(name, "Domains")
-	}
+	var servers, domains []string
 	if write {
-		f.add(name, resolveLines(dns)...)
+		for _, a := range dns.Servers {
+			servers = append(servers, "DNS="+a.String())
+		}
+		domains = []string{"Domains=" + strings.Join(dns.Search, " ")}
 	}
-}
-
-// resolveLines are resolvers as systemd has them.
-func resolveLines(dns *netid.DNS) (lines []string) {
-	for _, a := range dns.Servers {
-		lines = append(lines, "DNS="+a.String())
+	if len(dns.Servers) > 0 {
+		f.replace(name, "DNS", servers...)
 	}
 	if len(dns.Search) > 0 {
-		lines = append(lines, "Domains="+strings.Join(dns.Search, " "))
+		f.replace(name, "Domains", domains...)
 	}
-	return lines
 }

@@ -68,7 +68,7 @@ func TestNetworkFileKeepsWhatIsNotGiven(t *testing.T) {
 		want      string
 	}{
 		"nothing":   {want: head + old + "Gateway=10.0.0.253\n" + dns + domains + oldAddress + oldRoute + table},
-		"addresses": {addresses: one, want: networkFileHead + "\n" + head + "Gateway=10.0.0.253\n" + dns + domains + addresses + oldRoute + table},
+		"addresses": {addresses: one, want: networkFileHead + "\n" + head + addresses + "Gateway=10.0.0.253\n" + dns + domains + oldRoute + table},
 		"routes": {
 			routes: []netid.Route{{To: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.0.0.254")}},
 			want:   networkFileHead + "\n" + head + old + dns + domains + oldAddress + table + route,
@@ -119,8 +119,10 @@ func linked(root string, l netid.Link) *manager {
 	return m
 }
 
-func TestNewNetworkFileHasTheKernelsRoutes(t *testing.T) {
-	root := tree(t, map[string]string{networkd: "systemd-network\n", "run/systemd/netif/state": ""})
+func TestNewNetworkFileHasTheRestOfTheLink(t *testing.T) {
+	root := tree(t, map[string]string{
+		networkd: "systemd-network\n", "run/systemd/netif/links/2": "DNS=10.0.0.50 10.0.0.51\nDOMAINS=old.example\nNETWORK_FILE=/" + movedNetworkFile + "\n",
+	})
 	n := cloneNetwork()
 	routes := n.Interfaces[0].Routes[:1]
 	n.Interfaces[0].Addresses, n.Interfaces[0].Routes, n.DNS = n.Interfaces[0].Addresses[:1], nil, nil
@@ -128,7 +130,7 @@ func TestNewNetworkFileHasTheKernelsRoutes(t *testing.T) {
 		return linked(root, netid.Link{Name: "eth0", Index: 2, Routes: routes}).configure(n)
 	})
 	wantFile(t, filepath.Join(root, movedNetworkFile), networkFileHead+"\n[Match]\nMACAddress=52:54:00:00:00:02\n\n[Network]\nAddress=10.0.0.2/24\n"+
-		"\n[Route]\nDestination=0.0.0.0/0\nGateway=10.0.0.254\nMetric=100\n", 0o644)
+		"DNS=10.0.0.50 10.0.0.51\nDomains=old.example\n\n[Route]\nDestination=0.0.0.0/0\nGateway=10.0.0.254\nMetric=100\n", 0o644)
 }
 
 // The MAC of a bridge is that of a port: a file with addresses would be for both.
