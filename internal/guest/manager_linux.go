@@ -148,8 +148,8 @@ func (m *manager) writeNetworkFile(i *netid.Interface, dns *netid.DNS) (changed 
 	return changed, note, err
 }
 
-// networkFile returns the text of the file of an interface. before is that of the file in the snapshot, or empty: then the
-// routes and resolvers that the network does not have are those of the interface now.
+// networkFile returns the text of the file of an interface. before is that of the file in the snapshot. If it is
+// empty, the file gets the routes and resolvers of l that the network does not have.
 func (m *manager) networkFile(i *netid.Interface, dns *netid.DNS, before string, l *netid.Link) string {
 	routes := i.Routes
 	f := parseNetworkFile(before)

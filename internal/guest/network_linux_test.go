@@ -164,6 +164,9 @@ func TestResolvConfOfOthersIsChangedInItsPlace(t *testing.T) {
 	if want := "/etc/resolv.conf is a link to /run/resolvconf/resolv.conf, which is changed"; note != want {
 		t.Errorf("note %q, want %q", note, want)
 	}
+	if _, note, _ := managerOf(root).setDNS(cloneNetwork()); note != "/etc/resolv.conf is a link to /run/resolvconf/resolv.conf" {
+		t.Errorf("note %q of what has not changed", note)
+	}
 	wantFile(t, root+"/run/resolvconf/resolv.conf", "search example.org test\nnameserver 10.0.0.53\nnameserver ::1\n", 0o755)
 	if _, err := os.Readlink(root + "/etc/resolv.conf"); err != nil {
 		t.Errorf("the link: %v", err)
