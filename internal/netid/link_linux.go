@@ -154,7 +154,7 @@ func (id *identity) chooseNew(links []link, l, old *link) (*link, error) {
 	case !old.isDevice():
 		id.note("interfaces", fmt.Sprintf("%s has %s, is not a device, and is left as it is", old.name, old.mac))
 	case old.master != 0:
-		id.failOnce("interfaces", errPort(links, old))
+		id.fail("interfaces", errPort(links, old))
 	case l == nil:
 		id.strip(old) // at once: another VM has them
 	default:
@@ -173,14 +173,6 @@ func errPort(links []link, l *link) error {
 		master = m.name
 	}
 	return fmt.Errorf("%s is a port of %s, which keeps its addresses: a port cannot be replaced", l.name, master)
-}
-
-// failOnce is fail for what may be seen several times.
-func (id *identity) failOnce(step string, err error) {
-	same := func(other error) bool { return other.Error() == err.Error() }
-	if !slices.ContainsFunc(id.errs[step], same) {
-		id.fail(step, err)
-	}
 }
 
 // linkByMAC is [LinkOf] on Linux.

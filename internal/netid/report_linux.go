@@ -22,8 +22,10 @@ func (r *report) note(step, text string) {
 	}
 }
 
+// fail notes an error. Steps are tried again: one with the same text is noted once.
 func (r *report) fail(step string, err error) {
-	if err != nil {
+	same := func(other error) bool { return other.Error() == err.Error() }
+	if err != nil && !slices.ContainsFunc(r.errs[step], same) {
 		r.errs[step] = append(r.errs[step], err)
 	}
 }
