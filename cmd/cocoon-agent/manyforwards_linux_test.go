@@ -57,10 +57,14 @@ func TestEightThousandForwardsBesideExecs(t *testing.T) {
 		cmd.Args = append(cmd.Args, "--max-connection-forwards=8192", "--max-connection-streams=16384", "--max-streams=20000")
 		return cmd
 	})
+	kill := []string{"kill", "--target", target, "-s", "KILL"}
+	t.Cleanup(func() { _ = program(t, kill...).Run() }) // they would outlive the agent
 	for range execs {
-		if out, err := program(t, "client", "--detach", "--target", target, "--", "sleep", "1000").CombinedOutput(); err != nil {
+		out, err := program(t, "client", "--detach", "--target", target, "--", "sleep", "1000").CombinedOutput()
+		if err != nil {
 			t.Fatalf("client --detach: %v: %s", err, out)
 		}
+		kill = append(kill, strings.TrimSpace(string(out)))
 	}
 	s := newService(t)
 	go s.echoEach() // ends with the listener
