@@ -483,6 +483,7 @@ func TestUpgradeKeepsRecordsKeysAndTimes(t *testing.T) {
 	timed := u.detached(t, "echo ready; exec sleep 1000", func(c *client.Cmd) { c.Timeout = 1500 * time.Millisecond })
 	killed := u.detached(t, "trap 'echo term' TERM; echo ready; while :; do sleep 0.1; done", nil)
 	kept := u.detached(t, "echo ready; sleep 1000", func(c *client.Cmd) { c.Outlive.Detach, c.Keep = false, true })
+	t.Cleanup(func() { _ = syscall.Kill(-kept.PID(), syscall.SIGKILL) }) // it would outlive the agent
 	c := dialed(t, u.target)
 	if err := c.KillExec(t.Context(), killed.Handle(), false); err != nil {
 		t.Fatal(err)
