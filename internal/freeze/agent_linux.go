@@ -16,8 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const supported = true
-
 // An order is a line from the agent to the guard. The first has a request.
 type order struct {
 	Request *Request      `json:"request,omitempty"`

@@ -17,13 +17,9 @@ type Request struct {
 	Groups      []string      // directories of control groups, whose processes stop
 	FileSystems bool          // all that are written to and can be frozen are frozen
 	Mounts      []string      // those at these mount points alone, in this order
-	Special     []string      // is said of others than Mounts, which are not frozen
 	Record      string        // a file that has what is frozen, for [Recover]; empty: there is none
 	Hooks       bool          // the agent has something to run when all goes on
 }
-
-// Supported reports whether this system has what a guard needs.
-func Supported() bool { return supported }
 
 // A Recovered is what [Recover] has found.
 type Recovered struct {

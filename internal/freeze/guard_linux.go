@@ -134,7 +134,7 @@ func (k *keeper) begin(step, what string) bool {
 // open opens all that is to be frozen, while that is possible, and has it recorded.
 func (k *keeper) open() (groups, mounts []*still, special []string, err error) {
 	r := k.request
-	points, special := atPoints(r.Mounts), r.Special
+	points := atPoints(r.Mounts)
 	if r.FileSystems {
 		if points, special, err = listMounts(); err != nil {
 			return nil, nil, nil, err
