@@ -9,6 +9,7 @@
 //	peer copy URL          plain copies between a pipe and the socket
 //	peer put URL           what comes goes to the file that its first line names
 //	peer echo URL          what comes, goes back
+//	peer answer URL        answers questions of 64 bytes, which begin with the size of the answer
 //	peer produce N CHUNK   write N bytes, CHUNK at a time; 0: without end
 //	peer consume N         read N bytes; fewer are a failure
 package main
@@ -38,7 +39,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 2 {
-		return errors.New("usage: peer v1|rpc|copy|put|echo URL, peer produce N CHUNK, peer consume N")
+		return errors.New("usage: peer v1|rpc|copy|put|echo|answer URL, peer produce N CHUNK, peer consume N")
 	}
 	switch args[0] {
 	case "v1":
@@ -50,7 +51,9 @@ func run(args []string) error {
 	case "put":
 		return serve(args[1], plain.ServeFiles)
 	case "echo":
-		return serve(args[1], serveEcho)
+		return serve(args[1], eachConn(echo))
+	case "answer":
+		return serve(args[1], eachConn(plain.Answer))
 	case "produce":
 		return produce(args[1:])
 	case "consume":
@@ -83,17 +86,25 @@ func serve(url string, with func(net.Listener) error) error {
 	}
 }
 
-func serveEcho(ln net.Listener) error {
-	for {
-		nc, err := ln.Accept()
-		if err != nil {
-			return err
+// eachConn serves each connection in turn with others, until a listener fails.
+func eachConn(serve func(net.Conn) error) func(net.Listener) error {
+	return func(ln net.Listener) error {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return err
+			}
+			go func() { // ends with the connection
+				defer nc.Close()
+				_ = serve(nc)
+			}()
 		}
-		go func() { // ends with the connection
-			defer nc.Close()
-			_, _ = io.Copy(nc, nc)
-		}()
 	}
+}
+
+func echo(nc net.Conn) error {
+	_, err := io.Copy(nc, nc)
+	return err
 }
 
 // produce writes with write(2) itself: standard output may be a pipe of a size

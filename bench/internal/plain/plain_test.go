@@ -42,3 +42,18 @@ func TestInputWaitsForTheCommand(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAnswersAreAsLongAsAskedFor(t *testing.T) {
+	ours, theirs := net.Pipe()
+	served := make(chan error, 1)
+	go func() { served <- plain.Answer(theirs) }() // ends with the pipe
+	for _, size := range []int64{0, 1, 64 << 10, 64<<10 + 1} {
+		if err := plain.Ask(ours, size); err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+	_ = ours.Close()
+	if err := <-served; err == nil {
+		t.Error("it went on after the end of the connection")
+	}
+}

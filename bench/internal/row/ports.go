@@ -5,12 +5,12 @@ package row
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"time"
 
 	"github.com/cocoonstack/cocoon-agent/bench/internal/lab"
 	"github.com/cocoonstack/cocoon-agent/bench/internal/measure"
+	"github.com/cocoonstack/cocoon-agent/bench/internal/plain"
 	"github.com/cocoonstack/cocoon-agent/bench/internal/report"
 )
 
@@ -25,18 +25,21 @@ const (
 const (
 	newConns  = ", new connections"
 	keepAlive = ", round trips"
-	bothWays  = ", bytes there and back"
+	download  = ", download"
 )
 
 // connsAtOnce is how many new connections are made at the same time.
 const connsAtOnce = 8
 
-// ports measures connections to a service of the guest that sends back what it gets.
+// shortAnswer is the size of the answers that are not a download, in bytes.
+const shortAnswer = 64
+
+// ports measures connections to a service of the guest that answers questions.
 func (b *Bench) ports(ctx context.Context) (*report.Row, error) {
 	if b.Lab.Vsock {
 		return nil, fmt.Errorf("%w: forwarded ports: over Unix sockets only", ErrSkipped)
 	}
-	service, err := b.Lab.StartPeer(ctx, "echo")
+	service, err := b.Lab.StartPeer(ctx, "answer")
 	if err != nil {
 		return nil, err
 	}
@@ -84,55 +87,33 @@ func (b *Bench) callers(name string, dial dialFunc) []measure.Contender {
 	return []measure.Contender{
 		{Name: name + newConns, Sample: func(ctx context.Context) (float64, error) {
 			begun := time.Now()
-			err := many(connsAtOnce, n, func(int) error { return ask(ctx, dial, 1) })
+			err := many(connsAtOnce, n, func(int) error { return ask(ctx, dial, 1, shortAnswer) })
 			return float64(n) / time.Since(begun).Seconds(), err
 		}},
 		{Name: name + keepAlive, Sample: func(ctx context.Context) (float64, error) {
 			begun := time.Now()
-			err := ask(ctx, dial, 4*n)
+			err := ask(ctx, dial, 4*n, shortAnswer)
 			return float64(4*n) / time.Since(begun).Seconds(), err
 		}},
-		{Name: name + bothWays, Sample: perSecond(b.Size.Bytes/4, func(ctx context.Context) error {
-			return thereAndBack(ctx, dial, b.Size.Bytes/4)
+		{Name: name + download, Sample: perSecond(b.Size.Bytes/2, func(ctx context.Context) error {
+			return ask(ctx, dial, 1, b.Size.Bytes/2)
 		})},
 	}
 }
 
-// ask makes a connection for so many questions of 64 bytes.
-func ask(ctx context.Context, dial dialFunc, questions int) error {
+// ask makes a connection for so many questions, with an answer of so many bytes to each.
+func ask(ctx context.Context, dial dialFunc, questions int, answer int64) error {
 	nc, err := dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	var question [64]byte
 	for range questions {
-		if _, err := nc.Write(question[:]); err != nil {
-			return err
-		}
-		if _, err := io.ReadFull(nc, question[:]); err != nil {
+		if err := plain.Ask(nc, answer); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// thereAndBack sends bytes and reads them at the same time.
-func thereAndBack(ctx context.Context, dial dialFunc, bytes int64) error {
-	nc, err := dial(ctx)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	sent := make(chan error, 1)
-	go func() { // ends with the bytes, or with the connection
-		_, err := io.CopyBuffer(struct{ io.Writer }{nc}, zeros(bytes, judged), make([]byte, judged))
-		sent <- err
-	}()
-	if _, err := io.CopyN(io.Discard, nc, bytes); err != nil {
-		return err
-	}
-	return <-sent
 }
 
 func portsRow(s measure.Samples, names []string) *report.Row {
@@ -140,7 +121,7 @@ func portsRow(s measure.Samples, names []string) *report.Row {
 	for _, what := range []struct {
 		name, unit string
 		limit      float64
-	}{{newConns, "/s", 1}, {keepAlive, "/s", 1.3}, {bothWays, "MB/s", 2}} {
+	}{{newConns, "/s", 1}, {keepAlive, "/s", 1.3}, {download, "MB/s", 2}} {
 		for _, name := range names {
 			all := s.All(name + what.name)
 			f := report.Figure{Contender: name + what.name, Unit: what.unit, Samples: len(all), Median: measure.Median(all)}
