@@ -73,17 +73,7 @@ func (m *member) backOff(ctx context.Context) error {
 	m.backing.settle(&m.pool.config, m.target)
 	wait := m.backing.wait()
 	m.pool.mu.Unlock()
-	if wait <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return sleep(ctx, wait)
 }
 
 // gaveUp is the error of a caller whose context has ended, and says what it

@@ -41,10 +41,15 @@ func (p *pace) await(ctx context.Context) error {
 	p.mu.Lock()
 	wait := time.Until(p.retryAt)
 	p.mu.Unlock()
-	if wait <= 0 {
+	return sleep(ctx, wait)
+}
+
+// sleep returns nil after d, or the error of ctx if that ends before.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
 		return ctx.Err()
 	}
-	timer := time.NewTimer(wait)
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -47,9 +47,9 @@ func run(args []string) error {
 	case "rpc":
 		return serve(args[1], naive.Serve)
 	case "copy":
-		return serve(args[1], plain.Serve)
+		return serve(args[1], eachConn(plain.Run))
 	case "put":
-		return serve(args[1], plain.ServeFiles)
+		return serve(args[1], eachConn(plain.TakeFile))
 	case "echo":
 		return serve(args[1], eachConn(echo))
 	case "answer":
@@ -96,7 +96,9 @@ func eachConn(serve func(net.Conn) error) func(net.Listener) error {
 			}
 			go func() { // ends with the connection
 				defer nc.Close()
-				_ = serve(nc)
+				if err := serve(nc); err != nil && !errors.Is(err, io.EOF) {
+					fmt.Fprintln(os.Stderr, "peer:", err)
+				}
 			}()
 		}
 	}

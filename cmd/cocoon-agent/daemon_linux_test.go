@@ -169,15 +169,7 @@ func TestFailedListenerIsReopened(t *testing.T) {
 // reported once, however often the agent tries.
 func TestListenerIsReopenedOnceItsAddressIsFree(t *testing.T) {
 	s := startServing(t, false)
-	path := s.endpoints[0].address.Path
-	if err := os.Rename(path, path+".away"); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(path, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	s.fail(0)
-	eventually(t, "it is reported", func() bool { return strings.Contains(s.log.String(), "cannot listen, retrying") })
+	path := s.loseAddress(t)
 	if out, err := s.dial(t, 1).CommandContext(t.Context(), "echo", "hello").Output(); string(out) != "hello\n" || err != nil {
 		t.Errorf("the other listener: %q, %v", out, err)
 	}
@@ -195,7 +187,13 @@ func TestListenerIsReopenedOnceItsAddressIsFree(t *testing.T) {
 
 func TestShutdownWhileAListenerCannotBeReopened(t *testing.T) {
 	s := startServing(t, false)
-	path := s.endpoints[0].address.Path
+	s.loseAddress(t)
+}
+
+// loseAddress has the first listener fail and its address unusable, which it returns.
+func (s *serving) loseAddress(t *testing.T) (path string) {
+	t.Helper()
+	path = s.endpoints[0].address.Path
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
@@ -204,6 +202,7 @@ func TestShutdownWhileAListenerCannotBeReopened(t *testing.T) {
 	}
 	s.fail(0)
 	eventually(t, "it is reported", func() bool { return strings.Contains(s.log.String(), "cannot listen, retrying") })
+	return path
 }
 
 // Only its owner can bind it again, and does as it starts the agent again.

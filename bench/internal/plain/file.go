@@ -13,23 +13,8 @@ import (
 // fileBuffer is the size of a read and of a write, in bytes.
 const fileBuffer = 256 << 10
 
-// ServeFiles writes what each connection brings to a file, until ln fails. The path is the first line.
-func ServeFiles(ln net.Listener) error {
-	for {
-		nc, err := ln.Accept()
-		if err != nil {
-			return err
-		}
-		go func() { // ends with the connection
-			defer nc.Close()
-			if err := takeFile(nc); err != nil && !errors.Is(err, io.EOF) {
-				fmt.Fprintln(os.Stderr, "plain copy:", err)
-			}
-		}()
-	}
-}
-
-func takeFile(nc net.Conn) error {
+// TakeFile writes what a connection brings to a file. The path is the first line.
+func TakeFile(nc net.Conn) error {
 	in := bufio.NewReaderSize(nc, 4096)
 	path, err := in.ReadString('\n')
 	if err != nil {

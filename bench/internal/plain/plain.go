@@ -28,23 +28,8 @@ type Request struct {
 // ended is what tells the host that a command which takes input has ended.
 var ended = []byte{0}
 
-// Serve serves connections until ln fails, which closing it makes it do.
-func Serve(ln net.Listener) error {
-	for {
-		nc, err := ln.Accept()
-		if err != nil {
-			return err
-		}
-		go func() { // ends with the command or the connection
-			defer nc.Close()
-			if err := serve(nc); err != nil {
-				fmt.Fprintln(os.Stderr, "plain copy:", err)
-			}
-		}()
-	}
-}
-
-func serve(nc net.Conn) error {
+// Run runs the command that a connection asks for.
+func Run(nc net.Conn) error {
 	in := bufio.NewReaderSize(nc, 4096)
 	line, err := in.ReadSlice('\n')
 	if err != nil {

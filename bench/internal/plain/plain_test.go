@@ -9,14 +9,19 @@ import (
 	"github.com/cocoonstack/cocoon-agent/bench/internal/plain"
 )
 
-func dial(t *testing.T) net.Conn {
+func run(t *testing.T) net.Conn {
 	t.Helper()
 	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = ln.Close() })
-	go func() { _ = plain.Serve(ln) }() // stopped by Close
+	go func() { // ends with the connection
+		if nc, err := ln.Accept(); err == nil {
+			defer nc.Close()
+			_ = plain.Run(nc)
+		}
+	}()
 	nc, err := net.Dial("unix", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +30,7 @@ func dial(t *testing.T) net.Conn {
 }
 
 func TestOutputCountsWhatTheCommandWrites(t *testing.T) {
-	n, err := plain.Output(dial(t), plain.Request{
+	n, err := plain.Output(run(t), plain.Request{
 		Argv: []string{"/usr/bin/head", "-c", "300000", "/dev/zero"}, Pipe: 64 << 10, Buffer: 32 << 10,
 	})
 	if err != nil || n != 300000 {
@@ -35,7 +40,7 @@ func TestOutputCountsWhatTheCommandWrites(t *testing.T) {
 
 func TestInputWaitsForTheCommand(t *testing.T) {
 	const size = 300000
-	err := plain.Input(dial(t), plain.Request{
+	err := plain.Input(run(t), plain.Request{
 		Argv: []string{"/usr/bin/head", "-c", "300000"}, Bytes: size, Pipe: 64 << 10, Buffer: 32 << 10,
 	}, strings.NewReader(strings.Repeat("x", size)), 10000)
 	if err != nil {
