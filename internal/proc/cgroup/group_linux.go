@@ -36,21 +36,21 @@ func newGroup(path string) (*Group, error) {
 }
 
 func (g *group) open() (err error) {
-	for _, file := range []struct {
-		name string
-		mode int
-		fd   *int
-	}{
-		{"", unix.O_RDONLY | unix.O_DIRECTORY, &g.dir},
-		{"cgroup.events", unix.O_RDONLY, &g.events},
-		{"cgroup.kill", unix.O_WRONLY, &g.killer},
-	} {
-		path := filepath.Join(g.path, file.name)
-		if *file.fd, err = unix.Open(path, file.mode|unix.O_CLOEXEC, 0); err != nil {
-			return &os.PathError{Op: "open", Path: path, Err: err}
-		}
+	if g.dir, err = unix.Open(g.path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return &os.PathError{Op: "open", Path: g.path, Err: err}
 	}
-	return nil
+	if g.events, err = g.openFile("cgroup.events", unix.O_RDONLY); err != nil {
+		return err
+	}
+	g.killer, err = g.openFile("cgroup.kill", unix.O_WRONLY)
+	return err
+}
+
+func (g *group) openFile(name string, mode int) (fd int, err error) {
+	if fd, err = unix.Openat(g.dir, name, mode|unix.O_CLOEXEC, 0); err != nil {
+		return -1, &os.PathError{Op: "open", Path: filepath.Join(g.path, name), Err: err}
+	}
+	return fd, nil
 }
 
 // close is called once nobody asks for the group any more.
