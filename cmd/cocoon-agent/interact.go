@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cocoonstack/cocoon-agent/client"
@@ -38,6 +39,9 @@ func (c *clientCommand) interact(signals chan os.Signal, conn io.Closer, cmd *cl
 		typing = newKeyboard(keysOf(os.Stdin), char, help, leave)
 		cmd.Stdin = typing
 	}
+	shown := newGate(cmd.Stdout)
+	defer shown.open()
+	cmd.Stdout = shown
 	r := relaySignals(signals, cmd, end, started, true)
 	defer r.close()
 	local.guarded(r.run)
@@ -50,6 +54,7 @@ func (c *clientCommand) interact(signals chan os.Signal, conn io.Closer, cmd *cl
 		}
 		local.guarded(typing.run)
 	}
+	shown.open()
 	local.guarded(func() { local.follow(cmd, changes, r.stop) })
 	if c.sizes != nil {
 		local.guarded(func() { resizeFrom(c.sizes, cmd) }) // ends with the program, or its input
@@ -61,4 +66,22 @@ func (c *clientCommand) interact(signals chan os.Signal, conn io.Closer, cmd *cl
 		return errLeft
 	}
 	return err
+}
+
+// A gate holds output back until it is open. Until the command has started the local terminal keeps its modes, for ^C; they
+// would change the command's output, which can be there first.
+type gate struct {
+	to     io.Writer
+	open   func() // idempotent
+	opened chan struct{}
+}
+
+func newGate(to io.Writer) *gate {
+	opened := make(chan struct{})
+	return &gate{to: to, open: sync.OnceFunc(func() { close(opened) }), opened: opened}
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	<-g.opened
+	return g.to.Write(p)
 }

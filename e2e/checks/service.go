@@ -32,8 +32,10 @@ func (a Agent) service(t *testing.T) {
 	lines := bufio.NewReader(stderr)
 	path, _ := lines.ReadString('\n')
 	path = strings.TrimSpace(path)
-	if line, err := lines.ReadString('\n'); !strings.Contains(line, `"listening"`) {
-		t.Fatalf("the service says %q, %v", line, err)
+	for line := ""; !strings.Contains(line, `"listening"`); {
+		if line, err = lines.ReadString('\n'); err != nil {
+			t.Fatalf("the service says %q, %v", line, err)
+		}
 	}
 	read := make(chan struct{})
 	go func() { // ends with the service
