@@ -41,13 +41,20 @@ func TestFSHasTheRightsOfItsUser(t *testing.T) {
 	if err := f.WriteFile(t.Context(), dir+"/new", nil, 0o600); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("WriteFile into root's directory: %v, want fs.ErrPermission", err)
 	}
+	closed := filepath.Join(dir, "closed")
+	if err := os.Mkdir(closed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.WriteFile(t.Context(), closed+"/new", nil, 0o600); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), closed+"/new: ") {
+		t.Errorf("WriteFile into a closed directory: %v, want fs.ErrPermission and the path", err)
+	}
 	if got, err := f.ReadFile(dir[1:] + "/shared"); err != nil || string(got) != "everybody's" {
 		t.Errorf("ReadFile: %q, %v", got, err)
 	}
 	_, err := f.Pull(t.Context(), dir, t.TempDir(), nil)
 	incomplete, ok := errors.AsType[*client.IncompleteError](err)
-	if !ok || incomplete.Failed != 1 || !strings.HasSuffix(incomplete.First.Path, "/secret") {
-		t.Errorf("Pull: %v, want an IncompleteError about secret", err)
+	if !ok || incomplete.Failed != 2 || !strings.HasSuffix(incomplete.First.Path, "/secret") && !strings.HasSuffix(incomplete.First.Path, "/closed") {
+		t.Errorf("Pull: %v, want an IncompleteError about secret and closed", err)
 	}
 }
 

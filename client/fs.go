@@ -16,7 +16,7 @@ import (
 // An FS is the file system of a guest, with the rights of one user. [Client.FS] makes one. It is an
 // io/fs.FS whose root is that of the guest: its names, such as "etc/hosts", begin with no
 // slash. All other methods take paths of the guest, such as "/etc/hosts"; a relative one begins
-// at the user's home.
+// at the user's home. Errors of methods that copy nothing are a *fs.PathError.
 //
 // Each call runs one process in the guest. The agent must have the feature "files". Otherwise
 // nothing is sent, and the error is a [*RemoteError] of kind [Unsupported]. An FS is safe for
@@ -102,7 +102,7 @@ func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 		return nil, err
 	}
 	var all []fs.DirEntry
-	err = f.List(f.ctx, path, func(i fs.FileInfo) error {
+	err = f.list(f.ctx, path, func(i fs.FileInfo) error {
 		if len(all) == maxEntries {
 			return fmt.Errorf("more than %d entries", maxEntries)
 		}
@@ -119,6 +119,18 @@ func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 // List calls each for each entry of a directory, in no order. It keeps none of them. An error of each
 // ends it.
 func (f *FS) List(ctx context.Context, path string, each func(fs.FileInfo) error) error {
+	var own error
+	err := f.list(ctx, path, func(i fs.FileInfo) error {
+		own = each(i)
+		return own
+	})
+	if own != nil {
+		return err
+	}
+	return about("readdir", path, err)
+}
+
+func (f *FS) list(ctx context.Context, path string, each func(fs.FileInfo) error) error {
 	return f.change(ctx, files.Request{Op: files.List, Path: path}, files.Options{}, 0, func(e *files.Frame) error {
 		return each(infoOf(e))
 	})
@@ -126,28 +138,41 @@ func (f *FS) List(ctx context.Context, path string, each func(fs.FileInfo) error
 
 // Mkdir makes a directory with the permissions of mode, whatever the umask of the agent.
 func (f *FS) Mkdir(ctx context.Context, path string, mode fs.FileMode) error {
-	return f.change(ctx, files.Request{Op: files.Mkdir, Path: path}, files.Options{}, modeOf(mode), nil)
+	err := f.change(ctx, files.Request{Op: files.Mkdir, Path: path}, files.Options{}, modeOf(mode), nil)
+	return about("mkdir", path, err)
 }
 
 // MkdirAll is like Mkdir, and makes missing parents with the mode 0755. It succeeds if the
 // directory exists.
 func (f *FS) MkdirAll(ctx context.Context, path string, mode fs.FileMode) error {
-	return f.change(ctx, files.Request{Op: files.Mkdir, Path: path}, files.Options{Parents: true}, modeOf(mode), nil)
+	err := f.change(ctx, files.Request{Op: files.Mkdir, Path: path}, files.Options{Parents: true}, modeOf(mode), nil)
+	return about("mkdir", path, err)
 }
 
 // Remove removes a file or an empty directory.
 func (f *FS) Remove(ctx context.Context, path string) error {
-	return f.change(ctx, files.Request{Op: files.Remove, Path: path}, files.Options{}, 0, nil)
+	err := f.change(ctx, files.Request{Op: files.Remove, Path: path}, files.Options{}, 0, nil)
+	return about("remove", path, err)
 }
 
 // RemoveAll removes a file, or a directory with its content. It follows no link.
 func (f *FS) RemoveAll(ctx context.Context, path string) error {
-	return f.change(ctx, files.Request{Op: files.Remove, Path: path}, files.Options{Recursive: true}, 0, nil)
+	err := f.change(ctx, files.Request{Op: files.Remove, Path: path}, files.Options{Recursive: true}, 0, nil)
+	return about("remove", path, err)
 }
 
 // Rename gives a file or a directory another path of the same file system. It replaces a file.
 func (f *FS) Rename(ctx context.Context, path, newPath string) error {
-	return f.change(ctx, files.Request{Op: files.Rename, Path: path, To: newPath}, files.Options{}, 0, nil)
+	err := f.change(ctx, files.Request{Op: files.Rename, Path: path, To: newPath}, files.Options{}, 0, nil)
+	return about("rename", path, err)
+}
+
+// about returns err as a PathError, or nil.
+func about(op, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: path, Err: err}
 }
 
 // change carries out what copies nothing.

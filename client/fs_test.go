@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -77,8 +78,15 @@ func TestFSErrorsAreThoseOfIOFS(t *testing.T) {
 	if err := f.Mkdir(t.Context(), dir+"/sub", 0o700); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("Mkdir: %v, want fs.ErrExist", err)
 	}
-	if err := f.Remove(t.Context(), dir+"/sub"); err == nil {
-		t.Error("Remove removed a directory with content")
+	if err := f.Remove(t.Context(), dir+"/sub"); err == nil || !strings.HasPrefix(err.Error(), "remove "+dir+"/sub: ") {
+		t.Errorf("Remove of a directory with content: %v, want an error with its path", err)
+	}
+	if err := f.List(t.Context(), dir+"/none", nil); !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "readdir "+dir+"/none: ") {
+		t.Errorf("List: %v, want fs.ErrNotExist and the path", err)
+	}
+	stop := errors.New("enough")
+	if err := f.List(t.Context(), dir, func(fs.FileInfo) error { return stop }); err != stop { //nolint:errorlint // it comes as it is
+		t.Errorf("List: %v, want the caller's own error", err)
 	}
 	if err := f.RemoveAll(t.Context(), dir+"/sub"); err != nil {
 		t.Errorf("RemoveAll: %v", err)

@@ -58,9 +58,12 @@ func newReceiver(r *reader, w *writer, o Options) *Receiver {
 
 // receiveInto makes at a path what comes, up to KindDone.
 func (rc *Receiver) receiveInto(p *place, path string) error {
+	if path == "" {
+		return errEmptyPath
+	}
 	t, err := p.target(path, rc.Options.Parents)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	if t.dir != nil {
 		defer t.dir.close()

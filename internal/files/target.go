@@ -61,9 +61,6 @@ type target struct {
 
 // target resolves the path of a destination.
 func (p *place) target(path string, parents bool) (*target, error) {
-	if path == "" {
-		return nil, errEmptyPath
-	}
 	t := &target{path: path}
 	i, err := p.stat(path)
 	switch {
@@ -103,7 +100,7 @@ func (p *place) throughLink(t *target) error {
 		return nil
 	}
 	if t.state == absent {
-		return fmt.Errorf("%s is a symbolic link that leads nowhere", t.path)
+		return errors.New("a symbolic link that leads nowhere")
 	}
 	parent, base, _ := split(t.path)
 	path, err := filepath.EvalSymlinks(filepath.Join(parent, base))
