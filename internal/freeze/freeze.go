@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// MaxTime is how long the guest may hold still.
-const MaxTime = 10 * time.Minute
-
 // A Request says what is to hold still.
 type Request struct {
 	Within      time.Duration // after which it all goes on
@@ -59,7 +56,7 @@ const (
 	Restored End = "restore" // the kernel says that the VM was restored
 	AgentEnd End = "agent"   // the agent has ended
 	Failure  End = "failed"  // a step failed
-	GuardEnd End = "guard"   // the guard was killed, and Recover has been called
+	GuardEnd End = "guard"   // the guard was told to end by a signal, or was killed and Recover has been called
 )
 
 // A Guard is the process, for the agent. Its methods may be called at any time.

@@ -65,7 +65,7 @@ func serve(in, out *os.File) int {
 // hold freezes all, and thaws it in the end.
 func (k *keeper) hold(w *watch) {
 	go k.freeze()                                     // ends when all is frozen, or goes on; or hangs
-	go func() { <-w.signals; k.tellOver(AgentEnd) }() // ends with the program
+	go func() { <-w.signals; k.tellOver(GuardEnd) }() // ends with the program
 	go func() { k.tellOver(w.wait()) }()              // ends with the program
 	why := <-k.over
 	k.thaw(why)

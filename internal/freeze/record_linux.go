@@ -40,18 +40,33 @@ func (r *record) writeTo(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	file, err := openLocked(path, time.Now().Add(lockTime))
 	if err != nil {
 		return err
 	}
-	for until := time.Now().Add(lockTime); !lock(file); { // a guard that ends, or an agent that starts
-		if time.Now().After(until) {
-			return errors.Join(errOther, file.Close())
-		}
-		<-time.After(lockPoll)
-	}
 	r.file = file
 	return r.rewrite()
+}
+
+// openLocked opens the file of a record, and waits for its lock: for a guard that ends, or an agent that
+// starts.
+func openLocked(path string, until time.Time) (*os.File, error) {
+	for {
+		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		for !lock(file) {
+			if time.Now().After(until) {
+				return nil, errors.Join(errOther, file.Close())
+			}
+			<-time.After(lockPoll)
+		}
+		if isAt(path, file) {
+			return file, nil
+		}
+		_ = file.Close()
+	}
 }
 
 const (
@@ -85,6 +100,17 @@ func (r *record) settle(why End) error {
 	}
 }
 
+// isAt reports whether a path still leads to a file that was opened by it, and locked later: whoever had
+// the lock before may have removed the file.
+func isAt(path string, f *os.File) bool {
+	opened, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	now, err := os.Lstat(path)
+	return err == nil && os.SameFile(opened, now)
+}
+
 // lock reports whether nobody else has the file locked.
 func lock(f *os.File) bool { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil }
 
@@ -97,8 +123,11 @@ func recoverFrom(path string) (found Recovered, err error) {
 		return found, err
 	}
 	defer f.Close()
-	if !lock(f) {
+	switch {
+	case !lock(f):
 		return Recovered{Guarded: true}, nil
+	case !isAt(path, f): // all went on meanwhile; there may be another record
+		return recoverFrom(path)
 	}
 	text, err := io.ReadAll(f)
 	if err != nil {

@@ -19,7 +19,7 @@ type watch struct {
 	timer   int
 	kernel  int            // the socket of the kernel's events; -1: there is none
 	lines   []byte         // that have come, and are not read
-	signals chan os.Signal // has one if the guest goes down
+	signals chan os.Signal // has one if the guard is to end, as when the guest goes down
 }
 
 func newWatch(in *os.File) (*watch, error) {
