@@ -44,8 +44,10 @@ func (c *Client) Logs(ctx context.Context, handle []byte, stdout, stderr io.Writ
 		if !ok || behind.Want > behind.Newest || o.Lost == nil || !o.Follow && again == maxLogsAgain {
 			return err
 		}
-		// The command may write on as fast as before: leave it room.
-		next := behind.Oldest + (behind.Newest-behind.Oldest)/2
+		next := behind.Oldest
+		if again > 0 && exec.End == "" { // the command writes on as fast as this is read: leave it room
+			next += (behind.Newest - behind.Oldest) / 2
+		}
 		o.Lost(behind.Stream, behind.Want, next)
 		if behind.Stream == stdoutName {
 			from.Stdout = next

@@ -190,8 +190,12 @@ func TestLogsTellOfLostOutput(t *testing.T) {
 		}
 		lost = to
 	}})
-	if want := numbered(100_000); err != nil || out.String() != want[lost:] || lost == 0 {
-		t.Errorf("Logs = %v with %d bytes after %d that are lost, want the end of %d", err, out.Len(), lost, len(want))
+	exec, findErr := c.FindExec(t.Context(), cmd.Handle())
+	if findErr != nil {
+		t.Fatal(findErr)
+	}
+	if want := numbered(100_000); err != nil || out.String() != want[lost:] || lost == 0 || lost != exec.StdoutOldest {
+		t.Errorf("Logs = %v with %d bytes after %d that are lost, want those from %d to %d", err, out.Len(), lost, exec.StdoutOldest, len(want))
 	}
 	if err := c.Logs(patiently(t), cmd.Handle(), &out, nil, client.LogOptions{}); err == nil {
 		t.Error("Logs without Lost = nil, want a BehindError")

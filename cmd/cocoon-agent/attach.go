@@ -222,10 +222,11 @@ func (*logsCommand) Help() string {
 	return `Prints the output that the guest keeps of a command started by "client --detach": its
 standard output on standard output, its standard error on standard error. The guest keeps
 the last part of each (client --ring). An offset counts the bytes of an output from its
-beginning. Exit status:
+beginning. Output that is not kept any more is left out, with a line on standard error.
+Exit status:
 
   0    the output was printed
-  1    the output is not kept from --from on, or the agent or connection failed
+  1    the command writes faster than this client reads, or the agent or connection failed
   2    invalid command line
   127  no command with this handle
   128+n  signal n ended this client
