@@ -17,7 +17,7 @@ import (
 // An agent that speaks protocol version 1 has a connection for each command, which the
 // Client makes: see [Client.Protocol].
 //
-// Ping, Info, Execs, KillExec, Resume and Reseed wait for the agent's answer until ctx
+// Ping, Info, Execs, KillExec, ReseedWith and Reseed wait for the agent's answer until ctx
 // ends, or the connection does. Their error is then ctx's, or one that wraps [ErrLost].
 // A [*RemoteError] is the agent's refusal.
 type Client struct {

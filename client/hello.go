@@ -24,11 +24,11 @@ type Hello struct {
 	BootID string `json:"boot_id"`
 
 	// AgentID is 32 hexadecimal digits, or empty for an agent that has no id yet.
-	// It is another one after each start of the agent and each Resume or Reseed
+	// It is another one after each start of the agent and each ReseedWith or Reseed
 	// that has succeeded.
 	AgentID string `json:"agent_id"`
 
-	// Resumes is how many times a Resume or Reseed has succeeded since the agent
+	// Resumes is how many times a ReseedWith or Reseed has succeeded since the agent
 	// started. A clone begins with its original's.
 	Resumes uint64 `json:"resumes"`
 

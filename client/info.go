@@ -22,7 +22,7 @@ type Info struct {
 	Arch     string // as GOARCH has it
 	BootID   string // another one after each boot; a clone has its original's
 
-	// Resumes is how many times a Resume or Reseed has succeeded since the agent
+	// Resumes is how many times a ReseedWith or Reseed has succeeded since the agent
 	// started. A clone begins with its original's.
 	Resumes uint64
 

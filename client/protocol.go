@@ -30,7 +30,7 @@ func (p Protocol) check() error {
 // of kind [Unsupported]: TTY, User, Dir, ClearEnv, Keep, Limits, Signal, DialGuest,
 // ListenGuest, and
 // bytes that are not UTF-8 in Args and Env. The same holds for the clock, hostname and
-// ssh keys of Resume.
+// ssh keys of ReseedWith.
 //
 // Version 1 does these less well:
 //

@@ -99,7 +99,7 @@ func (e *ReseedError) Unwrap() []error {
 //
 // The agent tries each step, whether or not others fail. If any fails, the error is a
 // [*ReseedError], with the same report. A [*RemoteError] says that the agent has tried
-// no step. After any other error it is not known what was done: call Resume again. One
+// no step. After any other error it is not known what was done: call ReseedWith again. One
 // that wraps [ErrProtocol] says that the agent did not report a step that was asked
 // for.
 func (c *Client) ReseedWith(ctx context.Context, o ReseedOptions) (*ReseedReport, error) {
