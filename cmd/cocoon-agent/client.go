@@ -62,7 +62,8 @@ type clientCommand struct {
 
 // Help is what --help says besides the flags.
 func (*clientCommand) Help() string {
-	return `The command reads and writes the standard streams of this client. Exit status:
+	return `The command reads and writes the standard streams of this client. Flags after its name
+are the command's own. Exit status:
 
   n      the command exited with status n
   128+n  signal n killed the command

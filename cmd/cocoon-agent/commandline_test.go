@@ -43,6 +43,18 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
+func TestUsageSaysWhereFlagsEnd(t *testing.T) {
+	for command, want := range map[string]string{
+		"client": "cocoon-agent client (exec) [flags] <command> ...", "rsh": "cocoon-agent rsh [flags] <name> ...", "kill": "cocoon-agent kill <handle> ... [flags]",
+	} {
+		var out strings.Builder
+		status := run([]string{command, "--help"}, &out, io.Discard)
+		if line, _, _ := strings.Cut(out.String(), "\n"); status != 0 || line != "Usage: "+want {
+			t.Errorf("%s --help = %d with %q, want %q", command, status, line, "Usage: "+want)
+		}
+	}
+}
+
 // kong's own way would make U+FFFD of them.
 func TestFlagsKeepInvalidUTF8(t *testing.T) {
 	var g grammar

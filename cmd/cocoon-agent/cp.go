@@ -34,7 +34,7 @@ type cpCommand struct {
 	AllowChanged    bool   `help:"Copy files that change while they are read, such as logs, up to the size at the beginning."`
 	SkipUnsupported bool   `help:"Exit with 0 if nothing failed but what cannot be copied for its kind, such as sockets, fifos and devices."`
 	Sync            bool   `help:"Write everything to disk before the end."`
-	JSON            bool   `name:"json" help:"Print JSON lines: progress once a second, failed, error, and one done at the end."`
+	JSON            bool   `name:"json" help:"Print JSON lines: progress once a second, file for each file with --checksum, failed, error, and one done at the end."`
 
 	Paths []string `arg:"" name:"path" help:"Sources, and the destination. :PATH is in the guest; - is a tar stream."`
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -48,10 +49,10 @@ type grammar struct {
 
 const description = `Run commands in a microVM from its host, over virtio-vsock.
 
-"serve" is the agent; it runs in the guest. All other commands run on the host.
-"client" runs one command in the guest, with the standard streams and the exit
-status of that command. Run "reseed" first in a VM that was cloned or restored
-from a snapshot.`
+"serve" is the agent; it runs in the guest, and so do the commands that manage it.
+All other commands run on the host. "client" runs one command in the guest, with
+the standard streams and the exit status of that command. Run "reseed" first in a VM
+that was cloned or restored from a snapshot.`
 
 func main() {
 	noteState()
@@ -137,8 +138,28 @@ func newParserOf(g *grammar, stdout, stderr io.Writer) (*kong.Kong, error) {
 		kong.KindMapper(reflect.String, kong.MapperFunc(asGiven)),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(asDuration)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Help(printHelp),
 		kong.Exit(func(code int) { panic(helpShown{code}) }),
 	)...)
+}
+
+// printHelp is kong's, with a usage that says where flags end.
+func printHelp(o kong.HelpOptions, ctx *kong.Context) error {
+	if node := ctx.Selected(); node != nil {
+		fmt.Fprintf(ctx.Stdout, "Usage: %s %s\n", ctx.Model.Name, usage(node))
+		o.NoAppSummary = true
+	}
+	return kong.DefaultHelpPrinter(o, ctx)
+}
+
+// usage is kong's summary of a command. Flags come first if what follows them is for the guest.
+func usage(node *kong.Node) string {
+	const flags = " [flags]"
+	text, path := node.Summary(), node.Path()
+	if args, ok := strings.CutSuffix(strings.TrimPrefix(text, path), flags); ok && runsInGuest(node) {
+		return path + flags + args
+	}
+	return text
 }
 
 // lastRecordTime is how long the last records of the log have when the agent ends.
