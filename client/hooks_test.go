@@ -53,6 +53,7 @@ func TestReseedRunsHooks(t *testing.T) {
 	directory, target := hooked(t)
 	hook(t, directory, "10-first", "echo $COCOON_PHASE $COCOON_RESUMES $PWD >>"+directory+"/ran", 0o755)
 	hook(t, directory, "20-fails", "echo first; echo no such network >&2; exit 3", 0o700)
+	hook(t, directory, "25-too", "exit 4", 0o700)
 	hook(t, directory, "30-last", "echo last >>"+directory+"/ran", 0o755)
 	hook(t, directory, "40-writable", "echo writable >>"+directory+"/ran", 0o777)
 	hook(t, directory, "50-text", "echo text >>"+directory+"/ran", 0o644)
@@ -60,15 +61,17 @@ func TestReseedRunsHooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	step := hooksStep(t, target)
-	if step == nil || !step.Changed || step.Err == nil || step.Err.Message != "20-fails: exit status 3: no such network" {
-		t.Errorf("the step: %+v, want the failure of 20-fails", step)
+	if step == nil || !step.Changed || step.Err == nil || step.Err.Message != "20-fails: exit status 3: no such network; 25-too: exit status 4" {
+		t.Errorf("the step: %+v, want the failures of 20-fails and 25-too", step)
 	}
 	ran, err := os.ReadFile(directory + "/ran")
 	if want := "resume 0 /\nlast\n"; string(ran) != want || err != nil {
 		t.Errorf("the hooks have written %q, %v, want %q", ran, err, want)
 	}
-	if err := os.Remove(filepath.Join(directory, "resume.d", "20-fails")); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"20-fails", "25-too"} {
+		if err := os.Remove(filepath.Join(directory, "resume.d", name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	step = hooksStep(t, target)
 	for _, want := range []string{

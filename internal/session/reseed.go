@@ -104,7 +104,7 @@ func (c *conn) logSteps(message string, steps []guest.Step, err error) {
 	for _, s := range steps {
 		switch {
 		case s.Err != nil:
-			entry = entry.Str(s.Name, s.Err.Error())
+			entry = entry.Str(s.Name, inOneLine(s.Err))
 		case s.Changed:
 			entry = entry.Str(s.Name, "changed")
 		default:
@@ -121,7 +121,7 @@ func told(id uint64, steps []guest.Step) wire.Message {
 	if kind == "" {
 		return &wire.Done{Head: wire.Head{ID: id}, Steps: all}
 	}
-	e := failure(id, kind, strings.ReplaceAll(strings.Join(failed, "; "), "\n", "; "))
+	e := failure(id, kind, strings.Join(failed, "; "))
 	e.Steps = all
 	return e
 }
@@ -135,11 +135,14 @@ func outcomes(steps []guest.Step) (all []wire.Step, kind wire.ErrorKind, failed 
 		if s.Err == nil {
 			continue
 		}
-		all[i].Kind, all[i].Message = kindOf(s.Err), s.Err.Error()
+		all[i].Kind, all[i].Message = kindOf(s.Err), inOneLine(s.Err)
 		if kind == "" {
 			kind = all[i].Kind
 		}
-		failed = append(failed, s.Name+": "+s.Err.Error())
+		failed = append(failed, s.Name+": "+all[i].Message)
 	}
 	return all, kind, failed
 }
+
+// inOneLine is the text of an error, which may be several errors.
+func inOneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
