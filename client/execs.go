@@ -200,7 +200,7 @@ func (c *Client) needs(ctx context.Context, feature string) error {
 		return unsupported("the agent speaks protocol version 1, which has no %q", feature)
 	}
 	if !h.has(feature) {
-		return unsupported("the agent, version %q, is too old: it does not have %q", h.Version, feature)
+		return unsupported("the agent, version %q, does not have %q: it is too old, or its system cannot do that", h.Version, feature)
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func TestExecsAskNothingOfAnAgentThatIsTooOld(t *testing.T) {
 	g.offend(&wire.Hello{Min: 2, Max: 2, Version: "0.9", Features: []string{"other"}})
 	_, err := c.Execs(patiently(t))
 	wantKind(t, err, client.Unsupported)
-	if want := `the agent, version "0.9", is too old: it does not have "execs"`; err.Error() != want {
+	if want := `the agent, version "0.9", does not have "execs": it is too old, or its system cannot do that`; err.Error() != want {
 		t.Errorf("Execs = %v, want %s", err, want)
 	}
 	wantKind(t, c.KillExec(patiently(t), aHandle, true), client.Unsupported)

@@ -136,7 +136,7 @@ func TestExecsOfAnAgentThatIsTooOldFails(t *testing.T) {
 	target := f.listen(t)
 	for _, args := range [][]string{{"execs"}, {"kill", aHandle}} {
 		status, out, errs := ran(append(args, "--target", target)...)
-		if status != 1 || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, `the agent, version "0.9", is too old`) {
+		if status != 1 || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, `the agent, version "0.9", does not have `) {
 			t.Errorf("%v: status %d, stdout %q, stderr %q", args, status, out, errs)
 		}
 	}

@@ -127,7 +127,7 @@ func (f *policyFlags) policy() (p session.Policy, err error) {
 		}
 	}
 	if f.AllowListen != nil {
-		if p.Listen, err = local.ParseRules(f.AllowListen); err != nil {
+		if p.Listen, err = local.ParsePortRules(f.AllowListen); err != nil {
 			return p, fmt.Errorf("--allow-listen: %w", err)
 		}
 	}

@@ -43,6 +43,16 @@ func ParseRules(texts []string) (Rules, error) {
 	return rules, nil
 }
 
+// ParsePortRules is ParseRules for addresses to listen on, which are ports alone.
+func ParsePortRules(texts []string) (Rules, error) {
+	for _, text := range texts {
+		if text != "none" && !strings.HasPrefix(text, "tcp:") {
+			return nil, fmt.Errorf("rule %q: want tcp:PORT, tcp:LOW-HIGH, tcp:* or none", text)
+		}
+	}
+	return ParseRules(texts)
+}
+
 func parseRule(text string) (Rule, error) {
 	network, rest, _ := strings.Cut(text, ":")
 	switch network {
