@@ -12,8 +12,11 @@ set -eu
 umask 022
 
 root='' init='' services='' program='' uninstall=no
+usage_text() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
+# usage WORD…: says what makes no sense, and what would.
 usage() {
-	sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2
+	printf 'install.sh: %s\n\n' "$*" >&2
+	usage_text >&2
 	exit 2
 }
 die() {
@@ -23,7 +26,7 @@ die() {
 while [ $# -gt 0 ]; do
 	case $1 in
 	--root | --init | --services)
-		[ $# -ge 2 ] || usage
+		[ $# -ge 2 ] || usage "$1: want a value"
 		[ -n "$2" ] || die "$1: want a value; --root / is this system"
 		case $1 in
 		--root) root=$2 ;;
@@ -33,9 +36,13 @@ while [ $# -gt 0 ]; do
 		shift
 		;;
 	--uninstall) uninstall=yes ;;
-	-*) usage ;;
+	-h | --help)
+		usage_text
+		exit
+		;;
+	-*) usage "unknown option $1" ;;
 	*)
-		[ -z "$program" ] || usage
+		[ -z "$program" ] || usage "$1: want one PROGRAM"
 		program=$1
 		;;
 	esac
@@ -44,7 +51,8 @@ done
 CDPATH=''
 if [ -n "$root" ]; then
 	case $root in -*) root=./$root ;; esac
-	root=$(cd "$root" && pwd) || die "$root: no such folder"
+	[ -d "$root" ] || die "--root $root: no such folder"
+	root=$(cd "$root" && pwd)
 	root=${root%/} # of "/" nothing is left
 fi
 here=$(cd "$(dirname "$0")" && pwd)
@@ -193,7 +201,7 @@ done
 case $init in
 systemd | openrc | runit | s6 | inittab | none) ;;
 '') die 'no init system found: name it with --init, or use --init none for a guest whose process 1 is the agent' ;;
-*) usage ;;
+*) usage "--init $init: want systemd, openrc, runit, s6, inittab or none" ;;
 esac
 case $init in
 runit) find_services /etc/runit/runsvdir/default /etc/service /var/service ;;

@@ -76,7 +76,10 @@ ln -s "$dir/elsewhere/file" "$root/usr/local/bin/cocoon-agent.new"
 
 # Options that make no sense.
 refuses 'want a value' --root '' "$program"
-refuses 'no such folder' --root "$dir/none" "$program"
+refuses "--root $dir/none: no such folder" --root "$dir/none" "$program"
+refuses 'unknown option --frob' --frob "$program"
+refuses '--init busybox: want systemd' --root "$root" --init busybox "$program"
+refuses '--root: want a value' --root
 refuses 'begins with /' --root "$root" --init s6 --services etc "$program"
 refuses 'no such folder' --root "$root" --init s6 --services "$root/etc" "$program"
 refuses 'not a program' --root "$root" --init none ./README.md
