@@ -42,7 +42,9 @@ type Options struct {
 
 	// Program is a cocoon-agent program to run as a child process, with Args after "serve".
 	// Empty: the agent is of this module's source, and runs in the test's process, on Linux
-	// only. Args without Program have no effect.
+	// only. It has no files ([client.Client.FS]) and no Quiesce: their processes are the
+	// program's. (Never ask one on this machine for [client.QuiesceOptions.FreezeFS]: it
+	// would freeze this machine.) Args without Program have no effect.
 	Program string
 	Args    []string
 
