@@ -131,7 +131,8 @@ func microseconds(n uint64) time.Duration {
 	return time.Duration(min(n, uint64(math.MaxInt64/time.Microsecond))) * time.Microsecond
 }
 
-// MaxRSS returns the largest resident set, in bytes.
+// MaxRSS returns the largest resident set, in bytes. In Linux guests it is never less than the
+// agent's own, which the kernel counts until execve(2).
 func (s *ProcessState) MaxRSS() uint64 { return s.exited.MaxRSS }
 
 // String says how the command ended.
