@@ -77,15 +77,20 @@ type CopyError struct {
 	Path    string // below the source or the destination: bytes, which need not be printable. Empty: all of it
 	Reason  string // for people: printable
 	Skipped bool   // a socket, a fifo or a device
+	Guest   bool   // the guest says so, and Path is there
 
 	is error
 }
 
 func (e *CopyError) Error() string {
-	if e.Path == "" {
-		return e.Reason
+	text := e.Reason
+	if e.Path != "" {
+		text = quotedPath(e.Path) + ": " + text
 	}
-	return quotedPath(e.Path) + ": " + e.Reason
+	if e.Guest {
+		text = "guest: " + text
+	}
+	return text
 }
 
 // quotedPath returns a path for people: quoted if it is not printable.
@@ -110,7 +115,7 @@ func remoteEntryError(err error) error {
 }
 
 func copyError(e *files.EntryError) *CopyError {
-	c := &CopyError{Path: e.Path, Reason: printable(e.Text, maxMessage), Skipped: e.Skipped}
+	c := &CopyError{Path: e.Path, Reason: printable(e.Text, maxMessage), Skipped: e.Skipped, Guest: e.Remote}
 	for _, target := range []error{fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, errors.ErrUnsupported} {
 		if e.Is(target) {
 			c.is = target

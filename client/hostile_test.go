@@ -385,7 +385,7 @@ func TestOldAgentsAnswerIsTheError(t *testing.T) {
 	near, far := socketpair(t)
 	go func() { // ends with its write
 		_, _ = bufio.NewReader(far).ReadString('\n')
-		_, _ = far.Write(wire.AppendErrorLine(nil, "unknown frame type"))
+		_, _ = far.Write(wire.AppendRefusal(nil, "", "unknown frame type"))
 		_ = far.Close()
 	}()
 	c, err := client.NewClient(t.Context(), near)

@@ -41,18 +41,25 @@ func (c *Client) Logs(ctx context.Context, handle []byte, stdout, stderr io.Writ
 	for again := 0; ; again++ {
 		from, err = c.logsFrom(ctx, &exec, from, stdout, stderr, o.Follow)
 		behind, ok := errors.AsType[*BehindError](err)
-		if !ok || behind.Want > behind.Newest || o.Lost == nil || !o.Follow && again == maxLogsAgain {
+		if !ok || behind.Want > behind.Newest || o.Lost == nil {
 			return err
 		}
-		next := behind.Oldest
-		if again > 0 && exec.End == "" { // the command writes on as fast as this is read: leave it room
-			next += (behind.Newest - behind.Oldest) / 2
+		at, to := &from.Stdout, &stdout
+		if behind.Stream == stderrName {
+			at, to = &from.Stderr, &stderr
 		}
-		o.Lost(behind.Stream, behind.Want, next)
-		if behind.Stream == stdoutName {
-			from.Stdout = next
-		} else {
-			from.Stderr = next
+		*at = behind.Oldest
+		switch {
+		case again == 0 || exec.End != "":
+		case again < maxLogsAgain || o.Follow: // the command writes on as fast as this is read: leave it room
+			*at += (behind.Newest - behind.Oldest) / 2
+		default: // what there was in the beginning is gone
+			*to, *at = nil, behind.Newest
+			again = 0
+		}
+		o.Lost(behind.Stream, behind.Want, *at)
+		if stdout == nil && stderr == nil {
+			return nil
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -201,3 +202,44 @@ func TestLogsTellOfLostOutput(t *testing.T) {
 		t.Error("Logs without Lost = nil, want a BehindError")
 	}
 }
+
+// The output of now is gone before it is read. The other one is there.
+func TestLogsOfAFastWriterEnd(t *testing.T) {
+	c, _ := dial(t)
+	cmd := c.Command("sh", "-c", "echo problem >&2; exec yes")
+	cmd.Outlive = client.Outlive{Detach: true, Ring: 4 << 10}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Signal(os.Kill)
+		_ = cmd.Wait()
+	}()
+	agenttest.Eventually(t, "lost output", func() bool {
+		exec, err := c.FindExec(t.Context(), cmd.Handle())
+		return err == nil && exec.StdoutOldest > 0
+	})
+	var stderr bytes.Buffer
+	lost := uint64(0)
+	slow := writerFunc(func(p []byte) (int, error) {
+		before, err := c.FindExec(t.Context(), cmd.Handle())
+		agenttest.Eventually(t, "lost output", func() bool {
+			exec, err := c.FindExec(t.Context(), cmd.Handle())
+			return err == nil && exec.StdoutOldest > before.StdoutBytes
+		})
+		return len(p), err
+	})
+	err := c.Logs(patiently(t), cmd.Handle(), slow, &stderr, client.LogOptions{Lost: func(stream string, from, to uint64) {
+		if stream != "stdout" || from < lost || to < from {
+			t.Errorf("Lost(%q, %d, %d) after %d", stream, from, to, lost)
+		}
+		lost = to
+	}})
+	if err != nil || lost == 0 || stderr.String() != "problem\n" {
+		t.Errorf("Logs = %v with %q, and nothing is kept before %d; want what was lost, and \"problem\"", err, &stderr, lost)
+	}
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

@@ -51,14 +51,14 @@ done
 CDPATH=''
 if [ -n "$root" ]; then
 	case $root in -*) root=./$root ;; esac
-	[ -d "$root" ] || die "--root $root: no such folder"
+	[ -d "$root" ] || die "--root $root: no such directory"
 	root=$(cd "$root" && pwd)
 	root=${root%/} # of "/" nothing is left
 fi
 here=$(cd "$(dirname "$0")" && pwd)
 case $services in
 '') ;;
-/*) [ -d "$root$services" ] || die "--services $services: no such folder in the system" ;;
+/*) [ -d "$root$services" ] || die "--services $services: no such directory in the system" ;;
 *) die "--services $services: want a path of the system, which begins with /" ;;
 esac
 
@@ -93,7 +93,7 @@ inside() {
 # put MODE FROM TO: a program that runs is replaced, too.
 put() {
 	inside "${3%/*}"
-	if [ -d "$root$3" ]; then die "$root$3 is a folder"; fi
+	if [ -d "$root$3" ]; then die "$root$3 is a directory"; fi
 	mkdir -p "$root${3%/*}"
 	rm -f "$root$3.new"
 	cp "$2" "$root$3.new"
@@ -152,7 +152,7 @@ find_services() {
 	for services; do
 		if [ -d "$root$services" ] && [ ! -L "$root$services" ]; then return; fi
 	done
-	die "no folder of services found: name it with --services"
+	die "no directory of services found: name it with --services"
 }
 
 # link TO NAME: a link of ours, or none yet.

@@ -76,19 +76,19 @@ ln -s "$dir/elsewhere/file" "$root/usr/local/bin/cocoon-agent.new"
 
 # Options that make no sense.
 refuses 'want a value' --root '' "$program"
-refuses "--root $dir/none: no such folder" --root "$dir/none" "$program"
+refuses "--root $dir/none: no such directory" --root "$dir/none" "$program"
 refuses 'unknown option --frob' --frob "$program"
 refuses '--init busybox: want systemd' --root "$root" --init busybox "$program"
 refuses '--root: want a value' --root
 refuses 'begins with /' --root "$root" --init s6 --services etc "$program"
-refuses 'no such folder' --root "$root" --init s6 --services "$root/etc" "$program"
+refuses 'no such directory' --root "$root" --init s6 --services "$root/etc" "$program"
 refuses 'not a program' --root "$root" --init none ./README.md
 refuses 'not there' --root "$root" --init none "$dir/none"
 mkdir -p "$root/etc/service/cocoon-agent"
 refuses 'there already' --root "$root" --init runit "$program"
 rm "$root/usr/local/bin/cocoon-agent"
 mkdir "$root/usr/local/bin/cocoon-agent"
-refuses 'is a folder' --root "$root" --init none "$program"
+refuses 'is a directory' --root "$root" --init none "$program"
 rmdir "$root/usr/local/bin/cocoon-agent"
 printf '# cocoon-agent: begin\nmine\n' >"$root/etc/inittab"
 refuses 'do not pair' --root "$root" --uninstall

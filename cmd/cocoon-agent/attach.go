@@ -226,7 +226,7 @@ beginning. Output that is not kept any more is left out, with a line on standard
 Exit status:
 
   0    the output was printed
-  1    the command writes faster than this client reads, or the agent or connection failed
+  1    the agent or connection failed
   2    invalid command line
   127  no command with this handle
   128+n  signal n ended this client

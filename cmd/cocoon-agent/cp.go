@@ -164,7 +164,8 @@ func (r *copyReport) failed(e *client.CopyError) {
 			Path    string `json:"path"`
 			Reason  string `json:"reason"`
 			Skipped bool   `json:"skipped"`
-		}{"failed", e.Path, e.Reason, e.Skipped})
+			Guest   bool   `json:"guest"`
+		}{"failed", e.Path, e.Reason, e.Skipped, e.Guest})
 		return
 	}
 	r.line(e.Error())

@@ -129,14 +129,14 @@ func known(is bool, value any) string {
 	return fmt.Sprint(value)
 }
 
-// printable is text of a guest's that says nothing to the host's terminal.
+// printable is text of a guest's that says nothing to the host's terminal, in one line.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return unicode.ReplacementChar
-	}, text)
+	}, strings.ReplaceAll(text, "\n", "; "))
 }
 
 func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

@@ -80,6 +80,7 @@ type EntryError struct {
 	Text    string
 	Code    Code
 	Skipped bool // it is of a kind that is not copied, such as a socket
+	Remote  bool // the other side says so
 }
 
 func (e *EntryError) Error() string {
@@ -133,7 +134,7 @@ func reason(err error) string {
 }
 
 func (f *Frame) entryError() *EntryError {
-	return &EntryError{Path: f.Path, Text: f.Text, Code: f.Code, Skipped: f.Skipped}
+	return &EntryError{Path: f.Path, Text: f.Text, Code: f.Code, Skipped: f.Skipped, Remote: true}
 }
 
 func (e *EntryError) frame() *Frame {

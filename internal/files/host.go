@@ -147,7 +147,7 @@ func (a *answers) run() {
 				a.err = broken("an answer without a question")
 			}
 		case f.Kind == KindDone && f.Text != "":
-			a.err, a.kept = &EntryError{Text: f.Text, Code: f.Code}, f.Path
+			a.err, a.kept = &EntryError{Text: f.Text, Code: f.Code, Remote: true}, f.Path
 		case f.Kind == KindDone:
 			a.counts = Counts{Files: f.Files, Bytes: f.Bytes}
 		default:

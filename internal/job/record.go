@@ -118,7 +118,7 @@ func (t *Table) FindKept(h Handle, class string) (*Job, error) {
 			return j, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: no exec with handle %s is kept", ErrNotFound, hex.EncodeToString(h[:]))
+	return nil, fmt.Errorf("%w: %s is not kept", ErrNotFound, hex.EncodeToString(h[:]))
 }
 
 // Release does away with the record and the output of a kept job that has ended. The error
@@ -133,5 +133,5 @@ func (t *Table) Release(h Handle, class string) error {
 	if j := t.announced[h]; j != nil && j.Class == class {
 		return ErrRunning
 	}
-	return fmt.Errorf("%w: no exec with handle %s is kept", ErrNotFound, hex.EncodeToString(h[:]))
+	return fmt.Errorf("%w: %s is not kept", ErrNotFound, hex.EncodeToString(h[:]))
 }

@@ -79,7 +79,7 @@ func (t *Table) Find(h Handle, class string) (*Job, error) {
 	if j, ok := t.announced[h]; ok && j.Class == class {
 		return j, nil
 	}
-	return nil, fmt.Errorf("%w: no running exec with handle %s", ErrNotFound, hex.EncodeToString(h[:]))
+	return nil, fmt.Errorf("%w: %s does not run", ErrNotFound, hex.EncodeToString(h[:]))
 }
 
 // A State is a job at a moment.

@@ -46,7 +46,7 @@ func ParsePort(text string) (Spec, error) {
 		_, err = parsePort(guest, false)
 	}
 	if err != nil {
-		return Spec{}, fmt.Errorf("%q: %w: want PORT or LOCAL:PORT", text, err)
+		return Spec{}, fmt.Errorf("%q: %w; the form is PORT or LOCAL:PORT", text, err)
 	}
 	return Spec{Host: Endpoint{"tcp", ":" + port}, Guest: Endpoint{"tcp", "localhost:" + guest}}, nil
 }

@@ -68,7 +68,7 @@ func TestKeptExecsCanBeListedAndEnded(t *testing.T) {
 	}
 	agenttest.Eventually(t, "the end of the killed one", func() bool { return gone(list[0].PID) && len(h.list(3)) == 1 })
 	h.send(&wire.Kill{Head: wire.Head{ID: 4}, Handle: handles[0]})
-	wantError(t, h.receive(), 4, wire.NotFound, "no running exec with handle")
+	wantError(t, h.receive(), 4, wire.NotFound, " does not run")
 	h.send(keep(5)) // the room of the one that was killed
 	if _, ok := h.receive().(*wire.Started); !ok {
 		t.Error("no room for a kept exec after one has ended")
@@ -110,7 +110,7 @@ func TestExecsOfAnotherClassAreNotSeen(t *testing.T) {
 		t.Errorf("execs of another class are listed: %+v", list)
 	}
 	other.send(&wire.Kill{Head: wire.Head{ID: 2}, Handle: started.Handle, Force: true})
-	wantError(t, other.receive(), 2, wire.NotFound, "no running exec with handle")
+	wantError(t, other.receive(), 2, wire.NotFound, " does not run")
 	if list := one.list(2); len(list) != 1 || !bytes.Equal(list[0].Handle, started.Handle) || !list[0].Connected || list[0].Keep {
 		t.Errorf("execs of the own class: %+v, want the one that runs", list)
 	}

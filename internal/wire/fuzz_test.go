@@ -125,14 +125,14 @@ func mustBe(t *testing.T, err, want error) {
 	}
 }
 
-// FuzzParseErrorLine: what a line says can be said again in one line.
-func FuzzParseErrorLine(f *testing.F) {
+// FuzzParseRefusal: what a line says can be said again in one line.
+func FuzzParseRefusal(f *testing.F) {
 	f.Add(readGolden(f, "error-line").bytes)
 	f.Add(readGolden(f, "preface").bytes)
 	f.Add([]byte(`{"type":"error","message":"x","pid":0,"exit_code":1,"data":null}` + "\r\n"))
 	f.Add([]byte(`{"type":"error","message":"\ud800"}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		message, ok := wire.ParseErrorLine(line)
+		_, message, ok := wire.ParseRefusal(line)
 		if !ok {
 			if message != "" {
 				t.Fatalf("not an error line, and it says %q", message)
@@ -141,11 +141,11 @@ func FuzzParseErrorLine(f *testing.F) {
 		} else if !json.Valid(bytes.TrimSpace(line)) || !utf8.ValidString(message) {
 			t.Fatalf("%q from %q", message, line)
 		}
-		again := wire.AppendErrorLine(nil, message)
+		again := wire.AppendRefusal(nil, "", message)
 		if bytes.IndexByte(again, '\n') != len(again)-1 {
 			t.Fatalf("more than a line: %q", again)
 		}
-		got, ok := wire.ParseErrorLine(again)
+		_, got, ok := wire.ParseRefusal(again)
 		if want := string([]rune(message)); got != want || !ok { // []rune: what is not UTF-8 is replaced
 			t.Fatalf("%q came back as %q, %t", message, got, ok)
 		}

@@ -63,17 +63,17 @@ func TestGoldenPrefaceMatchesTheConstant(t *testing.T) {
 	}
 }
 
-func TestGoldenErrorLineMatchesAppendErrorLine(t *testing.T) {
+func TestGoldenErrorLineIsARefusal(t *testing.T) {
 	const message = "protocol \"cocoon-agent/3\" is not spoken here\n<&> naïve"
 	about := "the line that refuses a connection before a protocol is agreed on; its newline is part of it"
-	line := wire.AppendErrorLine(nil, message)
+	line := wire.AppendRefusal(nil, "", message)
 	goldenFile(t, "error-line", goldenText(about, strings.TrimSuffix(string(line), "\n"), line))
 
 	stored := readGolden(t, "error-line").bytes
 	if !bytes.Equal(stored, line) {
 		t.Errorf("the line is %q, the file has %q", line, stored)
 	}
-	if got, ok := wire.ParseErrorLine(stored); got != message || !ok {
+	if _, got, ok := wire.ParseRefusal(stored); got != message || !ok {
 		t.Errorf("the file's line says %q, %t", got, ok)
 	}
 }

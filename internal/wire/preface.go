@@ -77,12 +77,8 @@ type errorLine struct {
 	Kind    ErrorKind `json:"kind,omitempty"` // empty: the protocol is not spoken
 }
 
-// AppendErrorLine appends the line that refuses a connection before a protocol
-// has been agreed on.
-func AppendErrorLine(dst []byte, message string) []byte { return AppendRefusal(dst, "", message) }
-
-// AppendRefusal appends such a line for a host that speaks the protocol, and is
-// refused for a reason of another kind.
+// AppendRefusal appends the line that refuses a connection before a protocol has been agreed on. A
+// kind is for a host that speaks the protocol; empty: the protocol is not spoken.
 func AppendRefusal(dst []byte, kind ErrorKind, message string) []byte {
 	line, err := json.Marshal(errorLine{Type: string(TypeError), Message: message, Kind: kind})
 	if err != nil { // a struct of three strings always marshals
@@ -91,15 +87,8 @@ func AppendRefusal(dst []byte, kind ErrorKind, message string) []byte {
 	return append(append(dst, line...), '\n')
 }
 
-// ParseErrorLine returns the message of a line that refuses a connection, and
-// whether line is one.
-func ParseErrorLine(line []byte) (string, bool) {
-	_, message, ok := ParseRefusal(line)
-	return message, ok
-}
-
-// ParseRefusal returns the kind, too, which is empty if the line is not of this
-// protocol.
+// ParseRefusal returns what a line says that refuses a connection, and whether line is one. The kind is
+// empty if the line is not of this protocol.
 func ParseRefusal(line []byte) (kind ErrorKind, message string, ok bool) {
 	var e errorLine
 	if err := json.Unmarshal(bytes.TrimSpace(line), &e); err != nil || e.Type != string(TypeError) {

@@ -131,24 +131,24 @@ func TestReadPrefaceTakesNoByteBeyondTheLine(t *testing.T) {
 
 func TestErrorLineIsOneLineOfJSONThatComesBack(t *testing.T) {
 	for _, message := range []string{"", "no", `"quoted"`, "two\nlines\r\n", "<html>&\u2028", "naïve 日本", "\x00\x1b[31m", strings.Repeat("x", 1<<16)} {
-		line := wire.AppendErrorLine([]byte("before"), message)
+		line := wire.AppendRefusal([]byte("before"), "", message)
 		rest, ok := bytes.CutPrefix(line, []byte("before"))
 		if !ok || bytes.IndexByte(rest, '\n') != len(rest)-1 || !json.Valid(rest) {
 			t.Errorf("%.80q: line %.80q", message, line)
 		}
-		if got, ok := wire.ParseErrorLine(rest); got != message || !ok {
+		if _, got, ok := wire.ParseRefusal(rest); got != message || !ok {
 			t.Errorf("%.80q came back as %.80q, %t", message, got, ok)
 		}
 	}
 }
 
 func TestErrorLineReplacesInvalidUTF8(t *testing.T) {
-	if got, ok := wire.ParseErrorLine(wire.AppendErrorLine(nil, "caf\xe9")); got != "caf\ufffd" || !ok {
-		t.Errorf("ParseErrorLine(AppendErrorLine(%q)) = %q, %t, want %q, true", "caf\xe9", got, ok, "caf\ufffd")
+	if _, got, ok := wire.ParseRefusal(wire.AppendRefusal(nil, "", "caf\xe9")); got != "caf\ufffd" || !ok {
+		t.Errorf("ParseRefusal(AppendRefusal(%q)) = %q, %t, want %q, true", "caf\xe9", got, ok, "caf\ufffd")
 	}
 }
 
-func TestParseErrorLineReadsVersion1Frames(t *testing.T) {
+func TestParseRefusalReadsVersion1Frames(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"type":"error","message":"unknown frame type"}` + "\n":                  "unknown frame type",
 		`{"type":"error","message":"x","pid":0,"exit_code":1,"data":null}`:        "x",
@@ -157,19 +157,19 @@ func TestParseErrorLineReadsVersion1Frames(t *testing.T) {
 		`{"type":"error","message":"\ud83d\ude00 \u00e9","extra":{"type":"ok"}}`:  "😀 é",
 		`{"type":"error","message":"` + strings.Repeat("m", 4000) + `"}` + "\r\n": strings.Repeat("m", 4000),
 	} {
-		if got, ok := wire.ParseErrorLine([]byte(line)); got != want || !ok {
-			t.Errorf("ParseErrorLine(%.80q) = %.80q, %t, want %.80q, true", line, got, ok, want)
+		if _, got, ok := wire.ParseRefusal([]byte(line)); got != want || !ok {
+			t.Errorf("ParseRefusal(%.80q) = %.80q, %t, want %.80q, true", line, got, ok, want)
 		}
 	}
 }
 
-func TestParseErrorLineRefusesAllElse(t *testing.T) {
+func TestParseRefusalRefusesAllElse(t *testing.T) {
 	for _, line := range []string{
 		"", "\n", "error", "null", "[]", "{}", `"error"`, `{"message":"x"}`, `{"type":"exit","message":"x"}`, `{"type":"Error"}`,
 		`{"type":"error","message":5}`, `{"type":["error"]}`, `{"type":"error"`, `{"type":"error"}{"type":"error"}`,
 		wire.Preface, "\x00\x01\x00\x01\x00\x00\x00\x01",
 	} {
-		if got, ok := wire.ParseErrorLine([]byte(line)); got != "" || ok {
+		if _, got, ok := wire.ParseRefusal([]byte(line)); got != "" || ok {
 			t.Errorf("%q: taken for an error line that says %q", line, got)
 		}
 	}
