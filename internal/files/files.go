@@ -80,7 +80,7 @@ type EntryError struct {
 	Text    string
 	Code    Code
 	Skipped bool // it is of a kind that is not copied, such as a socket
-	Remote  bool // the other side says so
+	Remote  bool // it is an error of the other side
 }
 
 func (e *EntryError) Error() string {
