@@ -77,7 +77,7 @@ type CopyError struct {
 	Path    string // below the source or the destination: bytes, which need not be printable. Empty: all of it
 	Reason  string // for people: printable
 	Skipped bool   // a socket, a fifo or a device
-	Guest   bool   // it is an error of the guest, where Path is
+	Guest   bool   // it is an error of the guest, about a path there
 
 	is error
 }
