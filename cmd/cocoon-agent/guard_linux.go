@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -10,8 +11,15 @@ import (
 	"github.com/cocoonstack/cocoon-agent/internal/session"
 )
 
-// freezeRecord has what the agent has frozen. It is where nothing is frozen.
-const freezeRecord = "/run/cocoon-agent/frozen"
+// freezeRecord is the path of the list of what the agent has frozen. It is on a file system that is not frozen. An agent of an
+// ordinary user has a directory of its own there, if the system makes one.
+func freezeRecord() string {
+	dir := "/run"
+	if own := os.Getenv("XDG_RUNTIME_DIR"); own != "" && os.Geteuid() != 0 {
+		dir = own
+	}
+	return filepath.Join(dir, "cocoon-agent", "frozen")
+}
 
 // serveGuard is the main function of the guard.
 func serveGuard() (status int) { return freeze.Serve(os.Stdin, os.Stdout) }
@@ -21,7 +29,7 @@ func serveGuard() (status int) { return freeze.Serve(os.Stdin, os.Stdout) }
 // there is a server.
 func useGuard(config *session.Config, book *logbook) (finish func(*session.Server)) {
 	config.Guard = []string{"/proc/self/exe", freezeGuard}
-	config.FreezeRecord = freezeRecord
+	config.FreezeRecord = freezeRecord()
 	config.HoldLog = book.hold
 	found := thawLeft(book.Logger)
 	return func(s *session.Server) {
@@ -41,7 +49,7 @@ func useGuard(config *session.Config, book *logbook) (finish func(*session.Serve
 const guardPoll = time.Second
 
 func thawLeft(log zerolog.Logger) freeze.Recovered {
-	found, err := freeze.Recover(freezeRecord)
+	found, err := freeze.Recover(freezeRecord())
 	if found.Thawed != nil {
 		log.Warn().Strs("thawed", found.Thawed).Msg("an agent before has left file systems or commands frozen")
 	}

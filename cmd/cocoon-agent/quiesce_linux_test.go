@@ -271,3 +271,14 @@ func TestSignalsPassWhileQuiesced(t *testing.T) {
 	}
 	u.wants(t, 0, "", "", "thaw")
 }
+
+func TestFreezeRecordIsInADirectoryOfTheUser(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", "/own")
+	want := "/own/cocoon-agent/frozen"
+	if os.Geteuid() == 0 {
+		want = "/run/cocoon-agent/frozen"
+	}
+	if got := freezeRecord(); got != want {
+		t.Errorf("freezeRecord() = %s, want %s", got, want)
+	}
+}
