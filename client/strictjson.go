@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // decodeStrictly decodes a JSON object into a struct. An error names the field that is wrong, with its indices, as in
@@ -31,6 +32,9 @@ func decodeStrictly(document []byte, to any) error {
 		return errors.New("null: want an object")
 	}
 	if err := checkJSON(value, reflect.TypeOf(to).Elem(), ""); err != nil {
+		return err
+	}
+	if err := checkTwice(json.NewDecoder(bytes.NewReader(document)), ""); err != nil {
 		return err
 	}
 	return json.Unmarshal(document, to)
@@ -102,6 +106,39 @@ func checkArray(array []any, to reflect.Type, path string) error {
 		}
 	}
 	return nil
+}
+
+// checkTwice checks that no object of the next value, which is at path, has two fields of the same name. The document is
+// well-formed.
+func checkTwice(decoder *json.Decoder, path string) error {
+	token, err := decoder.Token()
+	if err != nil {
+		return err
+	}
+	begin, _ := token.(json.Delim)
+	if begin == 0 {
+		return nil
+	}
+	names := map[string]bool{}
+	for n := 0; decoder.More(); n++ {
+		at := fmt.Sprintf("%s[%d]", path, n)
+		if begin == '{' {
+			token, err = decoder.Token()
+			if err != nil {
+				return err
+			}
+			name, _ := token.(string)
+			if at = strings.TrimPrefix(path+"."+name, "."); names[name] {
+				return fmt.Errorf("field %q stands twice", shortened(at))
+			}
+			names[name] = true
+		}
+		if err := checkTwice(decoder, at); err != nil {
+			return err
+		}
+	}
+	_, err = decoder.Token() // the end
+	return err
 }
 
 func isNatural(t reflect.Type) bool { return t.Kind() == reflect.Uint32 || t.Kind() == reflect.Uint64 }
