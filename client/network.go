@@ -59,7 +59,7 @@ type NetworkHost struct {
 const MaxNetworkDocument = 256 << 10
 
 // ParseNetwork reads a network from a JSON object, as "cocoon-agent reseed --resume-file" does. The
-// names of its fields are those of docs/protocol.md. An unknown field is an error that names it.
+// names of its fields are those of docs/protocol.md. A field that is unknown, or stands twice, is an error that names it.
 func ParseNetwork(document []byte) (*Network, error) {
 	if len(document) > MaxNetworkDocument {
 		return nil, fmt.Errorf("client: a network of more than %d bytes", MaxNetworkDocument)
