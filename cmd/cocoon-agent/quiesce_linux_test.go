@@ -96,7 +96,7 @@ func TestQuiesceStopsAndThawGoesOn(t *testing.T) {
 	u.wants(t, 0, "", "", "info")
 	u.wants(t, 0, "execs      unchanged", "", "quiesce", "--freeze-execs", "--timeout", "2m")
 	u.wants(t, 0, "sync       unchanged", "", "quiesce")
-	u.wants(t, 1, "", "freezes less: thaw it first", "quiesce", "--freeze-fs")
+	u.wants(t, 1, "", "freezes less: thaw it first", "quiesce", "--freeze-fs", "--timeout", "100ms") // should it not be refused, all goes on soon
 	u.wants(t, 0, "thaw  changed", "", "thaw")
 	if count.stands() {
 		t.Error("the command does not go on")
