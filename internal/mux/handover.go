@@ -45,6 +45,14 @@ func (h *handover) failure() error {
 	return h.err
 }
 
+// total returns how many bytes have been handed over, once the handover is absent.
+func (h *handover) total() int64 {
+	if h == nil {
+		return 0
+	}
+	return h.written
+}
+
 // offer hands p to a WriteTo that waits for more. It returns what is left of p, which
 // comes next. It is called by the receiving goroutine.
 func (s *Stream) offer(p []byte) (rest []byte) {

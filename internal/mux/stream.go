@@ -17,8 +17,8 @@ import (
 // Each direction goes through: open → ended (FIN), or → reset, with both, or → lost,
 // with the session. Received bytes are read first.
 type Stream struct {
-	id      uint32
 	session *Session
+	id      uint32
 	urgent  bool // its frames come before those of other streams
 
 	direct io.Writer // gets what comes at once, and nothing is received; nil: as usual
@@ -98,60 +98,61 @@ func (s *Stream) Read(p []byte) (int, error) {
 // nothing to write. While WriteTo waits, a [TryWriter] is written to by the receiving
 // goroutine; of several WriteTo of a stream only the first's.
 func (s *Stream) WriteTo(w io.Writer) (written int64, err error) {
-	to, ok := w.(TryWriter)
-	if !ok {
-		return s.writeTo(w, nil)
+	var h *handover
+	if to, ok := w.(TryWriter); ok {
+		h = &handover{to: to}
 	}
-	h := &handover{to: to}
-	written, err = s.writeTo(w, h)
-	return written + h.written, err
-}
-
-// writeTo is WriteTo, but for what is handed over to h, which may be nil.
-func (s *Stream) writeTo(w io.Writer, h *handover) (written int64, err error) {
 	for {
 		c, err := s.next(h)
 		switch {
 		case err == io.EOF && h.failure() == nil: //nolint:errorlint // ErrLost wraps it, where the peer has closed the connection
-			return written, nil
-		case err != nil:
-			return written, err
-		}
-		size := len(c.bytes())
-		n, err := w.Write(c.bytes())
-		s.free(&c)
-		written += int64(n)
-		if err == nil && n < size {
-			err = io.ErrShortWrite
+			return written + h.total(), nil
+		case err == nil:
+			var n int
+			n, err = s.give(c, w)
+			written += int64(n)
 		}
 		if err != nil {
-			return written, err
+			return written + h.total(), err
 		}
-		s.mu.Lock()
-		delta := s.windowUpdateLocked(size)
-		s.mu.Unlock()
-		s.grant(delta)
 	}
+}
+
+// give writes a chunk to w, and lets go of it.
+func (s *Stream) give(c chunk, w io.Writer) (int, error) {
+	size := len(c.bytes())
+	n, err := w.Write(c.bytes())
+	s.free(&c)
+	if err == nil && n < size {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return n, err
+	}
+	s.mu.Lock()
+	delta := s.windowUpdateLocked(size)
+	s.mu.Unlock()
+	s.grant(delta)
+	return n, nil
 }
 
 // next takes the first chunk out of the stream. While it waits, the receiving goroutine
 // may hand over to h.
-func (s *Stream) next(h *handover) (chunk, error) {
+func (s *Stream) next(h *handover) (c chunk, err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.waiting == nil {
 		s.waiting = h
 	}
-	err := s.awaitLocked(h)
+	err = s.awaitLocked(h)
 	if s.waiting == h {
 		s.waiting = nil
 	}
-	if err != nil {
-		return chunk{}, s.readError(err)
+	if err == nil {
+		c = s.received[0]
+		s.shiftLocked()
 	}
-	c := s.received[0]
-	s.shiftLocked()
-	return c, nil
+	s.mu.Unlock()
+	return c, s.readError(err)
 }
 
 // shiftLocked forgets the first chunk. It is called with mu held.

@@ -25,13 +25,13 @@ type Input struct {
 // ended. If the process has closed its stdin or has exited, the rest of the input is
 // thrown away. n is how many bytes it was given.
 func (in *Input) CopyFrom(src io.WriterTo) (n int64, err error) {
-	w := inputWriter{input: in, poll: lane.PollReader{Raw: in.raw}, wanted: true, afterLine: true}
-	defer w.poll.Close()
-	if _, err := src.WriteTo(&w); err != nil {
-		return w.given, err
+	w := &inputWriter{input: in, poll: lane.PollReader{Raw: in.raw}, wanted: true, afterLine: true}
+	_, err = src.WriteTo(w)
+	w.poll.Close()
+	if err == nil {
+		in.end(w.afterLine)
 	}
-	in.end(w.afterLine)
-	return w.given, nil
+	return w.given, err
 }
 
 // Ended reports whether CopyFrom has begun to tell the process that there is no more input. For a

@@ -42,30 +42,15 @@ type Output struct {
 //
 // While the output is silent no buffer is held; a w that blocks holds one.
 func (o *Output) CopyTo(w io.Writer) (n int64, cut bool, err error) {
-	r := reader{output: o, poll: lane.PollReader{Raw: o.raw}}
-	defer func() { r.close(errors.Is(err, ErrSuspended)) }()
-	rest := o.rest
+	r := &reader{output: o, to: w, poll: lane.PollReader{Raw: o.raw}}
+	b := o.rest
 	o.rest = nil
-	for {
-		if err == nil && len(rest) > 0 {
-			var wrote int
-			wrote, err = w.Write(rest)
-			n += int64(wrote)
-			if errors.Is(err, ErrSuspended) {
-				o.rest = bytes.Clone(rest[wrote:])
-				return n, false, err
-			}
-		}
-		r.poll.Release()
-		var readErr error
-		rest, readErr = r.next()
-		switch {
-		case errors.Is(readErr, ErrSuspended):
-			return n, false, readErr
-		case readErr != nil:
-			return n, errors.Is(readErr, os.ErrDeadlineExceeded), err
+	for err == nil {
+		if err = r.give(b); err == nil {
+			b, err = r.next()
 		}
 	}
+	return r.end(err)
 }
 
 // ErrSuspended is returned by what waits for a process that is suspended.
@@ -110,14 +95,46 @@ func (o *Output) over() time.Time {
 	return o.until
 }
 
-// A reader reads an Output on behalf of one CopyTo.
+// A reader reads an Output on behalf of one CopyTo. Its fields take the place of variables on the
+// stack of the goroutine, which is twice as large if these do not fit.
 type reader struct {
 	output *Output
 	poll   lane.PollReader
 
+	to    io.Writer
+	taken int64 // bytes that it has taken
+	toErr error // its error: nothing more is written to it
+
 	drains bool // the output is being drained
 	held   int  // what it held then, as far as that has not been read, in bytes
 	last   bool // its time is over, and held is what it held at that moment
+}
+
+// give hands b to the Writer, unless that has failed, and lets go of it. The error is
+// [ErrSuspended] if that is the Writer's: then the Output keeps the rest of b.
+func (r *reader) give(b []byte) error {
+	defer r.poll.Release()
+	if len(b) == 0 || r.toErr != nil {
+		return nil
+	}
+	n, err := r.to.Write(b)
+	r.taken += int64(n)
+	if errors.Is(err, ErrSuspended) {
+		r.output.rest = bytes.Clone(b[n:])
+		return err
+	}
+	r.toErr = err
+	return nil
+}
+
+// end returns the results of CopyTo, which ends with err.
+func (r *reader) end(err error) (n int64, cut bool, _ error) {
+	suspended := errors.Is(err, ErrSuspended)
+	r.close(suspended)
+	if suspended {
+		return r.taken, false, err
+	}
+	return r.taken, errors.Is(err, os.ErrDeadlineExceeded), r.toErr
 }
 
 // next returns what comes next. It is valid until poll's Release. The error is io.EOF,
@@ -130,7 +147,7 @@ func (r *reader) next() ([]byte, error) {
 		case r.output.suspended.Load():
 			return nil, ErrSuspended
 		}
-		b, err := r.read()
+		b, err := r.await()
 		switch {
 		case errors.Is(err, errAgain), errors.Is(err, syscall.EIO) && r.awaitReopening():
 			continue
@@ -144,15 +161,20 @@ func (r *reader) next() ([]byte, error) {
 
 var errAgain = errors.New("read again")
 
-// read is next, but for what is to be read again.
-func (r *reader) read() ([]byte, error) {
-	if !r.output.draining.Load() {
-		b, err := r.poll.Next()
-		if errors.Is(err, os.ErrDeadlineExceeded) { // drain's
-			err = errAgain
-		}
-		return b, err
+// await is next, but for what is to be read again.
+func (r *reader) await() ([]byte, error) {
+	if r.output.draining.Load() {
+		return r.drain()
 	}
+	b, err := r.poll.Next()
+	if errors.Is(err, os.ErrDeadlineExceeded) { // Output.drain's
+		err = errAgain
+	}
+	return b, err
+}
+
+// drain is await once the main process has exited.
+func (r *reader) drain() ([]byte, error) {
 	if !r.drains {
 		r.drains, r.held = true, r.output.waiting()
 	}
@@ -163,7 +185,7 @@ func (r *reader) read() ([]byte, error) {
 			return nil, errAgain
 		}
 		b, err := r.poll.Next()
-		if errors.Is(err, os.ErrDeadlineExceeded) { // drain's
+		if errors.Is(err, os.ErrDeadlineExceeded) { // Output.drain's
 			err = errAgain
 		}
 		return b, err
@@ -182,7 +204,7 @@ func (r *reader) read() ([]byte, error) {
 		switch {
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return b, err
-		case time.Since(begun) < patience: // drain's own deadline wakes us too
+		case time.Since(begun) < patience: // Output.drain's own deadline wakes us too
 			return nil, errAgain
 		}
 	}
