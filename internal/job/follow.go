@@ -15,10 +15,16 @@ type Streams struct {
 }
 
 // Follow moves the bytes of the process until it has exited and its outputs have
-// ended, and returns the record of that. It waits with little on its stack: thousands
-// of jobs may run.
+// ended, and returns the record of that. It is Carry, and then Await.
 func (j *Job) Follow(s Streams) *Exit {
-	j.watch(s)
+	j.Carry(s)
+	return j.Await()
+}
+
+// Await waits until the process has exited and its outputs have ended, and returns the record
+// of that. It is called once, after Carry. It waits with little on its stack: thousands of jobs
+// may run.
+func (j *Job) Await() *Exit {
 	for {
 		waitErr := j.process.Wait()
 		if exit := j.finish(waitErr); exit != nil {
@@ -30,8 +36,9 @@ func (j *Job) Follow(s Streams) *Exit {
 	}
 }
 
-// watch starts the goroutines that move bytes.
-func (j *Job) watch(s Streams) {
+// Carry starts the goroutines that move the bytes of the process. It does not wait, and is
+// called once.
+func (j *Job) Carry(s Streams) {
 	if s.Stdin != nil {
 		j.startFeeding(s.Stdin)
 	}

@@ -38,7 +38,7 @@ type Label struct {
 
 // A Job is one command. It is safe for concurrent use.
 //
-//	new → started (Start) → announced (Announce) → exited (Follow) → ended (End)
+//	new → started (Start) → announced (Announce) → exited (Carry, Await) → ended (End)
 //	new → refused (Start, Refuse)
 //
 // The maker of a Job moves it on, on one goroutine at a time. The other methods may be

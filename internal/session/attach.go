@@ -222,8 +222,8 @@ func (e *execution) detach() {
 	if err != nil { // a detached job has output from its beginning
 		panic(err)
 	}
-	go e.own(s.Stdin) // ends with the job; Server.Shutdown waits for that
-	e.follow(&e.watching, watcher, s)
+	go e.own(s.Stdin)                    // ends with the job; Server.Shutdown waits for that
+	go e.follow(&e.watching, watcher, s) // ends with the job, or unwatch; as for attend
 }
 
 // own is the life of a detached job that has started.

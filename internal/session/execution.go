@@ -21,7 +21,7 @@ import (
 //	starting → refused
 type execution struct {
 	task
-	req  *wire.Exec // without its lists, once it has started
+	req  *wire.Exec // nil once its start is over
 	cost int        // memory that is reserved for them
 
 	job     *job.Job
@@ -95,8 +95,7 @@ func (e *execution) requested() {
 	}
 }
 
-// proceed is the execution's whole life once it may start. Little is on its stack while
-// the command runs.
+// proceed starts the execution once it may start.
 func (e *execution) proceed(err error) {
 	if err == nil && len(e.req.Key) > 0 {
 		var known *job.Job
@@ -117,9 +116,14 @@ func (e *execution) proceed(err error) {
 		e.detach()
 	default:
 		e.answerStarted()
-		e.report(e.job.Follow(e.hand()))
+		e.job.Carry(e.hand())
+		go e.attend() // ends with the job; conn.end waits for the answer
 	}
 }
+
+// attend waits for the end of the job, and reports it. It has a goroutine of its own: the stack
+// of the one that has started the job has grown, and would stay as large.
+func (e *execution) attend() { e.report(e.job.Await()) }
 
 // start starts the job, or answers that it has not started.
 func (e *execution) start(err error) (started bool) {
@@ -131,7 +135,7 @@ func (e *execution) start(err error) (started bool) {
 	if err == nil && e.files == nil {
 		e.recordStarted()
 	}
-	e.req.Argv, e.req.Env = nil, nil
+	e.req = nil
 	e.conn.Load().mux.Release(e.cost)
 	if hung, ok := errors.AsType[*job.StartError](err); ok && hung.Hung != nil && hung.Hung.PID != 0 {
 		e.lose(hung)
