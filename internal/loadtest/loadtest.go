@@ -24,3 +24,11 @@ func WithoutC(t *testing.T) {
 		t.Skip("runs without the race detector, which brings the C library's threads")
 	}
 }
+
+// Memory marks a test that measures memory. The race detector has memory of its own.
+func Memory(t *testing.T) {
+	t.Helper()
+	if raceDetector {
+		t.Skip("runs without the race detector, which has memory of its own")
+	}
+}
