@@ -55,6 +55,24 @@ func TestUsageSaysWhereFlagsEnd(t *testing.T) {
 	}
 }
 
+// The grammar of a command takes memory until the first collection, which an agent at rest does
+// not come to.
+func TestAgentReadsNoGrammarOfOtherCommands(t *testing.T) {
+	for _, test := range []struct {
+		args   string
+		client bool // whether the parser knows that command
+	}{{"serve --port 1024", false}, {"client serve", true}, {"help serve", true}, {"", true}} {
+		parser, err := newParserFor(words(test.args), io.Discard, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		app := parser.Model.Node
+		if got := commandNamed(app, "client") != nil; got != test.client || commandNamed(app, serveName) == nil {
+			t.Errorf("%q: the parser knows the command client: %v, want %v; commands %s", test.args, got, test.client, commandNames(app))
+		}
+	}
+}
+
 // kong's own way would make U+FFFD of them.
 func TestFlagsKeepInvalidUTF8(t *testing.T) {
 	var g grammar

@@ -53,7 +53,7 @@ func answering(args, settings []string, err error) *serveCommand {
 
 // parseServe is the command "serve" with these arguments. Its own name is the first one.
 func parseServe(args []string) (*serveCommand, error) {
-	var g grammar
+	var g serveGrammar
 	parser, err := newParserOf(&g, io.Discard, io.Discard)
 	if err != nil {
 		return nil, err

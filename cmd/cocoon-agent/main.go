@@ -24,9 +24,15 @@ const filesWorker = "files-worker"
 // freezeGuard is that of the process that ends a quiesce.
 const freezeGuard = "freeze-guard"
 
+// serveGrammar is the command line of the agent. The other commands' would be most of the garbage
+// of its start.
+type serveGrammar struct {
+	Serve serveCommand `cmd:"" help:"Run the agent, in the guest."`
+}
+
 // grammar is the command line.
 type grammar struct {
-	Serve   serveCommand    `cmd:"" help:"Run the agent, in the guest."`
+	serveGrammar
 	Client  clientCommand   `cmd:"" aliases:"exec" help:"Run a command in a guest."`
 	Wait    waitCommand     `cmd:"" help:"Wait until an agent is ready."`
 	Ping    pingCommand     `cmd:"" help:"Measure the round-trip time to an agent."`
@@ -73,7 +79,7 @@ func main() {
 
 // run is main, with everything that ends in an exit status.
 func run(args []string, stdout, stderr io.Writer) (status int) {
-	parser, err := newParser(stdout, stderr)
+	parser, err := newParserFor(args, stdout, stderr)
 	if err != nil {
 		fmt.Fprintln(stderr, "cocoon-agent:", err)
 		return statusUsage
@@ -123,13 +129,21 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	return status
 }
 
+// newParserFor returns newParser's parser, or one that reads no more than these arguments.
+func newParserFor(args []string, stdout, stderr io.Writer) (*kong.Kong, error) {
+	if len(args) > 0 && args[0] == serveName {
+		return newParserOf(new(serveGrammar), stdout, stderr)
+	}
+	return newParser(stdout, stderr)
+}
+
 // newParser returns the parser of the command line. It panics with [helpShown] after
 // --help.
 func newParser(stdout, stderr io.Writer) (*kong.Kong, error) {
 	return newParserOf(new(grammar), stdout, stderr)
 }
 
-func newParserOf(g *grammar, stdout, stderr io.Writer) (*kong.Kong, error) {
+func newParserOf(g any, stdout, stderr io.Writer) (*kong.Kong, error) {
 	return kong.New(g, append(systemCommands(),
 		kong.Name("cocoon-agent"),
 		kong.Description(description),

@@ -123,7 +123,7 @@ func readShort(path string) (string, error) {
 // wholeOptions has each option and its value in one word, so that none takes one of the command
 // line for its value.
 func wholeOptions(options []string) ([]string, error) {
-	parser, err := newParserOf(new(grammar), io.Discard, io.Discard)
+	parser, err := newParserOf(new(serveGrammar), io.Discard, io.Discard)
 	if err != nil {
 		return options, err
 	}
