@@ -223,9 +223,9 @@ func TestEndedExecKeepsOutputUntilReleased(t *testing.T) {
 		t.Errorf("answer to release: %+v", m)
 	}
 	h.send(&wire.Attach{Head: wire.Head{ID: 7}, Handle: handle})
-	wantError(t, h.receive(), 7, wire.NotFound, "no exec with handle")
+	wantError(t, h.receive(), 7, wire.NotFound, " is not kept")
 	h.send(&wire.Release{Head: wire.Head{ID: 8}, Handle: handle})
-	wantError(t, h.receive(), 8, wire.NotFound, "no exec with handle")
+	wantError(t, h.receive(), 8, wire.NotFound, " is not kept")
 }
 
 func TestAttachRefusals(t *testing.T) {
@@ -238,7 +238,7 @@ func TestAttachRefusals(t *testing.T) {
 		kind wire.ErrorKind
 		text string
 	}{
-		{wire.Attach{Handle: make([]byte, 16)}, wire.NotFound, "no exec with handle"},
+		{wire.Attach{Handle: make([]byte, 16)}, wire.NotFound, " is not kept"},
 		{wire.Attach{Handle: silent[:15]}, wire.BadRequest, "handle of 15 bytes"},
 		{wire.Attach{Handle: silent, AgentID: make([]byte, 16)}, wire.NotFound, "the request is for agent 0000"},
 		{wire.Attach{Handle: silent, From: "middle"}, wire.BadRequest, `from "middle"`},
@@ -301,9 +301,9 @@ func TestOtherClassesDoNotSeeDetachedExecs(t *testing.T) {
 	handle := connect(t, a).begin(detached(1, "sleep 1000")).Handle
 	h := connect(t, a)
 	h.send(&wire.Attach{Head: wire.Head{ID: 1}, Handle: handle})
-	wantError(t, h.receive(), 1, wire.NotFound, "no exec with handle")
+	wantError(t, h.receive(), 1, wire.NotFound, " is not kept")
 	h.send(&wire.Release{Head: wire.Head{ID: 2}, Handle: handle})
-	wantError(t, h.receive(), 2, wire.NotFound, "no exec with handle")
+	wantError(t, h.receive(), 2, wire.NotFound, " is not kept")
 }
 
 func TestLeavingTwiceIsAnsweredOnce(t *testing.T) {

@@ -133,7 +133,7 @@ func TestRecordsArePushedOutByLaterOnes(t *testing.T) {
 		h.exited(id + 1)
 	}
 	h.send(&wire.Attach{Head: wire.Head{ID: 9}, Handle: handles[0]})
-	wantError(t, h.receive(), 9, wire.NotFound, "no exec with handle")
+	wantError(t, h.receive(), 9, wire.NotFound, " is not kept")
 	for i, handle := range handles[1:] {
 		id := uint64(10 + i)
 		h.begin(&wire.Attach{Head: wire.Head{ID: id}, Handle: handle})
