@@ -1,6 +1,7 @@
 package job
 
 import (
+	"errors"
 	"io"
 	"strings"
 
@@ -63,9 +64,9 @@ func (j *Job) startFeeding(stdin io.WriterTo) {
 }
 
 func (j *Job) goFeed(stdin io.WriterTo) {
-	j.table.jobs.Add(1)
+	j.beginFeeding()
 	go func() { // stopped by the end of the stream; Table.Wait waits for it
-		defer j.table.jobs.Done()
+		defer j.endFeeding()
 		j.feed(stdin)
 	}()
 }
@@ -119,8 +120,12 @@ func (j *Job) finish(waitErr error) *Exit {
 // process's input stays open: whoever watches the job decides what becomes of it.
 func (j *Job) feed(stdin io.WriterTo) {
 	n, err := j.process.Stdin().CopyFrom(stdin)
-	if err == nil {
+	left, _ := errors.AsType[*proc.LeftError](err)
+	switch {
+	case err == nil:
 		j.endInput()
+	case left != nil:
+		j.leaveInput(left)
 	}
 	j.table.counters.stdin.Add(uint64(n))
 }

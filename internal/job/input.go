@@ -50,14 +50,14 @@ func (j *Job) feedNextLocked(stdin io.WriterTo) {
 	k.next, k.fed = stdin, true
 	if k.feeding == nil {
 		k.feeding, k.next = k.next, nil
-		j.table.jobs.Add(1)
+		j.beginFeeding()
 		go j.feedKept(k.feeding) // stopped by the end of the stream; Table.Wait waits for it
 	}
 }
 
 // feedKept carries one stream after the other to the job.
 func (j *Job) feedKept(stdin io.WriterTo) {
-	defer j.table.jobs.Done()
+	defer j.endFeeding()
 	for stdin != nil {
 		if j.Detached() && j.TTY {
 			j.feed(typist{stdin})
@@ -72,7 +72,7 @@ func (j *Job) nextFeeding() io.WriterTo {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	k := j.kept
-	if k.inputEnd {
+	if k.inputEnd || j.input != nil && j.input.end {
 		discard(k.next)
 		k.next = nil
 	}

@@ -59,13 +59,15 @@ type Job struct {
 
 	stdout, stderr output
 	pumps          sync.WaitGroup // what carries the outputs
+	feeds          atomic.Int32   // goroutines that carry input
 
 	mu        sync.Mutex
 	settled   bool   // announced or refused: what waited has been called
 	cancel    func() // ends a start that is under way; nil: none is
 	abandoned bool   // Abandon was called
 	waiting   []func(*proc.Process)
-	left      bool // nobody watches it any more
+	left      bool            // nobody watches it any more
+	input     *suspendedInput // was sent, and the process has not taken it; nil: there is none
 
 	kept *kept // set by Keep, before Start; nil: nothing of the job outlives its end
 }

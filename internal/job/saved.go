@@ -40,6 +40,12 @@ type SavedJob struct {
 	Process        *proc.Saved `json:",omitempty"` // nil: it has ended
 	Stdout, Stderr int64       `json:",omitempty"` // bytes that its watchers or rings have taken
 
+	// Outputs that have ended were cut: see [Exit].
+	StdoutCut, StderrCut bool `json:",omitempty"`
+
+	Input    Bytes // was sent, and the process has not taken it
+	InputEnd bool  `json:",omitempty"` // behind it nothing comes
+
 	Kept *SavedKept `json:",omitempty"` // nil: nothing of the job outlives its end
 }
 
@@ -73,13 +79,13 @@ type SavedRing struct {
 	Bytes                 Bytes
 }
 
-// Bytes are output that stands apart from the rest of a Saved: from an offset on.
+// Bytes are output or input that stands apart from the rest of a Saved: from an offset on.
 type Bytes struct{ At, Len int64 }
 
-// A Putter keeps output, in parts that follow each other. They do not change until it is written.
+// A Putter keeps bytes, in parts that follow each other. They do not change until it is written.
 type Putter interface{ Put(parts ...[]byte) Bytes }
 
-// A Getter fills p with output from an offset on. The error says that it is not there.
+// A Getter fills p with bytes from an offset on. The error says that it is not there.
 type Getter interface {
 	Get(at int64, p []byte) error
 }
@@ -110,7 +116,7 @@ func (j *Job) save(store Putter) (s *SavedJob, err error) {
 	defer j.mu.Unlock()
 	s = &SavedJob{
 		Label: j.Label, Handle: j.handle[:], Begun: proc.Monotonic() - time.Since(j.begun), Linger: j.linger, Killed: j.killed.Load(),
-		PID: j.process.PID(), Stdout: j.stdout.taken, Stderr: j.stderr.taken,
+		PID: j.process.PID(), Stdout: j.stdout.taken, Stderr: j.stderr.taken, StdoutCut: j.stdout.cut, StderrCut: j.stderr.cut,
 	}
 	if j.timeout > 0 {
 		s.Deadline = s.Begun + j.timeout
@@ -122,6 +128,9 @@ func (j *Job) save(store Putter) (s *SavedJob, err error) {
 		if s.Process, err = j.process.Save(); err != nil {
 			return nil, err
 		}
+	}
+	if j.input != nil && s.Process != nil {
+		s.Input, s.InputEnd = store.Put(j.input.bytes), j.input.end
 	}
 	if j.kept != nil {
 		s.Kept = j.saveKeptLocked(store)
@@ -164,6 +173,10 @@ func (r *ring) save(store Putter) *SavedRing {
 	return s
 }
 
+// maxInput bounds the input that a Saved has of a job, in bytes. It is more than the windows of two
+// streams: of the one that is read, and of the next one.
+const maxInput = 16 << 20
+
 // errSaved is the error of a Saved that no table makes.
 var errSaved = errors.New("job: saved state")
 
@@ -196,6 +209,8 @@ func (s *SavedJob) check() error {
 		return fmt.Errorf("handle of %d bytes", len(s.Handle))
 	case s.PID < 2 || s.Process != nil && s.Process.PID != s.PID:
 		return fmt.Errorf("pid %d", s.PID)
+	case s.Input.Len < 0 || s.Input.Len > maxInput || s.Input.Len > 0 && (s.Process == nil || s.Process.Stdin < 0):
+		return fmt.Errorf("input of %d bytes", s.Input.Len)
 	case s.Kept == nil:
 		return nil
 	case len(s.Kept.Key) > 0 && len(s.Kept.Request) != len(s.Kept.Keeping.Request):
@@ -273,6 +288,7 @@ func (t *Table) restored(s *SavedJob) *Job {
 		j.reason.Store(&s.Reason)
 	}
 	j.stdout.taken, j.stderr.taken = s.Stdout, s.Stderr
+	j.stdout.cut, j.stderr.cut = s.StdoutCut, s.StderrCut
 	return j
 }
 
@@ -283,11 +299,9 @@ func (t *Table) restore(s *SavedJob, store Getter) (*Job, error) {
 		return nil, err
 	}
 	j.process = p
-	if s.Kept != nil {
-		if err := j.restoreKept(s.Kept, store); err != nil {
-			p.Terminate(0)
-			return nil, err
-		}
+	if err := j.restoreMore(s, store); err != nil {
+		p.Terminate(0)
+		return nil, err
 	}
 	if s.Deadline > 0 {
 		j.timeout = s.Deadline - s.Begun
@@ -295,7 +309,22 @@ func (t *Table) restore(s *SavedJob, store Getter) (*Job, error) {
 	}
 	t.jobs.Add(1)
 	t.add(j)
+	j.feedLeft()
 	return j, nil
+}
+
+// restoreMore restores what stands apart, and what outlives the process.
+func (j *Job) restoreMore(s *SavedJob, store Getter) error {
+	if s.Input.Len > 0 {
+		j.input = &suspendedInput{bytes: make([]byte, s.Input.Len), end: s.InputEnd}
+		if err := store.Get(s.Input.At, j.input.bytes); err != nil {
+			return err
+		}
+	}
+	if s.Kept == nil {
+		return nil
+	}
+	return j.restoreKept(s.Kept, store)
 }
 
 func (j *Job) restoreKept(s *SavedKept, store Getter) (err error) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"sync/atomic"
 
 	"github.com/cocoonstack/cocoon-agent/internal/proc"
 )
@@ -18,9 +20,9 @@ type pause struct {
 }
 
 // Suspend stops all work of the table's jobs, so that [Table.Save] finds nothing under way: no
-// output is read any more, and no process is reaped. The processes run on. No job may be
-// made or watched meanwhile, and no start be under way. Suspend waits for jobs that are just
-// ending. The error is ctx's.
+// output is read any more, no input is written, and no process is reaped. The processes run on. No job
+// may be made or watched meanwhile, and no start be under way. The streams of input have ended. Suspend
+// waits for jobs that are just ending. The error is ctx's.
 func (t *Table) Suspend(ctx context.Context) error {
 	t.mu.Lock()
 	t.pause.on, t.pause.over = true, make(chan struct{})
@@ -39,10 +41,15 @@ func (t *Table) Suspend(ctx context.Context) error {
 	return nil
 }
 
-// still reports whether all jobs wait for the end of the pause.
+// still reports whether all jobs wait for the end of the pause, and none is fed.
 func (t *Table) still() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for _, j := range t.announced {
+		if j.isFed() {
+			return false
+		}
+	}
 	return t.pause.parked == len(t.announced)
 }
 
@@ -52,6 +59,13 @@ func (t *Table) Resume() {
 		j.rings((*ring).resume)
 		j.process.Resume()
 	}
+	t.endPause()
+	for _, j := range t.all() {
+		j.feedLeft()
+	}
+}
+
+func (t *Table) endPause() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.pause.on, t.pause.parked = false, 0
@@ -72,11 +86,102 @@ func (t *Table) park() {
 	<-over
 }
 
+func (j *Job) beginFeeding() {
+	j.table.jobs.Add(1)
+	j.feeds.Add(1)
+}
+
+func (j *Job) endFeeding() {
+	j.feeds.Add(-1)
+	j.table.noteMoved()
+	j.table.jobs.Done()
+}
+
+// isFed reports whether input is being written. The end of a terminal's input, which is typed as long
+// as the process lives, does not count.
+func (j *Job) isFed() bool {
+	return j.feeds.Load() > 0 && !(j.TTY && j.process.Stdin().Ended())
+}
+
+// A suspendedInput is input that came before a job was suspended. It is the source of one feed.
+type suspendedInput struct {
+	bytes     []byte
+	end       bool // nothing comes behind it
+	discarded atomic.Bool
+}
+
+// errInputLost ends input behind which more may come.
+var errInputLost = errors.New("the host has gone")
+
+// inputPart is how much of it is written at a time, in bytes: Discard waits for that.
+const inputPart = 64 << 10
+
+// WriteTo is that of a stream.
+func (s *suspendedInput) WriteTo(w io.Writer) (n int64, err error) {
+	for rest := s.bytes; len(rest) > 0; {
+		if s.discarded.Load() {
+			return n, errInputLost
+		}
+		wrote, err := w.Write(rest[:min(len(rest), inputPart)])
+		n += int64(wrote)
+		if err != nil {
+			return n, err
+		}
+		rest = rest[wrote:]
+	}
+	if !s.end {
+		return n, errInputLost
+	}
+	return n, nil
+}
+
+// Discard has WriteTo fail soon.
+func (s *suspendedInput) Discard() { s.discarded.Store(true) }
+
+// leaveInput keeps what a feed has left when the job was suspended.
+func (j *Job) leaveInput(left *proc.LeftError) {
+	j.addLeft(left)
+	if j.table.mayEnd() { // the pause is over already
+		j.feedLeft()
+	}
+}
+
+func (j *Job) addLeft(left *proc.LeftError) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s := &suspendedInput{bytes: left.Input, end: left.End}
+	if j.input != nil {
+		s.bytes = append(j.input.bytes, s.bytes...)
+	}
+	j.input = s
+}
+
+// feedLeft goes on with the input that came before the job was suspended.
+func (j *Job) feedLeft() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	left := j.input
+	j.input = nil
+	switch {
+	case left == nil:
+	case j.kept != nil:
+		j.feedNextLocked(left)
+	default:
+		j.goFeed(left)
+	}
+}
+
 // mayEnd reports whether a job may be ended, whose output has ended: there is no pause.
 func (t *Table) mayEnd() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return !t.pause.on
+}
+
+func (t *Table) noteMoved() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.noteMovedLocked()
 }
 
 func (t *Table) noteMovedLocked() {

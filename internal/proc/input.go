@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"io"
 	"os"
 	"sync/atomic"
@@ -24,11 +25,16 @@ type Input struct {
 // open until Reap: a process must not take input that was cut off for input that has
 // ended. If the process has closed its stdin or has exited, the rest of the input is
 // thrown away. n is how many bytes it was given.
+//
+// If the process is suspended before it has taken all of src, the error is a [*LeftError].
 func (in *Input) CopyFrom(src io.WriterTo) (n int64, err error) {
 	w := &inputWriter{input: in, poll: lane.PollReader{Raw: in.raw}, wanted: true, afterLine: true}
 	_, err = src.WriteTo(w)
 	w.poll.Close()
-	if err == nil {
+	switch {
+	case len(w.left) > 0:
+		err = &LeftError{Input: w.left, End: err == nil}
+	case err == nil:
 		in.end(w.afterLine)
 	}
 	return w.given, err
@@ -38,26 +44,51 @@ func (in *Input) CopyFrom(src io.WriterTo) (n int64, err error) {
 // terminal it does so until Reap.
 func (in *Input) Ended() bool { return in.ended.Load() }
 
+// A LeftError has input that a process has not taken because it was suspended. It is an
+// [ErrSuspended].
+type LeftError struct {
+	Input []byte
+	End   bool // nothing comes behind it
+}
+
+func (e *LeftError) Error() string { return ErrSuspended.Error() + " before it has taken its input" }
+
+func (e *LeftError) Unwrap() error { return ErrSuspended }
+
 // An inputWriter writes for one CopyFrom. It never fails.
 type inputWriter struct {
 	input     *Input
 	poll      lane.PollReader
-	given     int64 // bytes that were written
-	wanted    bool  // the process may read on
-	afterLine bool  // nothing has been written, or a whole line
+	given     int64  // bytes that were written
+	wanted    bool   // the process may read on
+	left      []byte // see [LeftError]
+	afterLine bool   // nothing has been written, or a whole line
 }
 
 func (w *inputWriter) Write(p []byte) (int, error) {
 	if w.wanted && len(p) > 0 { // a write of nothing may end a pipe's reader
-		n, err := w.input.file.Write(p)
-		w.given += int64(n)
-		w.wanted = err == nil
+		w.give(p)
 	}
 	if len(p) > 0 {
 		w.afterLine = p[len(p)-1] == '\n'
 	}
 	w.poll.Adapt(len(p))
 	return len(p), nil
+}
+
+// give writes p. What comes after the suspension of the process is left.
+func (w *inputWriter) give(p []byte) {
+	if len(w.left) > 0 {
+		w.left = append(w.left, p...)
+		return
+	}
+	n, err := w.input.file.Write(p)
+	w.given += int64(n)
+	if errors.Is(err, os.ErrDeadlineExceeded) { // Suspend's
+		w.left = append(w.left, p[n:]...)
+	} else {
+		w.wanted = err == nil
+	}
 }
 
 // end tells the process that there is no more.

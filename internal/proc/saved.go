@@ -53,12 +53,12 @@ func (s *SavedSpawner) Descriptors() []int {
 	return []int{s.Cgroups.Lock}
 }
 
-// Suspend has Wait and the CopyTo of the outputs return [ErrSuspended] soon, and a write to
-// the input fail, until Resume. It loses nothing that the process has written. A Terminate that is
+// Suspend has Wait and the CopyTo of the outputs return [ErrSuspended] soon, until Resume, and has the
+// input take no more: see [LeftError]. It loses nothing that the process has written. A Terminate that is
 // sending its signals is waited for, and a later one waits for Resume.
 func (p *Process) Suspend() { p.suspend() }
 
-// Resume undoes Suspend. Wait and CopyTo have returned.
+// Resume undoes Suspend. Wait, CopyTo and CopyFrom have returned.
 func (p *Process) Resume() { p.resume() }
 
 // Save returns what another program needs to go on with a process that is suspended. The
