@@ -20,6 +20,9 @@ func SetPidfd(p *Process, f *os.File) {
 // Foreground is the process group in the foreground of p's terminal.
 func (p *Process) Foreground() int { return p.terminal.foreground() }
 
+// TerminalSize is that of p's terminal.
+func (p *Process) TerminalSize() (Size, error) { return p.terminal.size() }
+
 // SignalJob is Signal, with group in the foreground as the kernel tells it.
 func (p *Process) SignalJob(group int, sig Signal) error {
 	number, err := signalNumber(string(sig))

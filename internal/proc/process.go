@@ -21,6 +21,7 @@ type Process struct {
 	stdin          *Input
 	stdout, stderr *Output
 	terminal       *terminal // nil: none
+	nudge          nudge
 
 	notes    []Note      // beside NoteNoCgroup
 	noCgroup error       // why there is none, though others have one
@@ -125,35 +126,6 @@ func (p *Process) Resize(s Size) error {
 		return ErrExited
 	}
 	return err
-}
-
-// nudgeTime is how long a nudged terminal has another size: a program that is told of two
-// changes at once may look at the size only after the second one.
-const nudgeTime = 100 * time.Millisecond
-
-// Nudge has a full-screen program draw its screen again: its terminal has one row less for a
-// moment, or one more if it has only one. It does not wait, and does nothing without a terminal.
-func (p *Process) Nudge() {
-	if p.terminal == nil {
-		return
-	}
-	size, err := p.terminal.size()
-	if err != nil || size.Rows == 0 {
-		return
-	}
-	other := size
-	other.Rows--
-	if other.Rows == 0 {
-		other.Rows = 2
-	}
-	if p.terminal.resize(other) != nil {
-		return
-	}
-	time.AfterFunc(nudgeTime, func() {
-		if now, err := p.terminal.size(); err == nil && now == other { // nobody has resized it meanwhile
-			_ = p.terminal.resize(size)
-		}
-	})
 }
 
 // Terminate ends the whole tree, and returns at once. It sends SIGTERM to every

@@ -25,6 +25,7 @@ func (p *Process) suspend() {
 		return
 	}
 	p.telling.Lock()
+	p.endNudge() // the next program knows nothing of it
 	for _, o := range p.outputs() {
 		o.suspend()
 	}
