@@ -134,6 +134,9 @@ func (c *control) upgrade(asked upgradeRequest, conn net.Conn) error {
 	if err != nil {
 		return err
 	}
+	if !before.Mode().IsRegular() { // the open of a pipe waits
+		return fmt.Errorf("%s is not a regular file", asked.Program)
+	}
 	if err := isProgram(asked.Program); err != nil {
 		return err
 	}

@@ -91,6 +91,10 @@ func TestUpgradeToBadProgramChangesNothing(t *testing.T) {
 	}
 	foreign := bytes.Clone(whole[:4096])
 	foreign[18] = 0xf3 // e_machine: RISC-V
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	u := newUpgradable(t)
 	c := dialed(t, u.target)
 	cmd := c.Command("sh", "-c", pipesScript)
@@ -115,6 +119,8 @@ func TestUpgradeToBadProgramChangesNothing(t *testing.T) {
 		bad("hangs"):                                    "no end after 5s",
 		filepath.Join(dir, "nosuch"):                    "no such file or directory",
 		"relative":                                      "want an absolute path",
+		fifo:                                            "is not a regular file",
+		dir:                                             "is not a regular file",
 	} {
 		if _, err := u.upgrade(t, program, false); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("upgrade to %s: %v, want %s", filepath.Base(program), err, want)
