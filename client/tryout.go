@@ -11,6 +11,9 @@ import (
 // waits. A file never is: even a write to a pipe with O_NONBLOCK waits for a reader whose
 // memory is being paged in.
 func (o *outputCopy) target() io.Writer {
+	if o.paused != nil { // Write acknowledges what it has taken: the receiving goroutine must not write to a stream
+		return o
+	}
 	switch w := o.to.(type) {
 	case *bytes.Buffer:
 		return growingOutput{o, w}
