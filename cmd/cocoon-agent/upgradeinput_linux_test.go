@@ -11,7 +11,7 @@ import (
 	"github.com/cocoonstack/cocoon-agent/client"
 )
 
-// What a command has not read yet when its agent is upgraded reaches it, and then the end of it.
+// A command reads its input to the end though its agent is upgraded before it has begun to.
 func TestUpgradeKeepsInput(t *testing.T) {
 	const size = 1_250_000 // a pipe of 1 MiB and the first window have room for it
 	u := newUpgradable(t)

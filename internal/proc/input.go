@@ -76,7 +76,7 @@ func (w *inputWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// give writes p. What comes after the suspension of the process is left.
+// give writes p, or leaves it if the process is suspended.
 func (w *inputWriter) give(p []byte) {
 	if len(w.left) > 0 {
 		w.left = append(w.left, p...)
