@@ -100,7 +100,7 @@ func (j *Job) endFeeding() {
 // isFed reports whether input is being written. The end of a terminal's input, which is typed as long
 // as the process lives, does not count.
 func (j *Job) isFed() bool {
-	return j.feeds.Load() > 0 && !(j.TTY && j.process.Stdin().Ended())
+	return j.feeds.Load() > 0 && (!j.TTY || !j.process.Stdin().Ended())
 }
 
 // A suspendedInput is input that came before a job was suspended. It is the source of one feed.
