@@ -45,12 +45,15 @@ func (t *Table) Suspend(ctx context.Context) error {
 func (t *Table) still() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.pause.parked != len(t.announced) {
+		return false
+	}
 	for _, j := range t.announced {
 		if j.isFed() {
 			return false
 		}
 	}
-	return t.pause.parked == len(t.announced)
+	return true
 }
 
 // Resume undoes Suspend, also one that has failed.
