@@ -19,7 +19,7 @@ type nudge struct {
 
 // Nudge has a full-screen program draw its screen again: its terminal has one row less for a
 // moment, or one more if it has only one. It does not wait, and does nothing without a terminal, or
-// while the terminal has the other size already.
+// while the terminal still has the other size.
 func (p *Process) Nudge() {
 	if p.terminal == nil {
 		return
@@ -28,8 +28,12 @@ func (p *Process) Nudge() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	size, err := p.terminal.size()
-	if err != nil || size.Rows == 0 || n.timer != nil {
+	if err != nil || size.Rows == 0 || n.timer != nil && size == n.other {
 		return
+	}
+	if n.timer != nil { // somebody has resized the terminal meanwhile
+		n.timer.Stop()
+		n.timer = nil
 	}
 	n.own, n.other = size, size
 	n.other.Rows--

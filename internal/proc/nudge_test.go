@@ -28,6 +28,16 @@ func TestNudgeGivesTheSizeBack(t *testing.T) {
 		p.Nudge()
 	}
 	eventually(t, "the terminal has its own size", func() bool { return size() == want })
+	for range 2 { // each host resizes it
+		begun := time.Now()
+		p.Nudge()
+		if got := size(); got == want && time.Since(begun) < 50*time.Millisecond { // later it may be over
+			t.Errorf("a nudged terminal has the size %+v", got)
+		}
+		if err := p.Resize(want); err != nil {
+			t.Fatal(err)
+		}
+	}
 	p.Nudge()
 	p.Suspend()
 	if got := size(); got != want {
