@@ -22,8 +22,9 @@ const (
 	// take to do so by themselves.
 	unsettledTime = 2 * time.Second
 
-	// partTime is how long a host may take to hear that the connection ends.
-	partTime = 200 * time.Millisecond
+	// partTime is how long a host may take to hear that the connection ends. Exit statuses that a slow one
+	// has not read may be lost then.
+	partTime = time.Second
 
 	// holdTime bounds each of the later steps.
 	holdTime = 5 * time.Second
