@@ -98,9 +98,9 @@ func (s *serveCommand) serve(ctx context.Context, stop func(), config session.Co
 		return err
 	}
 	endpoints = all
+	s.warn(log.Logger, spawner)
 	log.Info().Str("address", names(endpoints)).Str("version", config.Version).Msg("listening")
 	s.listening(log.Logger)
-	s.warn(log.Logger, spawner)
 	protect(log.Logger)
 	relax(log.Logger)
 	config.Log, config.Audit, config.Recording = log.Logger, log.audit, log.recording

@@ -2,8 +2,8 @@
 # image.sh ARCH PROGRAM PATH DIRECTORY [PACKAGE…] makes a guest for QEMU: DIRECTORY/kernel,
 # DIRECTORY/initrd, and DIRECTORY/qemu, a command line that boots them but for -initrd and
 # devices, a word in each line. The guest is Debian's cloud kernel for ARCH, amd64 or arm64, with
-# its modules for virtio's vsock, console ports and network, and busybox. It has the files of each PACKAGE
-# and of its dependencies, and PROGRAM at PATH. It runs "PATH serve", whose log is the
+# its modules for virtio's vsock, console ports and network, those that the variable MODULES names, and busybox. It has
+# the files of each PACKAGE and of its dependencies, and PROGRAM at PATH. It runs "PATH serve", whose log is the
 # console's. Needs cpio, and Debian's apt and dpkg; packages are kept in
 # DIRECTORY/packages, and another list of them wants another DIRECTORY.
 set -euo pipefail
@@ -58,7 +58,7 @@ printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'nobody:x:65534:65534:nobody:/none
 printf '%s\n' 'root:x:0:' 'nogroup:x:65534:' >"$root/etc/group"
 modules=()
 for name in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_console \
-	vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport vsock_loopback failover net_failover virtio_net; do
+	vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport vsock_loopback failover net_failover virtio_net ${MODULES:-}; do
 	module=$(find "$unpacked/kernel/lib/modules" -name "$name.ko")
 	[ -z "$module" ] || { cp "$module" "$root/lib/" && modules+=("/lib/$name.ko"); } # else it is built in
 done

@@ -12,14 +12,14 @@ for command in apt-get cpio dpkg-deb qemu-system-aarch64; do
 	exit 0
 done
 
-export GUEST=$PWD/bin/qemu/test-arm64
+export GUEST=$PWD/bin/qemu/arm64-tests
 # Debian's small system: usr-is-merged stands for the perl that would merge it.
-e2e/qemu/image.sh arm64 e2e/qemu/start.sh /usr/local/bin/start "$GUEST" \
-	bash coreutils dash findutils grep hostname libc-bin mount procps sed tar usr-is-merged util-linux
+MODULES='llc stp bridge veth macvlan' e2e/qemu/image.sh arm64 e2e/qemu/start.sh /usr/local/bin/start "$GUEST" \
+	bash coreutils dash findutils grep hostname iproute2 libc-bin mount procps rsync sed tar usr-is-merged util-linux
 
 go=${GO:-go}
 # arrows and docs need the go tool, which the guest does not have.
 packages=("$@")
 [ $# -gt 0 ] || mapfile -t packages < <("$go" list ./client ./cmd/... ./internal/... | grep -v -e internal/arrows -e internal/docs)
 # The skipped test limits how long a command may take beside 20 agents: an emulator takes longer.
-CGO_ENABLED=0 GOOS=linux GOARCH=arm64 "$go" test -short -count=1 -p 1 -skip TestPoolUnderAgentsThatDie -exec "$PWD/e2e/qemu/exec.sh" "${packages[@]}"
+CGO_ENABLED=0 GOOS=linux GOARCH=arm64 "$go" test -short -count=1 -timeout 30m -p 1 -skip TestPoolUnderAgentsThatDie -exec "$PWD/e2e/qemu/exec.sh" "${packages[@]}"

@@ -27,16 +27,19 @@ func TestDialThatIsGivenUpResets(t *testing.T) {
 			dialed := make(chan error, 1)
 			go func() {
 				c, err := d.Dial(ctx, to)
-				if err == nil {
+				switch {
+				case err == nil:
 					c.Close()
+				case ctx.Err() == nil: // nothing comes
+					_ = ln.Close()
 				}
 				dialed <- err
 			}()
 			nc, err := ln.Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
 			cancel()
+			if err != nil {
+				t.Fatalf("%s: %v; the dial: %v", name, err, <-dialed)
+			}
 			_, err = io.ReadAll(nc)
 			if !isReset(err) {
 				t.Errorf("%s: %v", name, err)
