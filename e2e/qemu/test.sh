@@ -15,7 +15,7 @@ done
 export GUEST=$PWD/bin/qemu/arm64-tests
 # Debian's small system: usr-is-merged stands for the perl that would merge it.
 MODULES='llc stp bridge veth macvlan' e2e/qemu/image.sh arm64 e2e/qemu/start.sh /usr/local/bin/start "$GUEST" \
-	bash coreutils dash findutils grep hostname iproute2 libc-bin mount procps rsync sed tar usr-is-merged util-linux
+	bash coreutils dash diffutils findutils grep hostname iproute2 libc-bin mount procps rsync sed tar usr-is-merged util-linux
 
 go=${GO:-go}
 # arrows and docs need the go tool, which the guest does not have.
