@@ -12,7 +12,7 @@ import (
 )
 
 // freezeRecord is the path of the list of what the agent has frozen. It is on a file system that is not frozen. An agent of an
-// ordinary user has a directory of its own there, if the system makes one.
+// ordinary user takes the directory that the system makes for that user.
 func freezeRecord() string {
 	dir := "/run"
 	if own := os.Getenv("XDG_RUNTIME_DIR"); own != "" && os.Geteuid() != 0 {

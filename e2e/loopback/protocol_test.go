@@ -3,6 +3,7 @@
 package loopback_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -92,14 +93,14 @@ func TestVersion1HostReadsAnEndBehindTheExit(t *testing.T) {
 
 func TestVersion1HangUpAfterHalfCloseEndsCommand(t *testing.T) {
 	agent := checks.Serve(t, "--allow-cid", "1")
-	conn := host1(t, `{"type":"exec","argv":["sleep","1000"]}`+"\n")
+	conn := host1(t, `{"type":"exec","argv":["sh","-c","sleep 2; echo x; exec sleep 1000"]}`+"\n")
 	halfClose(t, conn)
-	if _, err := conn.Read(make([]byte, 1)); err != nil {
-		t.Error(err)
-	}
-	time.Sleep(1500 * time.Millisecond) //nolint:forbidigo // the agent has looked by then
-	if strings.Contains(agent.Log.String(), `"message":"exec ended"`) {
-		t.Error("a half-close has ended the command")
+	in := bufio.NewReader(conn)
+	for line := ""; !strings.Contains(line, `"data":"eAo="`); { // which it writes once the agent has looked
+		var err error
+		if line, err = in.ReadString('\n'); err != nil {
+			t.Fatalf("a half-close has ended the command: %v", err)
+		}
 	}
 	_ = conn.Close()
 	checks.Eventually(t, "the command's end", func() bool { return strings.Contains(agent.Log.String(), `"message":"exec ended"`) })

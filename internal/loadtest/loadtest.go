@@ -25,7 +25,7 @@ func WithoutC(t *testing.T) {
 	}
 }
 
-// Memory marks a test that measures memory. The race detector has memory of its own.
+// Memory marks a test that measures memory. The race detector uses memory, too.
 func Memory(t *testing.T) {
 	t.Helper()
 	if raceDetector {
